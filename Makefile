@@ -1,0 +1,46 @@
+# Two commands on a fresh machine with Python >= 3.11 and make: `make demo` and `make test`.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+# As many test processes as processors; each keeps its compiled programs to itself.
+WORKERS ?= auto
+
+.PHONY: demo test lint types notebook clean
+
+demo: $(VENV)/demo.stamp
+	$(BIN)/onnxla demo
+
+test: $(VENV)/dev.stamp lint types
+	$(BIN)/python tools/fetch_models.py
+	$(BIN)/pytest -n $(WORKERS)
+
+lint: $(VENV)/dev.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# The four folders are one package; linked together, type checkers see them as it is imported.
+types: $(VENV)/dev.stamp
+	mkdir -p build/typing
+	rm -rf build/typing/onnxla && mkdir build/typing/onnxla
+	ln -s ../../../onnxla/*.py ../../../onnxla/py.typed build/typing/onnxla/
+	ln -s ../../../ir ../../../ops ../../../interpret build/typing/onnxla/
+	cd build/typing && ../../$(BIN)/mypy --config-file ../../pyproject.toml -p onnxla
+	$(BIN)/pyright
+
+notebook: $(VENV)/dev.stamp
+	$(BIN)/python tools/execute_notebooks.py
+
+$(VENV)/pyvenv.cfg:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "onnxla needs Python 3.11 or newer: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/demo.stamp: $(VENV)/pyvenv.cfg pyproject.toml
+	$(BIN)/pip install --quiet --editable ".[notebook,compare]"
+	touch $@
+
+$(VENV)/dev.stamp: $(VENV)/pyvenv.cfg pyproject.toml
+	$(BIN)/pip install --quiet --editable ".[dev]"
+	touch $@ $(VENV)/demo.stamp
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info demo-output

@@ -1,0 +1,246 @@
+"""The interpreter: an environment and a loop over nodes, in the manner of JAX's `eval_jaxpr`.
+
+Everything that evaluation depends on is passed along in a `Context`; nothing is stored.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import jax
+import numpy as np
+
+from onnxla.ir.errors import ModelError, StaticOperandError, UnsupportedError
+from onnxla.ir.model import (
+    AttributeReference,
+    Function,
+    Graph,
+    Node,
+    SparseTensor,
+    Tensor,
+)
+from onnxla.interpret.binding import origins
+from onnxla.ops.table import Operator, lookup
+from onnxla.ops.values import Value, as_known, is_concrete, is_known
+
+# A hint on memory use in the first opset's schemas, without any effect on the result.
+IGNORED_ATTRIBUTES = frozenset({"consumed_inputs"})
+
+
+@dataclass(frozen=True)
+class Context:
+    """What evaluation depends on besides the graph and its arguments.
+
+    Attributes:
+        opsets: Opset imports of the model, or of the function being evaluated.
+        functions: Model-local functions by (domain, name, overload).
+        read: Value of a constant tensor: a parameter's current value, or the file's data.
+        attributes: Values of the enclosing function's attributes.
+        key: JAX key for operators that draw random numbers.
+        train: Whether operators that differ in training behave as in training.
+    """
+
+    opsets: Mapping[str, int]
+    functions: Mapping[tuple[str, str, str], Function]
+    read: Callable[[Tensor | SparseTensor], Value]
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    key: jax.Array | None = None
+    train: bool = False
+
+
+def eval_graph(
+    graph: Graph,
+    args: Mapping[str, Value],
+    context: Context,
+    outer: Mapping[str, Value] | None = None,
+    outputs: Sequence[str] | None = None,
+) -> tuple[Value, ...]:
+    """Evaluates a graph on `args`, its inputs by name, and returns `outputs` (default: its own).
+
+    `outer` is the environment of the enclosing graph, whose names a subgraph may use.
+    """
+    env: dict[str, Value] = dict(outer or {})
+    env.update({tensor.name: context.read(tensor) for tensor in graph.initializers})
+    env.update(args)
+    eval_nodes(graph.nodes, env, context)
+    names = [value.name for value in graph.outputs] if outputs is None else outputs
+    return tuple(env[name] for name in names)
+
+
+def eval_nodes(nodes: Sequence[Node], env: dict[str, Value], context: Context) -> None:
+    """Evaluates nodes in order, each reading from and writing to `env`."""
+    for index, node in enumerate(nodes):
+        with explain(node, env), jax.named_scope(node.name or node.op_type):
+            operands = [env[name] if name else None for name in node.inputs]
+            try:
+                results = eval_node(node, operands, env, fold_in(context, index))
+            except StaticOperandError as error:
+                error.names = origins(error.names, node, nodes[:index], env)
+                raise
+            if len(results) < len(node.outputs):
+                raise ModelError(f"{node.op_type} has {len(results)} outputs, not {node.outputs}")
+        env.update(zip(node.outputs, results, strict=False))
+
+
+def fold_in(context: Context, index: int) -> Context:
+    """A context whose key differs from node to node, so that draws are independent."""
+    if context.key is None:
+        return context
+    return replace(context, key=jax.random.fold_in(context.key, index))
+
+
+def eval_node(
+    node: Node, operands: list[Value], env: Mapping[str, Value], context: Context
+) -> tuple[Value, ...]:
+    """Values of a node's outputs."""
+    attributes = {
+        name: value
+        for name, attribute in node.attributes.items()
+        if (value := bind_attribute(attribute, env, context)) is not None
+    }
+    function = context.functions.get((node.domain, node.op_type, node.overload))
+    if function is not None:
+        return eval_function(function, node, operands, attributes, context)
+    operator = find_operator(node, context.opsets)
+    keywords = bind_keywords(operator, node, attributes, context)
+    operands = bind_operands(operator, node, operands)
+    # A subgraph may use traced values of the outer graph, so it decides node by node for itself.
+    fold = "key" not in keywords and not any(map(callable, attributes.values()))
+    if fold and is_known(operands):
+        with jax.ensure_compile_time_eval(), np.errstate(all="ignore"):
+            results = operator.function(*operands, **keywords)
+            return tuple(map(as_known, results if isinstance(results, tuple) else (results,)))
+    results = operator.function(*operands, **keywords)
+    return results if isinstance(results, tuple) else (results,)
+
+
+def eval_function(
+    function: Function,
+    node: Node,
+    operands: list[Value],
+    attributes: Mapping[str, Any],
+    context: Context,
+) -> tuple[Value, ...]:
+    """Evaluates a model-local function as a nested scope with opset imports of its own."""
+    if len(operands) > len(function.inputs):
+        raise ModelError(f"function {function.name} takes {len(function.inputs)} inputs")
+    if missing := set(function.attributes).difference(attributes):
+        raise ModelError(f"function {function.name} needs the attributes {sorted(missing)}")
+    defaults = {k: bind_attribute(v, {}, context) for k, v in function.defaults.items()}
+    inner = replace(context, opsets=function.opsets, attributes={**defaults, **attributes})
+    env: dict[str, Value] = dict.fromkeys(function.inputs)
+    env.update(zip(function.inputs, operands, strict=False))
+    try:
+        eval_nodes(function.nodes, env, inner)
+    except StaticOperandError as error:
+        actual = dict(zip(function.inputs, node.inputs, strict=False))
+        error.names = tuple(actual[name] for name in error.names if actual.get(name))
+        raise
+    return tuple(env[name] for name in function.outputs)
+
+
+def find_operator(node: Node, opsets: Mapping[str, int]) -> Operator:
+    """The table's row for a node. Raises: UnsupportedError if there is none."""
+    operator = lookup(node.domain, node.op_type, opsets.get(node.domain, 1))
+    if operator is None:
+        domain = node.domain or "ai.onnx"
+        raise UnsupportedError(
+            f"operator {domain}.{node.op_type} of opset {opsets.get(node.domain, 1)} is not "
+            "supported; register an implementation with @onnxla.op"
+        )
+    return operator
+
+
+def bind_attribute(attribute: Any, env: Mapping[str, Value], context: Context) -> Any:
+    """An attribute as its operator receives it: tensors as values, subgraphs as functions."""
+    match attribute:
+        case AttributeReference(name):
+            return context.attributes.get(name)
+        case Tensor() | SparseTensor():
+            return context.read(attribute)
+        case Graph():
+            names = [value.name for value in attribute.inputs]
+
+            def subgraph(*args: Value) -> tuple[Value, ...]:
+                if len(args) != len(names):
+                    raise ModelError(f"a subgraph with inputs {names} got {len(args)} values")
+                return eval_graph(attribute, dict(zip(names, args, strict=True)), context, env)
+
+            return subgraph
+        case tuple() if attribute and isinstance(attribute[0], Tensor | SparseTensor | Graph):
+            return tuple(bind_attribute(item, env, context) for item in attribute)
+    return attribute
+
+
+def bind_keywords(
+    operator: Operator, node: Node, attributes: Mapping[str, Any], context: Context
+) -> dict[str, Any]:
+    """Keyword arguments of an operator: the node's attributes, and what it asks to be filled in."""
+    keywords = {k: v for k, v in attributes.items() if k not in IGNORED_ATTRIBUTES}
+    if unknown := set(keywords).difference(operator.attributes):
+        raise ModelError(
+            f"{operator.name} has no attribute {', '.join(sorted(unknown))} in this opset; "
+            f"it has: {', '.join(operator.attributes) or 'none'}"
+        )
+    required = {k for k, v in operator.attributes.items() if v is inspect.Parameter.empty}
+    if missing := sorted(required.difference(keywords)):
+        raise ModelError(f"{operator.name} needs the attribute {', '.join(missing)}")
+    reserved = {"n_outputs": len(node.outputs), "key": context.key, "train": context.train}
+    return keywords | {name: reserved[name] for name in operator.reserved}
+
+
+def bind_operands(operator: Operator, node: Node, operands: list[Value]) -> list[Value]:
+    """Positional arguments of an operator, the static ones as numpy."""
+    if len(operands) < operator.required or (
+        len(operands) > len(operator.inputs) and not operator.variadic
+    ):
+        raise ModelError(
+            f"{operator.name} takes the inputs {', '.join(operator.inputs)}; "
+            f"this node has {len(operands)}"
+        )
+    bound = list(operands)
+    for index, value in enumerate(operands):
+        name = operator.input_name(index)
+        if name not in operator.static or is_known(value):
+            continue
+        if not is_concrete(value):
+            raise StaticOperandError(
+                f"operand '{name}' ('{node.inputs[index]}') of {node} decides a shape, so it must "
+                "be known while tracing",
+                (node.inputs[index],),
+            )
+        bound[index] = as_known(value)
+    return bound
+
+
+@contextlib.contextmanager
+def explain(node: Node, env: Mapping[str, Value]) -> Iterator[None]:
+    """Adds a note on the node and its operands to whatever is raised inside."""
+    try:
+        yield
+    except Exception as error:
+        described = ", ".join(f"{name}: {describe(env.get(name))}" for name in node.inputs)
+        attributes = ", ".join(f"{k}={shorten(v)}" for k, v in node.attributes.items())
+        error.add_note(f"in {node} [{attributes}] with ({described})")
+        raise
+
+
+def describe(value: Value) -> str:
+    """dtype and shape of a value, such as `float32[2, 3]`."""
+    if value is None:
+        return "absent"
+    if isinstance(value, list):
+        return f"sequence of {len(value)}"
+    return f"{value.dtype}{list(value.shape)}"
+
+
+def shorten(attribute: Any) -> str:
+    """A short text of an attribute."""
+    if isinstance(attribute, Graph):
+        return f"graph of {len(attribute.nodes)} nodes"
+    text = repr(attribute)
+    return text if len(text) < 60 else text[:56] + " ..."

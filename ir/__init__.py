@@ -1,0 +1,29 @@
+"""What a model is: immutable data, reading and writing .onnx, checking. Knows no JAX."""
+
+from onnxla.ir.dtypes import STRING as STRING
+from onnxla.ir.dtypes import bits_of as bits_of
+from onnxla.ir.dtypes import dtype_of as dtype_of
+from onnxla.ir.dtypes import is_float as is_float
+from onnxla.ir.dtypes import number_of as number_of
+from onnxla.ir.errors import ModelError as ModelError
+from onnxla.ir.errors import OnnxlaError as OnnxlaError
+from onnxla.ir.errors import StaticOperandError as StaticOperandError
+from onnxla.ir.errors import UnsupportedError as UnsupportedError
+from onnxla.ir.model import Attribute as Attribute
+from onnxla.ir.model import AttributeReference as AttributeReference
+from onnxla.ir.model import Dim as Dim
+from onnxla.ir.model import Function as Function
+from onnxla.ir.model import Graph as Graph
+from onnxla.ir.model import MapType as MapType
+from onnxla.ir.model import Model as Model
+from onnxla.ir.model import Node as Node
+from onnxla.ir.model import OptionalType as OptionalType
+from onnxla.ir.model import SequenceType as SequenceType
+from onnxla.ir.model import SparseTensor as SparseTensor
+from onnxla.ir.model import Tensor as Tensor
+from onnxla.ir.model import TensorType as TensorType
+from onnxla.ir.model import Type as Type
+from onnxla.ir.model import Value as Value
+from onnxla.ir.read import read as read
+from onnxla.ir.write import save as save
+from onnxla.ir.write import write as write

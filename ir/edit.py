@@ -1,0 +1,102 @@
+"""Changes to a model that keep everything else: other weights, fewer inputs and outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from onnxla.ir.errors import ModelError
+from onnxla.ir.model import Graph, Model, Node, Tensor, Value
+
+
+def replace_tensors(model: Model, tensors: Mapping[Tensor, Tensor]) -> Model:
+    """The model with some constant tensors exchanged, wherever they are used."""
+
+    def attribute(value: Any) -> Any:
+        if isinstance(value, Graph):
+            return graph(value)
+        if isinstance(value, tuple):
+            return tuple(map(attribute, value))
+        return tensors.get(value, value) if isinstance(value, Tensor) else value
+
+    def node(old: Node) -> Node:
+        attributes = {name: attribute(value) for name, value in old.attributes.items()}
+        changed = any(attributes[name] is not old.attributes[name] for name in attributes)
+        return replace(old, attributes=attributes) if changed else old
+
+    def graph(old: Graph) -> Graph:
+        initializers = tuple(map(attribute, old.initializers))
+        return replace(old, nodes=tuple(map(node, old.nodes)), initializers=initializers)
+
+    functions = tuple(replace(f, nodes=tuple(map(node, f.nodes))) for f in model.functions)
+    return replace(model, graph=graph(model.graph), functions=functions)
+
+
+def names_read(node: Node) -> set[str]:
+    """Names that a node reads from its scope, those that its subgraphs use included."""
+    names = set(filter(None, node.inputs))
+    for graph in subgraphs(node):
+        made = {value.name for value in graph.inputs} | {t.name for t in graph.initializers}
+        read = {value.name for value in graph.outputs}
+        for inner in graph.nodes:
+            read |= names_read(inner)
+            made.update(inner.outputs)
+        names |= read - made
+    return names
+
+
+def subgraphs(node: Node) -> list[Graph]:
+    """Graphs in a node's attributes."""
+    graphs: list[Graph] = []
+    for attribute in node.attributes.values():
+        items = attribute if isinstance(attribute, tuple) else (attribute,)
+        graphs += [item for item in items if isinstance(item, Graph)]
+    return graphs
+
+
+def cut(
+    model: Model, inputs: Sequence[str] | None = None, outputs: Sequence[str] | None = None
+) -> Model:
+    """The part of the main graph between `inputs` and `outputs`, intermediate values included.
+
+    Inputs of the graph that the part still needs stay inputs.
+
+    Raises:
+        ModelError: A name is no value of the graph.
+    """
+    graph = model.graph
+    outputs = [v.name for v in graph.outputs] if outputs is None else list(outputs)
+    inputs = [] if inputs is None else list(inputs)
+    types = {v.name: v for v in (*graph.value_info, *graph.outputs, *graph.inputs)}
+    made = {name for node in graph.nodes for name in node.outputs if name}
+    known = made | {v.name for v in graph.inputs} | {t.name for t in graph.initializers}
+    for name in (*inputs, *outputs):
+        if name not in known:
+            raise ModelError(f"the graph has no value named '{name}'")
+    wanted, nodes = set(outputs) - set(inputs), []
+    for node in reversed(graph.nodes):
+        if wanted.intersection(node.outputs):
+            nodes.append(node)
+            wanted |= names_read(node).difference(inputs)
+    kept = [v for v in graph.inputs if v.name in wanted or v.name in inputs]
+    new = [name for name in inputs if name not in {v.name for v in kept}]
+    return replace(
+        model,
+        graph=replace(
+            graph,
+            nodes=tuple(reversed(nodes)),
+            inputs=(*(types.get(name, Value(name)) for name in new), *kept),
+            outputs=tuple(types.get(name, Value(name)) for name in outputs),
+            initializers=tuple(t for t in graph.initializers if t.name in wanted),
+            value_info=tuple(v for v in graph.value_info if v.name in wanted),
+        ),
+    )
+
+
+def expose_intermediates(model: Model) -> Model:
+    """The model with every value that a node of the main graph makes as an output."""
+    types = {v.name: v for v in (*model.graph.value_info, *model.graph.outputs)}
+    names = [name for node in model.graph.nodes for name in node.outputs if name]
+    outputs = tuple(types.get(name, Value(name)) for name in names)
+    return replace(model, graph=replace(model.graph, outputs=outputs))

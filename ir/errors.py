@@ -1,0 +1,26 @@
+"""The errors that onnxla raises, so that callers can tell whose fault it was."""
+
+
+class OnnxlaError(Exception):
+    """Base of every error that onnxla raises on purpose."""
+
+
+class ModelError(OnnxlaError):
+    """The model file is wrong: malformed, inconsistent or unsafe. Names the node or tensor."""
+
+
+class UnsupportedError(OnnxlaError):
+    """The model is valid, but something in it is not supported. Lists everything at once."""
+
+
+class StaticOperandError(OnnxlaError):
+    """An operand that decides a shape depends on a traced value.
+
+    Attributes:
+        names: The traced values that the operand was computed from, in terms of the scope that
+            the error has reached: at last, graph inputs and parameters.
+    """
+
+    def __init__(self, message: str, names: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.names = names

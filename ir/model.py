@@ -1,0 +1,207 @@
+"""What a model is: immutable data that mirrors the ONNX messages. Knows no JAX.
+
+Each class has the fields that onnxla uses and, in `wire`, the protobuf message that it was read
+from. Writing starts from a copy of that message and changes only the fields below, so whatever
+onnxla does not model (doc strings of nodes, device configurations, unknown fields) is kept.
+Change a model with `dataclasses.replace`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias
+
+import numpy as np
+from google.protobuf.message import Message
+
+Dim: TypeAlias = int | str | None  # a size, the name of an unknown size, or nothing known
+
+
+@dataclass(frozen=True)
+class TensorType:
+    """Type of a tensor. `dtype` or `shape` None: not stated."""
+
+    dtype: np.dtype | None
+    shape: tuple[Dim, ...] | None = None
+    sparse: bool = False
+
+
+@dataclass(frozen=True)
+class SequenceType:
+    """Type of a sequence of `element`."""
+
+    element: Type
+
+
+@dataclass(frozen=True)
+class OptionalType:
+    """Type of an `element` that may be absent."""
+
+    element: Type
+
+
+@dataclass(frozen=True)
+class MapType:
+    """Type of a map from `key` (an integer or string dtype) to `value`."""
+
+    key: np.dtype
+    value: Type
+
+
+Type: TypeAlias = TensorType | SequenceType | OptionalType | MapType | None
+
+
+@dataclass(frozen=True)
+class Value:
+    """A named value of a graph with its type: an input, an output or an intermediate value."""
+
+    name: str
+    type: Type = None
+    wire: Message | None = field(default=None, repr=False, compare=False)
+
+
+@dataclass(frozen=True, eq=False)
+class Tensor:
+    """A constant tensor whose data stays where it is until `numpy()` asks for it.
+
+    Compares by identity, so that it can be a key: the same tensor is the same parameter.
+    """
+
+    name: str
+    dtype: np.dtype
+    shape: tuple[int, ...]
+    load: Callable[[], np.ndarray] = field(repr=False)
+    wire: Message | None = field(default=None, repr=False)
+
+    def numpy(self) -> np.ndarray:
+        """The data, with exactly `dtype` and `shape`. Raises: ModelError if it cannot be read."""
+        return self.load()
+
+    @classmethod
+    def of(cls, name: str, array: np.ndarray) -> Tensor:
+        """A tensor that holds `array`."""
+        return cls(name, array.dtype, array.shape, lambda: array)
+
+    def with_data(self, array: np.ndarray) -> Tensor:
+        """This tensor with other data; its name and whatever else the file says of it stay."""
+        return replace(self, dtype=array.dtype, shape=array.shape, load=lambda: array)
+
+
+@dataclass(frozen=True, eq=False)
+class SparseTensor:
+    """A constant tensor in coordinate form. `values`: [nnz]; `indices`: [nnz] or [nnz, rank]."""
+
+    values: Tensor
+    indices: Tensor
+    shape: tuple[int, ...]
+    wire: Message | None = field(default=None, repr=False)
+
+    @property
+    def name(self) -> str:
+        """The name of `values`, which is also that of the dense tensor."""
+        return self.values.name
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Element type."""
+        return self.values.dtype
+
+    def numpy(self) -> np.ndarray:
+        """The dense tensor."""
+        dense = np.zeros(self.shape, self.dtype)
+        values, indices = self.values.numpy(), self.indices.numpy()
+        dense[np.unravel_index(indices, self.shape) if indices.ndim == 1 else tuple(indices.T)] = (
+            values
+        )
+        return dense
+
+
+@dataclass(frozen=True)
+class AttributeReference:
+    """Inside a function: the value of the function's attribute `name`, given by the caller."""
+
+    name: str
+
+
+Attribute: TypeAlias = (
+    "int | float | str | bytes | Tensor | SparseTensor | Graph | Type | AttributeReference | tuple"
+)
+"""An attribute's value; the list kinds are tuples. Text that is not UTF-8 stays bytes."""
+
+
+@dataclass(frozen=True, eq=False)
+class Node:
+    """One application of an operator. An empty input or output name means 'not given'."""
+
+    op_type: str
+    inputs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+    attributes: Mapping[str, Attribute] = field(default_factory=dict)
+    name: str = ""
+    domain: str = ""  # "ai.onnx" is read as ""
+    overload: str = ""
+    wire: Message | None = field(default=None, repr=False)
+
+    def __str__(self) -> str:
+        domain = f"{self.domain}." if self.domain else ""
+        label = f" '{self.name}'" if self.name else ""
+        return f"{domain}{self.op_type}{label} -> {', '.join(filter(None, self.outputs))}"
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """Nodes in execution order between inputs and outputs.
+
+    Attributes:
+        inputs: Graph inputs as the file lists them, those with an initializer (a default) included.
+        initializers: Constant tensors; a sparse one is a `SparseTensor`.
+        value_info: Types that the file states for intermediate values.
+    """
+
+    nodes: tuple[Node, ...]
+    inputs: tuple[Value, ...] = ()
+    outputs: tuple[Value, ...] = ()
+    initializers: tuple[Tensor | SparseTensor, ...] = ()
+    value_info: tuple[Value, ...] = ()
+    name: str = "graph"
+    wire: Message | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, eq=False)
+class Function:
+    """A model-local function: an operator defined by nodes, with opset imports of its own.
+
+    Attributes:
+        attributes: Names of the attributes that a caller must give.
+        defaults: Attributes that have a default value.
+    """
+
+    domain: str
+    name: str
+    overload: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attributes: tuple[str, ...]
+    defaults: Mapping[str, Attribute]
+    nodes: tuple[Node, ...]
+    opsets: Mapping[str, int]
+    wire: Message | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A graph with what is needed to read it: opset imports and local functions.
+
+    Attributes:
+        opsets: Version of each operator domain; the standard domain is "".
+        metadata: The file's `metadata_props`.
+    """
+
+    graph: Graph
+    opsets: Mapping[str, int]
+    functions: tuple[Function, ...] = ()
+    ir_version: int = 10
+    producer: str = ""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    wire: Message | None = field(default=None, repr=False)

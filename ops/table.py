@@ -1,0 +1,121 @@
+"""The table of operators: what each one is called, since when, and what its operands are.
+
+An operator is a function whose signature is the ONNX signature: positional parameters are the
+inputs in order (`= None` where optional, `*xs` where variadic), keyword-only parameters are the
+attributes with their defaults. Several outputs are returned as a tuple of all of them. A subgraph
+attribute arrives as a Python function. Three keyword-only names are reserved, and filled in by the
+interpreter where a function asks for them: `n_outputs`, `key` (a JAX key) and `train`.
+"""
+
+from __future__ import annotations
+
+import bisect
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+RESERVED = frozenset({"n_outputs", "key", "train"})
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Operator:
+    """One row of the table.
+
+    Attributes:
+        since: Schema versions that `function` has been checked against, ascending.
+        static: Operands that decide a shape, so that they must be known while tracing.
+        roles: What a parameter is that feeds an operand: weight, bias, scale, embedding,
+            running_statistic or quantization_scale.
+        inputs: Names of the inputs in order; the last one repeats when `variadic`.
+        attributes: Names of the attributes with their defaults (`inspect.Parameter.empty`: none).
+        reserved: Those of `RESERVED` that the function asks for.
+    """
+
+    domain: str
+    name: str
+    since: tuple[int, ...]
+    function: Callable[..., Any]
+    static: frozenset[str]
+    roles: Mapping[str, str]
+    inputs: tuple[str, ...]
+    required: int
+    variadic: bool
+    attributes: Mapping[str, Any]
+    reserved: frozenset[str]
+
+    def input_name(self, index: int) -> str:
+        """Name of the input at a position; that of the last one for a variadic's further ones."""
+        return self.inputs[min(index, len(self.inputs) - 1)]
+
+
+_TABLE: dict[tuple[str, str], list[tuple[int, Operator]]] = {}
+
+
+def register(operator: Operator) -> None:
+    """Adds a row. A version registered again replaces the earlier row."""
+    rows = _TABLE.setdefault((operator.domain, operator.name), [])
+    rows[:] = sorted(
+        [row for row in rows if row[0] not in operator.since]
+        + [(version, operator) for version in operator.since],
+        key=lambda row: row[0],
+    )
+
+
+def op(
+    name: str,
+    *,
+    since: Sequence[int],
+    domain: str = "",
+    static: Sequence[str] = (),
+    roles: Mapping[str, str] | None = None,
+) -> Callable[[F], F]:
+    """Registers a function as the operator `domain.name` from the schema versions `since` on.
+
+    Raises:
+        ValueError: `static` or `roles` name something that is no input of the function.
+    """
+
+    def decorate(function: F) -> F:
+        parameters = inspect.signature(function).parameters.values()
+        positional = [p for p in parameters if p.kind != p.KEYWORD_ONLY]
+        keywords = {p.name: p.default for p in parameters if p.kind == p.KEYWORD_ONLY}
+        inputs = tuple(p.name for p in positional)
+        if unknown := {*static, *(roles or {})}.difference(inputs):
+            raise ValueError(f"{name} has no inputs {sorted(unknown)}; it has {inputs}")
+        register(
+            Operator(
+                domain,
+                name,
+                tuple(sorted(since)),
+                function,
+                frozenset(static),
+                dict(roles or {}),
+                inputs,
+                sum(p.default is p.empty and p.kind != p.VAR_POSITIONAL for p in positional),
+                any(p.kind == p.VAR_POSITIONAL for p in positional),
+                {k: v for k, v in keywords.items() if k not in RESERVED},
+                RESERVED.intersection(keywords),
+            )
+        )
+        return function
+
+    return decorate
+
+
+def lookup(domain: str, name: str, version: int) -> Operator | None:
+    """The operator whose schema version is the greatest one not above `version`, if any.
+
+    So a model of a newer opset than any listed keeps working.
+    """
+    rows = _TABLE.get((domain, name), [])
+    position = bisect.bisect_right(rows, version, key=lambda row: row[0])
+    return rows[position - 1][1] if position else None
+
+
+def rows() -> Iterator[tuple[int, Operator]]:
+    """All rows of the table: (schema version, operator), by domain, name and version."""
+    for key in sorted(_TABLE):
+        yield from _TABLE[key]

@@ -1,0 +1,59 @@
+"""Known and traced values: the two binding times of partial evaluation.
+
+While a graph is traced, a value is *known* (numpy; a list of known values for a sequence; None
+where an optional input is absent) or *traced* (a JAX array or tracer). What is computed from known
+values alone is known, so shape arithmetic is exact and gone before XLA sees the graph.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+# numpy array, JAX array or tracer; a list of values for a sequence; None for what is absent.
+# `Any`, since numpy's and JAX's functions do not accept each other's types statically.
+Value: TypeAlias = Any
+
+
+def is_known(value: Value) -> bool:
+    """Whether a value is available while tracing."""
+    if isinstance(value, list | tuple):
+        return all(map(is_known, value))
+    return value is None or isinstance(value, np.ndarray | np.generic | bool | int | float | str)
+
+
+def xp(*values: Value) -> ModuleType:
+    """`numpy` when all values are known, else `jax.numpy`: one code path for both binding times."""
+    return np if all(map(is_known, values)) else jnp
+
+
+def as_known(value: Value) -> Value:
+    """A concrete value as numpy (lists element by element), its dtype unchanged."""
+    if isinstance(value, list | tuple):
+        return [as_known(v) for v in value]
+    return value if value is None else np.asarray(value)
+
+
+def as_traced(value: Value) -> Value:
+    """A value as JAX arrays; strings, which JAX has no type for, stay numpy."""
+    if isinstance(value, list | tuple):
+        return [as_traced(v) for v in value]
+    if value is None or (isinstance(value, np.ndarray) and value.dtype == object):
+        return value
+    return jnp.asarray(value)
+
+
+def is_concrete(value: Value) -> bool:
+    """Whether a value could be read as numpy now: known, or a JAX array that is no tracer."""
+    if isinstance(value, list | tuple):
+        return all(map(is_concrete, value))
+    return not isinstance(value, jax.core.Tracer)
+
+
+def is_floating(value: Value) -> bool:
+    """Whether the elements are real floating point, the ml_dtypes kinds included."""
+    return bool(jnp.issubdtype(value.dtype, jnp.floating))

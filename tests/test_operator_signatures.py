@@ -1,0 +1,59 @@
+"""Operators' Python signatures are their ONNX schemas, for every version that they claim."""
+
+from __future__ import annotations
+
+import math
+
+import onnx
+import pytest
+from onnx.defs import OpSchema
+
+from onnxla.interpret.eval import IGNORED_ATTRIBUTES
+from onnxla.ops import Operator, rows
+
+SCHEMAS = {
+    (schema.domain, schema.name, schema.since_version): schema
+    for schema in onnx.defs.get_all_schemas_with_history()
+}
+ROWS = [
+    pytest.param(version, operator, id=f"{operator.domain or 'ai.onnx'}.{operator.name}-{version}")
+    for version, operator in rows()
+    if operator.domain in ("", "ai.onnx.ml", "ai.onnx.preview", "ai.onnx.preview.training")
+]
+
+
+@pytest.mark.parametrize(("version", "operator"), ROWS)
+def test_signature_is_schema(version: int, operator: Operator) -> None:
+    schema = SCHEMAS[operator.domain, operator.name, version]
+    inputs = [formal.name for formal in schema.inputs]
+    # A later version may have added optional inputs; their names are the schema's.
+    assert list(operator.inputs[: len(inputs)]) == inputs
+    variadic = bool(inputs) and schema.inputs[-1].option == OpSchema.FormalParameterOption.Variadic
+    assert operator.variadic == variadic
+    single = OpSchema.FormalParameterOption.Single
+    assert operator.required <= sum(formal.option == single for formal in schema.inputs)
+    attributes = set(schema.attributes) - IGNORED_ATTRIBUTES
+    assert attributes <= set(operator.attributes)
+
+
+def test_no_attribute_that_no_version_has() -> None:
+    for version, operator in [parameter.values for parameter in ROWS]:
+        known = set()
+        for since in operator.since:
+            known |= set(SCHEMAS[operator.domain, operator.name, since].attributes)
+        assert set(operator.attributes) <= known, (operator.name, version)
+
+
+@pytest.mark.parametrize(("version", "operator"), ROWS)
+def test_attribute_defaults_are_schema_defaults(version: int, operator: Operator) -> None:
+    schema = SCHEMAS[operator.domain, operator.name, version]
+    for name, attribute in schema.attributes.items():
+        default = operator.attributes.get(name)
+        if name in IGNORED_ATTRIBUTES or not attribute.default_value.type:
+            continue
+        stated = onnx.helper.get_attribute_value(attribute.default_value)
+        stated = stated.decode() if isinstance(stated, bytes) else stated
+        if isinstance(stated, float):
+            assert math.isclose(default, stated, rel_tol=1e-6), name
+        else:
+            assert (list(default) if isinstance(default, tuple) else default) == stated, name

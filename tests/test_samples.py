@@ -1,0 +1,98 @@
+"""Every operator sample at every schema version: against another runtime, and its gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from jax.test_util import check_grads
+from onnx import helper
+from samples import Sample, samples
+
+import onnxla
+from onnxla.ops import rows
+
+VERSIONS: dict[tuple[str, str], list[int]] = {}
+for _version, _operator in rows():
+    VERSIONS.setdefault((_operator.domain, _operator.name), []).append(_version)
+
+
+def cases(gradients: bool) -> Iterator[Any]:
+    for index, sample in enumerate(samples()):
+        key = (sample.domain, sample.op)
+        for version in sample.versions or VERSIONS[key]:
+            if sample.grad or not gradients:
+                yield pytest.param(sample, version, id=f"{sample.op}-{version}-{index}")
+
+
+def build(sample: Sample, version: int, arrays: list[Any]) -> bytes:
+    """A model of one node."""
+    names = [f"x{i}" if array is not None else "" for i, array in enumerate(arrays)]
+    asked = [True] * sample.outputs if isinstance(sample.outputs, int) else sample.outputs
+    outputs = [f"y{i}" if ask else "" for i, ask in enumerate(asked)]
+    node = helper.make_node(sample.op, names, outputs, domain=sample.domain, **sample.attributes)
+    inputs = [
+        helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(a.dtype), a.shape)
+        for name, a in zip(names, arrays, strict=True)
+        if name
+    ]
+    graph = helper.make_graph(
+        [node], "sample", inputs, [onnx.ValueInfoProto(name=name) for name in outputs if name]
+    )
+    opsets = [helper.make_opsetid(sample.domain, version)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=10)
+    return model.SerializeToString()
+
+
+def reference(sample: Sample, model: bytes, arrays: list[Any]) -> list[Any]:
+    """Outputs of ONNX Runtime; where it does not implement the version, of the reference."""
+    feeds = {f"x{i}": array for i, array in enumerate(arrays) if array is not None}
+    if sample.expected is not None:
+        outputs = sample.expected(*arrays)
+        return list(outputs) if isinstance(outputs, tuple) else [outputs]
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    try:
+        proto = onnx.shape_inference.infer_shapes(onnx.load_from_string(model))
+        session = onnxruntime.InferenceSession(proto.SerializeToString(), options)
+        return session.run(None, feeds)
+    except Exception:
+        from onnx.reference import ReferenceEvaluator
+
+        return ReferenceEvaluator(onnx.load_from_string(model)).run(None, feeds)
+
+
+@pytest.mark.parametrize(("sample", "version"), cases(gradients=False))
+def test_equals_another_runtime(sample: Sample, version: int) -> None:
+    arrays = list(sample.inputs)
+    model = build(sample, version, arrays)
+    module = onnxla.load(model)
+    got = list(module.run({n: arrays[int(n[1:])] for n in module.input_names}).values())
+    expected = reference(sample, model, arrays)
+    for ours, theirs in zip(got, expected, strict=True):
+        ours = np.asarray(ours)
+        assert ours.dtype == theirs.dtype
+        assert ours.shape == theirs.shape
+        np.testing.assert_allclose(ours, theirs, sample.rtol, sample.atol)
+
+
+@pytest.mark.parametrize(("sample", "version"), cases(gradients=True))
+def test_gradients(sample: Sample, version: int) -> None:
+    with jax.enable_x64(True):
+        arrays = [
+            x.astype(np.float64) if x is not None and x.dtype == np.float32 else x
+            for x in sample.inputs
+        ]
+        module = onnxla.load(build(sample, version, arrays))
+
+        def function(*traced: jax.Array) -> Any:
+            values = dict(zip(sample.grad, traced, strict=True))
+            inputs = [values.get(i, x) for i, x in enumerate(arrays)]
+            return module.apply(module.params, *(x for x in inputs if x is not None))
+
+        check_grads(function, tuple(arrays[i] for i in sample.grad), order=1, modes=("fwd", "rev"))
