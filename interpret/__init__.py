@@ -1,0 +1,1 @@
+"""How a graph becomes a JAX function: tracing, known values, parameters, compiled calls."""

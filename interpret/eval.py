@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from onnxla.interpret.binding import origins
 from onnxla.ir.errors import ModelError, StaticOperandError, UnsupportedError
 from onnxla.ir.model import (
     AttributeReference,
@@ -23,7 +24,6 @@ from onnxla.ir.model import (
     SparseTensor,
     Tensor,
 )
-from onnxla.interpret.binding import origins
 from onnxla.ops.table import Operator, lookup
 from onnxla.ops.values import Value, as_known, is_concrete, is_known
 
@@ -57,9 +57,8 @@ def eval_graph(
     args: Mapping[str, Value],
     context: Context,
     outer: Mapping[str, Value] | None = None,
-    outputs: Sequence[str] | None = None,
 ) -> tuple[Value, ...]:
-    """Evaluates a graph on `args`, its inputs by name, and returns `outputs` (default: its own).
+    """Evaluates a graph on `args`, its inputs by name, and returns its outputs.
 
     `outer` is the environment of the enclosing graph, whose names a subgraph may use.
     """
@@ -67,8 +66,7 @@ def eval_graph(
     env.update({tensor.name: context.read(tensor) for tensor in graph.initializers})
     env.update(args)
     eval_nodes(graph.nodes, env, context)
-    names = [value.name for value in graph.outputs] if outputs is None else outputs
-    return tuple(env[name] for name in names)
+    return tuple(env[value.name] for value in graph.outputs)
 
 
 def eval_nodes(nodes: Sequence[Node], env: dict[str, Value], context: Context) -> None:
@@ -79,7 +77,8 @@ def eval_nodes(nodes: Sequence[Node], env: dict[str, Value], context: Context) -
             try:
                 results = eval_node(node, operands, env, fold_in(context, index))
             except StaticOperandError as error:
-                error.names = origins(error.names, node, nodes[:index], env)
+                # An operator that raises it itself means any of its operands.
+                error.names = origins(error.names or node.inputs, node, nodes[:index], env)
                 raise
             if len(results) < len(node.outputs):
                 raise ModelError(f"{node.op_type} has {len(results)} outputs, not {node.outputs}")
@@ -147,10 +146,9 @@ def find_operator(node: Node, opsets: Mapping[str, int]) -> Operator:
     """The table's row for a node. Raises: UnsupportedError if there is none."""
     operator = lookup(node.domain, node.op_type, opsets.get(node.domain, 1))
     if operator is None:
-        domain = node.domain or "ai.onnx"
         raise UnsupportedError(
-            f"operator {domain}.{node.op_type} of opset {opsets.get(node.domain, 1)} is not "
-            "supported; register an implementation with @onnxla.op"
+            f"{node} is not supported; an operator can be registered with @onnxla.op. "
+            "All that the model uses and that has no implementation:"
         )
     return operator
 
@@ -230,7 +228,7 @@ def explain(node: Node, env: Mapping[str, Value]) -> Iterator[None]:
 
 
 def describe(value: Value) -> str:
-    """dtype and shape of a value, such as `float32[2, 3]`."""
+    """Dtype and shape of a value, such as `float32[2, 3]`."""
     if value is None:
         return "absent"
     if isinstance(value, list):

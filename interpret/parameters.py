@@ -33,8 +33,8 @@ ROLES = (
 )
 # Operators whose result is their operands' elements, moved or converted.
 REARRANGING = frozenset(
-    "Identity Transpose Reshape Squeeze Unsqueeze Flatten Cast CastLike Concat Split Expand "
-    "DequantizeLinear QuantizeLinear Dropout".split()
+    ("Identity", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Cast", "CastLike")
+    + ("Concat", "Split", "Expand", "Dropout", "QuantizeLinear", "DequantizeLinear")
 )
 # Their roles hold for vectors alone: a scalar operand, or a whole table, is an exporter's constant
 # (an epsilon, 1/sqrt(d), a mask, a position table).
@@ -181,9 +181,9 @@ def constants(
         if isinstance(tensor, Tensor):
             yield path, tensor.name, tensor
     for node in nodes:
-        for key, attribute in node.attributes.items():
-            if isinstance(attribute, Tensor) and node.op_type == "Constant":
-                yield path, node.outputs[0], attribute
+        value = node.attributes.get("value")
+        if node.op_type == "Constant" and isinstance(value, Tensor):
+            yield path, node.outputs[0], value
         for key, attribute in node.attributes.items():
             items: Iterable[object] = attribute if isinstance(attribute, tuple) else (attribute,)
             for item in items:

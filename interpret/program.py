@@ -12,9 +12,11 @@ import numpy as np
 
 from onnxla.interpret.eval import Context, eval_graph
 from onnxla.interpret.parameters import Parameters, find_parameters
+from onnxla.interpret.support import unsupported
 from onnxla.ir.dtypes import STRING
-from onnxla.ir.errors import StaticOperandError
-from onnxla.ir.model import Model, TensorType, Value
+from onnxla.ir.edit import cut
+from onnxla.ir.errors import StaticOperandError, UnsupportedError
+from onnxla.ir.model import Graph, Model, TensorType, Value
 from onnxla.ops.values import Value as Array
 from onnxla.ops.values import as_traced
 
@@ -102,6 +104,16 @@ class Program:
         """Names of the graph outputs."""
         return tuple(value.name for value in self.model.graph.outputs)
 
+    def graph(self, outputs: tuple[str, ...] | None) -> Graph:
+        """The graph without the nodes that nothing in `outputs` needs."""
+        if outputs not in self._graphs:
+            self._graphs[outputs] = cut(self.model, outputs=outputs).graph
+        return self._graphs[outputs]
+
+    @functools.cached_property
+    def _graphs(self) -> dict[tuple[str, ...] | None, Graph]:
+        return {}
+
     def evaluate(
         self,
         params: Mapping[str, Array],
@@ -131,9 +143,11 @@ class Program:
         context = Context(self.model.opsets, functions, read, key=key, train=train)
         with jax.enable_x64(True):
             try:
-                values = eval_graph(
-                    self.model.graph, {**self.fixed, **inputs}, context, outputs=outputs
-                )
+                graph = self.graph(None if outputs is None else tuple(outputs))
+                values = eval_graph(graph, {**self.fixed, **inputs}, context)
+            except UnsupportedError as error:
+                error.args = ("\n  ".join([str(error), *unsupported(self.model)]),)
+                raise
             except StaticOperandError as error:
                 error.args = (self._explain(error),)
                 raise

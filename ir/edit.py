@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from onnxla.ir.errors import ModelError
 from onnxla.ir.model import Graph, Model, Node, Tensor, Value
 
 
@@ -63,7 +62,7 @@ def cut(
     Inputs of the graph that the part still needs stay inputs.
 
     Raises:
-        ModelError: A name is no value of the graph.
+        ValueError: A name is no value of the graph.
     """
     graph = model.graph
     outputs = [v.name for v in graph.outputs] if outputs is None else list(outputs)
@@ -73,7 +72,7 @@ def cut(
     known = made | {v.name for v in graph.inputs} | {t.name for t in graph.initializers}
     for name in (*inputs, *outputs):
         if name not in known:
-            raise ModelError(f"the graph has no value named '{name}'")
+            raise ValueError(f"the graph has no value named '{name}'")
     wanted, nodes = set(outputs) - set(inputs), []
     for node in reversed(graph.nodes):
         if wanted.intersection(node.outputs):

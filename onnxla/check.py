@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from onnxla import ir
 from onnxla.interpret.parameters import TRAINABLE, find_parameters
-from onnxla.ir.edit import subgraphs
-from onnxla.ops.table import lookup
+from onnxla.interpret.support import all_nodes, unsupported
 
 
 @dataclass(frozen=True)
@@ -52,39 +51,8 @@ def check(source: Any) -> Findings:
     return Findings((), tuple(unsupported(model)), tuple(notes(model)))
 
 
-def all_nodes(model: ir.Model) -> Iterator[tuple[ir.Node, Mapping[str, int]]]:
-    """Every node with the opset imports that hold for it, those of subgraphs and functions too."""
-
-    def walk(
-        nodes: Sequence[ir.Node], opsets: Mapping[str, int]
-    ) -> Iterator[tuple[ir.Node, Mapping[str, int]]]:
-        for node in nodes:
-            yield node, opsets
-            for graph in subgraphs(node):
-                yield from walk(graph.nodes, opsets)
-
-    yield from walk(model.graph.nodes, model.opsets)
-    for function in model.functions:
-        yield from walk(function.nodes, function.opsets)
-
-
-def unsupported(model: ir.Model) -> Iterator[str]:
-    """One line for each operator without an implementation, naming the first node that uses it."""
-    local = {(f.domain, f.name, f.overload) for f in model.functions}
-    missing: dict[tuple[str, str, int], list[ir.Node]] = {}
-    for node, opsets in all_nodes(model):
-        version = opsets.get(node.domain, 1)
-        known = (node.domain, node.op_type, node.overload) in local
-        if not known and lookup(node.domain, node.op_type, version) is None:
-            missing.setdefault((node.domain, node.op_type, version), []).append(node)
-    for (domain, name, version), nodes in missing.items():
-        times = f"{len(nodes)} nodes, the first" if len(nodes) > 1 else "1 node"
-        yield f"{domain or 'ai.onnx'}.{name} of opset {version} ({times}: {nodes[0]})"
-
-
 def notes(model: ir.Model) -> Iterator[str]:
-    """What a user would want to know: inputs that decide shapes, and whether there is anything
-    to train."""
+    """What is worth knowing: inputs that decide shapes, and what there is to train."""
     parameters = find_parameters(model)
     for name in parameters.static_inputs:
         yield (

@@ -136,7 +136,7 @@ def read_inputs(module: onnxla.Module, arguments: argparse.Namespace) -> dict[st
             raise UsageError(f"'{text}': the model has no input left to feed")
         inputs[name or free[0]] = data
     missing = tuple(value for value in module.program.inputs if value.name not in inputs)
-    if missing and (arguments.random or not inputs and arguments.command is run_compare):
+    if missing and (arguments.random or (not inputs and arguments.command is run_compare)):
         inputs |= random_inputs(missing, dict(map(parse_size, arguments.size)), arguments.seed)
     return inputs
 

@@ -39,7 +39,7 @@ def random_inputs(
 
 def random_array(rng: np.random.Generator, dtype: np.dtype, shape: list[int]) -> Any:
     """One random array."""
-    if dtype == object:
+    if dtype == ir.STRING:
         return rng.choice(np.array(["a", "b", "onnx"], object), shape)
     if ir.is_float(dtype) or np.issubdtype(dtype, np.complexfloating):
         return rng.standard_normal(shape).astype(dtype)

@@ -63,8 +63,7 @@ class Module:
 
     @property
     def roles(self) -> Mapping[str, str]:
-        """Role of each parameter: weight, bias, scale, embedding, running_statistic,
-        quantization_scale or constant."""
+        """Role of each parameter, such as `weight`, `bias` or `constant`; see `partition`."""
         return self.program.parameters.roles
 
     @property
@@ -254,10 +253,12 @@ class Module:
             inputs[name] = value
         if not partial and (missing := [name for name in expected if name not in inputs]):
             raise TypeError(f"missing inputs: {', '.join(missing)}")
-        return {
-            name: check_input({**optional, **expected}[name], value, self.program.batched)
-            for name, value in inputs.items()
-        }
+        declared = {**optional, **expected}
+        with jax.enable_x64(True):
+            return {
+                name: check_input(declared[name], value, self.program.batched)
+                for name, value in inputs.items()
+            }
 
 
 def unpack(values: tuple[Any, ...]) -> Any:
@@ -268,16 +269,12 @@ def unpack(values: tuple[Any, ...]) -> Any:
 def check_input(declared: ir.Value, value: Value, batched: bool = False) -> Value:
     """`value` as the model declares it: numbers of the same kind are converted, shapes compared."""
     kind = declared.type
-    if (
-        not isinstance(kind, ir.TensorType)
-        or isinstance(value, list | tuple)
-        and not np.ndim(value)
-    ):
+    if not isinstance(kind, ir.TensorType):
         return value
     if not hasattr(value, "dtype"):
         value = np.asarray(value)
     if kind.dtype is not None and value.dtype != kind.dtype:
-        if kind.dtype == object:
+        if kind.dtype == ir.STRING:
             return value.astype(object)
         if not same_kind(value.dtype, kind.dtype):
             raise TypeError(f"input '{declared.name}' takes {kind.dtype}, got {value.dtype}")

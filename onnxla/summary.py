@@ -9,8 +9,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from onnxla import ir
-from onnxla.check import all_nodes, unsupported
 from onnxla.interpret.parameters import ROLES, TRAINABLE, Parameters
+from onnxla.interpret.support import all_nodes, unsupported
 from onnxla.report import Report, Table
 
 
@@ -18,7 +18,7 @@ def describe_type(kind: ir.Type) -> str:
     """A type such as `float32[N, 3, 48, 192]`."""
     match kind:
         case ir.TensorType(dtype, shape):
-            name = "string" if dtype == object else str(dtype or "?")
+            name = "string" if dtype == ir.STRING else str(dtype or "?")
             sizes = (
                 "..." if shape is None else ", ".join("?" if s is None else str(s) for s in shape)
             )
@@ -69,6 +69,6 @@ def summarize(model: ir.Model, parameters: Parameters, fixed: Mapping[str, np.nd
             [(name, str(count)) for name, count in counts],
         ),
     ]
-    if missing := list(unsupported(model)):
+    if missing := unsupported(model):
         parts.append(Table("not supported", (), [(line,) for line in missing]))
     return Report(parts)

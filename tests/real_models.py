@@ -1,0 +1,239 @@
+"""Real pre-trained models: how to feed each, and the same model in double precision."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, numpy_helper
+
+from onnxla.models import fetch
+
+Shapes = Mapping[str, tuple[Any, ...]]
+
+
+@dataclass(frozen=True)
+class RealModel:
+    """A model and how to feed it.
+
+    Attributes:
+        load: The model's bytes.
+        shapes: Shapes of its floating-point inputs as a function of a size.
+        sizes: The sizes to try: of the batch or of the length, two where the model allows.
+        others: Its other inputs, as a function of the same size.
+    """
+
+    load: Callable[[], bytes]
+    shapes: Callable[[int], Shapes]
+    sizes: tuple[int, ...] = (1, 2)
+    others: Callable[[int], Mapping[str, np.ndarray]] = lambda n: {}
+
+    def feeds(self, size: int, seed: int = 0) -> dict[str, np.ndarray]:
+        """Random inputs by name."""
+        rng = np.random.default_rng([seed, size])
+        floats = {
+            name: rng.uniform(-1, 1, shape).astype(np.float32)
+            for name, shape in self.shapes(size).items()
+        }
+        return {**floats, **self.others(size)}
+
+
+def fetched(name: str) -> Callable[[], bytes]:
+    return lambda: fetch(name).read_bytes()
+
+
+SCALES = {"Conv": 1.6, "Gemm": 1.0}
+
+
+def light(name: str) -> Callable[[], bytes]:
+    """A model architecture of the `onnx` wheel, with random weights.
+
+    Its own are constants, made by `ConstantOfShape` nodes, which would hide errors. The random
+    ones keep the signal's scale from layer to layer.
+    """
+
+    @functools.cache
+    def load() -> bytes:
+        folder = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
+        model = onnx.load(folder / f"light_{name}.onnx")
+        graph = model.graph
+        shapes = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
+        uses = {n: (node.op_type, i) for node in graph.node for i, n in enumerate(node.input)}
+        rng = np.random.default_rng(0)
+        kept = []
+        for node in graph.node:
+            if node.op_type != "ConstantOfShape":
+                kept.append(node)
+                continue
+            shape = shapes[node.input[0]]
+            value = random_weight(rng, shape, *uses.get(node.output[0], ("", 0)))
+            graph.initializer.append(numpy_helper.from_array(value, node.output[0]))
+        del graph.node[:]
+        graph.node.extend(kept)
+        return model.SerializeToString()
+
+    return load
+
+
+def random_weight(rng: Any, shape: Any, operator: str, position: int) -> np.ndarray:
+    if operator in SCALES and position == 1:
+        fan_in = np.prod(shape[1:])
+        value = rng.standard_normal(shape) * (SCALES[operator] / np.sqrt(fan_in))
+    elif operator in ("BatchNormalization", "Mul") and position in (1, 4):
+        value = rng.uniform(0.8, 1.2, shape)
+    else:
+        value = rng.normal(0, 0.05, shape)
+    return value.astype(np.float32)
+
+
+def speech(*, rate: bool, samples: int = 576) -> dict[str, Any]:
+    """How to feed the silero models: audio, state and perhaps the sampling rate."""
+    others = (lambda n: {"sr": np.asarray(16000, np.int64)}) if rate else (lambda n: {})
+    return {
+        "shapes": lambda n: {"input": (n, samples), "state": (2, n, 128)},
+        "others": others,
+    }
+
+
+def image(name: str, *shape: int) -> dict[str, Any]:
+    return {"shapes": lambda n: {name: (n, *shape)}}
+
+
+def deep_filter(**shapes: tuple[Any, ...]) -> dict[str, Any]:
+    """Shapes with `S` for the number of frames."""
+    return {
+        "shapes": lambda n: {
+            name: tuple(n if size == "S" else size for size in shape)
+            for name, shape in shapes.items()
+        },
+        "sizes": (4, 9),
+    }
+
+
+def text_bytes(n: int) -> dict[str, np.ndarray]:
+    return {"bytes": np.random.default_rng(n).integers(0, 257, (n, 2048)).astype(np.int32)}
+
+
+LISTED = {
+    "rapidocr/cls": RealModel(fetched("rapidocr/cls.onnx"), **image("x", 3, 48, 192)),
+    "rapidocr/rec": RealModel(fetched("rapidocr/rec.onnx"), **image("x", 3, 48, 160)),
+    "magika": RealModel(fetched("magika/model.onnx"), lambda n: {}, others=text_bytes),
+    "basic_pitch": RealModel(
+        fetched("basic_pitch/nmp.onnx"), **image("serving_default_input_2:0", 43844, 1)
+    ),
+    "silero_vad/vad": RealModel(fetched("silero_vad/vad.onnx"), **speech(rate=True)),
+    "silero_vad/16k_op15": RealModel(fetched("silero_vad/16k_op15.onnx"), **speech(rate=True)),
+    "silero_vad/half": RealModel(fetched("silero_vad/half.onnx"), **speech(rate=False)),
+    "silero_vad/op18_ifless": RealModel(
+        fetched("silero_vad/op18_ifless.onnx"), **speech(rate=True)
+    ),
+    "silero_vad/openvino_16k": RealModel(
+        fetched("silero_vad/openvino_16k.onnx"), **speech(rate=False), sizes=(1,)
+    ),
+    "silero_vad/16k_sequence": RealModel(
+        fetched("silero_vad/16k_sequence.onnx"),
+        lambda n: {"input": (n, 576), "h": (1, 1, 128), "c": (1, 1, 128)},
+        sizes=(3, 5),
+    ),
+    "deepfilternet/enc": RealModel(
+        fetched("deepfilternet/enc.onnx"),
+        **deep_filter(feat_erb=(1, 1, "S", 32), feat_spec=(1, 2, "S", 96)),
+    ),
+    "deepfilternet/erb_dec": RealModel(
+        fetched("deepfilternet/erb_dec.onnx"),
+        **deep_filter(
+            emb=(1, "S", 512),
+            e3=(1, 64, "S", 8),
+            e2=(1, 64, "S", 8),
+            e1=(1, 64, "S", 16),
+            e0=(1, 64, "S", 32),
+        ),
+    ),
+    "deepfilternet/df_dec": RealModel(
+        fetched("deepfilternet/df_dec.onnx"),
+        **deep_filter(emb=(1, "S", 512), c0=(1, 64, "S", 96)),
+    ),
+    "ddddocr/common": RealModel(
+        fetched("ddddocr/common.onnx"), lambda n: {"input1": (1, 1, 64, n)}, sizes=(64, 96)
+    ),
+    **{
+        f"light/{name}": RealModel(light(name), **image(data, 3, 224, 224), sizes=(1,))
+        for name, data in (
+            ("bvlc_alexnet", "data_0"),
+            ("densenet121", "data_0"),
+            ("inception_v1", "data_0"),
+            ("inception_v2", "data_0"),
+            ("resnet50", "gpu_0/data_0"),
+            ("shufflenet", "gpu_0/data_0"),
+            ("squeezenet", "data_0"),
+            ("vgg19", "data_0"),
+            ("zfnet512", "gpu_0/data_0"),
+        )
+    },
+}
+
+FURTHER = {
+    "rapidocr/det": RealModel(fetched("rapidocr/det.onnx"), **image("x", 3, 64, 96)),
+    "ddddocr/common_det": RealModel(
+        fetched("ddddocr/common_det.onnx"), **image("images", 3, 416, 416), sizes=(1,)
+    ),
+    "opennsfw": RealModel(fetched("opennsfw/resnet.onnx"), **image("input:0", 224, 224, 3)),
+    "openwakeword/embedding": RealModel(
+        fetched("openwakeword/embedding.onnx"), **image("input_1", 76, 32, 1)
+    ),
+    "openwakeword/hey_jarvis": RealModel(
+        fetched("openwakeword/hey_jarvis.onnx"), **image("x.1", 16, 96), sizes=(1,)
+    ),
+    "openwakeword/melspectrogram": RealModel(
+        fetched("openwakeword/melspectrogram.onnx"),
+        lambda n: {"input": (1, n)},
+        sizes=(1280, 2000),
+    ),
+    "openwakeword/timer": RealModel(
+        fetched("openwakeword/timer.onnx"), **image("onnx::Flatten_0", 34, 96), sizes=(1,)
+    ),
+}
+
+
+def in_double_precision(model_bytes: bytes) -> bytes:
+    """The same model with every floating-point tensor, type and cast in float64."""
+    model = onnx.load_from_string(model_bytes)
+    narrow = (TensorProto.FLOAT, TensorProto.FLOAT16)
+
+    def widen(message: Any) -> None:
+        if isinstance(message, TensorProto):
+            if message.data_type in narrow:
+                wide = numpy_helper.to_array(message).astype(np.float64)
+                message.CopyFrom(numpy_helper.from_array(wide, message.name))
+            return
+        if isinstance(message, onnx.TypeProto.Tensor):
+            if message.elem_type in narrow:
+                message.elem_type = TensorProto.DOUBLE
+            return
+        if isinstance(message, onnx.AttributeProto):
+            if message.name in ("to", "dtype") and message.i in narrow:
+                message.i = TensorProto.DOUBLE
+        for field, value in message.ListFields():
+            if field.type == field.TYPE_MESSAGE:
+                items = value if hasattr(value, "__len__") else [value]
+                for item in items:
+                    widen(item)
+
+    widen(model)
+    return model.SerializeToString()
+
+
+def run_onnxruntime(model: bytes | os.PathLike[str], feeds: Mapping[str, np.ndarray]) -> list[Any]:
+    """Outputs of ONNX Runtime."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    source = model if isinstance(model, bytes) else os.fspath(model)
+    return list(onnxruntime.InferenceSession(source, options).run(None, dict(feeds)))

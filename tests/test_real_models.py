@@ -1,0 +1,168 @@
+"""Real models end to end: outputs, gradients, fine-tuning, saving. Verified by ONNX Runtime."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import onnxla
+from real_models import FURTHER, LISTED, RealModel, in_double_precision, run_onnxruntime
+
+MODELS = {**LISTED, **FURTHER}
+SIZED = [(name, size) for name, model in MODELS.items() for size in model.sizes]
+
+
+@functools.lru_cache(maxsize=1)
+def loaded(name: str) -> tuple[RealModel, bytes, onnxla.Module]:
+    model = MODELS[name]
+    data = model.load()
+    return model, data, onnxla.load(data)
+
+
+@functools.lru_cache(maxsize=4)
+def expected(name: str, size: int) -> list[np.ndarray]:
+    model, data, _ = loaded(name)
+    return run_onnxruntime(data, model.feeds(size))
+
+
+def assert_agree(ours: Any, theirs: list[np.ndarray]) -> None:
+    ours = ours if isinstance(ours, tuple) else (ours,)
+    for a, b in zip(map(np.asarray, ours), theirs, strict=True):
+        assert a.dtype == b.dtype
+        assert a.shape == b.shape
+        scale = max(float(np.abs(b).max(initial=0)), 1e-6)
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4 * scale)
+
+
+def split(
+    module: onnxla.Module, feeds: Mapping[str, np.ndarray]
+) -> tuple[dict[str, jax.Array], dict[str, np.ndarray]]:
+    """Inputs to trace, and those that decide a shape, which a caller of `apply` must keep known."""
+    static = set(module.program.parameters.static_inputs) | {"sr"}
+    known = {name: value for name, value in feeds.items() if name in static}
+    return {n: jnp.asarray(v) for n, v in feeds.items() if n not in known}, known
+
+
+@pytest.mark.parametrize(("name", "size"), SIZED)
+def test_call(name: str, size: int) -> None:
+    model, _, module = loaded(name)
+    assert_agree(tuple(module.run(model.feeds(size)).values()), expected(name, size))
+    assert not module.program.eager
+
+
+@pytest.mark.parametrize(("name", "size"), SIZED)
+def test_jit_apply(name: str, size: int) -> None:
+    model, _, module = loaded(name)
+    traced, known = split(module, model.feeds(size))
+    apply = jax.jit(lambda params, inputs: module.apply(params, **inputs, **known))
+    assert_agree(apply(module.params, traced), expected(name, size))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_vmap(name: str) -> None:
+    model, data, module = loaded(name)
+    size = model.sizes[-1]
+    feeds = [model.feeds(size, seed) for seed in (0, 1)]
+    known = split(module, feeds[0])[1]
+    stacked = jax.tree.map(lambda *xs: jnp.stack(xs), *(split(module, f)[0] for f in feeds))
+    apply = jax.jit(jax.vmap(lambda inputs: module.apply(module.params, **inputs, **known)))
+    outputs = apply(stacked)
+    outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+    for index, feed in enumerate(feeds):
+        assert_agree(tuple(y[index] for y in outputs), run_onnxruntime(data, {**feed, **known}))
+
+
+# Central differences need a function that is smooth between the two points. Where a model has a
+# kink too near, the difference of the two one-sided slopes says so.
+STEP = 1e-6
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_gradient_of_all_parameters(name: str) -> None:
+    model, data, _ = loaded(name)
+    with jax.enable_x64(True):
+        module = onnxla.load(in_double_precision(data))
+        feeds = {
+            k: v.astype(np.float64) if v.dtype == np.float32 else v
+            for k, v in model.feeds(model.sizes[0]).items()
+        }
+        traced, known = split(module, feeds)
+        rng = np.random.default_rng(0)
+        weights = [rng.standard_normal(y.shape) for y in expected(name, model.sizes[0])]
+
+        @jax.jit
+        def scalar(params: dict[str, jax.Array]) -> jax.Array:
+            outputs = module.apply(params, **traced, **known)
+            outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+            return sum(jnp.vdot(w, y) for w, y in zip(weights, outputs, strict=True))
+
+        gradient = jax.jit(jax.grad(scalar))(module.params)
+        assert set(gradient) == set(module.params)
+        for _ in range(3):
+            direction = {
+                k: jnp.where(jnp.isfinite(p), rng.standard_normal(p.shape) * spread(p), 0.0)
+                for k, p in module.params.items()
+            }
+            slope = sum(float(jnp.vdot(gradient[k], direction[k])) for k in direction)
+            above, below = (
+                float(scalar({k: p + s * direction[k] for k, p in module.params.items()}))
+                for s in (STEP, -STEP)
+            )
+            numeric = (above - below) / (2 * STEP)
+            assert abs(slope - numeric) <= 1e-4 * abs(numeric), (slope, numeric)
+
+
+def spread(value: jax.Array) -> float:
+    """Size of a tensor's elements, so that a step moves each parameter by its own scale."""
+    finite = np.asarray(value)[np.isfinite(value)]
+    return float(np.sqrt(np.mean(np.square(finite)))) if finite.size else 0.0
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_adam_lowers_a_loss_and_the_saved_file_agrees(name: str, tmp_path: Path) -> None:
+    model, _, module = loaded(name)
+    feeds = model.feeds(model.sizes[0])
+    traced, known = split(module, feeds)
+    train, frozen = module.partition()
+    start = jax.tree.leaves(module.run(feeds))
+    rng = np.random.default_rng(0)
+    targets = [y + 0.1 * rng.standard_normal(y.shape).astype(y.dtype) * y.std() for y in start]
+
+    @jax.jit
+    def step(train: Any, state: Any) -> Any:
+        def loss(train: Any) -> jax.Array:
+            outputs = module.apply({**train, **frozen}, **traced, **known)
+            outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+            return sum(
+                jnp.mean((y - t) ** 2) / jnp.mean((y0 - t) ** 2)
+                for y, t, y0 in zip(outputs, targets, start, strict=True)
+            )
+
+        value, gradient = jax.value_and_grad(loss)(train)
+        updates, state = optimizer.update(gradient, state, train)
+        return optax.apply_updates(train, updates), state, value
+
+    optimizer = optax.adam(1e-4)
+    state = optimizer.init(train)
+    losses = []
+    for _ in range(10):
+        train, state, value = step(train, state)
+        losses.append(float(value))
+    assert losses[-1] < losses[0]
+
+    tuned = module.replace(train)
+    path = tmp_path / "tuned.onnx"
+    tuned.save(path)
+    ours = tuple(tuned.run(feeds).values())
+    assert_agree(ours, run_onnxruntime(path, feeds))
+    again = onnxla.load(path)
+    for key, value in tuned.params.items():
+        np.testing.assert_array_equal(np.asarray(value), np.asarray(again.params[key]))
