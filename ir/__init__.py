@@ -1,5 +1,7 @@
 """What a model is: immutable data, reading and writing .onnx, checking. Knows no JAX."""
 
+from onnxla.ir.checker import check as check
+from onnxla.ir.checker import verify as verify
 from onnxla.ir.dtypes import STRING as STRING
 from onnxla.ir.dtypes import bits_of as bits_of
 from onnxla.ir.dtypes import dtype_of as dtype_of
@@ -24,6 +26,6 @@ from onnxla.ir.model import Tensor as Tensor
 from onnxla.ir.model import TensorType as TensorType
 from onnxla.ir.model import Type as Type
 from onnxla.ir.model import Value as Value
-from onnxla.ir.read import read as read
-from onnxla.ir.write import save as save
-from onnxla.ir.write import write as write
+from onnxla.ir.reader import read as read
+from onnxla.ir.writer import save as save
+from onnxla.ir.writer import write as write

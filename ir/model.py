@@ -8,12 +8,18 @@ Change a model with `dataclasses.replace`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from google.protobuf.message import Message
+
+from onnxla.ir.dtypes import STRING
+from onnxla.ir.errors import ModelError
+
+MAX_DENSE_SIZE = 2**31  # bytes that a sparse tensor may have when dense
 
 Dim: TypeAlias = int | str | None  # a size, the name of an unknown size, or nothing known
 
@@ -61,6 +67,14 @@ class Value:
     wire: Message | None = field(default=None, repr=False, compare=False)
 
 
+@runtime_checkable
+class Releasable(Protocol):
+    """A way to load data that can give its memory back."""
+
+    def release(self) -> None:
+        """Gives back memory that loading took."""
+
+
 @dataclass(frozen=True, eq=False)
 class Tensor:
     """A constant tensor whose data stays where it is until `numpy()` asks for it.
@@ -77,6 +91,11 @@ class Tensor:
     def numpy(self) -> np.ndarray:
         """The data, with exactly `dtype` and `shape`. Raises: ModelError if it cannot be read."""
         return self.load()
+
+    def release(self) -> None:
+        """Gives back memory that `numpy()` took, if the data is in a file and can be read again."""
+        if isinstance(self.load, Releasable):
+            self.load.release()
 
     @classmethod
     def of(cls, name: str, array: np.ndarray) -> Tensor:
@@ -108,13 +127,26 @@ class SparseTensor:
         return self.values.dtype
 
     def numpy(self) -> np.ndarray:
-        """The dense tensor."""
-        dense = np.zeros(self.shape, self.dtype)
-        values, indices = self.values.numpy(), self.indices.numpy()
-        dense[np.unravel_index(indices, self.shape) if indices.ndim == 1 else tuple(indices.T)] = (
-            values
+        """The dense tensor. Raises: ModelError if it is too large or an index is wrong."""
+        size = math.prod(self.shape)
+        if size * self.dtype.itemsize > MAX_DENSE_SIZE:
+            # A sparse tensor of a few bytes can have any shape.
+            raise ModelError(
+                f"sparse tensor {self.name!r} of shape {list(self.shape)} is larger than"
+                f" {MAX_DENSE_SIZE} bytes when dense"
+            )
+        indices = self.indices.numpy()
+        limits = self.shape if indices.ndim == 2 else size
+        if np.any((indices < 0) | (indices >= np.array(limits, np.int64))):
+            raise ModelError(f"sparse tensor {self.name!r} has an index outside its shape")
+        places = (
+            np.ravel_multi_index(tuple(indices.T), self.shape) if indices.ndim == 2 else indices
         )
-        return dense
+        if np.any(np.diff(places) <= 0):
+            raise ModelError(f"the indices of sparse tensor {self.name!r} are not in order")
+        dense = np.full(size, "" if self.dtype == STRING else 0, self.dtype)
+        dense[places] = self.values.numpy()
+        return dense.reshape(self.shape)
 
 
 @dataclass(frozen=True)
@@ -122,12 +154,6 @@ class AttributeReference:
     """Inside a function: the value of the function's attribute `name`, given by the caller."""
 
     name: str
-
-
-Attribute: TypeAlias = (
-    "int | float | str | bytes | Tensor | SparseTensor | Graph | Type | AttributeReference | tuple"
-)
-"""An attribute's value; the list kinds are tuples. Text that is not UTF-8 stays bytes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,6 +192,21 @@ class Graph:
     value_info: tuple[Value, ...] = ()
     name: str = "graph"
     wire: Message | None = field(default=None, repr=False)
+
+
+Attribute: TypeAlias = (
+    int
+    | float
+    | str
+    | bytes
+    | Tensor
+    | SparseTensor
+    | Graph
+    | Type
+    | AttributeReference
+    | tuple[Any, ...]
+)
+"""An attribute's value; the list kinds are tuples. Text that is not UTF-8 stays bytes."""
 
 
 @dataclass(frozen=True, eq=False)

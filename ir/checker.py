@@ -1,0 +1,327 @@
+"""Checking that a model makes sense: every name is made once, before it is used.
+
+Follows the ONNX specification except where exporters do not and ONNX Runtime does not mind:
+initializers need not be inputs (IR version < 4), a subgraph may define a name of the graph around
+it again or return one of its values, node names may repeat, and a call of a local function needs no
+opset import. Tensors were checked when they were read.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias, TypeVar
+
+from onnxla.ir.edit import names_read
+from onnxla.ir.errors import ModelError
+from onnxla.ir.model import Attribute, AttributeReference, Function, Graph, Model, Node
+from onnxla.ir.onnx_pb2 import AttributeProto, NodeProto
+from onnxla.ir.wire import ATTRIBUTE_FIELDS, normal_domain
+
+MAX_NESTING = 60  # of graphs; protobuf cannot parse 40
+MAX_LISTED = 100  # problems in one error
+
+# Domains of ONNX Runtime that it knows without an import. All their operators have version 1.
+IMPLICIT_DOMAINS = frozenset({"com.microsoft"})
+
+_T = TypeVar("_T")
+_FunctionId: TypeAlias = tuple[str, str, str]
+_VALUE_FIELDS = frozenset(ATTRIBUTE_FIELDS.values())
+
+
+def verify(model: Model) -> None:
+    """Raise ModelError with all problems, one a line, if the model has any."""
+    if problems := check(model):
+        listed = problems[:MAX_LISTED]
+        if len(problems) > MAX_LISTED:
+            listed.append(f"and {len(problems) - MAX_LISTED} more")
+        raise ModelError("\n".join(listed))
+
+
+def check(model: Model) -> list[str]:
+    """What is wrong with a model: a sentence for each problem, naming the node or value."""
+    checker = _Checker({_id(function) for function in model.functions})
+    problems = checker.problems
+    if model.wire is not None:
+        keys = (entry.key for entry in model.wire.metadata_props)  # type: ignore[attr-defined]
+        problems += (f"metadata has the key {key!r} twice" for key in _repeated(keys))
+    checker.opsets(model, "the model")
+    checker.graph(model.graph, _Place("", model.opsets, "the model"), None)
+
+    for function_id in _repeated(map(_id, model.functions)):
+        problems.append(f"function {_spell(function_id)} is defined twice")
+    calls: dict[_FunctionId, set[_FunctionId]] = {}
+    for function in model.functions:
+        checker.called = set()
+        checker.function(function)
+        calls[_id(function)] = checker.called
+    if cycle := _cycle(calls):
+        problems.append(f"functions call each other in a cycle: {_path(map(_spell, cycle))}")
+    return problems
+
+
+@dataclass
+class _Scope:
+    """The names of one graph while its nodes are visited.
+
+    Attributes:
+        own: Every name that the graph defines, sooner or later.
+        made: Those that are defined so far.
+        late: Uses of names before they are made, with the node that uses each.
+    """
+
+    outer: _Scope | None
+    own: set[str]
+    made: set[str] = field(default_factory=set)
+    late: list[tuple[str, str]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a graph is.
+
+    Attributes:
+        prefix: What to put before a message.
+        opsets: Imports that hold here.
+        owner: Who imports them.
+        function: Whether this is inside a function.
+        depth: How many graphs are around.
+    """
+
+    prefix: str
+    opsets: Mapping[str, int]
+    owner: str
+    function: bool = False
+    depth: int = 0
+
+
+class _Checker:
+    def __init__(self, functions: set[_FunctionId]) -> None:
+        self.functions = functions
+        self.problems: list[str] = []
+        self.called: set[_FunctionId] = set()  # the functions that have been called
+        self.too_deep = False
+        self.missing_domains: set[tuple[str, str]] = set()
+
+    def opsets(self, owner: Model | Function, name: str) -> None:
+        for domain, version in owner.opsets.items():
+            if version < 1:
+                self.problems.append(
+                    f"{name} imports version {version} of operator domain {domain!r}"
+                )
+        if owner.wire is not None:
+            imports = owner.wire.opset_import  # type: ignore[attr-defined]
+            # Repeating an import does no harm unless it contradicts.
+            distinct = {(normal_domain(entry.domain), entry.version) for entry in imports}
+            for domain in _repeated(domain for domain, _ in distinct):
+                self.problems.append(f"{name} imports several versions of domain {domain!r}")
+
+    def function(self, function: Function) -> None:
+        name = f"function {_spell(_id(function))}"
+        place = _Place(f"{name}: ", function.opsets, name, function=True)
+        self.opsets(function, name)
+        if not function.name:
+            self.problems.append(f"{name} has an empty name")
+        for what, names in (
+            ("input", function.inputs),
+            ("output", function.outputs),
+            ("attribute", (*function.attributes, *function.defaults)),
+        ):
+            self.names(what, names, place)
+        if function.wire is not None:
+            wires = function.wire.attribute_proto  # type: ignore[attr-defined]
+            for problem in _wire_problems(wires, function.defaults):
+                self.problems.append(f"{place.prefix}{problem}")
+        scope = _Scope(None, {*function.inputs, *_outputs(function.nodes)})
+        scope.made.update(function.inputs)
+        self.nodes(function.nodes, scope, place)
+        self.results(function.outputs, scope, place)
+
+    def graph(self, graph: Graph, place: _Place, outer: _Scope | None) -> None:
+        if place.depth > MAX_NESTING:
+            self.too_deep = True
+            self.problems.append(
+                f"graph {graph.name!r} is nested more than {MAX_NESTING} graphs deep"
+            )
+            return
+        inputs = [value.name for value in graph.inputs]
+        initializers = [tensor.name for tensor in graph.initializers]
+        self.names("input", inputs, place)
+        self.names("initializer", initializers, place)
+        scope = _Scope(outer, {*inputs, *initializers, *_outputs(graph.nodes)})
+        scope.made.update(inputs, initializers)
+        self.nodes(graph.nodes, scope, place)
+        self.results((value.name for value in graph.outputs), scope, place)
+
+    def names(self, what: str, names: Iterable[str], place: _Place) -> None:
+        counts = Counter(names)
+        for name, count in counts.items():
+            if not name:
+                self.problems.append(f"{place.prefix}an {what} has an empty name")
+            elif count > 1:
+                self.problems.append(f"{place.prefix}{what} {name!r} is defined {count} times")
+
+    def nodes(self, nodes: tuple[Node, ...], scope: _Scope, place: _Place) -> None:
+        for node in nodes:
+            for name in node.inputs:
+                if name and name not in scope.made:
+                    self.use(name, node, scope, place)
+            self.operator(node, place)
+            self.attributes(node, scope, place)
+            for name in node.outputs:
+                if name and name in scope.made:
+                    self.problems.append(
+                        f"{place.prefix}node {node}: its output {name!r} is defined already;"
+                        " a name may be assigned only once"
+                    )
+                scope.made.add(name)
+        if scope.late and not self.too_deep:
+            self.order(nodes, scope, place)
+
+    def use(self, name: str, node: Node, scope: _Scope | None, place: _Place) -> None:
+        """Find a name in this graph or the graphs around it."""
+        while scope is not None:
+            if name in scope.made:
+                return
+            if name in scope.own:
+                scope.late.append((name, str(node)))
+                return
+            scope = scope.outer
+        self.problems.append(
+            f"{place.prefix}node {node}: its input {name!r} is made by no node, input or"
+            " initializer"
+        )
+
+    def results(self, names: Iterable[str], scope: _Scope, place: _Place) -> None:
+        for name in names:
+            around: _Scope | None = scope
+            while around is not None and name not in around.made:
+                around = around.outer
+            if not name:
+                self.problems.append(f"{place.prefix}an output has an empty name")
+            elif around is None:
+                self.problems.append(
+                    f"{place.prefix}output {name!r} is made by no node, input or initializer"
+                )
+
+    def operator(self, node: Node, place: _Place) -> None:
+        if not node.op_type:
+            self.problems.append(f"{place.prefix}node {node} has an empty operator name")
+        function_id = (node.domain, node.op_type, node.overload)
+        if function_id in self.functions:
+            self.called.add(function_id)
+        elif node.domain not in place.opsets and node.domain not in IMPLICIT_DOMAINS:
+            missing = (place.owner, node.domain)
+            if missing not in self.missing_domains:
+                self.missing_domains.add(missing)
+                self.problems.append(
+                    f"{place.prefix}node {node}: {place.owner} does not import an opset for its"
+                    f" domain {node.domain!r}"
+                )
+
+    def attributes(self, node: Node, scope: _Scope, place: _Place) -> None:
+        if isinstance(node.wire, NodeProto) and node.wire.attribute:
+            for problem in _wire_problems(node.wire.attribute, node.attributes):
+                self.problems.append(f"{place.prefix}node {node}: {problem}")
+        for name, value in node.attributes.items():
+            if not name:
+                self.problems.append(f"{place.prefix}node {node}: an attribute has an empty name")
+            if isinstance(value, AttributeReference) and not place.function:
+                self.problems.append(
+                    f"{place.prefix}node {node}: attribute {name!r} refers to an attribute"
+                    f" {value.name!r} of a function, but it is in none"
+                )
+            for graph in value if isinstance(value, tuple) else (value,):
+                if isinstance(graph, Graph):
+                    inner = _Place(
+                        f"{place.prefix}node {node}, attribute {name!r}: ",
+                        place.opsets,
+                        place.owner,
+                        place.function,
+                        place.depth + 1,
+                    )
+                    self.graph(graph, inner, scope)
+
+    def order(self, nodes: tuple[Node, ...], scope: _Scope, place: _Place) -> None:
+        """Tell nodes that are only in the wrong order from those that wait for each other."""
+        maker = {name: index for index, node in enumerate(nodes) for name in node.outputs if name}
+        needs = {
+            index: {maker[name] for name in names_read(node) if name in maker}
+            for index, node in enumerate(nodes)
+        }
+        cycle = _cycle(needs)
+        if cycle:
+            cycle.reverse()  # from a node to the one that uses it, as data flows
+            first = cycle.index(min(cycle))
+            path = _path(str(nodes[index]) for index in cycle[first:] + cycle[:first])
+            self.problems.append(f"{place.prefix}nodes form a cycle: {path}")
+        for name, user in scope.late:
+            if maker[name] not in cycle:
+                self.problems.append(
+                    f"{place.prefix}node {user}: its input {name!r} is made later, by node"
+                    f" {nodes[maker[name]]}; nodes must be in an order in which they can be run"
+                )
+
+
+def _wire_problems(
+    wires: Iterable[AttributeProto], attributes: Mapping[str, Attribute]
+) -> Iterator[str]:
+    """What the dataclasses cannot show: repeated attributes, and values of another type."""
+    seen = set()
+    for wire in wires:
+        if wire.name in seen:
+            yield f"attribute {wire.name!r} is given twice"
+        seen.add(wire.name)
+        fields = {field.name for field, _ in wire.ListFields()} & _VALUE_FIELDS
+        if wire.type and wire.name in attributes:
+            fields.discard(ATTRIBUTE_FIELDS[wire.type])
+            if fields:
+                yield (
+                    f"attribute {wire.name!r} has type"
+                    f" {AttributeProto.AttributeType.Name(wire.type)}, but a value in"
+                    f" '{', '.join(sorted(fields))}'"
+                )
+
+
+def _outputs(nodes: Iterable[Node]) -> Iterator[str]:
+    return (name for node in nodes for name in node.outputs if name)
+
+
+def _cycle(edges: Mapping[_T, Iterable[_T]]) -> list[_T]:
+    """A cycle in a graph, or []. Depth first, without recursion: a file decides how deep."""
+    done: set[_T] = set()
+    for start in edges:
+        if start in done:
+            continue
+        path = {start: None}  # in order, and quick to search
+        stack = [iter(edges[start])]
+        while stack:
+            following = next(stack[-1], None)
+            if following is None:
+                stack.pop()
+                done.add(path.popitem()[0])
+            elif following in path:
+                cycle = list(path)
+                return cycle[cycle.index(following) :]
+            elif following not in done:
+                path[following] = None
+                stack.append(iter(edges.get(following, ())))
+    return []
+
+
+def _path(cycle: Iterable[str]) -> str:
+    steps = list(cycle)
+    return " => ".join([*steps, steps[0]])
+
+
+def _repeated(names: Iterable[_T]) -> list[_T]:
+    return [name for name, count in Counter(names).items() if count > 1]
+
+
+def _id(function: Function) -> _FunctionId:
+    return function.domain, function.name, function.overload
+
+
+def _spell(function: _FunctionId) -> str:
+    return repr(".".join(filter(None, function)))

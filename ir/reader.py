@@ -1,0 +1,284 @@
+"""Reading a model: from bytes to the dataclasses of `onnxla.ir.model`."""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from google.protobuf.message import DecodeError
+
+from onnxla.ir.dtypes import dtype_of
+from onnxla.ir.errors import ModelError
+from onnxla.ir.external import DataFolder
+from onnxla.ir.files import MappedFile
+from onnxla.ir.model import (
+    Attribute,
+    AttributeReference,
+    Function,
+    Graph,
+    Model,
+    Node,
+    SparseTensor,
+    Tensor,
+    Value,
+)
+from onnxla.ir.onnx_pb2 import (
+    AttributeProto,
+    FunctionProto,
+    GraphProto,
+    ModelProto,
+    NodeProto,
+    SparseTensorProto,
+    TensorProto,
+    ValueInfoProto,
+)
+from onnxla.ir.splice import MAX_MESSAGE, Bytes, cut
+from onnxla.ir.tensors import Source, element_count, store
+from onnxla.ir.wire import (
+    ATTRIBUTE_FIELDS,
+    MESSAGE_TYPES,
+    PLAIN_DECODERS,
+    attribute_type,
+    decode_entries,
+    decode_opsets,
+    decode_type,
+    decode_value,
+    imported_opsets,
+    normal_domain,
+    text,
+    texts,
+)
+
+
+def read(source: Any, *, folder: str | os.PathLike[str] | None = None) -> Model:
+    """Read a model. Tensor data is left where it is until it is used.
+
+    Args:
+        source: A path, the bytes of a model, a binary file, or anything with `SerializeToString()`
+            such as an `onnx.ModelProto`.
+        folder: Where external data is looked up; if `source` is a path, its folder by default.
+
+    Raises:
+        OSError: A path cannot be opened.
+        ModelError: This is not a model, or a tensor in it is wrong.
+    """
+    where = Path(folder) if folder is not None else None
+    if isinstance(source, str | os.PathLike):
+        path = Path(source)
+        file = MappedFile(path)
+        return _read(file.view, file, DataFolder(where or path.parent, path))
+    return _read(memoryview(_bytes_of(source)), None, DataFolder(where))
+
+
+def _bytes_of(source: Any) -> bytes:
+    if hasattr(source, "SerializeToString"):
+        try:
+            return bytes(source.SerializeToString())
+        except Exception as error:  # protobuf's kinds differ: too large, a required field, ...
+            raise ModelError(f"the model cannot be serialized: {error}") from error
+    data = source.read() if hasattr(source, "read") else source
+    if isinstance(data, bytes | bytearray | memoryview):
+        return bytes(data)
+    raise TypeError(
+        "a model is read from a path, bytes, a binary file or something with SerializeToString(),"
+        f" not from {type(source).__name__}"
+    )
+
+
+def _read(data: memoryview, file: MappedFile | None, folder: DataFolder) -> Model:
+    reduced, payloads = cut(data)
+    source = Source(payloads, file, folder, set())
+    model = _Reader(source).model(_parse(reduced, data))
+    if source.used != payloads.keys():
+        # There is tensor data where we read no tensors, such as training information. Nobody would
+        # put it back when the model is written, so leave it where it is.
+        model = _Reader(Source({}, file, folder, set())).model(_parse(data, data))
+    return model
+
+
+def _parse(reduced: Bytes, data: memoryview) -> ModelProto:
+    if len(reduced) > MAX_MESSAGE:
+        raise ModelError(f"not an ONNX model: {_guess(data[:1024]) or 'it is larger than 2 GiB'}")
+    try:
+        wire = ModelProto.FromString(bytes(reduced))
+    except DecodeError as error:
+        reason = _guess(data) or "it is cut off, damaged, nested too deeply or of another kind"
+        raise ModelError(f"not an ONNX model: {reason}") from error
+    if not wire.HasField("graph"):
+        raise ModelError(f"not an ONNX model: {_guess(data) or 'it has no graph'}")
+    return wire
+
+
+def _guess(data: memoryview) -> str | None:
+    """What a file is that is no model, if we can tell."""
+    start = bytes(data[:1024])
+    if not start:
+        return "it is empty"
+    if start.startswith(b"version https://git-lfs"):
+        return "it is a Git LFS pointer; fetch the file itself with 'git lfs pull'"
+    if start.startswith(b"PK\3\4"):
+        return "it is a zip archive (PyTorch files are, too)"
+    if start.startswith(b"\x1f\x8b"):
+        return "it is compressed with gzip"
+    if start[4:8] in (b"ORTM", b"TFL3"):
+        return "it is in ONNX Runtime's or TensorFlow Lite's own format"
+    if start.lstrip().lower().startswith((b"<!doctype", b"<html")):
+        return "it is an HTML page, perhaps the answer to a failed download"
+    if _is_text(start):
+        return f"it is a text file that begins with {start[:60].decode(errors='ignore')!r}"
+    with contextlib.suppress(DecodeError):
+        if TensorProto.FromString(bytes(data)).data_type in TensorProto.DataType.values()[1:]:
+            return "it looks like a single tensor (TensorProto)"
+    return None
+
+
+def _is_text(start: bytes) -> bool:
+    try:
+        text = codecs.getincrementaldecoder("utf-8")().decode(start)  # the end may be cut
+    except UnicodeDecodeError:
+        return False
+    return all(char.isprintable() or char in "\t\n\r" for char in text)
+
+
+def _about(what: str, name: object, error: ModelError) -> ModelError:
+    """`error`, saying what it is about."""
+    return ModelError(f"{what} {name!r}: {error}")
+
+
+class _Reader:
+    """Makes dataclasses of messages, with `source` for tensor data."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.decoders = PLAIN_DECODERS | {
+            AttributeProto.TENSOR: self.tensor,
+            AttributeProto.TENSORS: self.tensor,
+            AttributeProto.SPARSE_TENSOR: self.sparse_tensor,
+            AttributeProto.SPARSE_TENSORS: self.sparse_tensor,
+            AttributeProto.GRAPH: self.graph,
+            AttributeProto.GRAPHS: self.graph,
+        }
+
+    def model(self, wire: ModelProto) -> Model:
+        return Model(
+            self.graph(wire.graph),
+            imported_opsets(wire),
+            tuple(map(self.function, wire.functions)),
+            wire.ir_version,
+            text(wire.producer_name),
+            decode_entries(wire.metadata_props),
+            wire,
+        )
+
+    def graph(self, wire: GraphProto) -> Graph:
+        try:
+            return Graph(
+                tuple(map(self.node, wire.node)),
+                _values(wire.input),
+                _values(wire.output),
+                (
+                    *(self.tensor(tensor, "initializer") for tensor in wire.initializer),
+                    *map(self.sparse_tensor, wire.sparse_initializer),
+                ),
+                _values(wire.value_info),
+                text(wire.name),
+                wire,
+            )
+        except ModelError as error:
+            raise _about("graph", wire.name, error) from error.__cause__
+
+    def function(self, wire: FunctionProto) -> Function:
+        try:
+            return Function(
+                normal_domain(wire.domain),
+                text(wire.name),
+                text(wire.overload),
+                texts(wire.input),
+                texts(wire.output),
+                texts(wire.attribute),
+                self.attributes(wire.attribute_proto),
+                tuple(map(self.node, wire.node)),
+                decode_opsets(wire.opset_import),
+                wire,
+            )
+        except ModelError as error:
+            raise _about("function", wire.name, error) from error.__cause__
+
+    def node(self, wire: NodeProto) -> Node:
+        try:
+            return Node(
+                text(wire.op_type),
+                texts(wire.input),
+                texts(wire.output),
+                self.attributes(wire.attribute),
+                text(wire.name),
+                normal_domain(wire.domain),
+                text(wire.overload),
+                wire,
+            )
+        except ModelError as error:
+            name = wire.name or ", ".join(map(str, wire.output))
+            raise _about(f"node {wire.op_type}", name, error) from error.__cause__
+
+    def attributes(self, wires: Iterable[AttributeProto]) -> dict[str, Attribute]:
+        """The attributes by name: the first, where a name has several."""
+        attributes: dict[str, Attribute] = {}
+        for wire in wires:
+            try:
+                name = text(wire.name)
+                if name not in attributes:
+                    attributes[name] = self.attribute(wire)
+            except ModelError as error:
+                raise _about("attribute", wire.name, error) from error.__cause__
+        return attributes
+
+    def attribute(self, wire: AttributeProto) -> Attribute:
+        if wire.ref_attr_name:
+            return AttributeReference(text(wire.ref_attr_name))
+        kind = attribute_type(wire)
+        if kind in MESSAGE_TYPES and not wire.HasField(ATTRIBUTE_FIELDS[kind]):
+            raise ModelError("it has no value")
+        return decode_value(wire, kind, self.decoders)
+
+    def tensor(self, wire: TensorProto, what: str = "tensor") -> Tensor:
+        try:
+            stored = store(wire, self.source)
+            return Tensor(text(wire.name), dtype_of(wire.data_type), tuple(wire.dims), stored, wire)
+        except ModelError as error:
+            raise _about(what, wire.name, error) from error.__cause__
+
+    def sparse_tensor(self, wire: SparseTensorProto) -> SparseTensor:
+        try:
+            values, indices = self.tensor(wire.values), self.tensor(wire.indices, "indices")
+            shape = tuple(wire.dims)
+            element_count(shape, values.dtype)
+            if not shape:
+                raise ModelError("it has no dimensions")
+            if len(values.shape) != 1:
+                raise ModelError(f"its values have shape {list(values.shape)}, not one dimension")
+            if indices.dtype != np.int64:
+                raise ModelError(f"its indices are {indices.dtype}, not int64")
+            if indices.shape not in (values.shape, (*values.shape, len(shape))):
+                raise ModelError(
+                    f"its indices have shape {list(indices.shape)} for {values.shape[0]} values"
+                    f" in {len(shape)} dimensions"
+                )
+            return SparseTensor(values, indices, shape, wire)
+        except ModelError as error:
+            raise _about("sparse tensor", wire.values.name, error) from error.__cause__
+
+
+def _values(wires: Iterable[ValueInfoProto]) -> tuple[Value, ...]:
+    return tuple(map(_value, wires))
+
+
+def _value(wire: ValueInfoProto) -> Value:
+    try:
+        return Value(text(wire.name), decode_type(wire.type), wire)
+    except ModelError as error:
+        raise _about("value", wire.name, error) from error.__cause__

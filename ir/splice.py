@@ -1,0 +1,202 @@
+"""Tensor data stays where it is: it is cut out of a file before protobuf parses it.
+
+Protobuf copies every `bytes` field that it parses, so a model of 500 MB would be read, copied and
+kept twice. Here the large `raw_data` fields are replaced by placeholders first; what protobuf sees
+is the graph, and the data are slices of the mapped file. Writing splices the data back in.
+
+Both directions are one walk over protobuf's wire format, which descends only where data is.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from bisect import bisect_left
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import TypeAlias, cast
+
+from google.protobuf.descriptor import Descriptor
+
+from onnxla.ir.errors import ModelError
+from onnxla.ir.onnx_pb2 import ModelProto, TensorProto
+
+LARGE = 16 * 1024  # bytes from which data is worth cutting out, and a message worth entering
+TOKEN_SIZE = 16
+PLACEHOLDER_SIZE = TOKEN_SIZE + 8
+MAX_DEPTH = 100  # messages within messages; protobuf's parsers stop there too
+MAX_FIELDS = 4_000_000  # to look at; a file of more tiny fields would keep us busy for minutes
+MAX_MESSAGE = 2**31 - 1  # bytes; what every protobuf library can read and write
+
+Bytes: TypeAlias = bytes | memoryview
+_VARINT, _FIXED64, _DELIMITED, _GROUP_START, _GROUP_END, _FIXED32 = range(6)
+
+
+def placeholders() -> Callable[[], bytes]:
+    """A maker of placeholders. They are random, so that no file can contain one by design."""
+    token, count = os.urandom(TOKEN_SIZE), 0
+
+    def make() -> bytes:
+        nonlocal count
+        count += 1
+        return token + count.to_bytes(8, "little")
+
+    return make
+
+
+def cut(file: memoryview) -> tuple[Bytes, dict[bytes, memoryview]]:
+    """A serialized model without its large data, and the data by placeholder.
+
+    What does not look like protobuf is copied as it is, for protobuf's parser to complain about.
+    """
+    data: dict[bytes, memoryview] = {}
+    make = placeholders()
+
+    def replace(start: int, end: int) -> bytes:
+        placeholder = make()
+        data[placeholder] = file[start:end]
+        return placeholder
+
+    pieces = _rewrite(file, lambda start, end: end - start >= LARGE, replace, MAX_FIELDS)
+    return (b"".join(pieces), data) if data else (file, data)
+
+
+def splice(reduced: bytes, data: Mapping[bytes, Bytes]) -> list[Bytes]:
+    """The pieces of a serialized model in which each placeholder is its data again.
+
+    Raises:
+        ModelError: A placeholder is nested too deeply to be reached.
+    """
+    found = sorted(
+        place
+        for token in {placeholder[:TOKEN_SIZE] for placeholder in data}
+        for place in _occurrences(reduced, token)
+    )
+
+    def holds_data(start: int, end: int) -> bool:
+        index = bisect_left(found, start)
+        return index < len(found) and found[index] < end
+
+    replaced = 0
+
+    def replace(start: int, end: int) -> Bytes:
+        nonlocal replaced
+        replaced += 1
+        return data[reduced[start:end]]
+
+    pieces = _rewrite(memoryview(reduced), holds_data, replace)
+    if replaced != len(found):  # or we would write a file without its weights
+        raise ModelError("the model is nested too deeply to be written")
+    return pieces
+
+
+def _occurrences(text: bytes, token: bytes) -> list[int]:
+    places = []
+    place = text.find(token)
+    while place >= 0:
+        places.append(place)
+        place = text.find(token, place + 1)
+    return places
+
+
+class _MalformedError(Exception):
+    """Not protobuf, or too much of it."""
+
+
+@cache
+def _entries(message: Descriptor) -> dict[int, Descriptor | None]:
+    """By field number: the messages to descend into, and None for tensor data."""
+    fields: dict[int, Descriptor | None] = {
+        field.number: field.message_type for field in message.fields if field.message_type
+    }
+    if message.full_name == TensorProto.DESCRIPTOR.full_name:
+        fields[TensorProto.RAW_DATA_FIELD_NUMBER] = None
+    return fields
+
+
+def _rewrite(
+    file: memoryview,
+    enter: Callable[[int, int], bool],
+    replace: Callable[[int, int], Bytes],
+    max_fields: float = math.inf,
+) -> list[Bytes]:
+    """The file as pieces, with tensor data replaced wherever `enter(start, end)` says so."""
+    seen = 0
+
+    def message(start: int, end: int, kind: Descriptor, depth: int) -> list[Bytes]:
+        nonlocal seen
+        if depth > MAX_DEPTH:
+            raise _MalformedError
+        pieces: list[Bytes] = []
+        entries = _entries(kind)
+        copied = place = start
+        groups = 0  # ONNX has none, but a field that we do not know may be one
+        while place < end:
+            seen += 1
+            tag, place = _varint(file, place, end)
+            wire_type = tag & 7
+            if tag < 8 or seen > max_fields:  # there is no field 0
+                raise _MalformedError
+            if wire_type == _DELIMITED:
+                length_start = place
+                length, place = _varint(file, place, end)
+                field_end = place + length
+                if (
+                    not groups
+                    and tag >> 3 in entries
+                    and field_end <= end
+                    and enter(place, field_end)
+                ):
+                    child = entries[tag >> 3]
+                    try:
+                        new = (
+                            [replace(place, field_end)]
+                            if child is None
+                            else message(place, field_end, child, depth + 1)
+                        )
+                    except _MalformedError:
+                        new = [file[place:field_end]]
+                    pieces += (file[copied:length_start], _as_varint(sum(map(len, new))), *new)
+                    copied = field_end
+                place = field_end
+            elif wire_type == _VARINT:
+                _, place = _varint(file, place, end)
+            elif wire_type == _FIXED32:
+                place += 4
+            elif wire_type == _FIXED64:
+                place += 8
+            elif wire_type in (_GROUP_START, _GROUP_END):
+                groups += 1 if wire_type == _GROUP_START else -1
+            else:
+                raise _MalformedError
+        if place != end or groups:
+            raise _MalformedError
+        pieces.append(file[copied:end])
+        return pieces
+
+    try:
+        return message(0, len(file), cast(Descriptor, ModelProto.DESCRIPTOR), 0)
+    except _MalformedError:
+        return [file]
+
+
+def _varint(file: memoryview, place: int, end: int) -> tuple[int, int]:
+    """The varint at `place`, and the place after it."""
+    value = shift = 0
+    while place < end and shift < 70:
+        byte = file[place]
+        place += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, place
+        shift += 7
+    raise _MalformedError
+
+
+def _as_varint(value: int) -> bytes:
+    encoded = bytearray()
+    while value >= 0x80:
+        encoded.append(value & 0x7F | 0x80)
+        value >>= 7
+    encoded.append(value)
+    return bytes(encoded)

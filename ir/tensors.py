@@ -1,0 +1,270 @@
+"""TensorProto: what its data says, and where it is. Everything is checked before it is allocated.
+
+Source: onnx.proto3 of ONNX 1.23, the comments at `TensorProto`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from onnxla.ir.dtypes import STRING, bits_of, dtype_of, number_of
+from onnxla.ir.errors import ModelError
+from onnxla.ir.external import DataFolder
+from onnxla.ir.files import MappedFile
+from onnxla.ir.onnx_pb2 import TensorProto
+from onnxla.ir.splice import Bytes
+
+MAX_RANK = 64  # numpy's
+DATA_FIELDS = (
+    "raw_data",
+    "float_data",
+    "int32_data",
+    "string_data",
+    "int64_data",
+    "double_data",
+    "uint64_data",
+    "external_data",
+    "data_location",
+    "segment",
+)
+
+_TYPED: dict[int, tuple[str, Any]] = {
+    TensorProto.FLOAT: ("float_data", np.float32),
+    TensorProto.COMPLEX64: ("float_data", np.float32),
+    TensorProto.DOUBLE: ("double_data", np.float64),
+    TensorProto.COMPLEX128: ("double_data", np.float64),
+    TensorProto.INT64: ("int64_data", np.int64),
+    TensorProto.UINT32: ("uint64_data", np.uint64),
+    TensorProto.UINT64: ("uint64_data", np.uint64),
+}
+_COMPLEX = (TensorProto.COMPLEX64, TensorProto.COMPLEX128)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the tensors of one file find their data.
+
+    Attributes:
+        data: What was cut out of the file, by placeholder.
+        file: The file, if it was mapped.
+        folder: Where external data is.
+        used: The placeholders that belong to a tensor that has been read.
+    """
+
+    data: Mapping[bytes, memoryview]
+    file: MappedFile | None
+    folder: DataFolder
+    used: set[bytes]
+
+
+@dataclass(frozen=True, eq=False)
+class Stored:
+    """A tensor's data as its file has it. Calling this decodes it.
+
+    Attributes:
+        wire: The tensor as it was read.
+        raw: The bytes, where they are outside `wire`.
+        file: The mapped file that `raw` lies in.
+    """
+
+    wire: TensorProto
+    raw: Callable[[], memoryview] | None
+    file: MappedFile | None
+
+    def __call__(self) -> np.ndarray:
+        """The data. Raises: ModelError if its file has shrunk."""
+        dtype, shape = dtype_of(self.wire.data_type), tuple(self.wire.dims)
+        if self.raw is not None or self.wire.HasField("raw_data"):
+            return decode_raw(self.bytes(), self.wire.data_type, shape)
+        if dtype == STRING:
+            return _strings(self.wire).reshape(shape)
+        return _decode_typed(self.wire).reshape(shape)
+
+    def release(self) -> None:
+        """Gives back the memory into which data in a mapped file was read."""
+        if self.file is not None and self.raw is not None:
+            self.file.release(self.raw())
+
+    def bytes(self) -> Bytes:
+        """The data as `raw_data` has it. Raises: ModelError if its file has shrunk."""
+        if self.file is not None:
+            self.file.check()
+        return self.wire.raw_data if self.raw is None else self.raw()
+
+
+def store(wire: TensorProto, source: Source) -> Stored:
+    """Find a tensor's data, and check that there is as much as its type and shape need.
+
+    Raises:
+        ModelError: Type, shape, size or location is wrong. The message does not name the tensor.
+    """
+    number, dims = wire.data_type, tuple(wire.dims)
+    if number == 0:
+        raise ModelError("it has no element type")
+    dtype = dtype_of(number)
+    count = element_count(dims, dtype)
+    if wire.HasField("segment"):
+        raise ModelError("it is one segment of a larger tensor, which is not supported")
+
+    if dtype == STRING:
+        if wire.HasField("raw_data") or wire.data_location == TensorProto.EXTERNAL:
+            raise ModelError("strings must be in string_data")
+        _expect(len(wire.string_data), count, "entries in string_data", dims, dtype)
+        return Stored(wire, None, None)
+
+    size = -(-count * bits_of(number) // 8)
+    if wire.data_location == TensorProto.EXTERNAL:
+        file, offset = source.folder.locate(wire, size)
+        return Stored(wire, lambda: file.view[offset : offset + size], file)
+
+    if wire.HasField("raw_data"):
+        placeholder = wire.raw_data
+        if placeholder in source.data:
+            source.used.add(placeholder)
+            raw = source.data[placeholder]
+            _expect(len(raw), size, "bytes of raw data", dims, dtype)
+            return Stored(wire, lambda: raw, source.file)
+        _expect(len(placeholder), size, "bytes of raw data", dims, dtype)
+        return Stored(wire, None, None)
+
+    field, entries = _typed_field(number, count)
+    _expect(len(getattr(wire, field)), entries, f"entries in {field}", dims, dtype)
+    return Stored(wire, None, None)
+
+
+def element_count(dims: tuple[int, ...], dtype: np.dtype) -> int:
+    """How many elements a shape has. Raises: ModelError if no array can have it."""
+    if len(dims) > MAX_RANK:
+        raise ModelError(f"it has {len(dims)} dimensions; at most {MAX_RANK} are supported")
+    if any(dim < 0 for dim in dims):
+        raise ModelError(f"it has a negative dimension: {list(dims)}")
+    # numpy refuses an empty array, too, if the other dimensions multiply to more than it can count.
+    if math.prod(dim or 1 for dim in dims) * max(dtype.itemsize, 1) >= 2**63:
+        raise ModelError(f"its dimensions {list(dims)} multiply to more than memory can hold")
+    return math.prod(dims)
+
+
+def decode_raw(raw: Bytes, number: int, shape: tuple[int, ...]) -> np.ndarray:
+    """An array from bytes in the format of `raw_data`: a view of them where it can be."""
+    dtype, bits = dtype_of(number), bits_of(number)
+    data: np.ndarray = np.frombuffer(raw, np.uint8)
+    if bits < 8:
+        return _from_codes(_unpack(data, bits, math.prod(shape)), dtype, bits).reshape(shape)
+    if dtype == np.bool_ and data.size and data.max() > 1:
+        data = data.astype(dtype)  # as a numpy bool, a byte that is not 0 or 1 is undefined
+    return _view(data, dtype).reshape(shape)
+
+
+def encode_raw(array: np.ndarray) -> Bytes:
+    """An array in the format of `raw_data`. Not for strings."""
+    bits = bits_of(number_of(array.dtype))
+    data: np.ndarray = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+    if bits < 8:
+        data = _pack(data, bits)
+    return memoryview(data)  # type: ignore[arg-type]
+
+
+def encode(array: np.ndarray, wire: TensorProto) -> Bytes | None:
+    """Describe `array` in `wire`. Returns the bytes for `raw_data`, or None if `wire` has it all.
+
+    Raises:
+        ModelError: The dtype has no element type, or strings are not `str`.
+    """
+    for field in DATA_FIELDS:
+        wire.ClearField(field)
+    wire.data_type = number_of(array.dtype)
+    del wire.dims[:]
+    wire.dims.extend(array.shape)
+    if array.dtype != STRING:
+        return encode_raw(array)
+    for text in array.ravel():
+        if not isinstance(text, str):
+            raise ModelError(f"a tensor of strings holds {text!r}")
+        wire.string_data.append(text.encode("utf-8", "surrogateescape"))
+    return None
+
+
+def _expect(found: int, needed: int, what: str, dims: tuple[int, ...], dtype: np.dtype) -> None:
+    if found != needed:
+        raise ModelError(f"it has {found} {what}, but {dtype} of shape {list(dims)} needs {needed}")
+
+
+def _typed_field(number: int, count: int) -> tuple[str, int]:
+    """The field for an element type, and how many entries it has for `count` elements."""
+    field = _TYPED[number][0] if number in _TYPED else "int32_data"
+    if number in _COMPLEX:
+        return field, 2 * count
+    # 4-bit and 2-bit types are packed in the low byte of an entry; 6-bit types are not.
+    per_entry = 8 // bits_of(number) if bits_of(number) < 8 else 1
+    return field, -(-count // per_entry)
+
+
+def _decode_typed(wire: TensorProto) -> np.ndarray:
+    number, count = wire.data_type, math.prod(wire.dims)
+    dtype, bits = dtype_of(number), bits_of(number)
+    if number in _TYPED:
+        field, storage = _TYPED[number]
+        data: np.ndarray = np.array(getattr(wire, field), storage)
+        return _view(data, dtype) if number in _COMPLEX else data.astype(dtype, copy=False)
+    data = np.array(wire.int32_data, np.int32)
+    if bits in (2, 4):
+        return _from_codes(_unpack(data.astype(np.uint8), bits, count), dtype, bits)
+    if bits < 8:
+        return _from_codes(data.astype(np.uint8), dtype, bits)
+    if dtype == np.bool_:
+        return data.astype(dtype)
+    # Floats are stored as their bits; for integers the cast is the conversion.
+    return _view(data.astype(f"u{dtype.itemsize}"), dtype)
+
+
+def _strings(wire: TensorProto) -> np.ndarray:
+    # Bytes that are not UTF-8 survive reading and writing as lone surrogates.
+    texts = [text.decode("utf-8", "surrogateescape") for text in wire.string_data]
+    array = np.empty(len(texts), STRING)
+    array[:] = texts
+    return array
+
+
+def _group(bits: int) -> tuple[int, Any, np.ndarray, np.ndarray]:
+    """The smallest whole bytes that hold whole elements: size, word dtype, both kinds of shifts."""
+    size = math.lcm(bits, 8) // 8
+    word: Any = np.uint8 if size == 1 else np.uint32
+    places = np.arange(8 * size).astype(word)
+    return size, word, places[::bits], places[::8]
+
+
+def _unpack(data: np.ndarray, bits: int, count: int) -> np.ndarray:
+    """Codes of `bits` bits, one to a byte, from a stream with the first in the lowest bits."""
+    size, word, shifts, byte_shifts = _group(bits)
+    groups: np.ndarray = np.pad(data, (0, -len(data) % size)).reshape(-1, size).astype(word)
+    words = np.bitwise_or.reduce(groups << byte_shifts, axis=1, keepdims=True)
+    codes: np.ndarray = (words >> shifts) & word(2**bits - 1)
+    return codes.astype(np.uint8).reshape(-1)[:count]
+
+
+def _pack(codes: np.ndarray, bits: int) -> np.ndarray:
+    """The inverse of `_unpack`; the high bits of a code are ignored."""
+    _, word, shifts, byte_shifts = _group(bits)
+    size = -(-len(codes) * bits // 8)
+    codes = np.pad(codes, (0, -len(codes) % len(shifts))).reshape(-1, len(shifts)).astype(word)
+    words = np.bitwise_or.reduce((codes & word(2**bits - 1)) << shifts, axis=1, keepdims=True)
+    stream: np.ndarray = words >> byte_shifts
+    return stream.astype(np.uint8).reshape(-1)[:size]
+
+
+def _from_codes(codes: np.ndarray, dtype: np.dtype, bits: int) -> np.ndarray:
+    """Codes as `dtype`, of which ml_dtypes keeps one to a byte."""
+    if dtype.name.startswith("int"):
+        unused = np.int8(8 - bits)
+        return (codes.view(np.int8) << unused >> unused).astype(dtype)
+    return _view(codes, dtype)
+
+
+def _view(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    view: np.ndarray = array.view(dtype)  # numpy's own type for this is Any
+    return view

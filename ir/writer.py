@@ -1,0 +1,421 @@
+"""Writing a model: what did not change is written as it was read.
+
+Each message starts as a copy of the one that was read, and gets only the values that differ. So
+doc strings, device configurations, unknown fields and ways of writing (typed fields, a missing
+type, the name of the standard domain) survive.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
+
+from google.protobuf.message import DecodeError, EncodeError, Message
+
+from onnxla.ir.errors import ModelError
+from onnxla.ir.model import (
+    Attribute,
+    AttributeReference,
+    Function,
+    Graph,
+    MapType,
+    Model,
+    Node,
+    OptionalType,
+    SequenceType,
+    SparseTensor,
+    Tensor,
+    TensorType,
+    Value,
+)
+from onnxla.ir.onnx_pb2 import (
+    AttributeProto,
+    FunctionProto,
+    GraphProto,
+    ModelProto,
+    NodeProto,
+    SparseTensorProto,
+    TensorProto,
+    ValueInfoProto,
+)
+from onnxla.ir.splice import LARGE, MAX_MESSAGE, Bytes, placeholders, splice
+from onnxla.ir.tensors import Stored, encode
+from onnxla.ir.wire import (
+    ATTRIBUTE_FIELDS,
+    LIST_TYPES,
+    PLAIN_DECODERS,
+    attribute_type,
+    decode_entries,
+    decode_opsets,
+    decode_value,
+    encode_type,
+    imported_opsets,
+    normal_domain,
+    set_type,
+)
+
+ALIGNMENT = 4096  # of external data, so that other programs can map it
+
+_M = TypeVar("_M", bound=Message)
+
+
+def write(model: Model) -> bytes:
+    """The bytes of a model. References to external data stay as they are, unless data changed.
+
+    Raises:
+        ModelError: It is larger than 2 GiB, or holds something that ONNX cannot express.
+    """
+    return b"".join(_pieces(_Writer(None), model))
+
+
+def save(model: Model, path: str | os.PathLike[str], *, external: bool | None = None) -> None:
+    """Save a model. A crash leaves the old file or the new one, and the old may be the model's own.
+
+    Args:
+        model: What to save.
+        path: The file to write or replace.
+        external: Where the data of tensors goes. None: that of tensors which were external goes to
+            one file beside `path`, named `<file name>.data`. True: that of all large tensors does.
+            False: all is in `path`.
+
+    Raises:
+        OSError: The files cannot be written.
+        ModelError: It is larger than 2 GiB, or holds something that ONNX cannot express.
+    """
+    path = Path(path)
+    data_path = _fresh_data_path(path)
+    data = _ExternalData(data_path.name, external)
+    pieces = _pieces(_Writer(data), model)
+    superseded = _data_paths(path) if data.pieces else []
+    if data.pieces:
+        # Under a name of its own: the old model needs its data until it is replaced itself.
+        with _replacing(data_path) as file:
+            file.writelines(data.pieces)
+    with _replacing(path) as file:
+        file.writelines(pieces)
+    for old in superseded:
+        old.unlink(missing_ok=True)
+
+
+def _data_paths(path: Path) -> list[Path]:
+    """Data files of earlier models at `path`."""
+    pattern = re.compile(re.escape(path.name) + r"(\.\d+)?\.data")
+    return [entry for entry in path.parent.iterdir() if pattern.fullmatch(entry.name)]
+
+
+def _fresh_data_path(path: Path) -> Path:
+    names = itertools.chain(("",), (f".{number}" for number in itertools.count(1)))
+    candidates = (path.with_name(f"{path.name}{name}.data") for name in names)
+    return next(candidate for candidate in candidates if not os.path.lexists(candidate))
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file that takes the place of `path` once it is completely on disk."""
+    temporary = path.with_name(f".{path.name}.{os.urandom(6).hex()}.tmp")
+    try:
+        with open(temporary, "xb") as file:
+            if path.exists():
+                os.chmod(temporary, path.stat().st_mode & 0o777)
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    if os.name == "posix":  # the new name must be on disk too
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def _pieces(writer: _Writer, model: Model) -> list[Bytes]:
+    try:
+        reduced = writer.model(model).SerializeToString()
+    except DecodeError as error:  # copying a message parses it
+        raise ModelError("the model is nested too deeply to be written") from error
+    except (EncodeError, TypeError, ValueError) as error:
+        raise ModelError(f"the model cannot be written: {error}") from error
+    pieces = splice(reduced, writer.payloads)
+    if (size := sum(map(len, pieces))) > MAX_MESSAGE:
+        raise ModelError(
+            f"the model would be {size} bytes, more than the 2 GiB that protobuf allows;"
+            " put tensors into a file of their own with save(..., external=True)"
+        )
+    return pieces
+
+
+@dataclass
+class _ExternalData:
+    """The file of external data that is being made."""
+
+    location: str
+    wanted: bool | None
+    pieces: list[Bytes] = field(default_factory=list)
+    size: int = 0
+
+    def wants(self, was_external: bool, raw: Bytes) -> bool:
+        return was_external if self.wanted is None else self.wanted and len(raw) >= LARGE
+
+    def add(self, wire: TensorProto, raw: Bytes) -> None:
+        padding = -self.size % ALIGNMENT
+        offset = self.size + padding
+        self.pieces += (bytes(padding), raw)
+        self.size = offset + len(raw)
+        wire.ClearField("raw_data")
+        wire.data_location = TensorProto.EXTERNAL
+        del wire.external_data[:]  # a checksum of the old file, too
+        for key, value in {"location": self.location, "offset": offset, "length": len(raw)}.items():
+            wire.external_data.add(key=key, value=str(value))
+
+
+class _Writer:
+    """Makes messages of dataclasses, with large data in `payloads` by placeholder."""
+
+    def __init__(self, external: _ExternalData | None) -> None:
+        self.external = external
+        self.payloads: dict[bytes, Bytes] = {}
+        self._placeholder = placeholders()
+
+    def model(self, model: Model) -> ModelProto:
+        wire = _copy(model.wire, ModelProto)
+        _set(wire, ir_version=model.ir_version, producer_name=model.producer)
+        if imported_opsets(wire) != model.opsets:
+            _set_opsets(wire.opset_import, model.opsets)
+        if decode_entries(wire.metadata_props) != model.metadata:
+            del wire.metadata_props[:]
+            for key, value in model.metadata.items():
+                wire.metadata_props.add(key=key, value=value)
+        wire.graph.CopyFrom(self.graph(model.graph))
+        _set_all(wire.functions, map(self.function, model.functions))
+        return wire
+
+    def graph(self, graph: Graph) -> GraphProto:
+        wire = _copy(graph.wire, GraphProto)
+        _set(wire, name=graph.name)
+        _set_all(wire.node, map(self.node, graph.nodes))
+        _set_all(wire.input, map(_value, graph.inputs))
+        _set_all(wire.output, map(_value, graph.outputs))
+        _set_all(wire.value_info, map(_value, graph.value_info))
+        tensors = graph.initializers
+        _set_all(wire.initializer, [self.tensor(t) for t in tensors if isinstance(t, Tensor)])
+        _set_all(
+            wire.sparse_initializer,
+            [self.sparse_tensor(t) for t in tensors if isinstance(t, SparseTensor)],
+        )
+        return wire
+
+    def function(self, function: Function) -> FunctionProto:
+        wire = _copy(function.wire, FunctionProto)
+        _set(wire, name=function.name, overload=function.overload)
+        _set_domain(wire, function.domain)
+        _set_list(wire.input, function.inputs)
+        _set_list(wire.output, function.outputs)
+        _set_list(wire.attribute, function.attributes)
+        _set_all(wire.attribute_proto, self.attributes(function.defaults, wire.attribute_proto))
+        _set_all(wire.node, map(self.node, function.nodes))
+        if decode_opsets(wire.opset_import) != function.opsets:
+            _set_opsets(wire.opset_import, function.opsets)
+        return wire
+
+    def node(self, node: Node) -> NodeProto:
+        wire = _copy(node.wire, NodeProto)
+        _set(wire, op_type=node.op_type, name=node.name, overload=node.overload)
+        _set_domain(wire, node.domain)
+        _set_list(wire.input, node.inputs)
+        _set_list(wire.output, node.outputs)
+        _set_all(wire.attribute, self.attributes(node.attributes, wire.attribute))
+        return wire
+
+    def attributes(
+        self, attributes: Mapping[str, Attribute], wires: Iterable[AttributeProto]
+    ) -> list[AttributeProto]:
+        """The attributes, those in `wires` first and changed only where their values differ."""
+        written, seen = [], set()
+        for wire in wires:
+            if wire.name not in attributes:
+                continue
+            # Reading takes the first of several with one name; the others stay as they are.
+            written.append(
+                _copy(wire, AttributeProto)
+                if wire.name in seen
+                else self.attribute(wire.name, attributes[wire.name], wire)
+            )
+            seen.add(wire.name)
+        new = (name for name in attributes if name not in seen)
+        return written + [self.attribute(name, attributes[name], None) for name in new]
+
+    def attribute(self, name: str, value: Attribute, old: AttributeProto | None) -> AttributeProto:
+        wire = _copy(old, AttributeProto)
+        _set(wire, name=name)
+        if isinstance(value, AttributeReference):
+            _set(wire, ref_attr_name=value.name)
+            return wire
+        kind = attribute_type(wire)
+        if (
+            not wire.ref_attr_name
+            and (kind in PLAIN_DECODERS or kind == AttributeProto.UNDEFINED)
+            # repr, because == knows no NaN, and takes 0.0 for -0.0 and 1 for 1.0.
+            and repr(decode_value(wire, kind, PLAIN_DECODERS)) == repr(value)
+        ):
+            return wire
+        wire.ClearField("ref_attr_name")
+        if kind in ATTRIBUTE_FIELDS:
+            wire.ClearField(ATTRIBUTE_FIELDS[kind])
+        new_kind = _kind_of(value, kind)
+        if new_kind != kind:
+            wire.type = new_kind  # type: ignore[assignment]
+        self._set_value(wire, new_kind, value)
+        return wire
+
+    def _set_value(self, wire: AttributeProto, kind: int, value: Any) -> None:
+        target = ATTRIBUTE_FIELDS[kind]
+        values = [self._encode(entry) for entry in (value if kind in LIST_TYPES else (value,))]
+        if kind in LIST_TYPES:
+            getattr(wire, target).extend(values)
+        elif isinstance(values[0], Message):
+            getattr(wire, target).CopyFrom(values[0])
+        else:
+            setattr(wire, target, values[0])
+
+    def _encode(self, value: Any) -> Any:
+        """One value as a message or as protobuf's scalar."""
+        match value:
+            case Tensor():
+                return self.tensor(value)
+            case SparseTensor():
+                return self.sparse_tensor(value)
+            case Graph():
+                return self.graph(value)
+            case str():
+                return value.encode()
+            case TensorType() | SequenceType() | OptionalType() | MapType():
+                return encode_type(value)
+        return value
+
+    def sparse_tensor(self, sparse: SparseTensor) -> SparseTensorProto:
+        wire = _copy(sparse.wire, SparseTensorProto)
+        wire.values.CopyFrom(self.tensor(sparse.values))
+        wire.indices.CopyFrom(self.tensor(sparse.indices))
+        _set_list(wire.dims, sparse.shape)
+        return wire
+
+    def tensor(self, tensor: Tensor) -> TensorProto:
+        wire = _copy(tensor.wire, TensorProto)
+        _set(wire, name=tensor.name)
+        was_external = wire.data_location == TensorProto.EXTERNAL
+        raw: Bytes | None
+        if isinstance(tensor.load, Stored) and tensor.load.wire is tensor.wire:  # as it was read
+            if was_external and self.external is None:
+                return wire
+            raw = tensor.load.bytes() if was_external or wire.HasField("raw_data") else None
+        else:
+            raw = encode(_data(tensor), wire)
+        if raw is None:
+            return wire
+        if self.external is not None and self.external.wants(was_external, raw):
+            self.external.add(wire, raw)
+            return wire
+        if was_external:
+            wire.ClearField("external_data")
+            wire.ClearField("data_location")
+        if len(raw) < LARGE:
+            wire.raw_data = bytes(raw)
+        else:
+            wire.raw_data = self._placeholder()
+            self.payloads[wire.raw_data] = raw
+        return wire
+
+
+def _data(tensor: Tensor) -> Any:
+    array = tensor.numpy()
+    if (array.dtype, array.shape) != (tensor.dtype, tensor.shape):
+        raise ModelError(
+            f"tensor '{tensor.name}' is {tensor.dtype} of shape {list(tensor.shape)}, but its data"
+            f" is {array.dtype} of shape {list(array.shape)}"
+        )
+    return array
+
+
+def _kind_of(value: Any, old: int) -> int:
+    """The attribute type for a value; `old`, where several would do."""
+    if isinstance(value, tuple | list):
+        if not value:
+            return old if old in LIST_TYPES else AttributeProto.INTS
+        kinds = {_kind_of(entry, AttributeProto.UNDEFINED) for entry in value}
+        if kinds == {AttributeProto.INT, AttributeProto.FLOAT}:
+            kinds = {AttributeProto.FLOAT}
+        if len(kinds) == 1:
+            return _LIST_OF[kinds.pop()]
+    for classes, kind in _KINDS:
+        if isinstance(value, classes):
+            return kind
+    raise ModelError(f"an attribute cannot have the value {value!r}")
+
+
+_KINDS: tuple[tuple[Any, int], ...] = (
+    (int, AttributeProto.INT),
+    (float, AttributeProto.FLOAT),
+    ((str, bytes), AttributeProto.STRING),
+    (Tensor, AttributeProto.TENSOR),
+    (Graph, AttributeProto.GRAPH),
+    (SparseTensor, AttributeProto.SPARSE_TENSOR),
+    ((TensorType, SequenceType, OptionalType, MapType), AttributeProto.TYPE_PROTO),
+)
+_LIST_OF = {
+    kind: AttributeProto.AttributeType.Value(AttributeProto.AttributeType.Name(kind) + "S")
+    for _, kind in _KINDS
+}
+
+
+def _value(value: Value) -> ValueInfoProto:
+    wire = _copy(value.wire, ValueInfoProto)
+    _set(wire, name=value.name)
+    set_type(wire, value.type)
+    return wire
+
+
+def _copy(old: Message | None, kind: type[_M]) -> _M:
+    wire = kind()
+    if old is not None:
+        wire.CopyFrom(old)  # type: ignore[arg-type]
+    return wire
+
+
+def _set(wire: Message, **fields: object) -> None:
+    """Set the fields that differ: one that is set to its default is not the same as one unset."""
+    for name, value in fields.items():
+        if getattr(wire, name) != value:
+            setattr(wire, name, value)
+
+
+def _set_domain(wire: NodeProto | FunctionProto, domain: str) -> None:
+    if normal_domain(wire.domain) != domain:
+        wire.domain = domain
+
+
+def _set_list(target: Any, values: Sequence[object]) -> None:
+    if tuple(target) != tuple(values):
+        del target[:]
+        target.extend(values)
+
+
+def _set_all(target: Any, messages: Iterable[Message]) -> None:
+    new = list(messages)
+    del target[:]
+    target.extend(new)
+
+
+def _set_opsets(target: Any, opsets: Mapping[str, int]) -> None:
+    del target[:]
+    for domain, version in opsets.items():
+        target.add(domain=domain, version=version)

@@ -1,0 +1,222 @@
+"""External data: what a model may refer to, and how it is read and saved."""
+
+import os
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from onnxla import ir
+
+WEIGHT = np.arange(6000, dtype=np.float32).reshape(60, 100)
+
+
+def external_model(location="w.bin", **entries) -> bytes:
+    """A model of one tensor [60, 100] that is in another file."""
+    tensor = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=WEIGHT.shape)
+    tensor.data_location = TensorProto.EXTERNAL
+    for key, value in {"location": location, **entries}.items():
+        tensor.external_data.add(key=key, value=str(value))
+    node = helper.make_node("Add", ["x", "w"], ["y"])
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, WEIGHT.shape)
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, WEIGHT.shape)
+    return helper.make_model(helper.make_graph([node], "g", [x], [y], [tensor])).SerializeToString()
+
+
+def write_model(folder, location="w.bin", data: bytes | None = WEIGHT.tobytes(), **entries):
+    folder.mkdir(exist_ok=True)
+    (folder / "model.onnx").write_bytes(external_model(location, **entries))
+    if data is not None:
+        (folder / "w.bin").write_bytes(data)
+    return folder / "model.onnx"
+
+
+def weight(model: ir.Model) -> np.ndarray:
+    return model.graph.initializers[0].numpy()
+
+
+def test_reads_from_the_folder_of_the_model(tmp_path):
+    array = weight(ir.read(write_model(tmp_path)))
+    np.testing.assert_array_equal(array, WEIGHT)
+    assert not array.flags.writeable
+    assert array.base is not None  # a view of the file
+
+
+def test_reads_at_an_offset(tmp_path):
+    data = bytes(4096) + WEIGHT.tobytes() + b"rest"
+    path = write_model(tmp_path, data=data, offset=4096, length=WEIGHT.nbytes, checksum="abc")
+    np.testing.assert_array_equal(weight(ir.read(path)), WEIGHT)
+
+
+def test_bytes_need_a_folder(tmp_path):
+    write_model(tmp_path)
+    with pytest.raises(ir.ModelError, match=r"'w'.*not read from a path.*folder="):
+        ir.read(external_model())
+    np.testing.assert_array_equal(weight(ir.read(external_model(), folder=tmp_path)), WEIGHT)
+
+
+@pytest.mark.parametrize(
+    ("location", "reason"),
+    [
+        ("/etc/passwd", "absolute"),
+        ("C:\\data\\w.bin", "absolute"),
+        ("\\\\server\\share\\w.bin", "absolute"),
+        ("../w.bin", "upwards"),
+        ("data/../../w.bin", "upwards"),
+        ("data\\..\\..\\w.bin", "upwards"),
+        ("", "not a file name"),
+        ("w\0.bin", "not a file name"),
+        ("*/_ORT_MEM_ADDR_/*", "address in the memory"),
+    ],
+)
+def test_refuses_locations_that_lead_out(tmp_path, location, reason):
+    (tmp_path / "w.bin").write_bytes(WEIGHT.tobytes())
+    path = write_model(tmp_path / "model", location)
+    with pytest.raises(ir.ModelError, match=f"'w'.*not allowed.*{reason}"):
+        ir.read(path)
+
+
+def test_refuses_a_symbolic_link_out_of_the_folder(tmp_path):
+    (tmp_path / "secret").write_bytes(WEIGHT.tobytes())
+    path = write_model(tmp_path / "model", data=None)
+    (tmp_path / "model" / "w.bin").symlink_to(tmp_path / "secret")
+    with pytest.raises(ir.ModelError, match=r"symbolic link leads out.*secret"):
+        ir.read(path)
+
+
+def test_refuses_a_linked_folder(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "w.bin").write_bytes(WEIGHT.tobytes())
+    path = write_model(tmp_path / "model", "data/w.bin", data=None)
+    (tmp_path / "model" / "data").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ir.ModelError, match="symbolic link leads out"):
+        ir.read(path)
+
+
+def test_accepts_a_symbolic_link_within_the_folder(tmp_path):
+    path = write_model(tmp_path, "link.bin")
+    (tmp_path / "link.bin").symlink_to("w.bin")
+    np.testing.assert_array_equal(weight(ir.read(path)), WEIGHT)
+
+
+def test_accepts_a_cache_that_links_model_and_data_into_one_folder(tmp_path):
+    blobs, snapshot = tmp_path / "blobs", tmp_path / "snapshots" / "main" / "onnx"
+    blobs.mkdir()
+    snapshot.mkdir(parents=True)
+    (blobs / "1111").write_bytes(external_model())
+    (blobs / "2222").write_bytes(WEIGHT.tobytes())
+    (snapshot / "model.onnx").symlink_to(blobs / "1111")
+    (snapshot / "w.bin").symlink_to(blobs / "2222")
+    np.testing.assert_array_equal(weight(ir.read(snapshot / "model.onnx")), WEIGHT)
+    (tmp_path / "secret").write_bytes(WEIGHT.tobytes())
+    (snapshot / "w.bin").unlink()
+    (snapshot / "w.bin").symlink_to(tmp_path / "secret")
+    with pytest.raises(ir.ModelError, match="symbolic link leads out"):
+        ir.read(snapshot / "model.onnx")
+
+
+def test_refuses_hard_links(tmp_path):
+    (tmp_path / "secret").write_bytes(WEIGHT.tobytes())
+    path = write_model(tmp_path / "model", data=None)
+    os.link(tmp_path / "secret", tmp_path / "model" / "w.bin")
+    with pytest.raises(ir.ModelError, match="hard links"):
+        ir.read(path)
+
+
+def test_refuses_pipes_without_waiting_for_them(tmp_path):
+    path = write_model(tmp_path, data=None)
+    os.mkfifo(tmp_path / "w.bin")
+    with pytest.raises(ir.ModelError, match="not a regular file"):
+        ir.read(path)
+
+
+def test_refuses_folders(tmp_path):
+    path = write_model(tmp_path, data=None)
+    (tmp_path / "w.bin").mkdir()
+    with pytest.raises(ir.ModelError, match="not a regular file"):
+        ir.read(path)
+
+
+def test_names_a_missing_file(tmp_path):
+    with pytest.raises(ir.ModelError, match=r"'w'.*w\.bin.*No such file"):
+        ir.read(write_model(tmp_path, data=None))
+
+
+@pytest.mark.parametrize(
+    ("entries", "reason"),
+    [
+        ({"offset": 1}, "offset 1 with 24000 bytes ends after 'w.bin', which has 24000"),
+        ({"offset": 2**62}, "ends after"),
+        ({"offset": -1}, "offset '-1', which is not a number"),
+        ({"offset": "9" * 5000}, "not a number"),
+        ({"offset": "٣"}, "not a number"),
+        ({"length": 23996}, "length 23996, but type and shape need 24000"),
+        ({"length": "many"}, "length 'many', which is not a number"),
+    ],
+)
+def test_checks_offset_and_length(tmp_path, entries, reason):
+    with pytest.raises(ir.ModelError, match=reason):
+        ir.read(write_model(tmp_path, **entries))
+
+
+def test_reports_a_file_that_has_shrunk(tmp_path):
+    model = ir.read(write_model(tmp_path))
+    os.truncate(tmp_path / "w.bin", 100)
+    with pytest.raises(ir.ModelError, match="shrunk from 24000 to 100"):
+        weight(model)
+
+
+def test_writing_keeps_the_reference(tmp_path):
+    path = write_model(tmp_path, offset=0, checksum="abc")
+    assert onnx.load_from_string(ir.write(ir.read(path))) == onnx.load(
+        path, load_external_data=False
+    )
+
+
+def test_saving_makes_one_aligned_data_file(tmp_path):
+    path = write_model(tmp_path / "old", checksum="abc")
+    model = ir.read(path)
+    second = ir.Tensor.of("v", np.ones(5, np.float32))
+    first = model.graph.initializers[0].with_data(WEIGHT + 1)
+    model = replace_initializers(model, first, second, model.graph.initializers[0])
+    saved = tmp_path / "new.onnx"
+    ir.save(model, saved)
+    assert (tmp_path / "new.onnx.data").stat().st_size == 28672 - 4096 + WEIGHT.nbytes
+    stored = onnx.load(saved, load_external_data=False).graph.initializer
+    assert [len(t.external_data) for t in stored] == [3, 0, 3]
+    assert {e.key: e.value for e in stored[2].external_data}["offset"] == "24576"
+    again = [tensor.numpy() for tensor in ir.read(saved).graph.initializers]
+    np.testing.assert_array_equal(again[0], WEIGHT + 1)
+    np.testing.assert_array_equal(again[1], np.ones(5))
+    np.testing.assert_array_equal(again[2], WEIGHT)
+    onnx.checker.check_model(onnx.load(tmp_path / "old" / "model.onnx"))
+
+
+def replace_initializers(model: ir.Model, *tensors: ir.Tensor) -> ir.Model:
+    return replace(model, graph=replace(model.graph, initializers=tensors))
+
+
+def test_saving_over_itself_again_and_again(tmp_path):
+    path = write_model(tmp_path)
+    for step in range(1, 4):
+        model = ir.read(path)
+        old = weight(model)
+        tensor = model.graph.initializers[0]
+        ir.save(replace_initializers(model, tensor.with_data(old + 1)), path)
+        np.testing.assert_array_equal(old, WEIGHT + step - 1)  # the old data is still mapped
+        np.testing.assert_array_equal(weight(ir.read(path)), WEIGHT + step)
+        assert len(list(tmp_path.glob("model.onnx*data"))) == 1
+        assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_external_can_be_forced_either_way(tmp_path):
+    model = ir.read(write_model(tmp_path))
+    ir.save(model, tmp_path / "inline.onnx", external=False)
+    assert not (tmp_path / "inline.onnx.data").exists()
+    inline = ir.read((tmp_path / "inline.onnx").read_bytes())
+    np.testing.assert_array_equal(weight(inline), WEIGHT)
+    ir.save(inline, tmp_path / "external.onnx", external=True)
+    assert (tmp_path / "external.onnx.data").read_bytes() == WEIGHT.tobytes()
+    np.testing.assert_array_equal(weight(ir.read(tmp_path / "external.onnx")), WEIGHT)
