@@ -77,7 +77,6 @@ def eval_nodes(nodes: Sequence[Node], env: dict[str, Value], context: Context) -
             try:
                 results = eval_node(node, operands, env, fold_in(context, index))
             except StaticOperandError as error:
-                # An operator that raises it itself means any of its operands.
                 error.names = origins(error.names or node.inputs, node, nodes[:index], env)
                 raise
             if len(results) < len(node.outputs):
@@ -107,9 +106,8 @@ def eval_node(
     operator = find_operator(node, context.opsets)
     keywords = bind_keywords(operator, node, attributes, context)
     operands = bind_operands(operator, node, operands)
-    # A subgraph may use traced values of the outer graph, so it decides node by node for itself.
-    fold = "key" not in keywords and not any(map(callable, attributes.values()))
-    if fold and is_known(operands):
+    # Not with a subgraph: it may use traced values of the outer graph, and is folded by itself.
+    if is_known([*operands, *keywords.values()]):
         with jax.ensure_compile_time_eval(), np.errstate(all="ignore"):
             results = operator.function(*operands, **keywords)
             return tuple(map(as_known, results if isinstance(results, tuple) else (results,)))

@@ -33,8 +33,10 @@ ROLES = (
 )
 # Operators whose result is their operands' elements, moved or converted.
 REARRANGING = frozenset(
-    ("Identity", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Cast", "CastLike")
-    + ("Concat", "Split", "Expand", "Dropout", "QuantizeLinear", "DequantizeLinear")
+    {
+        *("Identity", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Expand"),
+        *("Cast", "CastLike", "QuantizeLinear", "DequantizeLinear", "Concat", "Split", "Dropout"),
+    }
 )
 # Their roles hold for vectors alone: a scalar operand, or a whole table, is an exporter's constant
 # (an epsilon, 1/sqrt(d), a mask, a position table).

@@ -18,7 +18,8 @@ class StaticOperandError(OnnxlaError):
 
     Attributes:
         names: The traced values that the operand was computed from, in terms of the scope that
-            the error has reached: at last, graph inputs and parameters.
+            the error has reached: at last, graph inputs and parameters. An operator that raises it
+            need not give any; all its operands are meant.
     """
 
     def __init__(self, message: str, names: tuple[str, ...] = ()) -> None:

@@ -34,12 +34,19 @@ def load(source: Any) -> Module:
         ModelError: The file is malformed, inconsistent or unsafe; the message lists what is wrong.
     """
     model = ir.read(source)
-    getattr(ir, "verify", bool)(model)
+    ir.verify(model)
     program = Program(model)
     with jax.enable_x64(True):
-        # A copy: on the CPU, JAX may otherwise alias the mapped file.
-        params = {k: jnp.array(t.numpy()) for k, t in program.parameters.params.items()}
+        params = {k: to_device(tensor) for k, tensor in program.parameters.params.items()}
     return Module(params, program)
+
+
+def to_device(tensor: ir.Tensor) -> jax.Array:
+    """A tensor as a JAX array. Only one tensor at a time is in memory twice."""
+    # A copy: on the CPU, JAX may otherwise alias the mapped file.
+    array = jnp.array(tensor.numpy()).block_until_ready()
+    tensor.release()
+    return array
 
 
 @functools.partial(

@@ -1,14 +1,20 @@
-"""Elementwise arithmetic of two or more operands, with numpy broadcasting."""
+"""Arithmetic of tensors elementwise, with numpy broadcasting, and running sums and products."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+from jax import lax
+from jax.custom_derivatives import SymbolicZero
 
+from onnxla.ir.errors import ModelError
 from onnxla.ops.table import op
-from onnxla.ops.values import Value, xp
+from onnxla.ops.values import Value, is_floating, is_known, xp
 
 
 def align(a: Value, b: Value, axis: int | None, broadcast: int) -> Value:
@@ -30,6 +36,7 @@ def binary(name: str, since: tuple[int, ...], roles: dict[str, str] | None = Non
         def legacy(A: Value, B: Value, *, axis: int | None = None, broadcast: int = 0) -> Value:
             return function(A, align(A, B, axis, broadcast))
 
+        legacy.__doc__ = function.__doc__
         op(name, since=[v for v in since if v < 7], roles=roles)(legacy)
         return op(name, since=[v for v in since if v >= 7], roles=roles)(function)
 
@@ -60,13 +67,180 @@ def div(A: Value, B: Value) -> Value:
     m = xp(A, B)
     if not np.issubdtype(A.dtype, np.integer):
         return m.divide(A, B)
-    quotient = m.floor_divide(A, B)
+    if m is jnp:
+        return lax.div(*jnp.broadcast_arrays(A, B))
+    quotient = np.floor_divide(A, B)
     # Floor and truncation differ where the signs differ and the division is not exact.
     inexact = (quotient * B != A) & ((A < 0) != (B < 0))
     return quotient + inexact.astype(A.dtype)
 
 
-@op("Sum", since=(6, 8, 13))
+@op("Mod", since=(10, 13, 28))
+def mod(A: Value, B: Value, *, fmod: int = 0) -> Value:
+    """Remainder of A / B: of the quotient's floor, or if `fmod` of its truncation.
+
+    So it has the sign of B, or if `fmod` that of A.
+    """
+    m = xp(A, B)
+    if fmod:
+        return m.fmod(A, B)
+    remainder = m.remainder(A, B)
+    if m is np or not is_floating(A):
+        return remainder
+    # A zero has the sign of B too. Written so that its derivative stays that of the remainder.
+    zero = jnp.copysign(jnp.zeros_like(remainder), B)
+    unchanged = lax.stop_gradient(remainder) - remainder
+    return jnp.where(remainder == 0, zero - unchanged, remainder)
+
+
+@op("Pow", since=(7, 12, 13, 15))
+def pow_(X: Value, Y: Value) -> Value:
+    """X ** Y in the type of X; where that is an integer, truncated toward zero."""
+    if is_floating(X):
+        if is_known(Y) and Y.size == 1 and Y.ndim <= X.ndim and float(Y.item()) in range(-8, 9):
+            return lax.integer_pow(jnp.asarray(X), int(float(Y.item())))
+        return real_power(X, Y.astype(X.dtype))
+    if is_floating(Y):
+        return jnp.power(X.astype(np.float64), Y.astype(np.float64)).astype(X.dtype)
+    power = jnp.power(X, abs(Y).astype(X.dtype))
+    return jnp.where((Y < 0) & (abs(X) != 1), 0, power)
+
+
+@op("Pow", since=(1,))
+def pow_1(X: Value, Y: Value, *, axis: int | None = None, broadcast: int = 0) -> Value:
+    """`pow_` with broadcasting by attributes."""
+    return pow_(X, align(X, Y, axis, broadcast))
+
+
+@jax.custom_jvp
+def real_power(x: Value, y: Value) -> Value:
+    """Power of one floating type. The derivative by y is 0 where x <= 0, rather than NaN."""
+    return jnp.power(x, y)
+
+
+@functools.partial(real_power.defjvp, symbolic_zeros=True)
+def real_power_jvp(primals: tuple[Value, Value], tangents: tuple[Any, Any]) -> tuple[Value, Value]:
+    """Value and directional derivative of `real_power`."""
+    (x, y), (dx, dy) = primals, tangents
+    z = real_power(x, y)
+    dz = jnp.zeros_like(z)
+    if not isinstance(dx, SymbolicZero):
+        dz += dx * y * real_power(x, jnp.where(y == 0, 1, y - 1))
+    if not isinstance(dy, SymbolicZero):
+        dz += dy * z * jnp.log(jnp.where(x > 0, x, 1))
+    return z, dz
+
+
+@op("Max", since=(1, 6, 8, 12, 13))
+def max_(*data_0: Value) -> Value:
+    """Elementwise maximum of all operands; NaN where one is."""
+    return functools.reduce(lambda a, b: xp(a, b).maximum(a, b), data_0)
+
+
+@op("Min", since=(1, 6, 8, 12, 13))
+def min_(*data_0: Value) -> Value:
+    """Elementwise minimum of all operands; NaN where one is."""
+    return functools.reduce(lambda a, b: xp(a, b).minimum(a, b), data_0)
+
+
+@op("Sum", since=(1, 6, 8, 13))
 def sum_(*data_0: Value) -> Value:
     """Elementwise sum of all operands."""
     return functools.reduce(add, data_0)
+
+
+@op("Mean", since=(1, 6, 8, 13))
+def mean(*data_0: Value) -> Value:
+    """Elementwise mean of all operands."""
+    return sum_(*data_0) / np.asarray(len(data_0), data_0[0].dtype)
+
+
+@op("Clip", since=(11, 12, 13))
+def clip(input: Value, min: Value = None, max: Value = None) -> Value:
+    """`input` raised to `min`, then lowered to `max`. Absent bounds, and NaN, change nothing."""
+    if min is not None:
+        input = xp(input, min).maximum(input, min)
+    return input if max is None else xp(input, max).minimum(input, max)
+
+
+FLOAT32_MAX = float(np.finfo(np.float32).max)
+
+
+@op("Clip", since=(1, 6))
+def clip_6(input: Value, *, min: float = -FLOAT32_MAX, max: float = FLOAT32_MAX) -> Value:
+    """`clip` with bounds as attributes. Their defaults, which are float32's, mean no bound.
+
+    Departs from ONNX: infinities stay, as they do where the later versions have no bound.
+    """
+    with np.errstate(over="ignore"):  # beyond float16 there is no bound either
+        low, high = (
+            None if abs(bound) >= FLOAT32_MAX else np.asarray(bound).astype(input.dtype)
+            for bound in (min, max)
+        )
+    return clip(input, low, high)
+
+
+@op("BitShift", since=(11, 28))
+def bit_shift(X: Value, Y: Value, *, direction: str) -> Value:
+    """X * 2**Y (LEFT, higher bits discarded) or the floor of X / 2**Y (RIGHT).
+
+    A Y that is negative, or not below the number of bits, shifts all bits out.
+    """
+    if direction not in ("LEFT", "RIGHT"):
+        raise ModelError(f"direction is LEFT or RIGHT, not {direction!r}")
+    m = xp(X, Y)
+    return m.left_shift(X, Y) if direction == "LEFT" else m.right_shift(X, Y)
+
+
+@op("BitwiseAnd", since=(18,))
+def bitwise_and(A: Value, B: Value) -> Value:
+    """A & B."""
+    return xp(A, B).bitwise_and(A, B)
+
+
+@op("BitwiseOr", since=(18,))
+def bitwise_or(A: Value, B: Value) -> Value:
+    """A | B."""
+    return xp(A, B).bitwise_or(A, B)
+
+
+@op("BitwiseXor", since=(18,))
+def bitwise_xor(A: Value, B: Value) -> Value:
+    """A ^ B."""
+    return xp(A, B).bitwise_xor(A, B)
+
+
+@op("BitwiseNot", since=(18,))
+def bitwise_not(X: Value) -> Value:
+    """~X."""
+    return xp(X).bitwise_not(X)
+
+
+def accumulate(
+    function: Callable[..., Value],
+    neutral: int,
+    x: Value,
+    axis: Value,
+    exclusive: int,
+    reverse: int,
+) -> Value:
+    """A running sum or product, `function`; of nothing, it is `neutral`."""
+    m, along = xp(x), int(axis.item())
+    x = m.moveaxis(x, along, 0)
+    x = x[::-1] if reverse else x
+    if exclusive:
+        x = m.concatenate([m.full_like(x[:1], neutral), x[:-1]])
+    y = function(x, 0, dtype=x.dtype)
+    return m.moveaxis(y[::-1] if reverse else y, 0, along)
+
+
+@op("CumSum", since=(11, 14), static=("axis",))
+def cum_sum(x: Value, axis: np.ndarray, *, exclusive: int = 0, reverse: int = 0) -> Value:
+    """Sums along `axis` up to each element, without it if `exclusive`; `reverse`: from the end."""
+    return accumulate(xp(x).cumsum, 0, x, axis, exclusive, reverse)
+
+
+@op("CumProd", since=(26,), static=("axis",))
+def cum_prod(x: Value, axis: np.ndarray, *, exclusive: int = 0, reverse: int = 0) -> Value:
+    """Products along `axis`, otherwise like `cum_sum`."""
+    return accumulate(xp(x).cumprod, 1, x, axis, exclusive, reverse)

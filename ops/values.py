@@ -23,7 +23,7 @@ def is_known(value: Value) -> bool:
     """Whether a value is available while tracing."""
     if isinstance(value, list | tuple):
         return all(map(is_known, value))
-    return value is None or isinstance(value, np.ndarray | np.generic | bool | int | float | str)
+    return value is None or isinstance(value, np.ndarray | np.generic | int | float | str | bytes)
 
 
 def xp(*values: Value) -> ModuleType:

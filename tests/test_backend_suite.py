@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from backend_suite import cases, expected_failures, run_case
 
 FAILURES = expected_failures()

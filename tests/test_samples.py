@@ -12,10 +12,10 @@ import onnxruntime
 import pytest
 from jax.test_util import check_grads
 from onnx import helper
-from samples import Sample, samples
 
 import onnxla
 from onnxla.ops import rows
+from samples import Sample, samples
 
 VERSIONS: dict[tuple[str, str], list[int]] = {}
 for _version, _operator in rows():
@@ -67,7 +67,7 @@ def reference(sample: Sample, model: bytes, arrays: list[Any]) -> list[Any]:
         return ReferenceEvaluator(onnx.load_from_string(model)).run(None, feeds)
 
 
-@pytest.mark.parametrize(("sample", "version"), cases(gradients=False))
+@pytest.mark.parametrize(("sample", "version"), list(cases(gradients=False)))
 def test_equals_another_runtime(sample: Sample, version: int) -> None:
     arrays = list(sample.inputs)
     model = build(sample, version, arrays)
@@ -81,7 +81,7 @@ def test_equals_another_runtime(sample: Sample, version: int) -> None:
         np.testing.assert_allclose(ours, theirs, sample.rtol, sample.atol)
 
 
-@pytest.mark.parametrize(("sample", "version"), cases(gradients=True))
+@pytest.mark.parametrize(("sample", "version"), list(cases(gradients=True)))
 def test_gradients(sample: Sample, version: int) -> None:
     with jax.enable_x64(True):
         arrays = [

@@ -1,0 +1,297 @@
+"""Control flow. Subgraphs arrive as Python functions from values to a tuple of values.
+
+What is concrete runs as Python; what is traced becomes one of JAX's control-flow primitives, whose
+steps must agree in dtypes and shapes, and else is unrolled.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from onnxla.ir.errors import StaticOperandError
+from onnxla.ops.table import op
+from onnxla.ops.values import Value, as_traced, is_concrete, is_known, xp
+
+Subgraph = Callable[..., Sequence[Value]]
+
+# A loop of at most so many steps that may end early is a scan that skips the steps after its end:
+# unlike `lax.while_loop`, it can be differentiated in reverse.
+SKIPPING_LIMIT = 1024
+TRUE = np.asarray(True)
+
+
+class EarlyExitError(StaticOperandError):
+    """A loop may end before its trip count, depending on traced values."""
+
+
+class TracedError(StaticOperandError):
+    """A loop that could run as Python depends on traced values."""
+
+
+def signature(value: Value) -> Any:
+    """The dtype and shape of a value; of a sequence, those of its elements."""
+    if isinstance(value, list | tuple):
+        return [signature(v) for v in value]
+    return None if value is None else f"{value.dtype}{list(value.shape)}"
+
+
+def as_carried(values: Sequence[Value]) -> list[Value]:
+    """Values as JAX arrays. Raises: StaticOperandError if there are strings among them."""
+    traced: list[Value] = as_traced(list(values))
+    if any(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(traced)):
+        raise StaticOperandError("strings cannot depend on traced control flow")
+    return traced
+
+
+def is_true(value: Value) -> bool:
+    """A concrete condition, of shape [] or [1]."""
+    return bool(np.asarray(value).item())
+
+
+@op("If", since=(1, 11, 13, 16, 19, 21, 23, 24, 25))
+def if_(cond: Value, *, then_branch: Subgraph, else_branch: Subgraph) -> tuple[Value, ...]:
+    """The values of one of the branches. A traced condition needs branches of equal shapes."""
+    if is_concrete(cond):
+        return tuple(then_branch() if is_true(cond) else else_branch())
+    found: list[Sequence[Value]] = []
+
+    def run(branch: Subgraph) -> list[Value]:
+        try:
+            found.append(branch())
+        except StaticOperandError:
+            raise
+        except Exception as error:
+            # A branch may be meant for inputs of another shape, which its condition looks at.
+            raise StaticOperandError(
+                f"a branch of If fails for these inputs ({error}), so its condition must be known "
+                "while tracing"
+            ) from error
+        if (ours := signature(found[-1])) != (first := signature(found[0])):
+            raise StaticOperandError(
+                f"the outputs of If's branches differ (then: {first}, else: {ours}), so its "
+                "condition decides a shape and must be known while tracing"
+            )
+        return as_carried(found[-1])
+
+    branches = (functools.partial(run, branch) for branch in (then_branch, else_branch))
+    results = lax.cond(cond.reshape(()), *branches)
+    # What is known, and the same in both branches, stays known.
+    return tuple(
+        a if isinstance(a, np.ndarray) and is_known(b) and np.array_equal(a, b) else result
+        for a, b, result in zip(*found, results, strict=True)
+    )
+
+
+@dataclass(frozen=True)
+class Steps:
+    """A loop that runs `step` at most `trip` times while `go` holds.
+
+    A step takes its index, its elements of the inputs `xs`, and the state; it returns whether to go
+    on, the next state, and elements of the scan outputs, of which the node names `n_scanned`.
+    """
+
+    step: Subgraph
+    trip: Value
+    go: Value
+    state: list[Value]
+    xs: list[Value]
+    n_scanned: int
+
+    def run(self) -> list[Value]:
+        """Final state and scan outputs, by the first of the ways below that does."""
+        countable = is_concrete([self.trip, self.go])
+        if countable and (self.trip <= 0 or not is_true(self.go)):
+            return self.unroll()
+        if countable and is_concrete([self.state, self.xs]):
+            with contextlib.suppress(TracedError):
+                return self.unroll(traced=False)
+        if countable and self.trip < math.inf:
+            try:
+                return self.scan()
+            except EarlyExitError:
+                pass
+            except StaticOperandError:
+                return self.unroll()
+        try:
+            return self.run_while()
+        except EarlyExitError:
+            if countable:
+                return self.unroll()
+            raise
+
+    def unroll(self, traced: bool = True) -> list[Value]:
+        """Step after step. Raises: TracedError at a traced value, if none may be `traced`."""
+        state, go, i = self.state, self.go, 0
+        rows: list[list[Value]] = []
+        while is_true(go) and i < self.trip:
+            go, *results = self.step(np.asarray(i), [x[i] for x in self.xs], *state)
+            if not is_concrete(go if traced else [go, *results]):
+                raise TracedError("the condition of a loop that is unrolled is traced")
+            state, i = results[: len(state)], i + 1
+            rows.append(results[len(state) :])
+        if rows or not self.n_scanned:
+            return state + [xp(*ys).stack(ys) for ys in zip(*rows, strict=True)]
+        elements = [np.zeros(x.shape[1:], x.dtype) for x in self.xs]
+        results = jax.eval_shape(
+            lambda: as_traced(list(self.step(np.asarray(0), elements, *state)))
+        )
+        return state + [np.zeros((0, *y.shape), y.dtype) for y in results[1 + len(state) :]]
+
+    def advance(self, i: Value, x: list[Value], state: list[Value]) -> tuple[Value, ...]:
+        """A step's condition, next state and scan outputs, where shapes may not change."""
+        go, *results = self.step(i, x, *state)
+        new = as_carried(results[: len(state)])
+        if signature(new) != signature(state):
+            raise StaticOperandError(
+                f"a loop's values change from {signature(state)} to {signature(new)}, so how often "
+                "it runs decides a shape and must be known while tracing"
+            )
+        return go, new, as_carried(results[len(state) :])
+
+    def scan(self) -> list[Value]:
+        """A scan, without early exit."""
+
+        def body(carry: tuple[Value, list[Value]], x: list[Value]) -> Any:
+            i, state = carry
+            go, new, ys = self.advance(i, x, state)
+            if not (is_concrete(go) and is_true(go)):
+                raise EarlyExitError("the condition of a loop is traced")
+            return (i + 1, new), ys
+
+        start = (jnp.zeros((), np.int64), as_carried(self.state))
+        (_, state), ys = lax.scan(body, start, self.xs, length=self.trip)
+        return [*state, *ys]
+
+    def run_while(self) -> list[Value]:
+        """A loop that ends when a traced condition says so, without scan outputs."""
+
+        def body(carry: Any) -> Any:
+            i, _, state = carry
+            go, new, ys = self.advance(i, [], state)
+            if ys:
+                raise EarlyExitError(
+                    "how often a loop runs decides the shape of its scan outputs, so its trip "
+                    "count and condition must be known while tracing"
+                )
+            return i + 1, jnp.reshape(go, ()), new
+
+        def goes_on(carry: Any) -> Value:
+            i, go, _ = carry
+            return go if self.trip is math.inf else go & (i < self.trip)
+
+        def skip(carry: Any, _: None) -> Any:
+            return lax.cond(goes_on(carry), body, lambda same: same, carry), None
+
+        start = (jnp.zeros((), np.int64), jnp.reshape(self.go, ()), as_carried(self.state))
+        if is_concrete(self.trip) and self.trip <= SKIPPING_LIMIT:
+            return list(lax.scan(skip, start, length=self.trip)[0][2])
+        return list(lax.while_loop(goes_on, body, start)[2])
+
+
+@op("Loop", since=(1, 11, 13, 16, 19, 21, 23, 24, 25))
+def loop(
+    M: Value | None = None,
+    cond: Value | None = None,
+    *v_initial: Value,
+    body: Subgraph,
+    n_outputs: int = 0,
+) -> tuple[Value, ...]:
+    """Final values of `v_initial`, then the scan outputs, of at most M steps while `cond` holds.
+
+    A traced `cond`, given or computed, leaves no scan outputs possible. A loop with a traced trip
+    count, or of more than 1024 steps that may end early, has forward derivatives only.
+    """
+
+    def step(i: Value, _: list[Value], *state: Value) -> Sequence[Value]:
+        go, *results = body(i, TRUE, *state)
+        return (TRUE if cond is None else go, *results)
+
+    trip = math.inf if M is None else np.asarray(M).item() if is_concrete(M) else M.reshape(())
+    go = TRUE if cond is None else cond
+    n_scanned = n_outputs - len(v_initial)
+    return tuple(Steps(step, trip, go, list(v_initial), [], n_scanned).run())
+
+
+@op("Scan", since=(9, 11, 16, 19, 21, 23, 24, 25))
+def scan(
+    *initial_state_and_scan_inputs: Value,
+    body: Subgraph,
+    num_scan_inputs: int,
+    scan_input_axes: tuple[int, ...] | None = None,
+    scan_input_directions: tuple[int, ...] | None = None,
+    scan_output_axes: tuple[int, ...] | None = None,
+    scan_output_directions: tuple[int, ...] | None = None,
+    n_outputs: int = 0,
+) -> tuple[Value, ...]:
+    """Final state, then the scan outputs, of a loop over slices of the last `num_scan_inputs`."""
+    n = len(initial_state_and_scan_inputs) - num_scan_inputs
+    state, inputs = initial_state_and_scan_inputs[:n], initial_state_and_scan_inputs[n:]
+
+    def along(values: Sequence[Value], axes: Any, directions: Any, move: Any) -> list[Value]:
+        axes, directions = axes or [0] * len(values), directions or [0] * len(values)
+        return [
+            move(v, axis, direction)
+            for v, axis, direction in zip(values, axes, directions, strict=True)
+        ]
+
+    def to_front(x: Value, axis: int, direction: int) -> Value:
+        x = xp(x).moveaxis(x, axis, 0)
+        return x[::-1] if direction else x
+
+    def to_axis(y: Value, axis: int, direction: int) -> Value:
+        return xp(y).moveaxis(y[::-1] if direction else y, 0, axis)
+
+    xs = along(inputs, scan_input_axes, scan_input_directions, to_front)
+
+    def step(i: Value, x: list[Value], *state: Value) -> Sequence[Value]:
+        return (TRUE, *body(*state, *x))
+
+    results = Steps(step, len(xs[0]), TRUE, list(state), xs, n_outputs - n).run()
+    ys = along(results[n:], scan_output_axes, scan_output_directions, to_axis)
+    return (*results[:n], *ys)
+
+
+@op("Scan", since=(8,))
+def scan_8(
+    sequence_lens: Value | None = None,
+    *initial_state_and_scan_inputs: Value,
+    body: Subgraph,
+    directions: tuple[int, ...] | None = None,
+    num_scan_inputs: int,
+) -> tuple[Value, ...]:
+    """`scan` of each element of a batch, over its second axis.
+
+    A sequence's state stands still from its end on, and its scan outputs there are zero.
+    """
+    values = initial_state_and_scan_inputs
+    n, steps = len(values) - num_scan_inputs, values[-1].shape[1]
+    if sequence_lens is None:
+        sequence_lens = np.full(values[-1].shape[:1], steps)
+    t = np.arange(steps)
+
+    def run(length: Value, *values: Value) -> list[Value]:
+        backward = jnp.where(t < length, length - 1 - t, t)
+        xs = [
+            x[backward] if reverse else x
+            for x, reverse in zip(values[n:], directions or [0] * num_scan_inputs, strict=True)
+        ]
+
+        def step(i: Value, x: list[Value], *state: Value) -> Sequence[Value]:
+            results = body(*state, *x)
+            rest = [*state, *(jnp.zeros_like(y) for y in results[n:])]
+            kept = (jnp.where(i < length, a, b) for a, b in zip(results, rest, strict=True))
+            return (TRUE, *kept)
+
+        return Steps(step, steps, TRUE, list(values[:n]), xs, 0).run()
+
+    return tuple(jax.vmap(run)(jnp.asarray(sequence_lens), *map(jnp.asarray, values)))

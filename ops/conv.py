@@ -1,0 +1,245 @@
+"""Convolutions. Letters: N images, C channels, M feature maps."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from onnxla.ir.errors import ModelError
+from onnxla.ops.lowering import convolve
+from onnxla.ops.matmul import EXACT, requantized, shifted
+from onnxla.ops.table import op
+from onnxla.ops.values import Value
+from onnxla.ops.window import pairs, per_axis, split, window
+
+
+def checked_kernel(W: Value, kernel_shape: Sequence[int] | None) -> tuple[int, ...]:
+    """Spatial sizes of the weights, which `kernel_shape` may only repeat."""
+    if kernel_shape is not None and tuple(kernel_shape) != W.shape[2:]:
+        raise ModelError(f"kernel_shape={list(kernel_shape)}, but the weights are {W.shape}")
+    return tuple(W.shape[2:])
+
+
+def per_channel(x: Value, rank: int) -> Value:
+    """A vector so that it broadcasts along axis 1 of [N, C, ...]; a scalar as it is."""
+    return x.reshape(-1, *(1,) * (rank - 2)) if x.ndim else x
+
+
+def biased(Y: Value, B: Value | None) -> Value:
+    """Y + B, one entry of B for each channel."""
+    return Y if B is None else Y + per_channel(B, Y.ndim)
+
+
+@op("Conv", since=(1, 11, 22), roles={"W": "weight", "B": "bias"})
+def conv(
+    X: Value,
+    W: Value,
+    B: Value | None = None,
+    *,
+    auto_pad: str = "NOTSET",
+    dilations: tuple[int, ...] | None = None,
+    group: int = 1,
+    kernel_shape: tuple[int, ...] | None = None,
+    pads: tuple[int, ...] | None = None,
+    strides: tuple[int, ...] | None = None,
+) -> Value:
+    """X [N, C, ...] convolved with W [M, C / group, ...] over any number of axes; [N, M, ...]."""
+    if X.shape[1] != W.shape[1] * group or W.shape[0] % group:
+        raise ModelError(f"X {X.shape} and W {W.shape} do not fit in {group} groups")
+    kernel = checked_kernel(W, kernel_shape)
+    seen = window(X.shape[2:], kernel, strides, dilations, pads, auto_pad)
+    Y = convolve(
+        X, W, strides=seen.strides, padding=seen.padding, dilations=seen.dilations, group=group
+    )
+    return biased(Y, B)
+
+
+@op("ConvInteger", since=(10,), roles={"w": "weight"})
+def conv_integer(
+    x: Value,
+    w: Value,
+    x_zero_point: Value | None = None,
+    w_zero_point: Value | None = None,
+    *,
+    auto_pad: str = "NOTSET",
+    dilations: tuple[int, ...] | None = None,
+    group: int = 1,
+    kernel_shape: tuple[int, ...] | None = None,
+    pads: tuple[int, ...] | None = None,
+    strides: tuple[int, ...] | None = None,
+) -> Value:
+    """`conv` of x - x_zero_point and w - w_zero_point, in int32; padding is x's zero point."""
+    zero = None if w_zero_point is None else per_channel(w_zero_point, w.ndim + 1)
+    return conv(
+        shifted(x, x_zero_point),
+        shifted(w, zero),
+        auto_pad=auto_pad,
+        dilations=dilations,
+        group=group,
+        kernel_shape=kernel_shape,
+        pads=pads,
+        strides=strides,
+    )
+
+
+@op("QLinearConv", since=(10,), roles={"w": "weight", "B": "bias"})
+def qlinear_conv(
+    x: Value,
+    x_scale: Value,
+    x_zero_point: Value,
+    w: Value,
+    w_scale: Value,
+    w_zero_point: Value,
+    y_scale: Value,
+    y_zero_point: Value,
+    B: Value | None = None,
+    *,
+    auto_pad: str = "NOTSET",
+    dilations: tuple[int, ...] | None = None,
+    group: int = 1,
+    kernel_shape: tuple[int, ...] | None = None,
+    pads: tuple[int, ...] | None = None,
+    strides: tuple[int, ...] | None = None,
+) -> Value:
+    """`conv` of the numbers that are quantized, quantized again; B is int32 of scale x * w."""
+    Y = conv_integer(
+        x,
+        w,
+        x_zero_point,
+        w_zero_point,
+        auto_pad=auto_pad,
+        dilations=dilations,
+        group=group,
+        kernel_shape=kernel_shape,
+        pads=pads,
+        strides=strides,
+    )
+    scale = per_channel(x_scale * w_scale / y_scale, Y.ndim)
+    return requantized(biased(Y, B).astype(np.float32), scale, y_zero_point)
+
+
+@op("ConvTranspose", since=(1, 11, 22), roles={"W": "weight", "B": "bias"})
+def conv_transpose(
+    X: Value,
+    W: Value,
+    B: Value | None = None,
+    *,
+    auto_pad: str = "NOTSET",
+    dilations: tuple[int, ...] | None = None,
+    group: int = 1,
+    kernel_shape: tuple[int, ...] | None = None,
+    output_padding: tuple[int, ...] | None = None,
+    output_shape: tuple[int, ...] | None = None,
+    pads: tuple[int, ...] | None = None,
+    strides: tuple[int, ...] | None = None,
+) -> Value:
+    """The transpose of `conv` by its input, of X [N, C, ...]; W [C, M / group, ...]; [N, M, ...].
+
+    `output_shape`, or SAME_UPPER and SAME_LOWER (sizes times strides), decides the padding.
+    """
+    rank = X.ndim - 2
+    if X.shape[1] != W.shape[0] or W.shape[0] % group:
+        raise ModelError(f"X {X.shape} and W {W.shape} do not fit in {group} groups")
+    kernel = checked_kernel(W, kernel_shape)
+    strides = per_axis(strides, rank, "strides")
+    dilations = per_axis(dilations, rank, "dilations")
+    extra = output_padding or (0,) * rank
+    reach = [(k - 1) * d for k, d in zip(kernel, dilations, strict=True)]
+    padding = pairs(pads if auto_pad != "VALID" else None, rank)
+    if output_shape is None and auto_pad.startswith("SAME"):
+        output_shape = tuple(n * s for n, s in zip(X.shape[2:], strides, strict=True))
+    if output_shape is not None:
+        padding = tuple(
+            split(s * (n - 1) + e + r + 1 - out, auto_pad)
+            for n, s, e, r, out in zip(
+                X.shape[2:], strides, extra, reach, output_shape[-rank:], strict=True
+            )
+        )
+    # As a convolution: X's elements `strides` apart, the kernel reversed, groups' axes exchanged.
+    w = jnp.flip(W, range(2, W.ndim)).reshape(group, -1, *W.shape[1:]).swapaxes(1, 2)
+    Y = convolve(
+        X,
+        w.reshape(-1, *w.shape[2:]),
+        strides=(1,) * rank,
+        padding=[
+            (r - low, r - high + e) for (low, high), r, e in zip(padding, reach, extra, strict=True)
+        ],
+        dilations=dilations,
+        group=group,
+        spread=strides,
+    )
+    return biased(Y, B)
+
+
+@op("DeformConv", since=(19, 22), roles={"W": "weight", "B": "bias"})
+def deform_conv(
+    X: Value,
+    W: Value,
+    offset: Value,
+    B: Value | None = None,
+    mask: Value | None = None,
+    *,
+    dilations: tuple[int, ...] | None = None,
+    group: int = 1,
+    kernel_shape: tuple[int, ...] | None = None,
+    offset_group: int = 1,
+    pads: tuple[int, ...] | None = None,
+    strides: tuple[int, ...] | None = None,
+) -> Value:
+    """`conv` whose taps are moved by `offset` and multiplied by `mask`, both by output position.
+
+    Between elements X is interpolated linearly, outside it is zero. Letters: G offset groups,
+    K taps, R spatial axes; offset [N, G * K * R, ...], mask [N, G * K, ...].
+    """
+    kernel, rank = checked_kernel(W, kernel_shape), X.ndim - 2
+    seen = window(X.shape[2:], kernel, strides, dilations, pads)
+    N, G, K = X.shape[0], offset_group, int(np.prod(kernel))
+    at = np.indices((*kernel, *seen.outputs)).reshape(2 * rank, K, -1)
+    regular = np.stack([seen.positions(i)[at[rank + i], at[i]] for i in range(rank)], 1)
+    positions = regular.astype(offset.dtype) + offset.reshape(N, G, K, rank, -1)
+    before = lax.stop_gradient(jnp.floor(positions))
+    elements, columns = X.reshape(N, G, -1, int(np.prod(seen.sizes))), 0
+    for corner in itertools.product((0, 1), repeat=rank):
+        near = np.reshape(corner, (rank, 1)).astype(offset.dtype)
+        index = (before + near).astype(np.int32)
+        sizes = np.reshape(seen.sizes, (rank, 1)).astype(np.int32)
+        inside = jnp.all((index >= 0) & (index < sizes), 3)
+        share = jnp.prod(1 - jnp.abs(positions - before - near), 3) * inside.astype(X.dtype)
+        share = share if mask is None else share * mask.reshape(N, G, K, -1)
+        flat = jnp.ravel_multi_index(tuple(jnp.moveaxis(index, 3, 0)), seen.sizes, mode="clip")
+        picked = jnp.take_along_axis(elements, flat.reshape(N, G, 1, -1), 3)
+        columns += picked * share.reshape(N, G, 1, -1)
+    Y = jnp.einsum(
+        "ngcp,gmc->ngmp",
+        columns.reshape(N, group, -1, at.shape[2]),
+        W.reshape(group, W.shape[0] // group, -1),
+        precision=EXACT,
+    )
+    return biased(Y.reshape(N, W.shape[0], *seen.outputs), B)
+
+
+@op("Col2Im", since=(18,), static=("image_shape", "block_shape"))
+def col2im(
+    input: Value,
+    image_shape: np.ndarray,
+    block_shape: np.ndarray,
+    *,
+    dilations: tuple[int, ...] | None = None,
+    pads: tuple[int, ...] | None = None,
+    strides: tuple[int, ...] | None = None,
+) -> Value:
+    """Images [N, C, *image_shape], the sums of the blocks [N, C * taps, positions] over them."""
+    sizes, kernel = [int(n) for n in image_shape], [int(k) for k in block_shape]
+    seen = window(sizes, kernel, strides, dilations, pads)
+    blocks = input.reshape(input.shape[0], -1, int(np.prod(kernel)), *seen.outputs)
+    padded = [n + low + high for n, (low, high) in zip(sizes, seen.padding, strict=True)]
+    total = jnp.zeros((*blocks.shape[:2], *padded), input.dtype)
+    for index, tap in enumerate(np.ndindex(*kernel)):
+        spans = (seen.span(axis, i) for axis, i in enumerate(tap))
+        total = total.at[(..., *spans)].add(blocks[:, :, index])
+    crop = [(0, 0, 0)] * 2 + [(-low, -high, 0) for low, high in seen.padding]
+    return lax.pad(total, np.zeros((), input.dtype), crop)

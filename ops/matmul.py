@@ -1,0 +1,118 @@
+"""Products of matrices, in floating point and of quantized integers."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from onnxla.ops.cast import convert
+from onnxla.ops.table import op
+from onnxla.ops.values import Value, is_floating
+
+# Accelerators would otherwise round float32 factors to fewer bits.
+EXACT = lax.Precision.HIGHEST
+
+
+@op("MatMul", since=(1, 9, 13), roles={"A": "weight", "B": "weight"})
+def matmul(A: Value, B: Value) -> Value:
+    """A @ B as in `numpy.matmul`: 1-D operands are vectors, leading axes broadcast."""
+    return jnp.matmul(A, B, precision=EXACT)
+
+
+@op("Gemm", since=(7, 9, 11, 13), roles={"A": "weight", "B": "weight", "C": "bias"})
+def gemm(
+    A: Value,
+    B: Value,
+    C: Value | None = None,
+    *,
+    alpha: float = 1.0,
+    beta: float = 1.0,
+    transA: int = 0,
+    transB: int = 0,
+) -> Value:
+    """The sum alpha * A' @ B' + beta * C, ' a transpose if asked for; [M, N], C broadcasts."""
+
+    def scaled(x: Value, factor: float) -> Value:
+        return x if factor == 1 else x * np.asarray(factor).astype(x.dtype)
+
+    product = scaled(matmul(A.T if transA else A, B.T if transB else B), alpha)
+    return product if C is None else product + scaled(C, beta)
+
+
+@op("Gemm", since=(1, 6), roles={"A": "weight", "B": "weight", "C": "bias"})
+def gemm_1(
+    A: Value,
+    B: Value,
+    C: Value,
+    *,
+    alpha: float = 1.0,
+    beta: float = 1.0,
+    broadcast: int = 0,
+    transA: int = 0,
+    transB: int = 0,
+) -> Value:
+    """`gemm`, where C broadcasts only if asked to: a model that does not ask has no use for it."""
+    return gemm(A, B, C, alpha=alpha, beta=beta, transA=transA, transB=transB)
+
+
+@op("Einsum", since=(12, 28))
+def einsum(*Inputs: Value, equation: str) -> Value:
+    """The sum over products that `equation` describes, as in `numpy.einsum`."""
+    return jnp.einsum(equation.replace(" ", ""), *Inputs, precision=EXACT)
+
+
+@op("Det", since=(11, 22))
+def det(X: Value) -> Value:
+    """Determinants of the matrices in the last two axes; [..., M, M] to [...]."""
+    return jnp.linalg.det(X.astype(np.promote_types(X.dtype, np.float32))).astype(X.dtype)
+
+
+def per_row(x: Value) -> Value:
+    """A quantization parameter so that it broadcasts along rows: a vector has one entry a row."""
+    return x[:, None] if x.ndim == 1 else x
+
+
+def shifted(x: Value, zero_point: Value | None) -> Value:
+    """`x` minus its zero point, wide enough to be exact: int32, or float32 of a float8."""
+    wide = np.float32 if is_floating(x) else np.int32
+    x = jnp.asarray(x, wide)
+    return x if zero_point is None else x - jnp.asarray(zero_point, wide)
+
+
+def requantized(x: Value, scale: Value, zero_point: Value) -> Value:
+    """Values x * scale + zero_point, rounded to nearest even, saturated to zero_point's dtype."""
+    real, dtype = x * scale, zero_point.dtype
+    if is_floating(zero_point):
+        return convert(real + zero_point.astype(real.dtype), dtype)
+    whole = jnp.round(real) + zero_point.astype(real.dtype)
+    return jnp.clip(whole, jnp.iinfo(dtype).min, jnp.iinfo(dtype).max).astype(dtype)
+
+
+@op("MatMulInteger", since=(10,))
+def matmul_integer(
+    A: Value, B: Value, a_zero_point: Value | None = None, b_zero_point: Value | None = None
+) -> Value:
+    """(A - a_zero_point) @ (B - b_zero_point) in int32; zero points by row of A and column of B."""
+    rows = None if a_zero_point is None else per_row(a_zero_point)
+    return jnp.matmul(shifted(A, rows), shifted(B, b_zero_point))
+
+
+@op("QLinearMatMul", since=(10, 21))
+def qlinear_matmul(
+    a: Value,
+    a_scale: Value,
+    a_zero_point: Value,
+    b: Value,
+    b_scale: Value,
+    b_zero_point: Value,
+    y_scale: Value,
+    y_zero_point: Value,
+) -> Value:
+    """The product of the numbers that a and b quantize, quantized; scales as in MatMulInteger."""
+    product = jnp.matmul(
+        shifted(a, per_row(a_zero_point)), shifted(b, b_zero_point), precision=EXACT
+    )
+    a_scale, b_scale, y_scale = (jnp.asarray(s, np.float32) for s in (a_scale, b_scale, y_scale))
+    scale = per_row(a_scale) * b_scale / per_row(y_scale)
+    return requantized(product.astype(np.float32), scale, per_row(y_zero_point))

@@ -1,0 +1,125 @@
+"""Linear quantization: y = saturate(x / scale + zero point), and back.
+
+A scale is a scalar, a vector along `axis`, or blocked: of x's rank, where each element holds for
+`block_size` ones of x along `axis`. A zero point has the scale's shape.
+"""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import numpy as np
+
+from onnxla.ir.dtypes import dtype_of, is_float
+from onnxla.ir.errors import ModelError
+from onnxla.ops.cast import E8M0, convert, widen
+from onnxla.ops.table import op
+from onnxla.ops.values import Value, xp
+
+
+def spread(scale: Value, x: Value, axis: int, block_size: int) -> Value:
+    """A scale or zero point in a shape that broadcasts to that of `x`.
+
+    Raises:
+        ModelError: Its shape fits none of the three granularities.
+    """
+    if scale.size == 1 and not block_size:
+        return scale.reshape(())
+    if not -x.ndim <= axis < x.ndim:
+        raise ModelError(f"axis {axis} is not one of shape {list(x.shape)}")
+    axis %= x.ndim
+    if block_size:
+        if scale.ndim == x.ndim:
+            blocks = xp(scale).repeat(scale, block_size, axis)
+            blocks = blocks[(slice(None),) * axis + (slice(x.shape[axis]),)]
+            if blocks.shape == x.shape:
+                return blocks
+    elif scale.shape == x.shape[axis : axis + 1]:
+        return scale.reshape(scale.shape + (1,) * (x.ndim - axis - 1))
+    raise ModelError(
+        f"a scale or zero point of shape {list(scale.shape)} does not fit x of shape "
+        f"{list(x.shape)} with axis={axis}, block_size={block_size}"
+    )
+
+
+def divide(x: Value, scale: Value) -> Value:
+    """The quotient x / scale, rounded correctly.
+
+    XLA multiplies by the reciprocal of a constant, or of what it broadcasts, and then a quotient
+    half way between two integers can end up on the other side. Here every element might have a
+    divisor of its own, so that it does not.
+    """
+    m = xp(x, scale)
+    return x / m.where(m.isnan(x), x, scale)
+
+
+@op(
+    "QuantizeLinear",
+    since=(10, 13, 19, 21, 23, 24, 25, 28),
+    roles={"y_scale": "quantization_scale"},
+)
+def quantize_linear(
+    x: Value,
+    y_scale: Value,
+    y_zero_point: Value = None,
+    *,
+    axis: int = 1,
+    block_size: int = 0,
+    output_dtype: int = 0,
+    precision: int = 0,
+    saturate: int = 1,
+) -> Value:
+    """`x` divided by its scale, rounded to the nearest even, plus the zero point; saturated.
+
+    In the type of the zero point, or `output_dtype`, or uint8. `saturate` matters for float8 only.
+    """
+    dtype = dtype_of(output_dtype or 2) if y_zero_point is None else y_zero_point.dtype
+    if output_dtype and dtype != dtype_of(output_dtype):
+        raise ModelError(f"output_dtype is {dtype_of(output_dtype)}, but y_zero_point is {dtype}")
+    scale = spread(y_scale, x, axis, block_size)
+    if precision:
+        scale = convert(scale, dtype_of(precision))
+    elif scale.dtype in (np.int32, E8M0):
+        scale = scale.astype(np.float32)
+    y = widen(divide(x.astype(scale.dtype), scale))
+    integral = not is_float(dtype)
+    if integral:
+        y = xp(y).rint(y)
+    if y_zero_point is not None:
+        y = y + spread(y_zero_point, x, axis, block_size).astype(y.dtype)
+    if integral:
+        y = xp(y).clip(y, jnp.iinfo(dtype).min, jnp.iinfo(dtype).max)
+    return convert(y, dtype, bool(saturate))
+
+
+@op(
+    "DequantizeLinear",
+    since=(10, 13, 19, 21, 23, 24, 25, 28),
+    roles={"x_scale": "quantization_scale"},
+)
+def dequantize_linear(
+    x: Value,
+    x_scale: Value,
+    x_zero_point: Value = None,
+    *,
+    axis: int = 1,
+    block_size: int = 0,
+    output_dtype: int = 0,
+) -> Value:
+    """`x` minus its zero point, times its scale; in the type of the scale, or `output_dtype`."""
+    scale = widen(spread(x_scale, x, axis, block_size))
+    y = x.astype(scale.dtype)
+    if x_zero_point is not None:
+        y = y - spread(x_zero_point, x, axis, block_size).astype(scale.dtype)
+    return (y * scale).astype(dtype_of(output_dtype) if output_dtype else x_scale.dtype)
+
+
+@op("DynamicQuantizeLinear", since=(11,))
+def dynamic_quantize_linear(x: Value) -> tuple[Value, Value, Value]:
+    """`x` as uint8 with the least scale that covers it and 0; that scale []; and its zero point [].
+
+    Where all of x is 0, any scale does, and it is 1.
+    """
+    low, high = jnp.min(x, initial=0), jnp.max(x, initial=0)
+    spacing = jnp.where(high == low, 1, divide(high - low, np.float32(255)))
+    zero_point = jnp.rint(divide(-low, spacing)).astype(np.uint8)
+    return quantize_linear(x, spacing, zero_point), spacing, zero_point

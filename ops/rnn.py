@@ -1,0 +1,304 @@
+"""Recurrent layers: one scan over time, and what each kind of cell does in a step.
+
+Letters: T steps, N sequences, I inputs, H hidden units, D directions, G gates.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from onnxla.ir.errors import ModelError
+from onnxla.ops.table import op
+from onnxla.ops.values import Value, as_traced
+
+Function = Callable[[Value], Value]
+# From a step's input projection [N, G * H], the state (h, ...), the direction's weights R, Rb and
+# P, and its activations, to the next state.
+Step = Callable[..., tuple[Value, ...]]
+
+# Each function with the defaults of its `alpha` and `beta`.
+ACTIVATIONS: dict[str, tuple[Callable[..., Value], tuple[float, ...]]] = {
+    "relu": (jax.nn.relu, ()),
+    "tanh": (jnp.tanh, ()),
+    "sigmoid": (jax.nn.sigmoid, ()),
+    "affine": (lambda x, alpha, beta: alpha * x + beta, (1.0, 0.0)),
+    "leakyrelu": (jax.nn.leaky_relu, (0.01,)),
+    "thresholdedrelu": (lambda x, alpha: jnp.where(x >= alpha, x, 0), (1.0,)),
+    "scaledtanh": (lambda x, alpha, beta: alpha * jnp.tanh(beta * x), (1.0, 1.0)),
+    "hardsigmoid": (lambda x, alpha, beta: jnp.clip(alpha * x + beta, 0, 1), (0.2, 0.5)),
+    "elu": (jax.nn.elu, (1.0,)),
+    "softsign": (jax.nn.soft_sign, ()),
+    "softplus": (jax.nn.softplus, ()),
+}
+# Whether each direction of a layer runs backward.
+DIRECTIONS = {"forward": (False,), "reverse": (True,), "bidirectional": (False, True)}
+ROLES = {"W": "weight", "R": "weight", "B": "bias"}
+
+
+@dataclass(frozen=True)
+class Layer:
+    """The attributes that all recurrent layers have."""
+
+    defaults: tuple[str, ...]
+    activations: Sequence[str] | None
+    activation_alpha: Sequence[float] | None
+    activation_beta: Sequence[float] | None
+    clip: float | None
+    direction: str
+    layout: int
+
+    def functions(self, directions: int) -> list[list[Function]]:
+        """The activations of each direction."""
+        n, names = len(self.defaults), self.activations or self.defaults * directions
+        if len(names) < n * directions:
+            raise ModelError(f"{names} are not {n} activations for {directions} direction(s)")
+        # A function takes from `alpha` and `beta` only what it has a use for.
+        values = iter(self.activation_alpha or ()), iter(self.activation_beta or ())
+        # The third, of an LSTM, has the cell as its input, which is not limited.
+        clips = [self.clip if i % n < 2 else None for i in range(len(names))]
+        bound = [self.bind(name, values, clip) for name, clip in zip(names, clips, strict=True)]
+        return [bound[i * n : (i + 1) * n] for i in range(directions)]
+
+    def bind(self, name: str, values: Sequence[Iterator[float]], clip: float | None) -> Function:
+        """A function of x, which is limited to [-clip, clip] first."""
+        if name.lower() not in ACTIVATIONS:
+            raise ModelError(f"'{name}' is no activation of a recurrent layer")
+        function, defaults = ACTIVATIONS[name.lower()]
+        constants = [next(v, default) for v, default in zip(values, defaults, strict=False)]
+        return lambda x: function(x if clip is None else jnp.clip(x, -clip, clip), *constants)
+
+    def run(
+        self,
+        step: Step,
+        X: Value,
+        W: Value,
+        R: Value,
+        B: Value | None,
+        sequence_lens: Value | None,
+        initial: Sequence[Value | None],
+        P: Value | None = None,
+    ) -> tuple[Value, ...]:
+        """`step` over time in each direction: the outputs Y, then the final states.
+
+        A sequence's state stands still from its end on, and its outputs there are zero; a backward
+        direction therefore starts at each sequence's last element.
+        """
+        if len(W) != len(backwards := DIRECTIONS.get(self.direction, ())):
+            raise ModelError(f"direction '{self.direction}' with a weight of shape {W.shape}")
+        X, W, R, B, P, *initial = as_traced([X, W, R, B, P, *initial])
+        if self.layout:
+            X, *initial = (s if s is None else s.swapaxes(0, 1) for s in (X, *initial))
+        valid = None
+        if sequence_lens is not None:
+            steps = jnp.arange(len(X), dtype=sequence_lens.dtype)
+            valid = (steps[:, None] < sequence_lens)[:, :, None]
+        if B is None:
+            B = jnp.zeros((len(W), 2 * W.shape[1]), X.dtype)
+        Wb, Rb = jnp.split(B, 2, axis=1)
+        zero = jnp.zeros((X.shape[1], R.shape[2]), X.dtype)
+
+        results = []
+        for d, (reverse, functions) in enumerate(
+            zip(backwards, self.functions(len(W)), strict=True)
+        ):
+            weights = R[d], Rb[d], None if P is None else P[d]
+
+            def body(state, x, weights=weights, functions=functions):  # type: ignore
+                projected, valid = x
+                new = step(projected, state, weights, functions)
+                if valid is None:
+                    return new, new[0]
+                kept = tuple(map(functools.partial(jnp.where, valid), new, state))
+                return kept, jnp.where(valid, new[0], 0)
+
+            state = tuple(zero if s is None else s[d] for s in initial)
+            final, y = lax.scan(body, state, (X @ W[d].T + Wb[d], valid), reverse=reverse)
+            results.append((y, *final))
+        Y, *states = zip(*results, strict=True)
+        if self.layout:
+            return (jnp.stack(Y, 2).swapaxes(0, 1), *(jnp.stack(s, 1) for s in states))
+        return (jnp.stack(Y, 1), *(jnp.stack(s) for s in states))
+
+
+def rnn_step(
+    x: Value, state: tuple[Value, ...], weights: Sequence[Value], functions: Sequence[Function]
+) -> tuple[Value, ...]:
+    """H' = f(x + H R^T + Rb)."""
+    (h,), (R, b, _), (f,) = state, weights, functions
+    return (f(x + h @ R.T + b),)
+
+
+def gru_step(
+    x: Value,
+    state: tuple[Value, ...],
+    weights: Sequence[Value],
+    functions: Sequence[Function],
+    linear_before_reset: int,
+) -> tuple[Value, ...]:
+    """H' = (1 - z) h + z H, where the reset gate r acts on H, or on what it is transformed to."""
+    (h,), (R, b, _), (f, g) = state, weights, functions
+    n = h.shape[1]
+    if linear_before_reset:
+        recurrent = h @ R.T + b
+        z, r = jnp.split(f(x[:, : 2 * n] + recurrent[:, : 2 * n]), 2, axis=1)
+        candidate = g(x[:, 2 * n :] + r * recurrent[:, 2 * n :])
+    else:
+        z, r = jnp.split(f(x[:, : 2 * n] + h @ R[: 2 * n].T + b[: 2 * n]), 2, axis=1)
+        candidate = g(x[:, 2 * n :] + (r * h) @ R[2 * n :].T + b[2 * n :])
+    return ((1 - z) * candidate + z * h,)
+
+
+def lstm_step(
+    x: Value,
+    state: tuple[Value, ...],
+    weights: Sequence[Value],
+    functions: Sequence[Function],
+    input_forget: int,
+) -> tuple[Value, ...]:
+    """H' = o h(C'), C' = f C + i c, where the peepholes P let the gates i, f and o see the cell."""
+    (h, c), (R, b, P), (f, g, act) = state, weights, functions
+    i, o, forget, candidate = jnp.split(x + h @ R.T + b, 4, axis=1)
+    Pi, Po, Pf = (0, 0, 0) if P is None else jnp.split(P, 3)
+    i = f(i + Pi * c)
+    c = (1 - i if input_forget else f(forget + Pf * c)) * c + i * g(candidate)
+    return f(o + Po * c) * act(c), c
+
+
+@op("RNN", since=(1, 7, 14, 22), roles=ROLES)
+def rnn(
+    X: Value,
+    W: Value,
+    R: Value,
+    B: Value | None = None,
+    sequence_lens: Value | None = None,
+    initial_h: Value | None = None,
+    *,
+    activation_alpha: tuple[float, ...] | None = None,
+    activation_beta: tuple[float, ...] | None = None,
+    activations: tuple[str, ...] = ("Tanh", "Tanh"),
+    clip: float | None = None,
+    direction: str = "forward",
+    hidden_size: int | None = None,
+    layout: int = 0,
+    output_sequence: int = 0,
+) -> tuple[Value, ...]:
+    """Y [T, D, N, H] and the last state Y_h [D, N, H] of a simple recurrent layer.
+
+    X is [T, N, I], W [D, H, I], R [D, H, H], B [D, 2 * H], sequence_lens [N].
+    """
+    layer = Layer(
+        ("Tanh",), activations, activation_alpha, activation_beta, clip, direction, layout
+    )
+    return layer.run(rnn_step, X, W, R, B, sequence_lens, (initial_h,))
+
+
+@op("GRU", since=(3, 7, 14, 22), roles=ROLES)
+def gru(
+    X: Value,
+    W: Value,
+    R: Value,
+    B: Value | None = None,
+    sequence_lens: Value | None = None,
+    initial_h: Value | None = None,
+    *,
+    activation_alpha: tuple[float, ...] | None = None,
+    activation_beta: tuple[float, ...] | None = None,
+    activations: tuple[str, ...] | None = None,
+    clip: float | None = None,
+    direction: str = "forward",
+    hidden_size: int | None = None,
+    layout: int = 0,
+    linear_before_reset: int = 0,
+    output_sequence: int = 0,
+) -> tuple[Value, ...]:
+    """Y [T, D, N, H] and the last state Y_h [D, N, H] of gated recurrent units.
+
+    X is [T, N, I], W [D, 3 * H, I], R [D, 3 * H, H], B [D, 6 * H], sequence_lens [N]; gates are in
+    the order z, r, h.
+    """
+    layer = Layer(
+        ("Sigmoid", "Tanh"), activations, activation_alpha, activation_beta, clip, direction, layout
+    )
+    step = functools.partial(gru_step, linear_before_reset=linear_before_reset)
+    return layer.run(step, X, W, R, B, sequence_lens, (initial_h,))
+
+
+@op("GRU", since=(1,), roles=ROLES)
+def gru_1(
+    X: Value,
+    W: Value,
+    R: Value,
+    B: Value | None = None,
+    sequence_lens: Value | None = None,
+    initial_h: Value | None = None,
+    *,
+    direction: str = "foward",
+    activation_alpha: tuple[float, ...] | None = None,
+    activation_beta: tuple[float, ...] | None = None,
+    activations: tuple[str, ...] | None = None,
+    clip: float | None = None,
+    hidden_size: int | None = None,
+    output_sequence: int = 0,
+) -> tuple[Value, ...]:
+    """`gru`; the misspelt default of the direction is the schema's."""
+    return gru(
+        X,
+        W,
+        R,
+        B,
+        sequence_lens,
+        initial_h,
+        direction=direction.replace("foward", "forward"),
+        activation_alpha=activation_alpha,
+        activation_beta=activation_beta,
+        activations=activations,
+        clip=clip,
+    )
+
+
+@op("LSTM", since=(1, 7, 14, 22), roles={**ROLES, "P": "weight"})
+def lstm(
+    X: Value,
+    W: Value,
+    R: Value,
+    B: Value | None = None,
+    sequence_lens: Value | None = None,
+    initial_h: Value | None = None,
+    initial_c: Value | None = None,
+    P: Value | None = None,
+    *,
+    activation_alpha: tuple[float, ...] | None = None,
+    activation_beta: tuple[float, ...] | None = None,
+    activations: tuple[str, ...] | None = None,
+    clip: float | None = None,
+    direction: str = "forward",
+    hidden_size: int | None = None,
+    input_forget: int = 0,
+    layout: int = 0,
+    output_sequence: int = 0,
+) -> tuple[Value, ...]:
+    """Y [T, D, N, H] and the last states Y_h, Y_c [D, N, H] of a long short-term memory.
+
+    X is [T, N, I], W [D, 4 * H, I], R [D, 4 * H, H], B [D, 8 * H], P [D, 3 * H], sequence_lens [N];
+    gates are in the order i, o, f, c.
+
+    Departs from ONNX: `clip` limits the inputs of the gates' activations only, not that of the
+    output's, which is the cell; ONNX Runtime, by which models are tested, does the same.
+    """
+    layer = Layer(
+        ("Sigmoid", "Tanh", "Tanh"),
+        activations,
+        activation_alpha,
+        activation_beta,
+        clip,
+        direction,
+        layout,
+    )
+    step = functools.partial(lstm_step, input_forget=input_forget)
+    return layer.run(step, X, W, R, B, sequence_lens, (initial_h, initial_c), P)

@@ -1,0 +1,140 @@
+"""The sliding window of convolutions and pools: where it stands, and what it covers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from onnxla.ir.errors import ModelError
+from onnxla.ops.values import Value
+
+
+@dataclass(frozen=True)
+class Window:
+    """A window's positions along each spatial axis.
+
+    Attributes:
+        sizes: Sizes of the input.
+        kernel: Number of taps.
+        strides: Steps from one position to the next.
+        dilations: Steps from one tap to the next.
+        pads: Padding (before, after) as declared.
+        outputs: Numbers of positions.
+    """
+
+    sizes: tuple[int, ...]
+    kernel: tuple[int, ...]
+    strides: tuple[int, ...]
+    dilations: tuple[int, ...]
+    pads: tuple[tuple[int, int], ...]
+    outputs: tuple[int, ...]
+
+    @property
+    def padding(self) -> list[tuple[int, int]]:
+        """Padding with which the positions reach exactly to the end; negative where they do not."""
+        return [
+            (low, (out - 1) * stride + (taps - 1) * dilation + 1 - size - low)
+            for size, taps, stride, dilation, (low, _), out in zip(
+                self.sizes,
+                self.kernel,
+                self.strides,
+                self.dilations,
+                self.pads,
+                self.outputs,
+                strict=True,
+            )
+        ]
+
+    def positions(self, axis: int) -> np.ndarray:
+        """Input positions by output and tap along an axis; int [o, k]. Some are padding."""
+        starts = np.arange(self.outputs[axis]) * self.strides[axis] - self.pads[axis][0]
+        return starts[:, None] + np.arange(self.kernel[axis]) * self.dilations[axis]
+
+    def pad(self, x: Value, value: float) -> Value:
+        """`x` [N, C, sizes] with `padding`, filled with `value`."""
+        config = [(0, 0, 0)] * 2 + [(low, high, 0) for low, high in self.padding]
+        return lax.pad(x, np.asarray(value, x.dtype), config)
+
+    def span(self, axis: int, tap: int) -> slice:
+        """The elements of a padded axis that a tap sees, by position."""
+        start = tap * self.dilations[axis]
+        end = start + (self.outputs[axis] - 1) * self.strides[axis] + 1
+        return slice(start, end, self.strides[axis])
+
+    def view(self, padded: Value, axis: int, tap: int) -> Value:
+        """What a tap sees along one spatial axis of a padded input."""
+        return padded[(slice(None),) * (2 + axis) + (self.span(axis, tap),)]
+
+
+def lowest(dtype: np.dtype) -> float:
+    """The number below all others of a dtype: what is no maximum."""
+    return -np.inf if jnp.issubdtype(dtype, jnp.floating) else int(jnp.iinfo(dtype).min)
+
+
+def per_axis(values: Sequence[int] | None, rank: int, name: str) -> tuple[int, ...]:
+    """An attribute with one positive number for each spatial axis; ones where it is absent."""
+    found = (1,) * rank if values is None else tuple(values)
+    if len(found) != rank or min(found, default=1) < 1:
+        raise ModelError(f"{name}={list(found)} should be {rank} positive numbers, one an axis")
+    return found
+
+
+def split(total: int, auto_pad: str) -> tuple[int, int]:
+    """A number of padded elements (before, after): the odd one is after for SAME_UPPER."""
+    smaller = total // 2
+    return (smaller, total - smaller) if auto_pad == "SAME_UPPER" else (total - smaller, smaller)
+
+
+def pairs(pads: Sequence[int] | None, rank: int) -> tuple[tuple[int, int], ...]:
+    """`pads` as ONNX lists it, all begins before all ends, by axis."""
+    found = (0,) * (2 * rank) if pads is None else tuple(pads)
+    if len(found) != 2 * rank:
+        raise ModelError(f"pads={list(found)} should be {2 * rank} numbers")
+    return tuple(zip(found[:rank], found[rank:], strict=True))
+
+
+def window(
+    sizes: Sequence[int],
+    kernel: Sequence[int],
+    strides: Sequence[int] | None = None,
+    dilations: Sequence[int] | None = None,
+    pads: Sequence[int] | None = None,
+    auto_pad: str = "NOTSET",
+    ceil_mode: int = 0,
+) -> Window:
+    """The window that an operator's attributes describe.
+
+    With `ceil_mode` and explicit pads a last, partial position counts, unless it would start in the
+    right padding.
+    """
+    rank = len(sizes)
+    kernel = per_axis(kernel, rank, "kernel_shape")
+    strides = per_axis(strides, rank, "strides")
+    dilations = per_axis(dilations, rank, "dilations")
+    extents = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
+    if auto_pad in ("SAME_UPPER", "SAME_LOWER"):
+        outputs = tuple(-(-n // s) for n, s in zip(sizes, strides, strict=True))
+        padding = tuple(
+            split(max(0, (o - 1) * s + e - n), auto_pad)
+            for o, s, e, n in zip(outputs, strides, extents, sizes, strict=True)
+        )
+        return Window(tuple(sizes), kernel, strides, dilations, padding, outputs)
+    if auto_pad not in ("NOTSET", "VALID", ""):
+        raise ModelError(f"auto_pad={auto_pad!r} is none of NOTSET, VALID, SAME_UPPER, SAME_LOWER")
+    padding = pairs(pads if auto_pad != "VALID" else None, rank)
+    outputs = []
+    for size, stride, extent, (low, high) in zip(sizes, strides, extents, padding, strict=True):
+        free = size + low + high - extent
+        if free < 0:
+            raise ModelError(
+                f"a window of extent {extents} is larger than the input {list(sizes)} "
+                f"with pads {padding}"
+            )
+        steps = free // stride
+        partial = ceil_mode and auto_pad != "VALID" and free % stride
+        outputs.append(steps + 2 if partial and (steps + 1) * stride < size + low else steps + 1)
+    return Window(tuple(sizes), kernel, strides, dilations, padding, tuple(outputs))
