@@ -1,8 +1,9 @@
 """Which constant tensors of a model are parameters, by what name, and in which role.
 
 A parameter is a floating-point tensor that decides no shape: an initializer, or the value of a
-`Constant` node, since several exporters put every weight there. Its role is read off the operands
-that it feeds, possibly through operators that only rearrange it.
+`Constant` node, since several exporters put every weight there. (A scalar that is only an exponent
+is part of a formula, and none.) A parameter's role is read off the operands that it feeds, possibly
+through operators that only rearrange it.
 """
 
 from __future__ import annotations
@@ -128,8 +129,7 @@ class Analysis:
                 name = operator.input_name(index) if operator.inputs else ""
                 if name in operator.static:
                     self.mark_static(source)
-                if role := operator.roles.get(name):
-                    self.mark_role(source, role, node)
+                self.mark_role(source, operator.roles.get(name, "constant"), node)
 
     def note_function(
         self, key: tuple[str, str, str], function: Function
@@ -171,8 +171,8 @@ class Analysis:
             source = first
         if isinstance(source, Tensor | Formal):
             table = isinstance(source, Tensor) and sum(size > 1 for size in source.shape) != 1
-            if not (table and node.op_type in BROADCASTING):
-                self.uses.setdefault(source, set()).add(role)
+            role = "constant" if table and node.op_type in BROADCASTING else role
+            self.uses.setdefault(source, set()).add(role)
 
 
 def constants(
@@ -207,11 +207,13 @@ def find_parameters(model: Model) -> Parameters:
     params, roles, buffers = {}, {}, {}
     for path, name, tensor in found:
         unique = name if counts[name] == 1 or not path else path + name
+        uses = analysis.uses.get(tensor, set())
         if tensor in analysis.static or tensor.dtype == STRING:
             continue
+        if uses == {"exponent"} and tensor.shape in ((), (1,)):
+            continue  # x**2 is a formula; as a function of its exponent it is not even real
         if is_float(tensor.dtype):
             params[unique] = tensor
-            uses = analysis.uses.get(tensor, set())
             roles[unique] = next((role for role in ROLES if role in uses), "constant")
         elif np.prod(tensor.shape, dtype=float) >= BUFFER_SIZE:
             buffers[unique] = tensor

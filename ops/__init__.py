@@ -9,6 +9,7 @@ from onnxla.ops import (
     compare,
     control,
     conv,
+    detect,
     elementary,
     image,
     index,
@@ -23,6 +24,8 @@ from onnxla.ops import (
     rnn,
     sequence,
     shape,
+    signal,
+    text,
 )
 from onnxla.ops.table import Operator, lookup, op, rows
 
@@ -35,6 +38,7 @@ __all__ = [
     "compare",
     "control",
     "conv",
+    "detect",
     "elementary",
     "image",
     "index",
@@ -52,4 +56,6 @@ __all__ = [
     "rows",
     "sequence",
     "shape",
+    "signal",
+    "text",
 ]

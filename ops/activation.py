@@ -44,7 +44,7 @@ def p_relu_6(X: Value, slope: Value) -> Value:
 @op("ThresholdedRelu", since=(10, 22))
 def thresholded_relu(X: Value, *, alpha: float = 1.0) -> Value:
     """X where X > alpha, else 0."""
-    return jnp.where(X > alpha, X, 0)
+    return jnp.where(jnp.greater(X, alpha), X, 0)
 
 
 @op("Shrink", since=(9,))

@@ -29,10 +29,15 @@ def align(a: Value, b: Value, axis: int | None, broadcast: int) -> Value:
     return b.reshape(b.shape + (1,) * trailing)
 
 
-def binary(name: str, since: tuple[int, ...], roles: dict[str, str] | None = None) -> Callable:
+Binary = Callable[[Value, Value], Value]
+
+
+def binary(
+    name: str, since: tuple[int, ...], roles: dict[str, str] | None = None
+) -> Callable[[Binary], Binary]:
     """Registers a two-operand elementwise function, and its form of opsets 1 to 6."""
 
-    def decorate(function: Callable[[Value, Value], Value]) -> Callable[[Value, Value], Value]:
+    def decorate(function: Binary) -> Binary:
         def legacy(A: Value, B: Value, *, axis: int | None = None, broadcast: int = 0) -> Value:
             return function(A, align(A, B, axis, broadcast))
 
@@ -93,7 +98,7 @@ def mod(A: Value, B: Value, *, fmod: int = 0) -> Value:
     return jnp.where(remainder == 0, zero - unchanged, remainder)
 
 
-@op("Pow", since=(7, 12, 13, 15))
+@op("Pow", since=(7, 12, 13, 15), roles={"Y": "exponent"})
 def pow_(X: Value, Y: Value) -> Value:
     """X ** Y in the type of X; where that is an integer, truncated toward zero."""
     if is_floating(X):
@@ -106,7 +111,7 @@ def pow_(X: Value, Y: Value) -> Value:
     return jnp.where((Y < 0) & (abs(X) != 1), 0, power)
 
 
-@op("Pow", since=(1,))
+@op("Pow", since=(1,), roles={"Y": "exponent"})
 def pow_1(X: Value, Y: Value, *, axis: int | None = None, broadcast: int = 0) -> Value:
     """`pow_` with broadcasting by attributes."""
     return pow_(X, align(X, Y, axis, broadcast))

@@ -18,7 +18,7 @@ from jax import lax
 from onnxla.ir.dtypes import dtype_of
 from onnxla.ir.errors import ModelError
 from onnxla.ops.table import op
-from onnxla.ops.values import Value, as_traced
+from onnxla.ops.values import Value, as_traced, xp
 
 
 def at_least_float32(dtype: np.dtype) -> np.dtype:
@@ -83,14 +83,11 @@ def within(
 
     `offset` is how many keys come before the first query.
     """
-    right = min(
-        0 if is_causal else math.inf, right_window_size if right_window_size >= 0 else math.inf
-    )
-    if right == math.inf and left_window_size < 0:
-        return None
+    bounds = [0] * bool(is_causal) + [right_window_size] * (right_window_size >= 0)
     distance = np.arange(keys) - np.arange(queries)[:, None] - offset
-    allowed = distance <= right
-    return allowed if left_window_size < 0 else allowed & (distance >= -left_window_size)
+    visible = [distance <= min(bounds)] if bounds else []
+    visible += [distance >= -left_window_size] if left_window_size >= 0 else []
+    return functools.reduce(xp(distance).logical_and, visible) if visible else None
 
 
 @op("Attention", since=(23, 24, 25))

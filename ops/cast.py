@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 
-from onnxla.ir.dtypes import STRING, bits_of, dtype_of, number_of
+from onnxla.ir.dtypes import STRING, bits_of, dtype_of, is_float, number_of
 from onnxla.ir.errors import ModelError, StaticOperandError
 from onnxla.ops.table import op
-from onnxla.ops.values import Value, as_known, is_concrete, is_floating, xp
+from onnxla.ops.values import Value, as_known, is_concrete, xp
 
 # Types that differ in what is beyond their range: NaN or infinity, unless they saturate.
 FLOAT8 = tuple(
@@ -28,10 +27,10 @@ NARROW_INTEGERS = tuple(
 
 
 def convert(x: Value, dtype: np.dtype, saturate: bool = True, round_mode: str = "up") -> Value:
-    """`x` as another element type. Floats become nearest floats, and integers toward zero.
+    """`x` as another element type. A float becomes the nearest float, or an integer toward zero.
 
-    An integer out of range loses its higher bits. A float becomes infinite or NaN, or where it is
-    stored in eight bits, the nearest finite value if `saturate`.
+    Out of range, an integer loses its higher bits, and a float becomes infinite or NaN; but in
+    eight bits, the nearest finite value if `saturate`.
     """
     if dtype == x.dtype:
         return x
@@ -43,12 +42,12 @@ def convert(x: Value, dtype: np.dtype, saturate: bool = True, round_mode: str = 
         return convert(from_text(x, dtype), dtype, saturate, round_mode)
     if dtype == E8M0:
         return to_e8m0(x, saturate, round_mode)
-    if x.dtype in NARROW_INTEGERS or (dtype in NARROW_INTEGERS and is_floating(x)):
+    if x.dtype in NARROW_INTEGERS or (dtype in NARROW_INTEGERS and is_float(x.dtype)):
         x = x.astype(np.int32)
-    if is_floating(x) or dtype in FLOAT8:
+    if is_float(x.dtype) or dtype in FLOAT8:
         x = widen(x)
     if dtype in FLOAT8 and saturate:
-        limit = float(jnp.finfo(dtype).max)
+        limit = float(ml_dtypes.finfo(dtype).max)  # type: ignore[no-untyped-call]
         x = xp(x).clip(x, -limit, limit)
     return x.astype(dtype)
 
@@ -75,7 +74,7 @@ def to_text(x: np.ndarray) -> np.ndarray:
 
 def from_text(x: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """The numbers that strings denote, in a wide type of the kind of `dtype`."""
-    if jnp.issubdtype(dtype, jnp.floating) or dtype == np.bool_:
+    if is_float(dtype) or dtype == np.bool_:
         return x.astype(np.float64)
     numbers = [int(s) if s.strip().lstrip("+-").isdigit() else int(float(s)) for s in x.flat]
     wide = np.uint64 if dtype == np.uint64 else np.int64

@@ -28,6 +28,10 @@ Subgraph = Callable[..., Sequence[Value]]
 # unlike `lax.while_loop`, it can be differentiated in reverse.
 SKIPPING_LIMIT = 1024
 TRUE = np.asarray(True)
+UNCOUNTABLE = (
+    "how often a loop runs decides a shape, so its trip count and condition must be known while "
+    "tracing"
+)
 
 
 class EarlyExitError(StaticOperandError):
@@ -136,7 +140,7 @@ class Steps:
         while is_true(go) and i < self.trip:
             go, *results = self.step(np.asarray(i), [x[i] for x in self.xs], *state)
             if not is_concrete(go if traced else [go, *results]):
-                raise TracedError("the condition of a loop that is unrolled is traced")
+                raise TracedError(UNCOUNTABLE)
             state, i = results[: len(state)], i + 1
             rows.append(results[len(state) :])
         if rows or not self.n_scanned:
@@ -153,8 +157,7 @@ class Steps:
         new = as_carried(results[: len(state)])
         if signature(new) != signature(state):
             raise StaticOperandError(
-                f"a loop's values change from {signature(state)} to {signature(new)}, so how often "
-                "it runs decides a shape and must be known while tracing"
+                f"{UNCOUNTABLE}: its values change from {signature(state)} to {signature(new)}"
             )
         return go, new, as_carried(results[len(state) :])
 
@@ -165,7 +168,7 @@ class Steps:
             i, state = carry
             go, new, ys = self.advance(i, x, state)
             if not (is_concrete(go) and is_true(go)):
-                raise EarlyExitError("the condition of a loop is traced")
+                raise EarlyExitError(UNCOUNTABLE)
             return (i + 1, new), ys
 
         start = (jnp.zeros((), np.int64), as_carried(self.state))
@@ -179,10 +182,7 @@ class Steps:
             i, _, state = carry
             go, new, ys = self.advance(i, [], state)
             if ys:
-                raise EarlyExitError(
-                    "how often a loop runs decides the shape of its scan outputs, so its trip "
-                    "count and condition must be known while tracing"
-                )
+                raise EarlyExitError(UNCOUNTABLE)
             return i + 1, jnp.reshape(go, ()), new
 
         def goes_on(carry: Any) -> Value:

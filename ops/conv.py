@@ -14,7 +14,7 @@ from onnxla.ops.lowering import convolve
 from onnxla.ops.matmul import EXACT, requantized, shifted
 from onnxla.ops.table import op
 from onnxla.ops.values import Value
-from onnxla.ops.window import pairs, per_axis, split, window
+from onnxla.ops.window import Window, pairs, per_axis, split, window
 
 
 def checked_kernel(W: Value, kernel_shape: Sequence[int] | None) -> tuple[int, ...]:
@@ -52,10 +52,7 @@ def conv(
         raise ModelError(f"X {X.shape} and W {W.shape} do not fit in {group} groups")
     kernel = checked_kernel(W, kernel_shape)
     seen = window(X.shape[2:], kernel, strides, dilations, pads, auto_pad)
-    Y = convolve(
-        X, W, strides=seen.strides, padding=seen.padding, dilations=seen.dilations, group=group
-    )
-    return biased(Y, B)
+    return biased(convolve(X, W, seen, group), B)
 
 
 @op("ConvInteger", since=(10,), roles={"w": "weight"})
@@ -148,31 +145,22 @@ def conv_transpose(
     strides = per_axis(strides, rank, "strides")
     dilations = per_axis(dilations, rank, "dilations")
     extra = output_padding or (0,) * rank
-    reach = [(k - 1) * d for k, d in zip(kernel, dilations, strict=True)]
-    padding = pairs(pads if auto_pad != "VALID" else None, rank)
-    if output_shape is None and auto_pad.startswith("SAME"):
+    full = [
+        (n - 1) * s + (k - 1) * d + 1 + e
+        for n, s, k, d, e in zip(X.shape[2:], strides, kernel, dilations, extra, strict=True)
+    ]
+    if output_shape is None and auto_pad in ("SAME_UPPER", "SAME_LOWER"):
         output_shape = tuple(n * s for n, s in zip(X.shape[2:], strides, strict=True))
-    if output_shape is not None:
-        padding = tuple(
-            split(s * (n - 1) + e + r + 1 - out, auto_pad)
-            for n, s, e, r, out in zip(
-                X.shape[2:], strides, extra, reach, output_shape[-rank:], strict=True
-            )
-        )
-    # As a convolution: X's elements `strides` apart, the kernel reversed, groups' axes exchanged.
+    if output_shape is None:
+        padding = pairs(pads if auto_pad != "VALID" else None, rank)
+    else:
+        totals = (n - out for n, out in zip(full, output_shape[-rank:], strict=True))
+        padding = tuple(split(total, auto_pad) for total in totals)
+    sizes = tuple(n - low - high for n, (low, high) in zip(full, padding, strict=True))
+    seen = Window(sizes, kernel, strides, dilations, padding, X.shape[2:], (1,) * rank)
+    # The kernel reversed, and the groups' axes exchanged.
     w = jnp.flip(W, range(2, W.ndim)).reshape(group, -1, *W.shape[1:]).swapaxes(1, 2)
-    Y = convolve(
-        X,
-        w.reshape(-1, *w.shape[2:]),
-        strides=(1,) * rank,
-        padding=[
-            (r - low, r - high + e) for (low, high), r, e in zip(padding, reach, extra, strict=True)
-        ],
-        dilations=dilations,
-        group=group,
-        spread=strides,
-    )
-    return biased(Y, B)
+    return biased(convolve(X, w.reshape(-1, *w.shape[2:]), seen.transposed(), group), B)
 
 
 @op("DeformConv", since=(19, 22), roles={"W": "weight", "B": "bias"})
@@ -238,8 +226,7 @@ def col2im(
     blocks = input.reshape(input.shape[0], -1, int(np.prod(kernel)), *seen.outputs)
     padded = [n + low + high for n, (low, high) in zip(sizes, seen.padding, strict=True)]
     total = jnp.zeros((*blocks.shape[:2], *padded), input.dtype)
-    for index, tap in enumerate(np.ndindex(*kernel)):
-        spans = (seen.span(axis, i) for axis, i in enumerate(tap))
+    for index, (_, spans) in enumerate(seen.spans()):
         total = total.at[(..., *spans)].add(blocks[:, :, index])
     crop = [(0, 0, 0)] * 2 + [(-low, -high, 0) for low, high in seen.padding]
     return lax.pad(total, np.zeros((), input.dtype), crop)

@@ -53,22 +53,22 @@ def coordinates(mode: str, n: int, size: int, scale: float, roi: Sequence[float]
     `scale` times the length is the length after resizing before it is rounded down to `size`.
     """
     # In single precision, as in other runtimes: rounding decides which element is the nearest.
-    x, scale = np.arange(size, dtype=np.float32), np.float32(scale)
-    half = np.float32(0.5)
-    width = np.float32(scale * n)
+    x: np.ndarray = np.arange(size, dtype=np.float32)
+    half, factor = np.float32(0.5), np.float32(scale)
+    width = np.float32(factor * n)
     match mode:
         case "half_pixel":
-            return (x + half) / scale - half
+            return (x + half) / factor - half
         case "half_pixel_symmetric":
-            return (x + half) / scale - half + np.float32(n / 2) * (1 - size / width)
+            return (x + half) / factor - half + np.float32(n / 2) * (1 - size / width)
         case "pytorch_half_pixel":
-            return (x + half) / scale - half if size > 1 else x
+            return (x + half) / factor - half if size > 1 else x
         case "align_corners":
             return x * (n - 1) / (width - 1) if width != 1 else x
         case "asymmetric":
-            return x / scale
+            return x / factor
         case "tf_half_pixel_for_nn":
-            return (x + half) / scale
+            return (x + half) / factor
         case "tf_crop_and_resize":
             start, end = map(np.float32, roi)
             if size == 1:
@@ -79,14 +79,16 @@ def coordinates(mode: str, n: int, size: int, scale: float, roi: Sequence[float]
 
 def nearest(x: np.ndarray, n: int, mode: str) -> np.ndarray:
     """Index of the element of an axis of length n nearest to each position; int64."""
-    rounding = {
-        "round_prefer_floor": lambda: np.ceil(x - np.float32(0.5)),
-        "round_prefer_ceil": lambda: np.floor(x + np.float32(0.5)),
-        "floor": lambda: np.floor(x),
-        "ceil": lambda: np.ceil(x),
+    half = np.float32(0.5)
+    rounded = {
+        "round_prefer_floor": np.ceil(x - half),
+        "round_prefer_ceil": np.floor(x + half),
+        "floor": np.floor(x),
+        "ceil": np.ceil(x),
     }
-    check(mode, *rounding)
-    return np.clip(rounding[mode](), 0, n - 1).astype(np.int64)
+    check(mode, *rounded)
+    index: np.ndarray = np.clip(rounded[mode], 0, n - 1)
+    return index.astype(np.int64)
 
 
 def interpolation(
@@ -328,8 +330,8 @@ def axis_taps(
         if mode == "linear":
             neighbours = [(base, 1 - (x - base)), (base + 1, x - base)]
         else:
-            weight, _ = cubic_filter(-0.75)
-            neighbours = [(base + k, weight(x - (base + k))) for k in (-1, 0, 1, 2)]
+            cubic, _ = cubic_filter(-0.75)
+            neighbours = [(base + k, cubic(x - (base + k))) for k in (-1, 0, 1, 2)]
     taps = []
     for index, weight in neighbours:
         if mode == "cubic":

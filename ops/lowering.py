@@ -1,51 +1,83 @@
-"""How an operator is computed on each platform, without its meaning changing."""
+"""How operators are computed, by platform, without their meaning changing.
+
+The numbers are of two CPU cores, float32, against XLA's own operation.
+"""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+import math
+import operator
+from collections.abc import Callable
 
 import jax.numpy as jnp
 from jax import lax
 
+from onnxla.ops.depthwise import depthwise
 from onnxla.ops.values import Value, is_floating
 from onnxla.ops.window import Window, lowest
 
+# With more taps, the programs are slow to compile and no longer fast.
+MANY = 128
 
-def convolve(
-    x: Value,
-    w: Value,
-    *,
-    strides: Sequence[int],
-    padding: Sequence[tuple[int, int]],
-    dilations: Sequence[int],
-    group: int,
-    spread: Sequence[int] | None = None,
-) -> Value:
-    """Convolution of x [N, C, ...] with w [M, C / group, ...], x's elements `spread` apart."""
-    spatial = "".join(chr(ord("a") + i) for i in range(x.ndim - 2))
+
+def convolve(x: Value, w: Value, seen: Window, group: int) -> Value:
+    """The convolution of x [N, C, sizes] with w [M, C / group, kernel]; [N, M, outputs]."""
+    direct = functools.partial(convolution, seen=seen, group=group)
+    taps = math.prod(seen.kernel)
+    if taps > MANY or not is_floating(x):
+        return direct(x, w)
+    if w.shape[1] == 1 and group == x.shape[1]:
+        x = jnp.repeat(x, w.shape[0] // group, axis=1) if w.shape[0] > group else x
+        return depthwise(x, w[:, 0], seen=seen)
+    if group > 1 or taps == 1:
+        by_taps = functools.partial(sum_of_matmuls, seen=seen, group=group)
+        return lax.platform_dependent(x, w, cpu=by_taps, default=direct)
+    return direct(x, w)
+
+
+def convolution(x: Value, w: Value, *, seen: Window, group: int) -> Value:
+    """`convolve` as XLA's operation."""
     return lax.conv_general_dilated(
         x,
         w,
-        tuple(strides),
-        list(padding),
-        lhs_dilation=spread,
-        rhs_dilation=tuple(dilations),
-        dimension_numbers=(f"NC{spatial}", f"OI{spatial}", f"NC{spatial}"),
+        seen.strides,
+        seen.padding,
+        seen.spread,
+        seen.dilations,
         feature_group_count=group,
         precision=lax.Precision.HIGHEST if is_floating(x) else None,
     )
 
 
+def sum_of_matmuls(x: Value, w: Value, *, seen: Window, group: int) -> Value:
+    """`convolve` as a sum over taps of products of matrices.
+
+    With one tap 1.1 to 4 times faster, its gradient 1.2 to 2 times; with groups 1.5 to 3 times, the
+    gradient 4 to 90 times.
+    """
+    padded, kernels = seen.pad(x), w.reshape(group, -1, *w.shape[1:])
+
+    def term(tap: tuple[int, ...], spans: tuple[slice, ...]) -> Value:
+        view = padded[(..., *spans)].reshape(x.shape[0], group, w.shape[1], -1)
+        # g m c, n g c o -> g m n o
+        dims = (((2,), (2,)), ((0,), (1,)))
+        return lax.dot_general(kernels[(..., *tap)], view, dims, lax.Precision.HIGHEST)
+
+    total = functools.reduce(operator.add, (term(*each) for each in seen.spans()))
+    return jnp.moveaxis(total, 2, 0).reshape(x.shape[0], w.shape[0], *seen.outputs)
+
+
 def slide(x: Value, seen: Window, combine: Callable[[Value, Value], Value], value: float) -> Value:
     """Elements in a window combined, axis by axis: the window is separable.
 
-    On CPU the views of shifted elements are 2 to 10 times faster than XLA's window reduction, and
-    their gradient 3 to 20 times faster.
+    1.3 to 10 times faster than a window reduction, its gradient 2.5 to 20 times.
     """
     x = seen.pad(x, value)
     for axis, taps in enumerate(seen.kernel):
-        x = functools.reduce(combine, (seen.view(x, axis, tap) for tap in range(taps)))
+        after = (slice(None),) * (len(seen.kernel) - 1 - axis)
+        views = (x[(..., seen.span(axis, tap), *after)] for tap in range(taps))
+        x = functools.reduce(combine, views)
     return x
 
 

@@ -42,8 +42,9 @@ def max_pool(
         values, flat = best, jnp.broadcast_to(index, best.shape)
         best = index = None
         for tap, at in enumerate(seen.positions(axis).T * step):
-            value = seen.view(values, axis, tap)
-            here = seen.view(flat, axis, tap) + at.reshape(-1, *(1,) * (rank - 1 - axis))
+            view = (..., seen.span(axis, tap), *(slice(None),) * (rank - 1 - axis))
+            value = values[view]
+            here = flat[view] + at.reshape(-1, *(1,) * (rank - 1 - axis))
             more = None if best is None else value > best
             best = value if more is None else jnp.where(more, value, best)
             index = here if more is None else jnp.where(more, here, index)

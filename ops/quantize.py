@@ -7,6 +7,7 @@ A scale is a scalar, a vector along `axis`, or blocked: of x's rank, where each 
 from __future__ import annotations
 
 import jax.numpy as jnp
+import ml_dtypes
 import numpy as np
 
 from onnxla.ir.dtypes import dtype_of, is_float
@@ -87,7 +88,8 @@ def quantize_linear(
     if y_zero_point is not None:
         y = y + spread(y_zero_point, x, axis, block_size).astype(y.dtype)
     if integral:
-        y = xp(y).clip(y, jnp.iinfo(dtype).min, jnp.iinfo(dtype).max)
+        limits = ml_dtypes.iinfo(dtype)  # type: ignore[no-untyped-call]
+        y = xp(y).clip(y, limits.min, limits.max)
     return convert(y, dtype, bool(saturate))
 
 

@@ -41,7 +41,7 @@ def reduction(
             return function(data, chosen, bool(keepdims))
 
         def legacy(data: Value, *, axes: Axes | None = None, keepdims: int = 1) -> Value:
-            return latest(data, axes and np.asarray(axes), keepdims=keepdims)
+            return latest(data, np.asarray(axes) if axes else None, keepdims=keepdims)
 
         latest.__doc__ = legacy.__doc__ = function.__doc__
         op(name, since=attribute)(legacy)

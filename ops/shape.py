@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 
+import jax.numpy as jnp
 import numpy as np
 
 from onnxla.ir.dtypes import STRING, dtype_of
@@ -16,7 +17,7 @@ from onnxla.ops.values import Value, is_known, xp
 MAX_KNOWN_BYTES = 2**31
 
 
-def check_size(shape: Sequence[int], dtype: np.dtype) -> tuple[int, ...]:
+def check_size(shape: Iterable[int], dtype: np.dtype) -> tuple[int, ...]:
     """A shape that a known result may have, as Python integers.
 
     Raises:
@@ -129,7 +130,8 @@ def range_(
     except (ArithmeticError, ValueError):  # the step is zero, or a number is not finite
         raise ModelError(f"Range from {first} to {last} by {step} has no length") from None
     (count,) = check_size((max(count, 0),), kind)
-    return (first + np.arange(count).astype(kind) * step).astype(dtype)
+    values: np.ndarray = first + np.arange(count).astype(kind) * step
+    return values.astype(dtype)
 
 
 @op("Transpose", since=(1, 13, 21, 23, 24, 25))
@@ -224,7 +226,9 @@ def split_1(
 
 
 # A signature cannot have an input and an attribute of the same name.
-register(replace(lookup("", "Split", 1), attributes={"split": None, "axis": None}))
+SPLIT_1 = lookup("", "Split", 1)
+assert SPLIT_1 is not None
+register(replace(SPLIT_1, attributes={"split": None, "axis": None}))
 
 
 @op("Expand", since=(8, 13), static=("shape",))
@@ -287,7 +291,11 @@ def pad(
     if constant_value is None:
         constant_value = np.asarray("" if data.dtype == STRING else 0, data.dtype)
     fill = constant_value.reshape(())
-    return xp(data, fill).pad(data, widths, constant_values=fill)
+    if is_known(fill):
+        return xp(data).pad(data, widths, constant_values=fill)
+    # `lax.pad` has no derivative by the padding value alone.
+    inside = jnp.pad(jnp.ones(data.shape, bool), widths)
+    return jnp.where(inside, jnp.pad(data, widths), fill)
 
 
 @op("Pad", since=(2,))

@@ -28,7 +28,7 @@ class Operator:
         since: Schema versions that `function` has been checked against, ascending.
         static: Operands that decide a shape, so that they must be known while tracing.
         roles: What a parameter is that feeds an operand: weight, bias, scale, embedding,
-            running_statistic or quantization_scale.
+            running_statistic, quantization_scale or exponent.
         inputs: Names of the inputs in order; the last one repeats when `variadic`.
         attributes: Names of the attributes with their defaults (`inspect.Parameter.empty`: none).
         reserved: Those of `RESERVED` that the function asks for.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import jax.numpy as jnp
@@ -24,6 +24,7 @@ class Window:
         dilations: Steps from one tap to the next.
         pads: Padding (before, after) as declared.
         outputs: Numbers of positions.
+        spread: Steps from one element of the input to the next, with zeros in between.
     """
 
     sizes: tuple[int, ...]
@@ -32,31 +33,47 @@ class Window:
     dilations: tuple[int, ...]
     pads: tuple[tuple[int, int], ...]
     outputs: tuple[int, ...]
+    spread: tuple[int, ...]
+
+    @property
+    def reach(self) -> list[int]:
+        """Steps from the first tap to the last."""
+        return [(taps - 1) * step for taps, step in zip(self.kernel, self.dilations, strict=True)]
 
     @property
     def padding(self) -> list[tuple[int, int]]:
         """Padding with which the positions reach exactly to the end; negative where they do not."""
         return [
-            (low, (out - 1) * stride + (taps - 1) * dilation + 1 - size - low)
-            for size, taps, stride, dilation, (low, _), out in zip(
+            (low, (out - 1) * stride + reach - (size - 1) * apart - low)
+            for size, apart, reach, stride, (low, _), out in zip(
                 self.sizes,
-                self.kernel,
+                self.spread,
+                self.reach,
                 self.strides,
-                self.dilations,
                 self.pads,
                 self.outputs,
                 strict=True,
             )
         ]
 
+    def transposed(self) -> Window:
+        """The window from outputs to inputs: every tap, reversed, leads back where it came from."""
+        pads = tuple(
+            (reach - low, reach - high)
+            for reach, (low, high) in zip(self.reach, self.padding, strict=True)
+        )
+        sizes, outputs, spread, strides = self.outputs, self.sizes, self.strides, self.spread
+        return Window(sizes, self.kernel, strides, self.dilations, pads, outputs, spread)
+
     def positions(self, axis: int) -> np.ndarray:
         """Input positions by output and tap along an axis; int [o, k]. Some are padding."""
         starts = np.arange(self.outputs[axis]) * self.strides[axis] - self.pads[axis][0]
         return starts[:, None] + np.arange(self.kernel[axis]) * self.dilations[axis]
 
-    def pad(self, x: Value, value: float) -> Value:
-        """`x` [N, C, sizes] with `padding`, filled with `value`."""
-        config = [(0, 0, 0)] * 2 + [(low, high, 0) for low, high in self.padding]
+    def pad(self, x: Value, value: float = 0) -> Value:
+        """`x` [N, C, sizes], spread, with `padding`, filled with `value`."""
+        ends = zip(self.padding, self.spread, strict=True)
+        config = [(0, 0, 0)] * 2 + [(low, high, apart - 1) for (low, high), apart in ends]
         return lax.pad(x, np.asarray(value, x.dtype), config)
 
     def span(self, axis: int, tap: int) -> slice:
@@ -65,9 +82,10 @@ class Window:
         end = start + (self.outputs[axis] - 1) * self.strides[axis] + 1
         return slice(start, end, self.strides[axis])
 
-    def view(self, padded: Value, axis: int, tap: int) -> Value:
-        """What a tap sees along one spatial axis of a padded input."""
-        return padded[(slice(None),) * (2 + axis) + (self.span(axis, tap),)]
+    def spans(self) -> Iterator[tuple[tuple[int, ...], tuple[slice, ...]]]:
+        """All taps, the last axis fastest, each with its spans."""
+        for tap in np.ndindex(*self.kernel):
+            yield tap, tuple(self.span(axis, i) for axis, i in enumerate(tap))
 
 
 def lowest(dtype: np.dtype) -> float:
@@ -122,7 +140,7 @@ def window(
             split(max(0, (o - 1) * s + e - n), auto_pad)
             for o, s, e, n in zip(outputs, strides, extents, sizes, strict=True)
         )
-        return Window(tuple(sizes), kernel, strides, dilations, padding, outputs)
+        return Window(tuple(sizes), kernel, strides, dilations, padding, outputs, (1,) * rank)
     if auto_pad not in ("NOTSET", "VALID", ""):
         raise ModelError(f"auto_pad={auto_pad!r} is none of NOTSET, VALID, SAME_UPPER, SAME_LOWER")
     padding = pairs(pads if auto_pad != "VALID" else None, rank)
@@ -137,4 +155,4 @@ def window(
         steps = free // stride
         partial = ceil_mode and auto_pad != "VALID" and free % stride
         outputs.append(steps + 2 if partial and (steps + 1) * stride < size + low else steps + 1)
-    return Window(tuple(sizes), kernel, strides, dilations, padding, tuple(outputs))
+    return Window(tuple(sizes), kernel, strides, dilations, padding, tuple(outputs), (1,) * rank)

@@ -73,6 +73,7 @@ def test_cast_keeps_what_fits(source: np.dtype) -> None:
 @pytest.mark.parametrize("dtype", FLOAT6, ids=str)
 def test_float6_is_known_only(dtype: np.dtype) -> None:
     x = convert(np.float32([0.25, -7, 100]), dtype)
+    assert convert(x, np.dtype(ml_dtypes.float8_e5m2)).astype(float)[:2].tolist() == [0.25, -7]
     np.testing.assert_array_equal(convert(x, np.dtype(np.float32))[:2], [0.25, -7])
     with pytest.raises(onnxla.StaticOperandError, match="float6"):
         jax.jit(lambda x: convert(x, dtype))(np.float32([1]))

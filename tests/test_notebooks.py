@@ -21,7 +21,9 @@ def test_runs_from_a_fresh_kernel(path: Path) -> None:
         output
         for cell in notebook.cells
         for output in cell.get("outputs", ())
-        if output.output_type == "error" or output.get("name") == "stderr" and "Error" in output.text
+        if output.output_type == "error"
+        or output.get("name") == "stderr"
+        and "Error" in output.text
     ]
     assert not errors
 

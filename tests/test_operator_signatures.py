@@ -52,6 +52,8 @@ def test_attribute_defaults_are_schema_defaults(version: int, operator: Operator
         if name in IGNORED_ATTRIBUTES or not attribute.default_value.type:
             continue
         stated = onnx.helper.get_attribute_value(attribute.default_value)
+        if isinstance(stated, list):
+            stated = [item.decode() if isinstance(item, bytes) else item for item in stated]
         stated = stated.decode() if isinstance(stated, bytes) else stated
         if isinstance(stated, float):
             assert math.isclose(default, stated, rel_tol=1e-6), name

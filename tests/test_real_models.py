@@ -80,13 +80,16 @@ def test_vmap(name: str) -> None:
         assert_agree(tuple(y[index] for y in outputs), run_onnxruntime(data, {**feed, **known}))
 
 
-# Central differences need a function that is smooth between the two points. Where a model has a
-# kink too near, the difference of the two one-sided slopes says so.
-STEP = 1e-6
+STEP = 1e-7
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_gradient_of_all_parameters(name: str) -> None:
+    """Against central differences along random directions, in double precision.
+
+    Exported weights sit on kinks: a dead channel is exactly zero where Relu bends. So the point is
+    moved off them first, by a thousandth of each parameter's size, where a step of 1e-7 meets none.
+    """
     model, data, _ = loaded(name)
     with jax.enable_x64(True):
         module = onnxla.load(in_double_precision(data))
@@ -104,26 +107,29 @@ def test_gradient_of_all_parameters(name: str) -> None:
             outputs = outputs if isinstance(outputs, tuple) else (outputs,)
             return sum(jnp.vdot(w, y) for w, y in zip(weights, outputs, strict=True))
 
-        gradient = jax.jit(jax.grad(scalar))(module.params)
-        assert set(gradient) == set(module.params)
+        def random_direction() -> dict[str, np.ndarray]:
+            return {k: rng.standard_normal(p.shape) * spread(p) for k, p in module.params.items()}
+
+        def moved(
+            point: Mapping[str, Any], direction: Mapping[str, Any], step: float
+        ) -> dict[str, Any]:
+            return {k: p + step * direction[k] for k, p in point.items()}
+
+        point = moved(module.params, random_direction(), 1e-3)
+        gradient = jax.jit(jax.grad(scalar))(point)
         for _ in range(3):
-            direction = {
-                k: jnp.where(jnp.isfinite(p), rng.standard_normal(p.shape) * spread(p), 0.0)
-                for k, p in module.params.items()
-            }
+            direction = random_direction()
             slope = sum(float(jnp.vdot(gradient[k], direction[k])) for k in direction)
-            above, below = (
-                float(scalar({k: p + s * direction[k] for k, p in module.params.items()}))
-                for s in (STEP, -STEP)
-            )
+            above, below = (float(scalar(moved(point, direction, s))) for s in (STEP, -STEP))
             numeric = (above - below) / (2 * STEP)
             assert abs(slope - numeric) <= 1e-4 * abs(numeric), (slope, numeric)
 
 
-def spread(value: jax.Array) -> float:
-    """Size of a tensor's elements, so that a step moves each parameter by its own scale."""
-    finite = np.asarray(value)[np.isfinite(value)]
-    return float(np.sqrt(np.mean(np.square(finite)))) if finite.size else 0.0
+def spread(value: jax.Array) -> np.ndarray:
+    """How far a step moves each element: by the tensor's own scale; infinite ones not at all."""
+    finite = np.isfinite(value)
+    scale = np.sqrt(np.mean(np.square(value), where=finite)) if finite.any() else 0.0
+    return np.where(finite, scale, 0.0)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -132,9 +138,11 @@ def test_adam_lowers_a_loss_and_the_saved_file_agrees(name: str, tmp_path: Path)
     feeds = model.feeds(model.sizes[0])
     traced, known = split(module, feeds)
     train, frozen = module.partition()
-    start = jax.tree.leaves(module.run(feeds))
+    start = [np.asarray(y) for y in module.run(feeds).values()]
+    scales = [max(float(np.sqrt(np.mean(np.square(y)))), 0.05) for y in start]
     rng = np.random.default_rng(0)
-    targets = [y + 0.1 * rng.standard_normal(y.shape).astype(y.dtype) * y.std() for y in start]
+    noise = [rng.standard_normal(y.shape).astype(y.dtype) for y in start]
+    targets = [y + s * n for y, s, n in zip(start, scales, noise, strict=True)]
 
     @jax.jit
     def step(train: Any, state: Any) -> Any:
@@ -142,20 +150,21 @@ def test_adam_lowers_a_loss_and_the_saved_file_agrees(name: str, tmp_path: Path)
             outputs = module.apply({**train, **frozen}, **traced, **known)
             outputs = outputs if isinstance(outputs, tuple) else (outputs,)
             return sum(
-                jnp.mean((y - t) ** 2) / jnp.mean((y0 - t) ** 2)
-                for y, t, y0 in zip(outputs, targets, start, strict=True)
+                jnp.mean(((y - t) / s) ** 2)
+                for y, t, s in zip(outputs, targets, scales, strict=True)
             )
 
         value, gradient = jax.value_and_grad(loss)(train)
         updates, state = optimizer.update(gradient, state, train)
         return optax.apply_updates(train, updates), state, value
 
-    optimizer = optax.adam(1e-4)
+    optimizer = optax.adam(1e-5)
     state = optimizer.init(train)
     losses = []
-    for _ in range(10):
-        train, state, value = step(train, state)
-        losses.append(float(value))
+    with jax.numpy_dtype_promotion("standard"):  # optax promotes step counts
+        for _ in range(10):
+            train, state, value = step(train, state)
+            losses.append(float(value))
     assert losses[-1] < losses[0]
 
     tuned = module.replace(train)

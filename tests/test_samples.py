@@ -46,7 +46,7 @@ def build(sample: Sample, version: int, arrays: list[Any]) -> bytes:
     )
     opsets = [helper.make_opsetid(sample.domain, version)]
     model = helper.make_model(graph, opset_imports=opsets, ir_version=10)
-    return model.SerializeToString()
+    return onnx.shape_inference.infer_shapes(model).SerializeToString()
 
 
 def reference(sample: Sample, model: bytes, arrays: list[Any]) -> list[Any]:
@@ -58,9 +58,7 @@ def reference(sample: Sample, model: bytes, arrays: list[Any]) -> list[Any]:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     try:
-        proto = onnx.shape_inference.infer_shapes(onnx.load_from_string(model))
-        session = onnxruntime.InferenceSession(proto.SerializeToString(), options)
-        return session.run(None, feeds)
+        return onnxruntime.InferenceSession(model, options).run(None, feeds)
     except Exception:
         from onnx.reference import ReferenceEvaluator
 
@@ -78,7 +76,10 @@ def test_equals_another_runtime(sample: Sample, version: int) -> None:
         ours = np.asarray(ours)
         assert ours.dtype == theirs.dtype
         assert ours.shape == theirs.shape
-        np.testing.assert_allclose(ours, theirs, sample.rtol, sample.atol)
+        if theirs.dtype == object:
+            np.testing.assert_array_equal(ours, theirs)
+        else:
+            np.testing.assert_allclose(ours, theirs, sample.rtol, sample.atol)
 
 
 @pytest.mark.parametrize(("sample", "version"), list(cases(gradients=True)))

@@ -25,7 +25,13 @@ def batch(axes, momentum):
 
 SAMPLES = [
     *(
-        Sample("BatchNormalization", (x, *PER_CHANNEL, *STATISTICS), {"epsilon": 1e-3}, grad=ALL)
+        Sample(
+            "BatchNormalization",
+            (x, *PER_CHANNEL, *STATISTICS),
+            {"epsilon": 1e-3},
+            versions=(7, 9, 14, 15),
+            grad=ALL,
+        )
         for x in (IMAGE, f32(3, 4), f32(2, 4, 3))
     ),
     Sample("BatchNormalization", HALF, versions=(9, 14, 15), rtol=1e-2, atol=1e-2),
@@ -62,11 +68,23 @@ SAMPLES = [
     Sample(
         "BatchNormalization",
         (f32(3, 4, 2), *(f32(4, 2, low=0.5, seed=i) for i in range(4))),
-        {"spatial": 0, "is_test": 1},
-        versions=(1, 6),
+        {"spatial": 0},
+        versions=(1, 6, 7),
         grad=ALL,
         expected=lambda x, s, b, m, v: (x - m) / np.sqrt(v + 1e-5) * s + b,
         atol=1e-5,
+    ),
+    *(
+        Sample(
+            "BatchNormalization",
+            (f32(3, 4), *PER_CHANNEL, *STATISTICS),
+            kw,
+            versions=(1, 6),
+            grad=ALL,
+            expected=lambda x, s, b, m, v: (x - m) / np.sqrt(v + 1e-5) * s + b,
+            atol=1e-5,
+        )
+        for kw in ({}, {"is_test": 1})
     ),
     *(
         Sample(
@@ -110,7 +128,9 @@ SAMPLES = [
         Sample("RMSNormalization", (IMAGE, f32(*IMAGE.shape[axis:])), {"axis": axis}, grad=(0, 1))
         for axis in (-1, 1, 2)
     ),
-    *(Sample("LRN", (f32(2, 6, 3, 2),), {"size": n, "alpha": 0.1}, grad=(0,)) for n in (1, 3, 4)),
+    *(Sample("LRN", (f32(2, 6, 3, 2),), {"size": n, "alpha": 0.1}, grad=(0,)) for n in (1, 3)),
+    # The reference takes the number of instances for that of channels.
+    Sample("LRN", (f32(4, 4, 3, 2),), {"size": 4, "alpha": 0.1}, grad=(0,)),
     Sample("LRN", (f32(2, 6, 3, 2),), {"size": 3, "beta": 0.5, "bias": 2.0}, grad=(0,)),
     Sample("MeanVarianceNormalization", (IMAGE,), grad=(0,), atol=1e-5),
     Sample("MeanVarianceNormalization", (f32(3, 4),), {"axes": [1]}, grad=(0,), atol=1e-5),

@@ -3,7 +3,7 @@ import numpy as np
 from samples import Sample, f32, i64
 
 # Every element differs from all others by more than a finite difference.
-DISTINCT = np.random.default_rng(0).permutation(2 * 3 * 6 * 7).reshape(2, 3, 6, 7) / np.float32(50)
+DISTINCT = np.random.default_rng(0).permutation(252).reshape(2, 3, 6, 7).astype(np.float32) / 50
 PLAIN = [
     {"kernel_shape": [2, 3]},
     {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]},
@@ -38,10 +38,20 @@ SAMPLES = [
     Sample("MaxPool", (DISTINCT.astype(np.uint8),), PLAIN[1], versions=(12, 22)),
     Sample("MaxPool", ((DISTINCT - 3).astype(np.int8),), PLAIN[1], 2, versions=(12, 22)),
     Sample("MaxPool", (DISTINCT.reshape(2, 3, 42),), LINE, grad=(0,)),
-    Sample(
-        "MaxPool", (DISTINCT.reshape(1, 3, 7, 6, 2)[..., :2],), VOLUME | {"kernel_shape": [2, 2, 2]}
+    Sample("MaxPool", (DISTINCT.reshape(1, 2, 3, 6, 7),), VOLUME, grad=(0,)),
+    *(
+        Sample("AveragePool", (f32(2, 3, 6, 7),), kw, versions=(7, 10, 11, 19, 22), grad=(0,))
+        for kw in PLAIN
     ),
-    *(Sample("AveragePool", (f32(2, 3, 6, 7),), kw, grad=(0,)) for kw in PLAIN),
+    Sample(
+        "AveragePool",
+        (f32(2, 3, 2, 2),),
+        {"kernel_shape": [2, 2], "strides": [2, 2], "pads": [1, 1, 1, 1]},
+        versions=(1,),
+        grad=(0,),
+        # ONNX Runtime starts with version 7, and the reference counts the padding in version 1.
+        expected=lambda x: x,
+    ),
     *(
         Sample(
             "AveragePool",
@@ -64,7 +74,7 @@ SAMPLES = [
         for versions, cases in [((10, 11, 19, 22), CEIL), ((19, 22), [DILATED])]
         for kw in cases
     ),
-    Sample("AveragePool", (f32(2, 3, 42),), LINE, grad=(0,)),
+    Sample("AveragePool", (f32(2, 3, 42),), LINE, versions=(7, 10, 11, 19, 22), grad=(0,)),
     Sample("AveragePool", (f32(1, 2, 4, 3, 5),), VOLUME, grad=(0,)),
     *(
         Sample("LpPool", (f32(2, 3, 6, 7),), kw | {"p": p}, versions=(2, 11, 18, 22), grad=(0,))
@@ -93,7 +103,15 @@ SAMPLES = [
         for x in (DISTINCT, DISTINCT.reshape(2, 3, 42))
     ),
     *(
-        Sample("GlobalLpPool", (f32(2, 3, 4, 5),), {"p": p}, versions=(2, 22), grad=(0,))
+        Sample(
+            "GlobalLpPool",
+            (f32(2, 3, 4, 5),),
+            {"p": p},
+            versions=(2, 22),
+            grad=(0,),
+            # No other runtime implements version 22.
+            expected=lambda x, p=p: (np.abs(x) ** p).sum((2, 3), keepdims=True) ** (1 / p),
+        )
         for p in (1, 2, 3)
     ),
     Sample(
@@ -119,11 +137,23 @@ SAMPLES = [
     ),
     Sample(
         "MaxRoiPool",
-        (
-            DISTINCT,
-            np.float32([[1, 0, 0, 4, 5], [0, 2, 1, 12, 8], [0, 3, 3, 3, 3], [1, 5, 9, 6, 9]]),
-        ),
+        (DISTINCT, np.float32([[1, 0, 0, 4, 5], [0, 2, 1, 12, 8], [0, 3, 3, 3, 3]])),
         {"pooled_shape": [2, 3], "spatial_scale": 0.7},
+        versions=(1,),
         grad=(0,),
+    ),
+    Sample(
+        "MaxRoiPool",
+        (DISTINCT, np.float32([[1, 2, 1, 5, 2], [0, 0, 0, 3, 1]])),
+        {"pooled_shape": [2, 2]},
+        versions=(22,),
+        grad=(0,),
+        # No other runtime implements version 22.
+        expected=lambda x, rois: np.stack(
+            [
+                x[b, :, y : y + 2, i : i + 4].reshape(3, 2, 2, 2).max(3)
+                for b, i, y in [(1, 2, 1), (0, 0, 0)]
+            ]
+        ),
     ),
 ]

@@ -1,0 +1,138 @@
+"""Depthwise convolution as a primitive, so that it and its gradients have lowerings of their own.
+
+On CPU a sum of shifted products is 20 to 40 times faster than XLA's convolution with a group for
+each channel. The gradient by the kernel needs all taps' sums from one pass over the operands, which
+is no derivative that JAX would find; a primitive can say so, and stays differentiable in both modes
+and to any order.
+
+Letters: N instances, C channels. The two operations are linear in each operand:
+    depthwise: x [N, C, sizes], w [C, kernel] -> y [N, C, outputs]
+    correlate: x [N, C, sizes], y [N, C, outputs] -> w [C, kernel], the transpose of the former
+"""
+
+from __future__ import annotations
+
+import functools
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
+
+from onnxla.ops.values import Value
+from onnxla.ops.window import Window
+
+
+def alike(*operands: Value) -> list[Value]:
+    """The operands, all of them varying over the same mesh axes where this is in a `shard_map`."""
+    varying = [jax.typeof(x).vma for x in operands]
+    missing = [tuple(frozenset().union(*varying) - axes) for axes in varying]
+    return [
+        lax.pcast(x, axes, to="varying") if axes else x
+        for x, axes in zip(operands, missing, strict=True)
+    ]
+
+
+def depthwise(x: Value, w: Value, *, seen: Window) -> Value:
+    """Each channel of x convolved with its own kernel."""
+    return depthwise_p.bind(*alike(x, w), seen=seen)
+
+
+def correlate(x: Value, y: Value, *, seen: Window) -> Value:
+    """For each tap, the sum of products of y and what the tap sees of x."""
+    return correlate_p.bind(*alike(x, y), seen=seen)
+
+
+def transposed(y: Value, w: Value, *, seen: Window) -> Value:
+    """The transpose of `depthwise` by x."""
+    return depthwise(y, jnp.flip(w, range(1, w.ndim)), seen=seen.transposed())
+
+
+def convolution(x: Value, w: Value, *, seen: Window) -> Value:
+    """`depthwise` as XLA's convolution."""
+    return lax.conv_general_dilated(
+        x,
+        w[:, None],
+        seen.strides,
+        seen.padding,
+        seen.spread,
+        seen.dilations,
+        feature_group_count=x.shape[1],
+        precision=lax.Precision.HIGHEST,
+    )
+
+
+def convolution_transpose(x: Value, y: Value, *, seen: Window) -> Value:
+    """`correlate` as XLA's convolution."""
+    kernel = jax.ShapeDtypeStruct((x.shape[1], *seen.kernel), x.dtype)
+    return jax.linear_transpose(lambda w: convolution(x, w, seen=seen), kernel)(y)[0]
+
+
+def shifted_products(x: Value, w: Value, *, seen: Window) -> Value:
+    """`depthwise` as a sum over taps."""
+    padded, each = seen.pad(x), w.reshape(*w.shape, *(1,) * (x.ndim - 2))
+    terms = (padded[(..., *spans)] * each[(slice(None), *tap)] for tap, spans in seen.spans())
+    return functools.reduce(operator.add, terms)
+
+
+def summed_products(x: Value, y: Value, *, seen: Window) -> Value:
+    """`correlate` as one reduction with a result for each tap."""
+    padded = seen.pad(x)
+    products = [padded[(..., *spans)] * y for _, spans in seen.spans()]
+    sums = lax.reduce(
+        products,
+        [np.zeros((), x.dtype)] * len(products),
+        lambda a, b: list(map(operator.add, a, b)),
+        (0, *range(2, x.ndim)),
+    )
+    return jnp.stack(sums, -1).reshape(-1, *seen.kernel)
+
+
+def batch_channels(
+    function: Callable[..., Value], args: Sequence[Value], dims: Any, **kw: Any
+) -> Any:
+    """Batching: a batch of channels is more channels. Those of x and y are on axis 1, w's on 0."""
+    size = next(x.shape[d] for x, d in zip(args, dims, strict=True) if d is not None)
+
+    def merged(x: Value, dim: int | None) -> Value:
+        x = jnp.broadcast_to(x, (size, *x.shape)) if dim is None else jnp.moveaxis(x, dim, 0)
+        axis = x.ndim - 2 - len(kw["seen"].kernel)
+        x = jnp.moveaxis(x, 0, axis)
+        return x.reshape(*x.shape[:axis], -1, *x.shape[axis + 2 :])
+
+    result = function(*map(merged, args, dims), **kw)
+    axis = result.ndim - 1 - len(kw["seen"].kernel)
+    return result.reshape(*result.shape[:axis], size, -1, *result.shape[axis + 1 :]), axis
+
+
+def primitive(
+    function: Callable[..., Value], default: Callable[..., Value], cpu: Callable[..., Value]
+) -> Primitive:
+    """A primitive, lowered as `default` but on CPU."""
+    new = Primitive(function.__name__)
+    new.def_impl(jax.jit(function, static_argnames="seen"))
+    mlir.register_lowering(new, mlir.lower_fun(default, multiple_results=False))
+    mlir.register_lowering(new, mlir.lower_fun(cpu, multiple_results=False), platform="cpu")
+    batching.primitive_batchers[new] = functools.partial(batch_channels, function)
+    return new
+
+
+depthwise_p = primitive(depthwise, convolution, shifted_products)
+depthwise_p.def_abstract_eval(lambda x, w, seen: x.update(shape=(*x.shape[:2], *seen.outputs)))
+ad.defbilinear(
+    depthwise_p,
+    lambda y, x, w, seen: transposed(y, w, seen=seen),
+    lambda y, x, w, seen: correlate(x, y, seen=seen),
+)
+correlate_p = primitive(correlate, convolution_transpose, summed_products)
+correlate_p.def_abstract_eval(lambda x, y, seen: x.update(shape=(x.shape[1], *seen.kernel)))
+ad.defbilinear(
+    correlate_p,
+    lambda w, x, y, seen: transposed(y, w, seen=seen),
+    lambda w, x, y, seen: depthwise(x, w, seen=seen),
+)
