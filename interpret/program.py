@@ -100,6 +100,12 @@ class Program:
         return tuple(value for value in self.model.graph.inputs if value.name not in given)
 
     @functools.cached_property
+    def defaults(self) -> dict[str, Value]:
+        """Inputs that a call may give, by name: those with a default, and those that are fixed."""
+        given = {value.name for value in self.inputs}
+        return {v.name: v for v in self.model.graph.inputs if v.name not in given}
+
+    @functools.cached_property
     def output_names(self) -> tuple[str, ...]:
         """Names of the graph outputs."""
         return tuple(value.name for value in self.model.graph.outputs)

@@ -71,7 +71,10 @@ def read(source: Any, *, folder: str | os.PathLike[str] | None = None) -> Model:
     if isinstance(source, str | os.PathLike):
         path = Path(source)
         file = MappedFile(path)
-        return _read(file.view, file, DataFolder(where or path.parent, path))
+        try:
+            return _read(file.view, file, DataFolder(where or path.parent, path))
+        except ModelError as error:
+            raise ModelError(f"'{path}': {error}") from error
     return _read(memoryview(_bytes_of(source)), None, DataFolder(where))
 
 
@@ -125,6 +128,8 @@ def _guess(data: memoryview) -> str | None:
         return "it is a zip archive (PyTorch files are, too)"
     if start.startswith(b"\x1f\x8b"):
         return "it is compressed with gzip"
+    if start.startswith(b"\x93NUMPY"):
+        return "it is a numpy array"
     if start[4:8] in (b"ORTM", b"TFL3"):
         return "it is in ONNX Runtime's or TensorFlow Lite's own format"
     if start.lstrip().lower().startswith((b"<!doctype", b"<html")):

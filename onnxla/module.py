@@ -246,7 +246,6 @@ class Module:
     ) -> dict[str, Value]:
         """Inputs by name, checked against the model and in its dtypes."""
         expected = {value.name: value for value in self.program.inputs}
-        optional = {v.name: v for v in self.program.model.graph.inputs if v.name not in expected}
         if len(args) > len(expected):
             raise TypeError(
                 f"the model takes {len(expected)} inputs ({', '.join(expected)}), got {len(args)}"
@@ -255,15 +254,16 @@ class Module:
         for name, value in kwargs.items():
             if name in inputs:
                 raise TypeError(f"input '{name}' is given twice")
-            if name not in expected and name not in optional:
+            if name not in expected and name not in self.program.defaults:
                 raise TypeError(f"the model has no input '{name}'; it takes {', '.join(expected)}")
             inputs[name] = value
         if not partial and (missing := [name for name in expected if name not in inputs]):
             raise TypeError(f"missing inputs: {', '.join(missing)}")
-        declared = {**optional, **expected}
         with jax.enable_x64(True):
             return {
-                name: check_input(declared[name], value, self.program.batched)
+                name: check_input(
+                    expected.get(name) or self.program.defaults[name], value, self.program.batched
+                )
                 for name, value in inputs.items()
             }
 

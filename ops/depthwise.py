@@ -29,13 +29,13 @@ from onnxla.ops.window import Window
 
 
 def alike(*operands: Value) -> list[Value]:
-    """The operands, all of them varying over the same mesh axes where this is in a `shard_map`."""
-    varying = [jax.typeof(x).vma for x in operands]
-    missing = [tuple(frozenset().union(*varying) - axes) for axes in varying]
-    return [
-        lax.pcast(x, axes, to="varying") if axes else x
-        for x, axes in zip(operands, missing, strict=True)
-    ]
+    """The operands, all of them varying over the same mesh axes where this is in a `shard_map`.
+
+    A primitive needs that, and has no public way to ask for it but an operation that arranges it:
+    here the addition of a zero that depends on each of them, which XLA removes.
+    """
+    zero = sum(lax.stop_gradient(jnp.sum(x[:0])) for x in operands)
+    return [x + zero for x in operands]
 
 
 def depthwise(x: Value, w: Value, *, seen: Window) -> Value:

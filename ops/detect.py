@@ -110,7 +110,7 @@ def roi_align(
         raise ModelError(f"mode '{mode}' of RoiAlign is neither avg nor max")
     if not sampling_ratio and not is_concrete(rois):
         raise StaticOperandError(
-            "without sampling_ratio, the sizes of RoiAlign's rois decide how many points there are, "
+            "without sampling_ratio, the sizes of RoiAlign's rois set how many points there are, "
             "so they must be known while tracing"
         )
     half_pixel = coordinate_transformation_mode == "half_pixel"

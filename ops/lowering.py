@@ -25,7 +25,8 @@ def convolve(x: Value, w: Value, seen: Window, group: int) -> Value:
     """The convolution of x [N, C, sizes] with w [M, C / group, kernel]; [N, M, outputs]."""
     direct = functools.partial(convolution, seen=seen, group=group)
     taps = math.prod(seen.kernel)
-    if taps > MANY or not is_floating(x):
+    # In half precision XLA's sums are more exact.
+    if taps > MANY or not is_floating(x) or x.dtype.itemsize < 4:
         return direct(x, w)
     if w.shape[1] == 1 and group == x.shape[1]:
         x = jnp.repeat(x, w.shape[0] // group, axis=1) if w.shape[0] > group else x

@@ -33,10 +33,17 @@ def string_split(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The parts of each string, filled up with empty ones along a last axis, and their number.
 
-    Without a delimiter, strings are split at runs of white space.
+    Without a delimiter, strings are split at white space, and stripped of it. An empty string has
+    no parts, as in ONNX Runtime.
     """
-    parts = [text.split(delimiter or None, -1 if maxsplit is None else maxsplit) for text in X.flat]
-    counts = np.asarray([len(p) for p in parts], np.int64)
+    most = -1 if maxsplit is None else maxsplit
+    parts = [
+        (text.split(delimiter, most) if delimiter else text.strip().split(None, most))
+        if text
+        else []
+        for text in X.flat
+    ]
+    counts = np.asarray([len(found) for found in parts], np.int64)
     result = np.full((len(parts), counts.max(initial=0)), "", object)
     for row, found in zip(result, parts, strict=True):
         row[: len(found)] = found
