@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias, TypeVar
 
-from onnxla.ir.edit import names_read
+from onnxla.ir.edit import names_read, subgraphs
 from onnxla.ir.errors import ModelError
 from onnxla.ir.model import Attribute, AttributeReference, Function, Graph, Model, Node
 from onnxla.ir.onnx_pb2 import AttributeProto, NodeProto
@@ -21,6 +21,7 @@ from onnxla.ir.wire import ATTRIBUTE_FIELDS, normal_domain
 
 MAX_NESTING = 60  # of graphs; protobuf cannot parse 40
 MAX_LISTED = 100  # problems in one error
+MAX_EXPANDED = 10**7  # nodes to evaluate, with each call of a function replaced by its nodes
 
 # Domains of ONNX Runtime that it knows without an import. All their operators have version 1.
 IMPLICIT_DOMAINS = frozenset({"com.microsoft"})
@@ -58,6 +59,11 @@ def check(model: Model) -> list[str]:
         calls[_id(function)] = checker.called
     if cycle := _cycle(calls):
         problems.append(f"functions call each other in a cycle: {_path(map(_spell, cycle))}")
+    elif (count := _expanded_size(model, calls)) > MAX_EXPANDED:
+        problems.append(
+            f"its functions expand to {count:.0e} nodes, more than {MAX_EXPANDED:.0e}; a few"
+            " functions that call each other several times can do that"
+        )
     return problems
 
 
@@ -308,6 +314,30 @@ def _cycle(edges: Mapping[_T, Iterable[_T]]) -> list[_T]:
                 path[following] = None
                 stack.append(iter(edges.get(following, ())))
     return []
+
+
+def _expanded_size(model: Model, calls: Mapping[_FunctionId, Iterable[_FunctionId]]) -> int:
+    """How many nodes there are to evaluate. `calls` has no cycle."""
+    nodes = {_id(function): function.nodes for function in model.functions}
+    sizes: dict[_FunctionId, int] = {}
+
+    def size(graph: Iterable[Node]) -> int:
+        total = 0
+        for node in graph:
+            total += 1 + sizes.get((node.domain, node.op_type, node.overload), 0)
+            total += sum(size(inner.nodes) for inner in subgraphs(node))
+        return total
+
+    # Callees first, without recursion: a file decides how deep.
+    pending = list(nodes)
+    while pending:
+        missing = [callee for callee in calls[pending[-1]] if callee not in sizes]
+        if missing:
+            pending += missing
+        else:
+            function_id = pending.pop()
+            sizes[function_id] = size(nodes[function_id])
+    return size(model.graph.nodes)
 
 
 def _path(cycle: Iterable[str]) -> str:

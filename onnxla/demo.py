@@ -231,7 +231,7 @@ def train(
 
     weights, frozen = module.partition()  # the rest: running statistics, constants
     # Without the slow start, the first steps can kill the small model's few channels for good.
-    rate = optax.warmup_cosine_decay_schedule(0, 5e-3, max(1, steps // 10), steps)
+    rate = optax.warmup_cosine_decay_schedule(0, 2e-3, max(1, steps // 10), steps)
     optimizer = optax.adamw(rate)
     state = optimizer.init(weights)
 

@@ -18,7 +18,7 @@ from jax import lax
 from onnxla.ir.dtypes import dtype_of
 from onnxla.ir.errors import ModelError
 from onnxla.ops.table import op
-from onnxla.ops.values import Value, as_traced, xp
+from onnxla.ops.values import Value, as_traced
 
 
 def at_least_float32(dtype: np.dtype) -> np.dtype:
@@ -78,16 +78,15 @@ def within(
     is_causal: int,
     left_window_size: int,
     right_window_size: int,
-) -> Value | None:
-    """Which keys a query sees by their distance, [S, T] or [B, 1, S, T]; None if all.
+) -> list[Value]:
+    """Conditions, [S, T] or [B, 1, S, T], that the distance of queries and keys must meet.
 
     `offset` is how many keys come before the first query.
     """
     bounds = [0] * bool(is_causal) + [right_window_size] * (right_window_size >= 0)
     distance = np.arange(keys) - np.arange(queries)[:, None] - offset
     visible = [distance <= min(bounds)] if bounds else []
-    visible += [distance >= -left_window_size] if left_window_size >= 0 else []
-    return functools.reduce(xp(distance).logical_and, visible) if visible else None
+    return visible + ([distance >= -left_window_size] if left_window_size >= 0 else [])
 
 
 @op("Attention", since=(23, 24, 25))
@@ -126,25 +125,23 @@ def attention(
     if past_key is not None:
         K, V = jnp.concatenate([past_key, K], 2), jnp.concatenate([past_value, V], 2)
 
-    queries, keys, visible, bias = Q.shape[2], K.shape[2], [], 0
-    offset = 0 if past_key is None else past_key.shape[2]
+    queries, keys = Q.shape[2], K.shape[2]
+    visible: list[Value] = []
+    bias: Value = 0
+    offset: Value = 0 if past_key is None else past_key.shape[2]
     if nonpad_kv_seqlen is not None:
         lengths = nonpad_kv_seqlen.reshape(-1, 1, 1, 1)
         visible.append(np.arange(keys) < lengths)
         offset = lengths - queries if past_key is None else offset
-    visible.append(within(queries, keys, offset, is_causal, left_window_size, right_window_size))
     if attn_mask is not None:
+        boolean = attn_mask.dtype == np.bool_
         missing = [(0, 0)] * (attn_mask.ndim - 1) + [(0, keys - attn_mask.shape[-1])]
-        hidden = False if attn_mask.dtype == np.bool_ else -np.inf
-        attn_mask = jnp.pad(attn_mask, missing, constant_values=hidden)
-        visible.append(attn_mask != hidden)
-        bias = (
-            0
-            if attn_mask.dtype == np.bool_
-            else jnp.where(visible[-1], attn_mask, 0).astype(Q.dtype)
-        )
-    masks = [mask for mask in visible if mask is not None]
-    allowed = functools.reduce(jnp.logical_and, masks) if masks else None
+        mask = attn_mask if boolean else attn_mask.astype(Q.dtype)
+        mask = jnp.pad(mask, missing, constant_values=False if boolean else -np.inf)
+        visible.append(mask if boolean else ~jnp.isneginf(mask))
+        bias = 0 if boolean else jnp.where(visible[-1], mask, 0)
+    visible += within(queries, keys, offset, is_causal, left_window_size, right_window_size)
+    allowed = functools.reduce(jnp.logical_and, visible) if visible else None
 
     # Half of the scale to each factor, so that no product overflows.
     root = math.sqrt(1 / math.sqrt(Q.shape[3]) if scale is None else scale)

@@ -109,7 +109,7 @@ def window(name: str, *coefficients: float) -> Callable[..., Value]:
     """Registers a window that is a sum of cosines of 0, 1, 2, ... periods."""
 
     @op(name, since=(17,), static=("size",))
-    def function(size: np.ndarray, *, output_datatype: int = 1, periodic: int = 1) -> np.ndarray:
+    def function(size: np.ndarray, *, output_datatype: int = 1, periodic: int = 1) -> Value:
         n = int(size)
         phase = 2 * np.pi * np.arange(n) / max(n if periodic else n - 1, 1)
         values = sum(c * np.cos(k * phase) for k, c in enumerate(coefficients))
@@ -135,7 +135,7 @@ def mel_weight_matrix(
     upper_edge_hertz: np.ndarray,
     *,
     output_datatype: int = 1,
-) -> np.ndarray:
+) -> Value:
     """Weights [dft_length // 2 + 1, num_mel_bins] of triangular bands, evenly spaced in mel.
 
     mel(f) = 2595 * log10(1 + f / 700). As in the ONNX function and in ONNX Runtime, a band's edges

@@ -16,9 +16,7 @@ from onnxla.ops.values import Value
 
 def each(function: Callable[[str], Any], x: np.ndarray, dtype: Any) -> np.ndarray:
     """A function of each element."""
-    result = np.empty(x.shape, dtype)
-    result.flat = [function(text) for text in x.flat]
-    return result
+    return np.asarray([function(text) for text in x.flat], dtype).reshape(x.shape)
 
 
 @op("StringConcat", since=(20,))
@@ -63,10 +61,11 @@ def string_normalizer(
 
     Departs from ONNX: `locale` has no effect.
     """
-    change = {"NONE": str, "LOWER": str.lower, "UPPER": str.upper}.get(case_change_action)
-    if change is None:
+    changes: dict[str, Callable[[str], str]] = {"NONE": str, "LOWER": str.lower, "UPPER": str.upper}
+    if case_change_action not in changes:
         raise ModelError(f"case_change_action={case_change_action!r} is not NONE, LOWER or UPPER")
-    fold = str if is_case_sensitive else str.lower
+    change = changes[case_change_action]
+    fold: Callable[[str], str] = str if is_case_sensitive else str.lower
     stop = {fold(word) for word in stopwords or ()}
     kept = [change(word) for word in X.flat if fold(word) not in stop] or [""]
     return np.asarray(kept, object).reshape(*X.shape[:-1], -1)

@@ -93,12 +93,17 @@ def assert_same(expected: Any, got: Any, rtol: float, atol: float) -> None:
     """Exact dtype and shape, and values within the suite's official tolerances."""
     from onnx.backend.test.runner import Runner
 
-    def plain(value: Any) -> Any:
-        if isinstance(value, list | tuple):
-            return [plain(v) for v in value]
-        return value if value is None else np.asarray(value)
+    def check(expected: Any, got: Any) -> None:
+        if isinstance(expected, list | tuple):
+            assert isinstance(got, list | tuple)
+            for a, b in zip(expected, got, strict=True):
+                check(a, b)
+        elif expected is None:
+            assert got is None
+        else:
+            Runner.assert_similar_outputs([np.asarray(expected)], [np.asarray(got)], rtol, atol)
 
-    Runner.assert_similar_outputs([plain(v) for v in expected], [plain(v) for v in got], rtol, atol)
+    check(expected, got)
 
 
 def run_case(case: Case, known: bool = False) -> bool:

@@ -229,9 +229,9 @@ def in_double_precision(model_bytes: bytes) -> bytes:
             if message.elem_type in narrow:
                 message.elem_type = TensorProto.DOUBLE
             return
-        if isinstance(message, onnx.AttributeProto):
-            if message.name in ("to", "dtype") and message.i in narrow:
-                message.i = TensorProto.DOUBLE
+        names_a_type = isinstance(message, onnx.AttributeProto) and message.name in ("to", "dtype")
+        if names_a_type and message.i in narrow:
+            message.i = TensorProto.DOUBLE
         for field, value in message.ListFields():
             if field.type == field.TYPE_MESSAGE:
                 items = value if hasattr(value, "__len__") else [value]

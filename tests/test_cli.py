@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from small_models import BIAS, WEIGHT, graph, linear
 
 from onnxla.cli import main
+from small_models import BIAS, WEIGHT, graph, linear
 
 X = np.arange(6, dtype=np.float32).reshape(2, 3)
 Y = X @ WEIGHT + BIAS
@@ -30,9 +30,7 @@ def test_info(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert expected in text
 
 
-def test_info_lists_what_is_unsupported(
-    folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_info_lists_what_is_unsupported(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     node = onnx.helper.make_node("Strange", ["x"], ["y"], domain="my.domain")
     built = onnx.load_from_string(graph([node], {"x": (1, [2])}, ["y"]))
     built.opset_import.append(onnx.helper.make_opsetid("my.domain", 1))

@@ -22,8 +22,7 @@ def test_runs_from_a_fresh_kernel(path: Path) -> None:
         for cell in notebook.cells
         for output in cell.get("outputs", ())
         if output.output_type == "error"
-        or output.get("name") == "stderr"
-        and "Error" in output.text
+        or (output.get("name") == "stderr" and "Error" in output.text)
     ]
     assert not errors
 
