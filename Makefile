@@ -20,10 +20,9 @@ lint: $(VENV)/dev.stamp
 
 # The four folders are one package; linked together, type checkers see them as it is imported.
 types: $(VENV)/dev.stamp
-	mkdir -p build/typing
-	rm -rf build/typing/onnxla && mkdir build/typing/onnxla
-	ln -s ../../../onnxla/*.py ../../../onnxla/py.typed build/typing/onnxla/
-	ln -s ../../../ir ../../../ops ../../../interpret build/typing/onnxla/
+	rm -rf build/typing && mkdir -p build/typing/onnxla
+	for path in onnxla/*.py onnxla/py.typed ir ops interpret; do \
+		ln -s ../../../$$path build/typing/onnxla/; done
 	cd build/typing && ../../$(BIN)/mypy --config-file ../../pyproject.toml -p onnxla
 	$(BIN)/pyright
 

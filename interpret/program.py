@@ -18,31 +18,27 @@ from onnxla.ir.edit import cut
 from onnxla.ir.errors import StaticOperandError, UnsupportedError
 from onnxla.ir.model import Graph, Model, TensorType, Value
 from onnxla.ops.values import Value as Array
-from onnxla.ops.values import as_traced
+from onnxla.ops.values import as_traced, is_concrete
 
 # A known input is part of the key under which a compiled program is kept, so it must be small.
 KNOWN_INPUT_SIZE = 1024
 
 
-class Known(dict[str, Array]):
+class Known:
     """Known inputs by name, hashable by their contents: a static argument of `jax.jit`."""
 
-    def _key(self) -> tuple[Any, ...]:
-        return tuple(
-            (
-                name,
-                value.dtype,
-                value.shape,
-                value.tobytes() if value.dtype != STRING else tuple(value.flat),
-            )
-            for name, value in self.items()
+    def __init__(self, inputs: Mapping[str, Array]) -> None:
+        self.inputs = inputs
+        self.key = tuple(
+            (name, x.dtype, x.shape, tuple(x.flat) if x.dtype == STRING else x.tobytes())
+            for name, x in inputs.items()
         )
 
     def __hash__(self) -> int:
-        return hash(self._key())
+        return hash(self.key)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Known) and self._key() == other._key()
+        return isinstance(other, Known) and self.key == other.key
 
 
 def is_text(value: Value) -> bool:
@@ -205,7 +201,7 @@ class Program:
             traced: Mapping[str, Array],
             key: jax.Array | None,
         ) -> tuple[Array, ...]:
-            return self.evaluate(params, {**known, **traced}, buffers, key=key)
+            return self.evaluate(params, {**known.inputs, **traced}, buffers, key=key)
 
         return jax.jit(run, static_argnums=0)
 
@@ -228,9 +224,7 @@ class Program:
                     return self._compiled(known, params, self.buffers, traced, key)
                 except StaticOperandError as error:
                     found = {name for name in error.names if name in inputs}
-                    if any(
-                        isinstance(x, jax.core.Tracer) for x in jax.tree.leaves((params, inputs))
-                    ):
+                    if not is_concrete(jax.tree.leaves((params, inputs))):
                         raise
                     small = all(np.size(inputs[name]) <= KNOWN_INPUT_SIZE for name in found)
                     if found - self.static and found == set(error.names) and small:

@@ -323,6 +323,6 @@ def _draw(
     axes = curve.subplots()
     axes.plot(losses)
     axes.set_xlabel("step")
-    axes.set_yscale("log")
+    axes.set_ylim(0)
     axes.grid(alpha=0.3)
     figure.savefig(path, dpi=100)

@@ -25,7 +25,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
 from onnxla.ops.values import Value
-from onnxla.ops.window import Window
+from onnxla.ops.window import Window, wide
 
 
 def alike(*operands: Value) -> list[Value]:
@@ -75,22 +75,22 @@ def convolution_transpose(x: Value, y: Value, *, seen: Window) -> Value:
 
 def shifted_products(x: Value, w: Value, *, seen: Window) -> Value:
     """`depthwise` as a sum over taps."""
-    padded, each = seen.pad(x), w.reshape(*w.shape, *(1,) * (x.ndim - 2))
+    padded, each = seen.pad(wide(x)), wide(w).reshape(*w.shape, *(1,) * (x.ndim - 2))
     terms = (padded[(..., *spans)] * each[(slice(None), *tap)] for tap, spans in seen.spans())
-    return functools.reduce(operator.add, terms)
+    return functools.reduce(operator.add, terms).astype(x.dtype)
 
 
 def summed_products(x: Value, y: Value, *, seen: Window) -> Value:
     """`correlate` as one reduction with a result for each tap."""
-    padded = seen.pad(x)
-    products = [padded[(..., *spans)] * y for _, spans in seen.spans()]
+    padded, other = seen.pad(wide(x)), wide(y)
+    products = [padded[(..., *spans)] * other for _, spans in seen.spans()]
     sums = lax.reduce(
         products,
-        [np.zeros((), x.dtype)] * len(products),
+        [np.zeros((), other.dtype)] * len(products),
         lambda a, b: list(map(operator.add, a, b)),
         (0, *range(2, x.ndim)),
     )
-    return jnp.stack(sums, -1).reshape(-1, *seen.kernel)
+    return jnp.stack(sums, -1).reshape(-1, *seen.kernel).astype(x.dtype)
 
 
 def batch_channels(

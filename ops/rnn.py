@@ -9,11 +9,11 @@ import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 
 from onnxla.ir.errors import ModelError
+from onnxla.ops import activation
 from onnxla.ops.table import op
 from onnxla.ops.values import Value, as_traced
 
@@ -22,19 +22,19 @@ Function = Callable[[Value], Value]
 # P, and its activations, to the next state.
 Step = Callable[..., tuple[Value, ...]]
 
-# Each function with the defaults of its `alpha` and `beta`.
-ACTIVATIONS: dict[str, tuple[Callable[..., Value], tuple[float, ...]]] = {
-    "relu": (jax.nn.relu, ()),
-    "tanh": (jnp.tanh, ()),
-    "sigmoid": (jax.nn.sigmoid, ()),
-    "affine": (lambda x, alpha, beta: alpha * x + beta, (1.0, 0.0)),
-    "leakyrelu": (jax.nn.leaky_relu, (0.01,)),
-    "thresholdedrelu": (lambda x, alpha: jnp.where(x >= alpha, x, 0), (1.0,)),
-    "scaledtanh": (lambda x, alpha, beta: alpha * jnp.tanh(beta * x), (1.0, 1.0)),
-    "hardsigmoid": (lambda x, alpha, beta: jnp.clip(alpha * x + beta, 0, 1), (0.2, 0.5)),
-    "elu": (jax.nn.elu, (1.0,)),
-    "softsign": (jax.nn.soft_sign, ()),
-    "softplus": (jax.nn.softplus, ()),
+# Each function with the defaults of what `activation_alpha` and `activation_beta` give it.
+ACTIVATIONS: dict[str, tuple[Callable[..., Value], dict[str, float]]] = {
+    "relu": (activation.relu, {}),
+    "tanh": (jnp.tanh, {}),
+    "sigmoid": (activation.sigmoid, {}),
+    "affine": (lambda x, alpha, beta: alpha * x + beta, {"alpha": 1.0, "beta": 0.0}),
+    "leakyrelu": (activation.leaky_relu, {"alpha": 0.01}),
+    "thresholdedrelu": (lambda x, alpha: jnp.where(x >= alpha, x, 0), {"alpha": 1.0}),
+    "scaledtanh": (lambda x, alpha, beta: alpha * jnp.tanh(beta * x), {"alpha": 1.0, "beta": 1.0}),
+    "hardsigmoid": (activation.hard_sigmoid, {"alpha": 0.2, "beta": 0.5}),
+    "elu": (activation.elu, {"alpha": 1.0}),
+    "softsign": (activation.softsign, {}),
+    "softplus": (activation.softplus, {}),
 }
 # Whether each direction of a layer runs backward.
 DIRECTIONS = {"forward": (False,), "reverse": (True,), "bidirectional": (False, True)}
@@ -70,8 +70,11 @@ class Layer:
         if name.lower() not in ACTIVATIONS:
             raise ModelError(f"'{name}' is no activation of a recurrent layer")
         function, defaults = ACTIVATIONS[name.lower()]
-        constants = [next(v, default) for v, default in zip(values, defaults, strict=False)]
-        return lambda x: function(x if clip is None else jnp.clip(x, -clip, clip), *constants)
+        constants = {
+            constant: next(given, default)
+            for given, (constant, default) in zip(values, defaults.items(), strict=False)
+        }
+        return lambda x: function(x if clip is None else jnp.clip(x, -clip, clip), **constants)
 
     def run(
         self,

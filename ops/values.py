@@ -10,9 +10,9 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any, TypeAlias
 
-import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 # numpy array, JAX array or tracer; a list of values for a sequence; None for what is absent.
 # `Any`, since numpy's and JAX's functions do not accept each other's types statically.
@@ -51,7 +51,7 @@ def is_concrete(value: Value) -> bool:
     """Whether a value could be read as numpy now: known, or a JAX array that is no tracer."""
     if isinstance(value, list | tuple):
         return all(map(is_concrete, value))
-    return not isinstance(value, jax.core.Tracer)
+    return not isinstance(value, Tracer)
 
 
 def is_floating(value: Value) -> bool:

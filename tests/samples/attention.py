@@ -25,11 +25,17 @@ LINEAR = {"q_num_heads": 4, "kv_num_heads": 2}
 
 SAMPLES = [
     Sample("Attention", (Q, K, V), grad=QKV),
-    Sample("Attention", (Q3, K3, V3), PACKED, grad=QKV),
-    Sample("Attention", (Q, K, V, BIAS), {"scale": 0.3, "softcap": 2.0}, grad=(0, 1, 2, 3)),
-    Sample("Attention", (Q, K, V, MASK), grad=QKV, versions=(24, 25)),
-    Sample("Attention", (Q, K, V, HIDING), grad=QKV, versions=(24, 25)),
-    Sample("Attention", (Q, K, V), {"is_causal": 1}, grad=QKV),
+    Sample("Attention", (Q3, K3, V3), PACKED, grad=QKV, versions=(25,)),
+    Sample(
+        "Attention",
+        (Q, K, V, BIAS),
+        {"scale": 0.3, "softcap": 2.0},
+        grad=(0, 1, 2, 3),
+        versions=(23,),
+    ),
+    Sample("Attention", (Q, K, V, MASK), grad=QKV, versions=(24,)),
+    Sample("Attention", (Q, K, V, HIDING), grad=QKV, versions=(24,)),
+    Sample("Attention", (Q, K, V), {"is_causal": 1}, grad=QKV, versions=(25,)),
     Sample("Attention", (Q, K, V, None, PAST_K, PAST_V), {"is_causal": 1}, 3, grad=(0, 1, 4, 5)),
     *(
         Sample(
@@ -90,7 +96,7 @@ SAMPLES = [
         )
     ),
     Sample(
-        "LinearAttention", (QUERY, KEY, VALUE), {**LINEAR, "update_rule": "linear", "scale": 2.0}
+        "LinearAttention", (QUERY, KEY, VALUE), {**LINEAR, "update_rule": "linear", "scale": 2.0}, 2
     ),
     *(
         Sample("CausalConvWithState", inputs, {"activation": activation}, 2, grad=(0, 1))

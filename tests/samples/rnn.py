@@ -82,11 +82,11 @@ SAMPLES = [
         sample
         for op in GATES
         for sample in (
-            use(op, absent(op), versions=(7, 14, 22)),
+            use(op, absent(op), versions=(7, 14, 22), grad=()),
             use(op, absent(op, 3)),
-            use(op, absent(op, 4)),
-            use(op, absent(op, 5, directions=2), {"direction": "bidirectional"}),
-            use(op, operands(op)),
+            use(op, absent(op, 4), grad=()),
+            use(op, absent(op, 5, directions=2), {"direction": "bidirectional"}, grad=()),
+            use(op, operands(op), grad=()),
             use(op, operands(op), {"direction": "reverse"}),
             use(op, operands(op, 2), {"direction": "bidirectional", "clip": 0.7}, grad=()),
             use(op, absent(op, 3), {"clip": 0.3}, outputs=(False, True), grad=()),
@@ -121,7 +121,7 @@ SAMPLES = [
 ]
 
 SAMPLES += [
-    dataclasses.replace(sample, versions=versions, expected=by_version_7(sample))
+    dataclasses.replace(sample, versions=versions, expected=by_version_7(sample), grad=())
     for op, versions in {"RNN": (1,), "GRU": (1, 3), "LSTM": (1,)}.items()
     for sample in (use(op, absent(op)), use(op, operands(op), {"direction": "reverse"}))
 ]
