@@ -18,8 +18,9 @@ from pathlib import Path
 
 import numpy as np
 
+READY = "jax.block_until_ready(onnxla.load(path))"
 SIDES = {
-    "onnxla.load": ("import onnxla, jax; jax.devices()", "jax.block_until_ready(onnxla.load(path))"),
+    "onnxla.load": ("import onnxla, jax; jax.devices()", READY),
     "onnxla.ir.read": ("import onnxla", "onnxla.ir.read(path)"),
     "onnxruntime": ("import onnxruntime", "onnxruntime.InferenceSession(path)"),
 }

@@ -20,8 +20,9 @@ from onnxla.ir.model import Graph, Model, TensorType, Value
 from onnxla.ops.values import Value as Array
 from onnxla.ops.values import as_traced, is_concrete
 
-# A known input is part of the key under which a compiled program is kept, so it must be small.
-KNOWN_INPUT_SIZE = 1024
+# A known input is part of the key under which a compiled program is kept, so it must be small; and
+# if it is floating point it must be a few numbers such as scales, not data that differs every time.
+KNOWN_SIZE, KNOWN_FLOATS = 1024, 8
 
 
 class Known:
@@ -39,6 +40,12 @@ class Known:
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Known) and self.key == other.key
+
+
+def may_be_known(value: Array) -> bool:
+    """Whether an input may decide a shape by being part of a compiled program's key."""
+    array = np.asarray(value)
+    return array.size <= (KNOWN_SIZE if array.dtype.kind in "iubO" else KNOWN_FLOATS)
 
 
 def is_text(value: Value) -> bool:
@@ -221,12 +228,15 @@ class Program:
                 known = Known({k: np.asarray(inputs[k]) for k in inputs if k in self.static})
                 traced = {k: v for k, v in inputs.items() if k not in self.static}
                 try:
-                    return self._compiled(known, params, self.buffers, traced, key)
+                    outputs: tuple[Array, ...] = self._compiled(
+                        known, params, self.buffers, traced, key
+                    )
+                    return outputs
                 except StaticOperandError as error:
                     found = {name for name in error.names if name in inputs}
                     if not is_concrete(jax.tree.leaves((params, inputs))):
                         raise
-                    small = all(np.size(inputs[name]) <= KNOWN_INPUT_SIZE for name in found)
+                    small = all(may_be_known(inputs[name]) for name in found)
                     if found - self.static and found == set(error.names) and small:
                         self.static |= found
                     else:

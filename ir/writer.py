@@ -371,7 +371,7 @@ _KINDS: tuple[tuple[Any, int], ...] = (
     (SparseTensor, AttributeProto.SPARSE_TENSOR),
     ((TensorType, SequenceType, OptionalType, MapType), AttributeProto.TYPE_PROTO),
 )
-_LIST_OF = {
+_LIST_OF: dict[int, int] = {
     kind: AttributeProto.AttributeType.Value(AttributeProto.AttributeType.Name(kind) + "S")
     for _, kind in _KINDS
 }

@@ -122,7 +122,7 @@ def attention(
     if packed:
         Q = split_heads(Q, q_num_heads)
         K, V = split_heads(K, kv_num_heads), split_heads(V, kv_num_heads)
-    if past_key is not None:
+    if past_key is not None and past_value is not None:
         K, V = jnp.concatenate([past_key, K], 2), jnp.concatenate([past_value, V], 2)
 
     queries, keys = Q.shape[2], K.shape[2]
@@ -293,6 +293,6 @@ def causal_conv_with_state(
     state, dtype = x[:, :, length:], input.dtype
     # A sum of shifted products is faster than a grouped convolution.
     x, weight = x.astype(wide := at_least_float32(dtype)), weight.astype(wide)
-    out = sum(weight[:, :, i] * x[:, :, i : i + length] for i in range(taps))
+    out: Value = sum(weight[:, :, i] * x[:, :, i : i + length] for i in range(taps))
     out = out if bias is None else out + bias[:, None].astype(wide)
     return (out if activation == "none" else jax.nn.silu(out)).astype(dtype), state

@@ -47,7 +47,7 @@ def convert(x: Value, dtype: np.dtype, saturate: bool = True, round_mode: str = 
     if is_float(x.dtype) or dtype in FLOAT8:
         x = widen(x)
     if dtype in FLOAT8 and saturate:
-        limit = float(ml_dtypes.finfo(dtype).max)  # type: ignore[no-untyped-call]
+        limit = float(ml_dtypes.finfo(dtype).max)
         x = xp(x).clip(x, -limit, limit)
     return x.astype(dtype)
 

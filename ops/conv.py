@@ -190,7 +190,7 @@ def deform_conv(
     regular = np.stack([seen.positions(i)[at[rank + i], at[i]] for i in range(rank)], 1)
     positions = regular.astype(offset.dtype) + offset.reshape(N, G, K, rank, -1)
     before = lax.stop_gradient(jnp.floor(positions))
-    elements, columns = X.reshape(N, G, -1, int(np.prod(seen.sizes))), 0
+    elements, columns = X.reshape(N, G, -1, int(np.prod(seen.sizes))), jnp.zeros((), X.dtype)
     for corner in itertools.product((0, 1), repeat=rank):
         near = np.reshape(corner, (rank, 1)).astype(offset.dtype)
         index = (before + near).astype(np.int32)
@@ -200,7 +200,7 @@ def deform_conv(
         share = share if mask is None else share * mask.reshape(N, G, K, -1)
         flat = jnp.ravel_multi_index(tuple(jnp.moveaxis(index, 3, 0)), seen.sizes, mode="clip")
         picked = jnp.take_along_axis(elements, flat.reshape(N, G, 1, -1), 3)
-        columns += picked * share.reshape(N, G, 1, -1)
+        columns = columns + picked * share.reshape(N, G, 1, -1)
     Y = jnp.einsum(
         "ngcp,gmc->ngmp",
         columns.reshape(N, group, -1, at.shape[2]),

@@ -302,9 +302,9 @@ def grid_sample(
         taps.append(axis_taps(x, n, low, high, mode, padding_mode))
     batch = jnp.arange(X.shape[0]).reshape(-1, *(1,) * (grid.ndim - 2))
     pixels = jnp.moveaxis(X, 1, -1).astype(dtype)
-    result = 0
+    result: Value = 0
     for combination in itertools.product(*taps):
-        weight = math.prod(weight for _, weight in combination)
+        weight: Value = math.prod(weight for _, weight in combination)
         index = (batch, *(index for index, _ in combination))
         result += pixels[index] * weight[..., None]
     return jnp.moveaxis(result, -1, 1).astype(X.dtype)

@@ -35,7 +35,8 @@ def max_pool(
     if n_outputs == 1:
         return (slide_max(X, seen),)
     rank, sizes = len(seen.sizes), seen.sizes
-    best, index = seen.pad(X, lowest(X.dtype)), np.zeros((1,) * X.ndim, np.int64)
+    best: Value = seen.pad(X, lowest(X.dtype))
+    index: Value = np.zeros((1,) * X.ndim, np.int64)
     # The last axis first, so that of equals the first one in row-major order wins.
     for axis in reversed(range(rank)):
         step = math.prod(sizes[:axis] if storage_order else sizes[axis + 1 :])
@@ -45,9 +46,11 @@ def max_pool(
             view = (..., seen.span(axis, tap), *(slice(None),) * (rank - 1 - axis))
             value = values[view]
             here = flat[view] + at.reshape(-1, *(1,) * (rank - 1 - axis))
-            more = None if best is None else value > best
-            best = value if more is None else jnp.where(more, value, best)
-            index = here if more is None else jnp.where(more, here, index)
+            if best is None:
+                best, index = value, here
+            else:
+                more = value > best
+                best, index = jnp.where(more, value, best), jnp.where(more, here, index)
     planes = np.arange(math.prod(X.shape[:2])).reshape(*X.shape[:2], *(1,) * rank)
     return best, index + planes * math.prod(sizes)
 
@@ -137,7 +140,7 @@ def global_max_pool(X: Value) -> Value:
     return jnp.max(X, space(X), keepdims=True)
 
 
-def global_lp_pool(X: Value, *, p: int = 2) -> Value:
+def global_lp_pool(X: Value, *, p: float = 2) -> Value:
     """p-norms over all of space; [N, C, 1, ...]."""
     return root(jnp.sum(power(X, p), space(X), keepdims=True), p)
 

@@ -88,7 +88,7 @@ def quantize_linear(
     if y_zero_point is not None:
         y = y + spread(y_zero_point, x, axis, block_size).astype(y.dtype)
     if integral:
-        limits = ml_dtypes.iinfo(dtype)  # type: ignore[no-untyped-call]
+        limits = ml_dtypes.iinfo(dtype)
         y = xp(y).clip(y, limits.min, limits.max)
     return convert(y, dtype, bool(saturate))
 

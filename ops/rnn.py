@@ -101,9 +101,8 @@ class Layer:
         if sequence_lens is not None:
             steps = jnp.arange(len(X), dtype=sequence_lens.dtype)
             valid = (steps[:, None] < sequence_lens)[:, :, None]
-        if B is None:
-            B = jnp.zeros((len(W), 2 * W.shape[1]), X.dtype)
-        Wb, Rb = jnp.split(B, 2, axis=1)
+        biases = jnp.zeros((len(W), 2 * W.shape[1]), X.dtype) if B is None else B
+        Wb, Rb = jnp.split(biases, 2, axis=1)
         zero = jnp.zeros((X.shape[1], R.shape[2]), X.dtype)
 
         results = []

@@ -32,10 +32,10 @@ def to_parts(x: Value, dtype: np.dtype) -> Value:
 
 def two_sided(x: Value, n: int | None, axis: int, inverse: int) -> Value:
     """The transform of real numbers, or the inverse one, whose second half mirrors the first."""
-    n = x.shape[axis] if n is None else n
-    half = jnp.fft.rfft(x, n, axis)
-    half = half.conj() / n if inverse else half
-    rest = lax.slice_in_dim(half, 1, (n + 1) // 2, axis=axis)
+    size = x.shape[axis] if n is None else n
+    half = jnp.fft.rfft(x, size, axis)
+    half = half.conj() / size if inverse else half
+    rest = lax.slice_in_dim(half, 1, (size + 1) // 2, axis=axis)
     return jnp.concatenate([half, jnp.flip(rest, axis).conj()], axis)
 
 

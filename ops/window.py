@@ -149,7 +149,7 @@ def window(
     if auto_pad not in ("NOTSET", "VALID", ""):
         raise ModelError(f"auto_pad={auto_pad!r} is none of NOTSET, VALID, SAME_UPPER, SAME_LOWER")
     padding = pairs(pads if auto_pad != "VALID" else None, rank)
-    outputs = []
+    positions: list[int] = []
     for size, stride, extent, (low, high) in zip(sizes, strides, extents, padding, strict=True):
         free = size + low + high - extent
         if free < 0:
@@ -159,5 +159,5 @@ def window(
             )
         steps = free // stride
         partial = ceil_mode and auto_pad != "VALID" and free % stride
-        outputs.append(steps + 2 if partial and (steps + 1) * stride < size + low else steps + 1)
-    return Window(tuple(sizes), kernel, strides, dilations, padding, tuple(outputs), (1,) * rank)
+        positions.append(steps + 2 if partial and (steps + 1) * stride < size + low else steps + 1)
+    return Window(tuple(sizes), kernel, strides, dilations, padding, tuple(positions), (1,) * rank)

@@ -48,14 +48,25 @@ def fetched(name: str) -> Callable[[], bytes]:
     return lambda: fetch(name).read_bytes()
 
 
-SCALES = {"Conv": 1.6, "Gemm": 1.0}
+# How much the random weights of a convolution amplify, so that an architecture's logits are of
+# size 1: what is far smaller or larger hides errors in a Softmax.
+GAINS = {
+    "bvlc_alexnet": 1.4,
+    "densenet121": 1.5,
+    "inception_v1": 1.2,
+    "inception_v2": 1.3,
+    "resnet50": 0.8,
+    "shufflenet": 0.6,
+    "squeezenet": 1.4,
+    "vgg19": 1.4,
+    "zfnet512": 1.6,
+}
 
 
 def light(name: str) -> Callable[[], bytes]:
     """A model architecture of the `onnx` wheel, with random weights.
 
-    Its own are constants, made by `ConstantOfShape` nodes, which would hide errors. The random
-    ones keep the signal's scale from layer to layer.
+    Its own are constants, made by `ConstantOfShape` nodes, which would hide errors.
     """
 
     @functools.cache
@@ -65,6 +76,9 @@ def light(name: str) -> Callable[[], bytes]:
         graph = model.graph
         shapes = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
         uses = {n: (node.op_type, i) for node in graph.node for i, n in enumerate(node.input)}
+        for node in graph.node:
+            if node.op_type == "Unsqueeze":  # of a scale or a bias
+                uses[node.input[0]] = uses[node.output[0]]
         rng = np.random.default_rng(0)
         kept = []
         for node in graph.node:
@@ -72,7 +86,7 @@ def light(name: str) -> Callable[[], bytes]:
                 kept.append(node)
                 continue
             shape = shapes[node.input[0]]
-            value = random_weight(rng, shape, *uses.get(node.output[0], ("", 0)))
+            value = random_weight(rng, shape, GAINS[name], *uses.get(node.output[0], ("", 0)))
             graph.initializer.append(numpy_helper.from_array(value, node.output[0]))
         del graph.node[:]
         graph.node.extend(kept)
@@ -81,10 +95,12 @@ def light(name: str) -> Callable[[], bytes]:
     return load
 
 
-def random_weight(rng: Any, shape: Any, operator: str, position: int) -> np.ndarray:
-    if operator in SCALES and position == 1:
+def random_weight(
+    rng: np.random.Generator, shape: Any, gain: float, operator: str, position: int
+) -> np.ndarray:
+    if operator in ("Conv", "Gemm") and position == 1:
         fan_in = np.prod(shape[1:])
-        value = rng.standard_normal(shape) * (SCALES[operator] / np.sqrt(fan_in))
+        value = rng.standard_normal(shape) * ((gain if operator == "Conv" else 1) / np.sqrt(fan_in))
     elif operator in ("BatchNormalization", "Mul") and position in (1, 4):
         value = rng.uniform(0.8, 1.2, shape)
     else:
