@@ -12,7 +12,7 @@ demo: $(VENV)/demo.stamp
 
 test: $(VENV)/dev.stamp lint types
 	$(BIN)/python tools/fetch_models.py
-	$(BIN)/pytest -n $(WORKERS)
+	$(BIN)/pytest -n $(WORKERS) --dist loadgroup
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .

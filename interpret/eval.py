@@ -231,6 +231,8 @@ def describe(value: Value) -> str:
         return "absent"
     if isinstance(value, list):
         return f"sequence of {len(value)}"
+    if isinstance(value, dict):
+        return f"map of {len(value)}"
     return f"{value.dtype}{list(value.shape)}"
 
 

@@ -16,7 +16,16 @@ from onnxla.interpret.support import unsupported
 from onnxla.ir.dtypes import STRING
 from onnxla.ir.edit import cut
 from onnxla.ir.errors import StaticOperandError, UnsupportedError
-from onnxla.ir.model import Graph, Model, TensorType, Value
+from onnxla.ir.model import (
+    Graph,
+    MapType,
+    Model,
+    OptionalType,
+    SequenceType,
+    TensorType,
+    Type,
+    Value,
+)
 from onnxla.ops.values import Value as Array
 from onnxla.ops.values import as_traced, is_concrete
 
@@ -40,6 +49,13 @@ class Known:
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Known) and self.key == other.key
+
+
+def has_map(kind: Type) -> bool:
+    """Whether a type is a map, or a sequence or optional of maps."""
+    if isinstance(kind, SequenceType | OptionalType):
+        return has_map(kind.element)
+    return isinstance(kind, MapType)
 
 
 def may_be_known(value: Array) -> bool:
@@ -78,6 +94,9 @@ class Program:
         # JAX has no strings: they are known where they come in, and cannot come out of `jax.jit`.
         self.static |= {value.name for value in self.inputs if is_text(value)}
         self.eager |= any(map(is_text, self.model.graph.outputs))
+        # Nor has it maps with keys that are only known when a call is made.
+        ends = (*self.model.graph.inputs, *self.model.graph.outputs)
+        self.eager |= any(has_map(value.type) for value in ends)
 
     @functools.cached_property
     def parameters(self) -> Parameters:

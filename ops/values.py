@@ -14,7 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-# numpy array, JAX array or tracer; a list of values for a sequence; None for what is absent.
+# numpy array, JAX array or tracer; a list of values for a sequence; None for what is absent; for a
+# map a dict of Python's `int` or `str` to numbers or `str`, which is always known.
 # `Any`, since numpy's and JAX's functions do not accept each other's types statically.
 Value: TypeAlias = Any
 
@@ -23,6 +24,8 @@ def is_known(value: Value) -> bool:
     """Whether a value is available while tracing."""
     if isinstance(value, list | tuple):
         return all(map(is_known, value))
+    if isinstance(value, dict):
+        return is_known([*value.values()])
     return value is None or isinstance(value, np.ndarray | np.generic | int | float | str | bytes)
 
 
@@ -35,14 +38,15 @@ def as_known(value: Value) -> Value:
     """A concrete value as numpy (lists element by element), its dtype unchanged."""
     if isinstance(value, list | tuple):
         return [as_known(v) for v in value]
-    return value if value is None else np.asarray(value)
+    return value if value is None or isinstance(value, dict) else np.asarray(value)
 
 
 def as_traced(value: Value) -> Value:
-    """A value as JAX arrays; strings, which JAX has no type for, stay numpy."""
+    """A value as JAX arrays; strings, which JAX has no type for, and maps stay as they are."""
     if isinstance(value, list | tuple):
         return [as_traced(v) for v in value]
-    if value is None or (isinstance(value, np.ndarray) and value.dtype == object):
+    text = isinstance(value, np.ndarray) and value.dtype == object
+    if value is None or text or isinstance(value, dict):
         return value
     return jnp.asarray(value)
 
@@ -51,6 +55,8 @@ def is_concrete(value: Value) -> bool:
     """Whether a value could be read as numpy now: known, or a JAX array that is no tracer."""
     if isinstance(value, list | tuple):
         return all(map(is_concrete, value))
+    if isinstance(value, dict):
+        return is_concrete([*value.values()])
     return not isinstance(value, Tracer)
 
 

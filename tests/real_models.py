@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import functools
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, numpy_helper
+from onnx import numpy_helper
 
+from onnxla import ir
 from onnxla.models import fetch
 
 Shapes = Mapping[str, tuple[Any, ...]]
@@ -69,7 +69,6 @@ def light(name: str) -> Callable[[], bytes]:
     Its own are constants, made by `ConstantOfShape` nodes, which would hide errors.
     """
 
-    @functools.cache
     def load() -> bytes:
         folder = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
         model = onnx.load(folder / f"light_{name}.onnx")
@@ -230,32 +229,41 @@ FURTHER = {
 }
 
 
-def in_double_precision(model_bytes: bytes) -> bytes:
+def in_double_precision(model: ir.Model) -> ir.Model:
     """The same model with every floating-point tensor, type and cast in float64."""
-    model = onnx.load_from_string(model_bytes)
-    narrow = (TensorProto.FLOAT, TensorProto.FLOAT16)
+    narrow = (np.dtype(np.float32), np.dtype(np.float16))
 
-    def widen(message: Any) -> None:
-        if isinstance(message, TensorProto):
-            if message.data_type in narrow:
-                wide = numpy_helper.to_array(message).astype(np.float64)
-                message.CopyFrom(numpy_helper.from_array(wide, message.name))
-            return
-        if isinstance(message, onnx.TypeProto.Tensor):
-            if message.elem_type in narrow:
-                message.elem_type = TensorProto.DOUBLE
-            return
-        names_a_type = isinstance(message, onnx.AttributeProto) and message.name in ("to", "dtype")
-        if names_a_type and message.i in narrow:
-            message.i = TensorProto.DOUBLE
-        for field, value in message.ListFields():
-            if field.type == field.TYPE_MESSAGE:
-                items = value if hasattr(value, "__len__") else [value]
-                for item in items:
-                    widen(item)
+    def type_(kind: ir.Type) -> ir.Type:
+        if isinstance(kind, ir.TensorType) and kind.dtype in narrow:
+            return replace(kind, dtype=np.dtype(np.float64))
+        return kind
 
-    widen(model)
-    return model.SerializeToString()
+    def values(old: tuple[ir.Value, ...]) -> tuple[ir.Value, ...]:
+        return tuple(replace(value, type=type_(value.type)) for value in old)
+
+    def attribute(name: str, value: Any) -> Any:
+        if isinstance(value, ir.Graph):
+            return graph(value)
+        if isinstance(value, ir.Tensor) and value.dtype in narrow:
+            wide = np.dtype(np.float64)
+            return ir.Tensor(value.name, wide, value.shape, lambda: value.numpy().astype(wide))
+        if name in ("to", "dtype") and ir.dtype_of(value) in narrow:
+            return ir.number_of(np.dtype(np.float64))
+        return value
+
+    def node(old: ir.Node) -> ir.Node:
+        return replace(old, attributes={k: attribute(k, v) for k, v in old.attributes.items()})
+
+    def graph(old: ir.Graph) -> ir.Graph:
+        return replace(
+            old,
+            nodes=tuple(map(node, old.nodes)),
+            inputs=values(old.inputs),
+            outputs=values(old.outputs),
+            initializers=tuple(attribute("", tensor) for tensor in old.initializers),
+        )
+
+    return replace(model, graph=graph(model.graph))
 
 
 def run_onnxruntime(model: bytes | os.PathLike[str], feeds: Mapping[str, np.ndarray]) -> list[Any]:

@@ -19,6 +19,8 @@ ROWS = [
     pytest.param(version, operator, id=f"{operator.domain or 'ai.onnx'}.{operator.name}-{version}")
     for version, operator in rows()
     if operator.domain in ("", "ai.onnx.ml", "ai.onnx.preview", "ai.onnx.preview.training")
+    # ONNX Runtime's optimizer writes this one as ONNX's, which it is not.
+    and operator.name != "SimplifiedLayerNormalization"
 ]
 
 

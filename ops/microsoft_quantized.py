@@ -1,0 +1,470 @@
+"""Operators of ONNX Runtime's domain on quantized numbers.
+
+Most are an operator on the numbers that integers stand for, whose result is quantized again. What
+is rounded on the way has the derivative zero. Letters: K inputs, N outputs of a product.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from onnxla.ir.errors import ModelError, UnsupportedError
+from onnxla.ops import activation
+from onnxla.ops.conv import qlinear_conv
+from onnxla.ops.matmul import matmul, matmul_integer
+from onnxla.ops.microsoft_fused import DOMAIN
+from onnxla.ops.pool import average_pool, global_average_pool
+from onnxla.ops.quantize import dequantize_linear, dynamic_quantize_linear, quantize_linear
+from onnxla.ops.rnn import Layer, lstm_step
+from onnxla.ops.table import op
+from onnxla.ops.values import Value, as_traced
+
+SCALE = "quantization_scale"
+
+
+@op("QuantizeLinear", domain=DOMAIN, since=(1,), roles={"y_scale": SCALE})
+def quantize_linear_microsoft(
+    x: Value, y_scale: Value, y_zero_point: Value | None = None, *, axis: int = 1
+) -> Value:
+    """`quantize_linear`, to integers of more types than ONNX's once had."""
+    return quantize_linear(x, y_scale, y_zero_point, axis=axis)
+
+
+@op("DequantizeLinear", domain=DOMAIN, since=(1,), roles={"x_scale": SCALE})
+def dequantize_linear_microsoft(
+    x: Value, x_scale: Value, x_zero_point: Value | None = None, *, axis: int = 1
+) -> Value:
+    """`dequantize_linear`, from integers of more types than ONNX's once had."""
+    return dequantize_linear(x, x_scale, x_zero_point, axis=axis)
+
+
+def like(x: Value, zero_point: Value | None) -> Value:
+    """A zero point, 0 of x's type if absent."""
+    return np.zeros((), x.dtype) if zero_point is None else zero_point
+
+
+def elementwise(name: str, function: Callable[[Value, Value], Value], meaning: str) -> None:
+    """Registers a function of two quantized operands."""
+
+    @op(name, domain=DOMAIN, since=(1,), roles=dict.fromkeys(("A_scale", "B_scale"), SCALE))
+    def quantized(
+        A: Value,
+        A_scale: Value,
+        A_zero_point: Value | None,
+        B: Value,
+        B_scale: Value,
+        B_zero_point: Value | None,
+        C_scale: Value,
+        C_zero_point: Value | None = None,
+    ) -> Value:
+        a = dequantize_linear(A, A_scale, A_zero_point)
+        b = dequantize_linear(B, B_scale, B_zero_point)
+        return quantize_linear(function(a, b), C_scale, like(A, C_zero_point))
+
+    quantized.__doc__ = f"The {meaning} of the numbers that A and B quantize, quantized."
+
+
+elementwise("QLinearAdd", jnp.add, "sum")
+elementwise("QLinearMul", jnp.multiply, "product")
+
+
+@op("QLinearLeakyRelu", domain=DOMAIN, since=(1,))
+def qlinear_leaky_relu(
+    X: Value,
+    X_scale: Value,
+    X_zero_point: Value | None,
+    Y_scale: Value,
+    Y_zero_point: Value | None = None,
+    *,
+    alpha: float = 0.009999999776482582,
+) -> Value:
+    """`leaky_relu` of the numbers that X quantizes, quantized."""
+    y = activation.leaky_relu(dequantize_linear(X, X_scale, X_zero_point), alpha=alpha)
+    return quantize_linear(y, Y_scale, like(X, Y_zero_point))
+
+
+@op("QLinearSigmoid", domain=DOMAIN, since=(1,))
+def qlinear_sigmoid(
+    X: Value,
+    X_scale: Value,
+    X_zero_point: Value | None,
+    Y_scale: Value,
+    Y_zero_point: Value | None = None,
+) -> Value:
+    """`sigmoid` of the numbers that X quantizes, quantized."""
+    y = activation.sigmoid(dequantize_linear(X, X_scale, X_zero_point))
+    return quantize_linear(y, Y_scale, like(X, Y_zero_point))
+
+
+@op("QLinearSoftmax", domain=DOMAIN, since=(1,))
+def qlinear_softmax(
+    X: Value,
+    X_scale: Value,
+    x_zero_point: Value | None,
+    y_scale: Value,
+    y_zero_point: Value,
+    *,
+    axis: int = -1,
+    opset: int,
+) -> Value:
+    """`softmax` of the numbers that X quantizes, as it was in `opset`, quantized."""
+    x = dequantize_linear(X, X_scale, x_zero_point)
+    if opset < 13:  # over all axes from `axis` on
+        axis %= X.ndim
+        flat = x.reshape(*X.shape[:axis], -1)
+        return quantize_linear(activation.softmax(flat).reshape(X.shape), y_scale, y_zero_point)
+    return quantize_linear(activation.softmax(x, axis=axis), y_scale, y_zero_point)
+
+
+@op("QLinearWhere", domain=DOMAIN, since=(1,))
+def qlinear_where(
+    condition: Value,
+    X: Value,
+    x_scale: Value,
+    x_zero_point: Value,
+    Y: Value,
+    y_scale: Value,
+    y_zero_point: Value,
+    z_scale: Value,
+    z_zero_point: Value,
+) -> Value:
+    """Of the numbers that X and Y quantize those of X where `condition`, quantized."""
+    x = dequantize_linear(X, x_scale, x_zero_point)
+    y = dequantize_linear(Y, y_scale, y_zero_point)
+    return quantize_linear(jnp.where(condition, x, y), z_scale, z_zero_point)
+
+
+@op("QLinearConcat", domain=DOMAIN, since=(1,))
+def qlinear_concat(Y_scale: Value, Y_zero_point: Value, *inputs: Value, axis: int) -> Value:
+    """Concatenation of the numbers that `inputs` quantize, quantized.
+
+    The inputs are in groups of three: integers, their scale, and their zero point.
+    """
+    if not inputs or len(inputs) % 3:
+        raise ModelError(f"{len(inputs)} inputs are not groups of integers, scale and zero point")
+    groups = zip(inputs[::3], inputs[1::3], inputs[2::3], strict=True)
+    parts = [dequantize_linear(x, scale, zero) for x, scale, zero in groups]
+    return quantize_linear(jnp.concatenate(parts, axis), Y_scale, Y_zero_point)
+
+
+def channels_first(
+    function: Callable[[Value], Value], X: Value, channels_last: int | None
+) -> Value:
+    """A function of [N, C, ...] on X, which is [N, ..., C] if `channels_last`; so is the result."""
+    return jnp.moveaxis(function(jnp.moveaxis(X, -1, 1)), 1, -1) if channels_last else function(X)
+
+
+@op("QLinearGlobalAveragePool", domain=DOMAIN, since=(1,))
+def qlinear_global_average_pool(
+    X: Value,
+    x_scale: Value,
+    x_zero_point: Value,
+    y_scale: Value,
+    y_zero_point: Value,
+    *,
+    channels_last: int = 0,
+) -> Value:
+    """Means over space of the numbers that X quantizes, quantized."""
+    x = dequantize_linear(X, x_scale, x_zero_point)
+    return quantize_linear(
+        channels_first(global_average_pool, x, channels_last), y_scale, y_zero_point
+    )
+
+
+@op("QLinearAveragePool", domain=DOMAIN, since=(1,))
+def qlinear_average_pool(
+    X: Value,
+    x_scale: Value,
+    x_zero_point: Value | None,
+    y_scale: Value,
+    y_zero_point: Value | None = None,
+    *,
+    auto_pad: str = "NOTSET",
+    ceil_mode: int = 0,
+    channels_last: int = 0,
+    count_include_pad: int = 0,
+    kernel_shape: tuple[int, ...],
+    pads: tuple[int, ...] | None = None,
+    strides: tuple[int, ...] | None = None,
+) -> Value:
+    """`average_pool` of the numbers that X quantizes, quantized."""
+    pool = functools.partial(
+        average_pool,
+        kernel_shape=kernel_shape,
+        auto_pad=auto_pad,
+        ceil_mode=ceil_mode,
+        count_include_pad=count_include_pad,
+        pads=pads,
+        strides=strides,
+    )
+    y = channels_first(pool, dequantize_linear(X, x_scale, x_zero_point), channels_last)
+    return quantize_linear(y, y_scale, like(X, y_zero_point))
+
+
+@op("QLinearConv", domain=DOMAIN, since=(1,), roles={"w": "weight", "B": "bias"})
+def qlinear_conv_microsoft(
+    x: Value,
+    x_scale: Value,
+    x_zero_point: Value,
+    w: Value,
+    w_scale: Value,
+    w_zero_point: Value,
+    y_scale: Value,
+    y_zero_point: Value,
+    B: Value | None = None,
+    *,
+    auto_pad: str = "NOTSET",
+    channels_last: int = 0,
+    dilations: tuple[int, ...] | None = None,
+    group: int = 1,
+    kernel_shape: tuple[int, ...] | None = None,
+    pads: tuple[int, ...] | None = None,
+    strides: tuple[int, ...] | None = None,
+) -> Value:
+    """`qlinear_conv`, of x [N, ..., C] to [N, ..., M] if `channels_last`."""
+
+    def convolved(x: Value) -> Value:
+        return qlinear_conv(
+            x,
+            x_scale,
+            x_zero_point,
+            w,
+            w_scale,
+            w_zero_point,
+            y_scale,
+            y_zero_point,
+            B,
+            auto_pad=auto_pad,
+            dilations=dilations,
+            group=group,
+            kernel_shape=kernel_shape,
+            pads=pads,
+            strides=strides,
+        )
+
+    return channels_first(convolved, x, channels_last)
+
+
+@op("QGemm", domain=DOMAIN, since=(1,), roles={"A": "weight", "B": "weight", "C": "bias"})
+def qgemm(
+    A: Value,
+    a_scale: Value,
+    a_zero_point: Value,
+    B: Value,
+    b_scale: Value,
+    b_zero_point: Value,
+    C: Value | None = None,
+    y_scale: Value | None = None,
+    y_zero_point: Value | None = None,
+    *,
+    alpha: float = 1.0,
+    transA: int = 0,
+    transB: int = 0,
+) -> Value:
+    """`gemm` of the numbers that A and B quantize, quantized if y_scale is given.
+
+    B's parameters are scalars or [N]; C is int32 of scale alpha * a_scale * b_scale.
+    """
+    A, B = A.T if transA else A, B.T if transB else B
+    product = matmul_integer(A, B, a_zero_point, b_zero_point)
+    whole = product if C is None else product + C
+    y = whole.astype(a_scale.dtype) * (alpha * jnp.asarray(a_scale) * b_scale)
+    if y_scale is None:
+        return y
+    return quantize_linear(y, y_scale, like(A, y_zero_point))
+
+
+@op("MatMulIntegerToFloat", domain=DOMAIN, since=(1,), roles={"B": "weight", "bias": "bias"})
+def matmul_integer_to_float(
+    A: Value,
+    B: Value,
+    a_scale: Value,
+    b_scale: Value,
+    a_zero_point: Value | None = None,
+    b_zero_point: Value | None = None,
+    bias: Value | None = None,
+) -> Value:
+    """The product of the numbers that A and B quantize, plus bias; B's parameters may be [N]."""
+    y = matmul_integer(A, B, a_zero_point, b_zero_point).astype(a_scale.dtype)
+    y = y * (jnp.asarray(a_scale) * b_scale)
+    return y if bias is None else y + bias
+
+
+@op("DynamicQuantizeMatMul", domain=DOMAIN, since=(1,), roles={"B": "weight", "bias": "bias"})
+def dynamic_quantize_matmul(
+    A: Value,
+    B: Value,
+    b_scale: Value,
+    b_zero_point: Value | None = None,
+    bias: Value | None = None,
+) -> Value:
+    """The product of A, quantized to uint8, with the numbers that B quantizes, plus bias [N]."""
+    a, scale, zero_point = dynamic_quantize_linear(A)
+    return matmul_integer_to_float(a, B, scale, b_scale, zero_point, b_zero_point, bias)
+
+
+def rounded(x: Value) -> Value:
+    """The numbers that `dynamic_quantize_linear` makes of x."""
+    return dequantize_linear(*dynamic_quantize_linear(x))
+
+
+@op("DynamicQuantizeLSTM", domain=DOMAIN, since=(1,), roles={"B": "bias", "P": "weight"})
+def dynamic_quantize_lstm(
+    X: Value,
+    W: Value,
+    R: Value,
+    B: Value | None,
+    sequence_lens: Value | None,
+    initial_h: Value | None,
+    initial_c: Value | None,
+    P: Value | None,
+    W_scale: Value,
+    W_zero_point: Value,
+    R_scale: Value,
+    R_zero_point: Value,
+    *,
+    activation_alpha: tuple[float, ...] | None = None,
+    activation_beta: tuple[float, ...] | None = None,
+    activations: tuple[str, ...] | None = None,
+    clip: float | None = None,
+    direction: str = "forward",
+    hidden_size: int | None = None,
+    input_forget: int = 0,
+) -> tuple[Value, ...]:
+    """`lstm` of the numbers that W [D, I, 4 * H] and R [D, H, 4 * H] quantize.
+
+    Their parameters are [D] or [D, 4 * H]. X and, in each step, each state are rounded to uint8.
+    Departs from ONNX Runtime where there are several sequences: it rounds states of some of them
+    with one scale, and its documentation does not say which.
+    """
+
+    def weights(x: Value, scale: Value, zero_point: Value) -> Value:
+        scale, zero_point = (v.reshape(len(x), 1, -1) for v in (scale, zero_point))
+        wide = jnp.asarray(x, np.int32) - jnp.asarray(zero_point, np.int32)
+        return (wide.astype(scale.dtype) * scale).swapaxes(1, 2)
+
+    def step(x: Value, state: tuple[Value, ...], RbP: Any, functions: Any) -> tuple[Value, ...]:
+        h, c = state
+        return lstm_step(x, (jax.vmap(rounded)(h), c), RbP, functions, input_forget)
+
+    if sequence_lens is not None:  # What comes after the longest one has no part in the scale of X.
+        used = np.arange(len(X))[:, None, None] < jnp.max(sequence_lens).astype(np.int64)
+        X = jnp.where(used, X, np.zeros((), X.dtype))
+    layer = Layer(
+        ("Sigmoid", "Tanh", "Tanh"),
+        activations,
+        activation_alpha,
+        activation_beta,
+        clip,
+        direction,
+        layout=0,
+    )
+    return layer.run(
+        step,
+        rounded(X),
+        weights(W, W_scale, W_zero_point),
+        weights(R, R_scale, R_zero_point),
+        B,
+        sequence_lens,
+        (initial_h, initial_c),
+        P,
+    )
+
+
+def unpacked(x: Value, bits: int) -> Value:
+    """Bytes [..., n] as unsigned numbers of 2, 4 or 8 bits, [..., n * 8 / bits], lowest first."""
+    if bits not in (2, 4, 8):
+        raise ModelError(f"bits={bits} is none of 2, 4 and 8")
+    shifts = np.arange(0, 8, bits, dtype=np.uint8)
+    numbers = (jnp.asarray(x)[..., None] >> shifts) & np.uint8(2**bits - 1)
+    return numbers.reshape(*x.shape[:-1], -1)
+
+
+@op("MatMulNBits", domain=DOMAIN, since=(1,), roles={"scales": SCALE, "bias": "bias"})
+def matmul_nbits(
+    A: Value,
+    B: Value,
+    scales: Value,
+    zero_points: Value | None = None,
+    g_idx: Value | None = None,
+    bias: Value | None = None,
+    *,
+    K: int,
+    N: int,
+    accuracy_level: int = 0,
+    bits: int = 4,
+    block_size: int,
+    weight_prepacked: int = 0,
+) -> Value:
+    """A [..., K] times the numbers that B quantizes, plus bias [N].
+
+    B is [N, blocks, block_size * bits / 8], packed into bytes, a block with the scale of its place
+    in scales [N, blocks]. zero_points, by default the middle of the range, are numbers of the type
+    of scales, or packed like B. `g_idx` [K] has the block whose parameters are used for each of K.
+    """
+    if weight_prepacked:
+        raise ModelError("weights in a processor's own layout are not ONNX")
+    if g_idx is not None and zero_points is not None and zero_points.dtype == np.uint8:
+        # ONNX Runtime's answer fits no reading of its documentation.
+        raise UnsupportedError("MatMulNBits with both g_idx and packed zero points")
+    blocks = -(-K // block_size)
+    values = unpacked(B.reshape(N, -1), bits)[:, : blocks * block_size]
+    scales = jnp.asarray(scales).reshape(N, blocks)
+    if zero_points is None:
+        zeros: Value = jnp.full((N, blocks), 2 ** (bits - 1), scales.dtype)
+    elif zero_points.dtype == np.uint8:
+        zeros = unpacked(zero_points.reshape(N, -1), bits)[:, :blocks].astype(scales.dtype)
+    else:
+        zeros = zero_points.reshape(N, blocks).astype(scales.dtype)
+    block = np.arange(K) // block_size if g_idx is None else g_idx[:K]
+    weights = (values[:, :K].astype(scales.dtype) - zeros[:, block]) * scales[:, block]
+    Y = matmul(A, weights.T.astype(A.dtype))
+    return Y if bias is None else Y + bias
+
+
+@op("GatherBlockQuantized", domain=DOMAIN, since=(1,), roles={"scales": SCALE})
+def gather_block_quantized(
+    data: Value,
+    indices: Value,
+    scales: Value,
+    zero_points: Value | None = None,
+    *,
+    bits: int = 4,
+    block_size: int = 128,
+    gather_axis: int = 0,
+    quantize_axis: int = 1,
+) -> Value:
+    """Slices, at `indices` along `gather_axis`, of the numbers that `data` quantizes.
+
+    A scale and zero point hold for `block_size` elements along `quantize_axis`. uint8 is packed
+    along the last axis, with a zero point, by default, in the middle of the range.
+    """
+    data, indices, scales, zero_points = as_traced([data, indices, scales, zero_points])
+    packed = data.dtype == np.uint8
+    rank, per_byte = data.ndim, 8 // bits if packed else 1
+    quantize_axis %= rank
+    gather_axis %= rank
+    indices = jnp.where(indices < 0, indices + data.shape[gather_axis], indices)
+
+    def gathered(x: Value) -> Value:
+        return jnp.take(x, indices, gather_axis)
+
+    values, factors = gathered(data), gathered(scales)
+    if packed and per_byte > 1:
+        values = unpacked(values, bits)
+    axis = quantize_axis + (indices.ndim - 1 if quantize_axis > gather_axis else 0)
+    zeros: Value = None
+    if zero_points is not None:
+        zeros = gathered(unpacked(zero_points, bits) if packed else zero_points)
+        zeros = zeros[..., : factors.shape[-1]].astype(np.int32)
+    elif packed:
+        zeros = jnp.full(factors.shape, 2 ** (bits - 1), np.int32)
+    return dequantize_linear(
+        values.astype(np.int32), factors, zeros, axis=axis, block_size=block_size
+    )
