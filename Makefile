@@ -24,7 +24,7 @@ types: $(VENV)/dev.stamp
 	for path in onnxla/*.py onnxla/py.typed ir ops interpret; do \
 		ln -s ../../../$$path build/typing/onnxla/; done
 	cd build/typing && ../../$(BIN)/mypy --config-file ../../pyproject.toml -p onnxla
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 notebook: $(VENV)/dev.stamp
 	$(BIN)/python tools/execute_notebooks.py
