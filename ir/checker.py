@@ -321,14 +321,16 @@ def _expanded_size(model: Model, calls: Mapping[_FunctionId, Iterable[_FunctionI
     nodes = {_id(function): function.nodes for function in model.functions}
     sizes: dict[_FunctionId, int] = {}
 
-    def size(graph: Iterable[Node]) -> int:
-        total = 0
-        for node in graph:
+    # Neither part recurses: a file decides how deep.
+    def size(nodes: Iterable[Node]) -> int:
+        total, waiting = 0, list(nodes)
+        while waiting:
+            node = waiting.pop()
             total += 1 + sizes.get((node.domain, node.op_type, node.overload), 0)
-            total += sum(size(inner.nodes) for inner in subgraphs(node))
+            waiting += (inner for graph in subgraphs(node) for inner in graph.nodes)
         return total
 
-    # Callees first, without recursion: a file decides how deep.
+    # Callees first.
     pending = list(nodes)
     while pending:
         missing = [callee for callee in calls[pending[-1]] if callee not in sizes]

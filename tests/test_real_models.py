@@ -96,7 +96,7 @@ def test_vmap(name: str) -> None:
 
 
 # A step small enough to meet no kink on the way, and large enough to be seen in double precision.
-STEPS = (1e-7, 1e-6, 1e-8)
+STEPS = (1e-7, 1e-6, 1e-8, 1e-9)
 
 
 @pytest.mark.parametrize("name", NAMED)
