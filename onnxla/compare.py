@@ -27,10 +27,10 @@ class Difference:
     Attributes:
         node: The node that makes the value.
         name: The value's name.
-        error: Largest absolute difference, as a multiple of the tolerance.
         absolute: Largest absolute difference.
         scale: Largest absolute value on the other side.
         reason: A difference in dtype or shape, or why the values cannot be compared; else empty.
+        ok: Whether the difference is within the tolerance.
     """
 
     node: ir.Node

@@ -160,14 +160,14 @@ class Module:
             ValueError: A pattern matches no parameter.
         """
         for pattern in patterns:
-            if not fnmatch.filter(self.params, pattern):
+            if pattern not in self.params and not fnmatch.filter(self.params, pattern):
                 raise ValueError(
                     f"no parameter matches '{pattern}'; there are {', '.join([*self.params][:8])}"
                 )
         wanted = TRAINABLE if roles is None and not patterns else roles
 
         def trains(name: str) -> bool:
-            # Character by character first: ONNX names may contain brackets.
+            # As it is, too: ONNX names may contain brackets, which a pattern reads as a set.
             matches = any(name == p or fnmatch.fnmatchcase(name, p) for p in patterns)
             return (matches or not patterns) and (wanted is None or self.roles[name] in wanted)
 
