@@ -34,7 +34,7 @@ def origins(
     while pending:
         name = pending.pop()
         seen.add(name)
-        if is_known(env[name]):
+        if is_known(env.get(name)):  # or not there any more, in a later region
             continue
         producer = producers.get(name)
         if producer is None:

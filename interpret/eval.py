@@ -6,6 +6,7 @@ Everything that evaluation depends on is passed along in a `Context`; nothing is
 from __future__ import annotations
 
 import contextlib
+import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,6 +16,7 @@ import jax
 import numpy as np
 
 from onnxla.interpret.binding import origins
+from onnxla.ir.edit import names_read
 from onnxla.ir.errors import ModelError, StaticOperandError, UnsupportedError
 from onnxla.ir.model import (
     AttributeReference,
@@ -71,30 +73,40 @@ def eval_graph(
 
 def eval_nodes(nodes: Sequence[Node], env: dict[str, Value], context: Context) -> None:
     """Evaluates nodes in order, each reading from and writing to `env`."""
-    for index, node in enumerate(nodes):
-        with explain(node, env), jax.named_scope(node.name or node.op_type):
-            operands = [env[name] if name else None for name in node.inputs]
-            try:
-                results = eval_node(node, operands, env, fold_in(context, index))
-            except StaticOperandError as error:
-                error.names = origins(error.names or node.inputs, node, nodes[:index], env)
-                raise
-            if len(results) < len(node.outputs):
-                raise ModelError(f"{node.op_type} has {len(results)} outputs, not {node.outputs}")
-        env.update(zip(node.outputs, results, strict=False))
+    for index in range(len(nodes)):
+        eval_at(index, nodes, env, context)
 
 
-def fold_in(context: Context, index: int) -> Context:
-    """A context whose key differs from node to node, so that draws are independent."""
+def eval_at(index: int, nodes: Sequence[Node], env: dict[str, Value], context: Context) -> None:
+    """Evaluates one of a scope's nodes, reading from and writing to `env`."""
+    node, before = nodes[index], nodes[:index]
+    with explain(node, env), jax.named_scope(node.name or node.op_type):
+        operands = [env[name] if name else None for name in node.inputs]
+        try:
+            results = eval_node(node, operands, before, env, fold_in(context, index))
+        except StaticOperandError as error:
+            error.names = origins(error.names or node.inputs, node, before, env)
+            raise
+        if len(results) < len(node.outputs):
+            raise ModelError(f"{node.op_type} has {len(results)} outputs, not {node.outputs}")
+    env.update(zip(node.outputs, results, strict=False))
+
+
+def fold_in(context: Context, index: Value) -> Context:
+    """A context whose key differs with `index`, so that nodes and steps draw independently."""
     if context.key is None:
         return context
     return replace(context, key=jax.random.fold_in(context.key, index))
 
 
 def eval_node(
-    node: Node, operands: list[Value], env: Mapping[str, Value], context: Context
+    node: Node,
+    operands: list[Value],
+    before: Sequence[Node],
+    env: Mapping[str, Value],
+    context: Context,
 ) -> tuple[Value, ...]:
-    """Values of a node's outputs."""
+    """Values of a node's outputs, after those `before` it in its scope."""
     attributes = {
         name: value
         for name, attribute in node.attributes.items()
@@ -105,6 +117,8 @@ def eval_node(
         return eval_function(function, node, operands, attributes, context)
     operator = find_operator(node, context.opsets)
     keywords = bind_keywords(operator, node, attributes, context)
+    if "between" in operator.reserved:
+        keywords["between"] = functools.partial(between, before, env, context)
     operands = bind_operands(operator, node, operands)
     # Not with a subgraph: it may use traced values of the outer graph, and is folded by itself.
     if is_known([*operands, *keywords.values()]):
@@ -161,10 +175,11 @@ def bind_attribute(attribute: Any, env: Mapping[str, Value], context: Context) -
         case Graph():
             names = [value.name for value in attribute.inputs]
 
-            def subgraph(*args: Value) -> tuple[Value, ...]:
+            def subgraph(*args: Value, step: Value = 0) -> tuple[Value, ...]:
                 if len(args) != len(names):
                     raise ModelError(f"a subgraph with inputs {names} got {len(args)} values")
-                return eval_graph(attribute, dict(zip(names, args, strict=True)), context, env)
+                inner = fold_in(context, step)
+                return eval_graph(attribute, dict(zip(names, args, strict=True)), inner, env)
 
             return subgraph
         case tuple() if attribute and isinstance(attribute[0], Tensor | SparseTensor | Graph):
@@ -186,7 +201,32 @@ def bind_keywords(
     if missing := sorted(required.difference(keywords)):
         raise ModelError(f"{operator.name} needs the attribute {', '.join(missing)}")
     reserved = {"n_outputs": len(node.outputs), "key": context.key, "train": context.train}
-    return keywords | {name: reserved[name] for name in operator.reserved}
+    return keywords | {k: v for k, v in reserved.items() if k in operator.reserved}
+
+
+def between(
+    nodes: Sequence[Node],
+    env: Mapping[str, Value],
+    context: Context,
+    names: Sequence[str],
+    output: str,
+) -> Callable[..., Value]:
+    """The value `output` of a scope as a function of its values `names`, in that order."""
+    needed, wanted = [], {output} - set(names)
+    for node in reversed(nodes):
+        if wanted.intersection(node.outputs):
+            needed.append(node)
+            wanted |= names_read(node).difference(names)
+
+    if not needed and output not in names:
+        raise ModelError(f"'{output}' is not computed before this node in its graph")
+
+    def function(*values: Value) -> Value:
+        inner = {**env, **dict(zip(names, values, strict=True))}
+        eval_nodes(needed[::-1], inner, context)
+        return inner[output]
+
+    return function
 
 
 def bind_operands(operator: Operator, node: Node, operands: list[Value]) -> list[Value]:

@@ -42,6 +42,9 @@ REARRANGING = frozenset(
 # Their roles hold for vectors alone: a scalar operand, or a whole table, is an exporter's constant
 # (an epsilon, 1/sqrt(d), a mask, a position table).
 BROADCASTING = frozenset({"Add", "Sub", "Mul", "Div"})
+# How many of the first operands decide where control flow goes. What constants they are computed
+# from is a setting such as a bound, and must be known for a loop to be counted.
+CONTROLLING = {"If": 1, "Loop": 2}
 # Smaller tensors that are no parameters are compiled into the program; larger ones are passed.
 BUFFER_SIZE = 1024
 
@@ -108,7 +111,10 @@ class Analysis:
                 inner = dict(env) | dict.fromkeys(v.name for v in graph.inputs)
                 inner |= {t.name: t for t in graph.initializers if isinstance(t, Tensor)}
                 self.walk(graph.nodes, inner, opsets)
-                results += [inner.get(value.name) for value in graph.outputs]
+                outputs = [inner.get(value.name) for value in graph.outputs]
+                if node.op_type == "Loop" and outputs:
+                    self.mark_static(outputs[0], inputs=False)  # whether it goes on
+                results += outputs
             self.note_uses(node, operands, opsets)
             env.update(dict.fromkeys(node.outputs, Producer(node, (*operands, *results))))
 
@@ -125,6 +131,8 @@ class Analysis:
                 for role in roles.get(name, ()):
                     self.mark_role(source, role, node)
         elif operator := lookup(node.domain, node.op_type, opsets.get(node.domain, 1)):
+            for source in operands[: CONTROLLING.get(node.op_type, 0)]:
+                self.mark_static(source, inputs=False)
             for index, source in enumerate(operands):
                 name = operator.input_name(index) if operator.inputs else ""
                 if name in operator.static:
@@ -144,8 +152,8 @@ class Analysis:
             )
         return self.functions[key]
 
-    def mark_static(self, source: Source) -> None:
-        """Marks the tensors that a value is computed from as deciding a shape.
+    def mark_static(self, source: Source, inputs: bool = True) -> None:
+        """Marks the tensors, and `inputs`, that a value is computed from as deciding a shape.
 
         The search ends at shapes, which are known in any case, and at operators with weights: what
         a network computes is data, not shape arithmetic.
@@ -159,7 +167,7 @@ class Analysis:
                     weighted = operator is not None and "weight" in operator.roles.values()
                     if node.op_type not in SHAPE_READERS and not weighted:
                         pending += operands
-                case Tensor() | Formal() as leaf:
+                case Tensor() | Formal() as leaf if inputs or isinstance(leaf, Tensor):
                     self.static.add(leaf)
 
     def mark_role(self, source: Source, role: str, node: Node) -> None:

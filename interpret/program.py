@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import jax
 import numpy as np
 
+from onnxla.interpret.advice import advise, may_be_known
 from onnxla.interpret.eval import Context, eval_graph
 from onnxla.interpret.parameters import Parameters, find_parameters
+from onnxla.interpret.regions import Region, Regions
 from onnxla.interpret.support import unsupported
 from onnxla.ir.dtypes import STRING
 from onnxla.ir.edit import cut
 from onnxla.ir.errors import StaticOperandError, UnsupportedError
 from onnxla.ir.model import (
+    Function,
     Graph,
     MapType,
     Model,
@@ -29,20 +33,13 @@ from onnxla.ir.model import (
 from onnxla.ops.values import Value as Array
 from onnxla.ops.values import as_traced, is_concrete
 
-# A known input is part of the key under which a compiled program is kept, so it must be small; and
-# if it is floating point it must be a few numbers such as scales, not data that differs every time.
-KNOWN_SIZE, KNOWN_FLOATS = 1024, 8
-
 
 class Known:
     """Known inputs by name, hashable by their contents: a static argument of `jax.jit`."""
 
     def __init__(self, inputs: Mapping[str, Array]) -> None:
         self.inputs = inputs
-        self.key = tuple(
-            (name, x.dtype, x.shape, tuple(x.flat) if x.dtype == STRING else x.tobytes())
-            for name, x in inputs.items()
-        )
+        self.key = tuple((name, x.dtype, x.shape, x.tobytes()) for name, x in inputs.items())
 
     def __hash__(self) -> int:
         return hash(self.key)
@@ -51,22 +48,11 @@ class Known:
         return isinstance(other, Known) and self.key == other.key
 
 
-def has_map(kind: Type) -> bool:
-    """Whether a type is a map, or a sequence or optional of maps."""
+def has_no_array(kind: Type) -> bool:
+    """Whether values of a type hold strings or a map, for which JAX has no type."""
     if isinstance(kind, SequenceType | OptionalType):
-        return has_map(kind.element)
-    return isinstance(kind, MapType)
-
-
-def may_be_known(value: Array) -> bool:
-    """Whether an input may decide a shape by being part of a compiled program's key."""
-    array = np.asarray(value)
-    return array.size <= (KNOWN_SIZE if array.dtype.kind in "iubO" else KNOWN_FLOATS)
-
-
-def is_text(value: Value) -> bool:
-    """Whether a value is declared as a tensor of strings."""
-    return isinstance(value.type, TensorType) and value.type.dtype == STRING
+        return has_no_array(kind.element)
+    return isinstance(kind, MapType) or (isinstance(kind, TensorType) and kind.dtype == STRING)
 
 
 @dataclass(eq=False)
@@ -80,23 +66,19 @@ class Program:
         fixed: Inputs that are fixed, by name.
         batched: Whether inputs and outputs have one more leading axis, mapped over with `vmap`.
         static: Inputs that were found to decide a shape; a call is compiled for their values.
-        eager: Whether some shape was found to depend on data that cannot be such an input, so that
-            calls run operator by operator.
+        data_dependent: Whether shapes were found to depend on other data, or strings or maps go in
+            or out, so that calls run region by region.
     """
 
     model: Model
     fixed: Mapping[str, Array] = field(default_factory=dict)
     batched: bool = False
     static: frozenset[str] = frozenset()
-    eager: bool = False
+    data_dependent: bool = False
 
     def __post_init__(self) -> None:
-        # JAX has no strings: they are known where they come in, and cannot come out of `jax.jit`.
-        self.static |= {value.name for value in self.inputs if is_text(value)}
-        self.eager |= any(map(is_text, self.model.graph.outputs))
-        # Nor has it maps with keys that are only known when a call is made.
-        ends = (*self.model.graph.inputs, *self.model.graph.outputs)
-        self.eager |= any(has_map(value.type) for value in ends)
+        ends = (*self.inputs, *self.model.graph.outputs)
+        self.data_dependent |= any(has_no_array(value.type) for value in ends)
 
     @functools.cached_property
     def parameters(self) -> Parameters:
@@ -160,26 +142,48 @@ class Program:
             raise TypeError(
                 f"params lacks {missing[:5]}" if missing else f"no parameters {sorted(wrong)[:5]}"
             )
+        graph = self.graph(None if outputs is None else tuple(outputs))
         buffers = self.buffers if buffers is None else buffers
+        inputs = {**self.fixed, **inputs}
+        with jax.enable_x64(True), self.explaining_unsupported():
+            try:
+                values = eval_graph(graph, inputs, self.context(params, buffers, key, train))
+            except StaticOperandError as error:
+                region = Region(graph, self.context, range(len(graph.nodes)), {}, inputs)
+                made = region.trace((params, buffers), inputs, key)
+                error.args = (advise(error, inputs, params, region, made),)
+                raise
+            return tuple(map(as_traced, values))
+
+    def context(
+        self,
+        params: Mapping[str, Array],
+        buffers: Mapping[str, Array],
+        key: jax.Array | None,
+        train: bool = False,
+    ) -> Context:
+        """What nodes are evaluated in."""
         constants = {**buffers, **params}
 
         def read(tensor: Any) -> Array:
             name = self.names.get(tensor)
             return tensor.numpy() if name is None else constants[name]
 
-        functions = {(f.domain, f.name, f.overload): f for f in self.model.functions}
-        context = Context(self.model.opsets, functions, read, key=key, train=train)
-        with jax.enable_x64(True):
-            try:
-                graph = self.graph(None if outputs is None else tuple(outputs))
-                values = eval_graph(graph, {**self.fixed, **inputs}, context)
-            except UnsupportedError as error:
-                error.args = ("\n  ".join([str(error), *unsupported(self.model)]),)
-                raise
-            except StaticOperandError as error:
-                error.args = (self._explain(error),)
-                raise
-            return tuple(map(as_traced, values))
+        return Context(self.model.opsets, self.functions, read, key=key, train=train)
+
+    @functools.cached_property
+    def functions(self) -> dict[tuple[str, str, str], Function]:
+        """Model-local functions by domain, name and overload."""
+        return {(f.domain, f.name, f.overload): f for f in self.model.functions}
+
+    @contextlib.contextmanager
+    def explaining_unsupported(self) -> Iterator[None]:
+        """Adds all operators that are not supported to the error that one of them raises."""
+        try:
+            yield
+        except UnsupportedError as error:
+            error.args = ("\n  ".join([str(error), *unsupported(self.model)]),)
+            raise
 
     def _evaluate_batched(
         self,
@@ -202,22 +206,6 @@ class Program:
                 key = jax.random.split(key, len(jax.tree.leaves(inputs)[0]))
             return jax.vmap(evaluate)(key, inputs)
 
-    def _explain(self, error: StaticOperandError) -> str:
-        """The error's message with where the operand comes from and what to do."""
-        message = str(error)
-        inputs = [name for name in error.names if name not in self.parameters.params]
-        params = [name for name in error.names if name in self.parameters.params]
-        if params:
-            message += f"; it is computed from the parameters {', '.join(map(repr, params))}"
-        if inputs:
-            message += (
-                f"; it is computed from the graph inputs {', '.join(map(repr, inputs))}. Fix them "
-                f"with module.specialize({', '.join(f'{name}=value' for name in inputs)}), pass "
-                "them as numpy arrays, or take the part of the model before this node with "
-                "module.cut(outputs=[...])"
-            )
-        return message
-
     @functools.cached_property
     def _compiled(self) -> Any:
         def run(
@@ -227,9 +215,19 @@ class Program:
             traced: Mapping[str, Array],
             key: jax.Array | None,
         ) -> tuple[Array, ...]:
-            return self.evaluate(params, {**known.inputs, **traced}, buffers, key=key)
+            inputs = {**known.inputs, **traced}
+            if self.batched:
+                return self.evaluate(params, inputs, buffers, key=key)
+            inputs = {**self.fixed, **inputs}
+            values = eval_graph(self.graph(None), inputs, self.context(params, buffers, key))
+            return tuple(map(as_traced, values))
 
         return jax.jit(run, static_argnums=0)
+
+    @functools.cached_property
+    def regions(self) -> Regions:
+        """The graph as a function that runs region by region."""
+        return Regions(self.graph(None), self.context)
 
     def call(
         self,
@@ -240,24 +238,34 @@ class Program:
         """Outputs for `inputs`, compiled once for each combination of shapes and known inputs.
 
         Which inputs must be known is found by tracing: an input that turns out to decide a shape is
-        known from then on. Where that is not enough, operators run one by one on concrete values.
+        known from then on. Where that is not enough, the graph runs region by region.
         """
-        with jax.enable_x64(True):
-            while not self.eager:
-                known = Known({k: np.asarray(inputs[k]) for k in inputs if k in self.static})
-                traced = {k: v for k, v in inputs.items() if k not in self.static}
+        concrete = is_concrete(jax.tree.leaves((params, inputs)))
+        with jax.enable_x64(True), self.explaining_unsupported():
+            while not self.data_dependent:
+                known, traced = self._split(inputs)
                 try:
                     outputs: tuple[Array, ...] = self._compiled(
                         known, params, self.buffers, traced, key
                     )
                     return outputs
                 except StaticOperandError as error:
+                    if self.batched or not concrete:
+                        break
                     found = {name for name in error.names if name in inputs}
-                    if not is_concrete(jax.tree.leaves((params, inputs))):
-                        raise
                     small = all(may_be_known(inputs[name]) for name in found)
                     if found - self.static and found == set(error.names) and small:
                         self.static |= found
                     else:
-                        self.eager = True
-            return self.evaluate(params, inputs, key=key)
+                        self.data_dependent = True
+            if self.batched or not concrete:
+                return self.evaluate(params, inputs, key=key)  # raises, and says what to do
+            known, traced = self._split(inputs)
+            given = {**self.fixed, **known.inputs}
+            values = self.regions((params, self.buffers), known, given, traced, key)
+            return tuple(map(as_traced, values))
+
+    def _split(self, inputs: Mapping[str, Array]) -> tuple[Known, dict[str, Array]]:
+        """Inputs that are known while a call is traced, and the others."""
+        known = Known({k: np.asarray(inputs[k]) for k in inputs if k in self.static})
+        return known, {k: v for k, v in inputs.items() if k not in self.static}

@@ -35,6 +35,9 @@ def replace_tensors(model: Model, tensors: Mapping[Tensor, Tensor]) -> Model:
 def names_read(node: Node) -> set[str]:
     """Names that a node reads from its scope, those that its subgraphs use included."""
     names = set(filter(None, node.inputs))
+    if (node.domain, node.op_type) == ("ai.onnx.preview.training", "Gradient"):
+        # What is differentiated is named by an attribute.
+        names |= {y} if isinstance(y := node.attributes.get("y"), str) else set()
     for graph in subgraphs(node):
         made = {value.name for value in graph.inputs} | {t.name for t in graph.initializers}
         read = {value.name for value in graph.outputs}

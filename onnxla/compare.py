@@ -178,7 +178,8 @@ def difference(
         wide = np.complex128 if np.iscomplexobj(x) else np.float64
         x, y = x.astype(wide), y.astype(wide)
         same = (x == y) | (np.isnan(x) & np.isnan(y))
-        gap = np.where(same, 0.0, np.abs(x - y))
+        with np.errstate(invalid="ignore"):  # of infinities
+            gap = np.where(same, 0.0, np.abs(x - y))
         finite = np.abs(y[np.isfinite(y)])
         top = float(finite.max()) if finite.size else 0.0
         absolute, scale = (

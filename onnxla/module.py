@@ -6,7 +6,6 @@ import fnmatch
 import functools
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import jax
@@ -182,10 +181,9 @@ class Module:
         """
         bound = self._bind((), inputs, partial=True)
         fixed = {name: np.asarray(value) for name, value in bound.items()}
-        program = replace(
-            self.program, fixed={**self.program.fixed, **fixed}, static=frozenset(), eager=False
-        )
-        return Module(self.params, program)
+        program = self.program
+        fixed = {**program.fixed, **fixed}
+        return Module(self.params, Program(program.model, fixed, program.batched))
 
     def cut(
         self, inputs: Sequence[str] | None = None, outputs: Sequence[str] | None = None

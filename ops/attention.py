@@ -269,6 +269,25 @@ def linear_attention(
     return out, final.astype(query.dtype if past_state is None else past_state.dtype)
 
 
+def causal_conv(
+    x: Value, weight: Value, bias: Value | None, activation: str, dilation: int = 1
+) -> Value:
+    """Convolution [B, C, S] of each channel of x with its K taps, one every `dilation`.
+
+    x is [B, C, (K - 1) * dilation + S], weight [C, 1, K], bias [C].
+    """
+    if activation not in ("none", "silu", "swish"):
+        raise ModelError(f"activation '{activation}' is none of none, silu and swish")
+    taps, dtype = weight.shape[2], x.dtype
+    length = x.shape[2] - (taps - 1) * dilation
+    # A sum of shifted products is faster than a grouped convolution.
+    x, weight = x.astype(wide := at_least_float32(dtype)), weight.astype(wide)
+    starts = [i * dilation for i in range(taps)]
+    out: Value = sum(weight[:, :, i] * x[:, :, n : n + length] for i, n in enumerate(starts))
+    out = out if bias is None else out + bias[:, None].astype(wide)
+    return (out if activation == "none" else jax.nn.silu(out)).astype(dtype)
+
+
 @op("CausalConvWithState", since=(27,), roles={"weight": "weight", "bias": "bias"})
 def causal_conv_with_state(
     input: Value,
@@ -283,16 +302,8 @@ def causal_conv_with_state(
     input is [B, C, S], weight [C, 1, K], bias [C]; past_state [B, C, K - 1], the inputs before, is
     zero if absent.
     """
-    if activation not in ("none", "silu", "swish"):
-        raise ModelError(f"activation '{activation}' is none of none, silu and swish")
     input, weight, bias, past_state = as_traced([input, weight, bias, past_state])
-    length, taps = input.shape[2], weight.shape[2]
     if past_state is None:
-        past_state = jnp.zeros((*input.shape[:2], taps - 1), input.dtype)
+        past_state = jnp.zeros((*input.shape[:2], weight.shape[2] - 1), input.dtype)
     x = jnp.concatenate([past_state, input], 2)
-    state, dtype = x[:, :, length:], input.dtype
-    # A sum of shifted products is faster than a grouped convolution.
-    x, weight = x.astype(wide := at_least_float32(dtype)), weight.astype(wide)
-    out: Value = sum(weight[:, :, i] * x[:, :, i : i + length] for i in range(taps))
-    out = out if bias is None else out + bias[:, None].astype(wide)
-    return (out if activation == "none" else jax.nn.silu(out)).astype(dtype), state
+    return causal_conv(x, weight, bias, activation), x[:, :, input.shape[2] :]

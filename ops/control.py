@@ -1,5 +1,7 @@
 """Control flow. Subgraphs arrive as Python functions from values to a tuple of values.
 
+A loop calls its body with the `step`, so that no two steps draw the same random numbers.
+
 What is concrete runs as Python; what is traced becomes one of JAX's control-flow primitives, whose
 steps must agree in dtypes and shapes, and else is unrolled.
 """
@@ -126,6 +128,13 @@ class Steps:
                 pass
             except StaticOperandError:
                 return self.unroll()
+        if countable:
+            try:
+                return self.counted_scan()
+            except EarlyExitError:
+                pass
+            except StaticOperandError:
+                return self.unroll()
         try:
             return self.run_while()
         except EarlyExitError:
@@ -161,19 +170,48 @@ class Steps:
             )
         return go, new, as_carried(results[len(state) :])
 
-    def scan(self) -> list[Value]:
-        """A scan, without early exit."""
+    def scan(self, count: int | None = None) -> list[Value]:
+        """A scan, without early exit; of `count` steps, if that is what the condition allows."""
 
         def body(carry: tuple[Value, list[Value]], x: list[Value]) -> Any:
             i, state = carry
             go, new, ys = self.advance(i, x, state)
-            if not (is_concrete(go) and is_true(go)):
+            if count is None and not (is_concrete(go) and is_true(go)):
                 raise EarlyExitError(UNCOUNTABLE)
             return (i + 1, new), ys
 
         start = (jnp.zeros((), np.int64), as_carried(self.state))
-        (_, state), ys = lax.scan(body, start, self.xs, length=self.trip)
+        length = self.trip if count is None else count
+        (_, state), ys = lax.scan(body, start, self.xs, length=length)
         return [*state, *ys]
+
+    def counted_scan(self) -> list[Value]:
+        """A scan of as many steps as known parts of the state, such as a counter, allow.
+
+        Raises: EarlyExitError if the condition depends on more, or there are more than 1024 steps.
+        """
+        count, go, state = 0, self.go, self.state
+        while is_true(go) and count < self.trip:
+            go, *state = self.known_step(count, state)
+            count += 1
+            if not is_known(go) or count > SKIPPING_LIMIT:
+                raise EarlyExitError(UNCOUNTABLE)
+        results = self.scan(count)
+        known = {j: value for j, value in enumerate(state) if is_known(value)}
+        return [known.get(j, result) for j, result in enumerate(results)]
+
+    def known_step(self, i: int, state: list[Value]) -> list[Value]:
+        """A step's condition and next state as far as they are known, shapes where they are not."""
+        found: list[Value] = []
+
+        def step(traced: dict[int, Value]) -> list[Value]:
+            values = (traced.get(j, value) for j, value in enumerate(state))
+            go, *results = self.step(np.asarray(i), [x[i] for x in self.xs], *values)
+            found[:] = go, *results[: len(state)]
+            return as_carried(found)
+
+        shapes = jax.eval_shape(step, {j: v for j, v in enumerate(state) if not is_known(v)})
+        return [a if is_known(a) else shape for a, shape in zip(found, shapes, strict=True)]
 
     def run_while(self) -> list[Value]:
         """A loop that ends when a traced condition says so, without scan outputs."""
@@ -213,7 +251,7 @@ def loop(
     """
 
     def step(i: Value, _: list[Value], *state: Value) -> Sequence[Value]:
-        go, *results = body(i, TRUE, *state)
+        go, *results = body(i, TRUE, *state, step=i)
         return (TRUE if cond is None else go, *results)
 
     trip = math.inf if M is None else np.asarray(M).item() if is_concrete(M) else M.reshape(())
@@ -254,7 +292,7 @@ def scan(
     xs = along(inputs, scan_input_axes, scan_input_directions, to_front)
 
     def step(i: Value, x: list[Value], *state: Value) -> Sequence[Value]:
-        return (TRUE, *body(*state, *x))
+        return (TRUE, *body(*state, *x, step=i))
 
     results = Steps(step, len(xs[0]), TRUE, list(state), xs, n_outputs - n).run()
     ys = along(results[n:], scan_output_axes, scan_output_directions, to_axis)
@@ -287,7 +325,7 @@ def scan_8(
         ]
 
         def step(i: Value, x: list[Value], *state: Value) -> Sequence[Value]:
-            results = body(*state, *x)
+            results = body(*state, *x, step=i)
             rest = [*state, *(jnp.zeros_like(y) for y in results[n:])]
             kept = (jnp.where(i < length, a, b) for a, b in zip(results, rest, strict=True))
             return (TRUE, *kept)

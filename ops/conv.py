@@ -69,11 +69,16 @@ def conv_integer(
     pads: tuple[int, ...] | None = None,
     strides: tuple[int, ...] | None = None,
 ) -> Value:
-    """`conv` of x - x_zero_point and w - w_zero_point, in int32; padding is x's zero point."""
+    """`conv` of x - x_zero_point and w - w_zero_point, in int32; padding is x's zero point.
+
+    Computed in floating point that is exact for the sums of products of 8 bits, since XLA's
+    convolution of integers is many times slower on a CPU, and lacking on other devices.
+    """
     zero = None if w_zero_point is None else per_channel(w_zero_point, w.ndim + 1)
-    return conv(
-        shifted(x, x_zero_point),
-        shifted(w, zero),
+    wide = np.float32 if np.prod(w.shape[1:]) * 255 * 255 < 2**24 else np.float64
+    Y = conv(
+        shifted(x, x_zero_point).astype(wide),
+        shifted(w, zero).astype(wide),
         auto_pad=auto_pad,
         dilations=dilations,
         group=group,
@@ -81,6 +86,7 @@ def conv_integer(
         pads=pads,
         strides=strides,
     )
+    return Y.astype(np.int64).astype(np.int32)  # which wraps
 
 
 @op("QLinearConv", since=(10,), roles={"w": "weight", "B": "bias"})

@@ -5,6 +5,10 @@ Their signatures are those of ONNX Runtime's schemas.
 
 from __future__ import annotations
 
+import functools
+import operator
+from collections.abc import Sequence
+
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -202,6 +206,15 @@ def skip_simplified_layer_normalization(
     return Y, moments(widened(total)[0], (-1,))[0], inverse, total
 
 
+def normalized_embeddings(
+    rows: Sequence[Value], gamma: Value, beta: Value, mask: Value | None, epsilon: float
+) -> tuple[Value, Value, Value]:
+    """`embed_layer_normalization` of what the embeddings have for each place; [B or 1, S, H]."""
+    total = functools.reduce(operator.add, rows)
+    counts = jnp.zeros(len(total), np.int32) if mask is None else (mask == 1).sum(1, dtype=np.int32)
+    return layer_normalization(total, gamma, beta, epsilon=epsilon)[0], counts, total
+
+
 @op(
     "EmbedLayerNormalization",
     domain=DOMAIN,
@@ -232,11 +245,10 @@ def embed_layer_normalization(
         [input_ids, segment_ids, word_embedding, position_embedding, segment_embedding]
     )
     positions = np.arange(input_ids.shape[1])[None] if position_ids is None else position_ids
-    total = word_embedding[input_ids] + position_embedding[positions]
+    rows = [word_embedding[input_ids], position_embedding[positions]]
     if segment_ids is not None and segment_embedding is not None:
-        total = total + segment_embedding[segment_ids]
-    counts = jnp.zeros(len(total), np.int32) if mask is None else (mask == 1).sum(1, dtype=np.int32)
-    return layer_normalization(total, gamma, beta, epsilon=epsilon)[0], counts, total
+        rows.append(segment_embedding[segment_ids])
+    return normalized_embeddings(rows, gamma, beta, mask, epsilon)
 
 
 @op("Trilu", domain=DOMAIN, since=(1,))

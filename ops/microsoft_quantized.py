@@ -14,16 +14,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from onnxla.ir.errors import ModelError, UnsupportedError
+from onnxla.ir.errors import ModelError
 from onnxla.ops import activation
 from onnxla.ops.conv import qlinear_conv
-from onnxla.ops.matmul import matmul, matmul_integer
-from onnxla.ops.microsoft_fused import DOMAIN
-from onnxla.ops.pool import average_pool, global_average_pool
+from onnxla.ops.matmul import matmul_integer
+from onnxla.ops.microsoft_fused import DOMAIN, normalized_embeddings
+from onnxla.ops.pool import average_pool, global_average_pool, max_pool
 from onnxla.ops.quantize import dequantize_linear, dynamic_quantize_linear, quantize_linear
 from onnxla.ops.rnn import Layer, lstm_step
 from onnxla.ops.table import op
-from onnxla.ops.values import Value, as_traced
+from onnxla.ops.values import Value
 
 SCALE = "quantization_scale"
 
@@ -207,6 +207,34 @@ def qlinear_average_pool(
     return quantize_linear(y, y_scale, like(X, y_zero_point))
 
 
+@op("NhwcMaxPool", domain=DOMAIN, since=(1,))
+def nhwc_max_pool(
+    x: Value,
+    *,
+    auto_pad: str = "NOTSET",
+    ceil_mode: int = 0,
+    dilations: tuple[int, ...] | None = None,
+    kernel_shape: tuple[int, ...],
+    pads: tuple[int, ...] | None = None,
+    strides: tuple[int, ...] | None = None,
+) -> Value:
+    """`max_pool` of x [N, ..., C], int8 or uint8."""
+
+    def pool(x: Value) -> Value:
+        return max_pool(
+            x,
+            kernel_shape=kernel_shape,
+            auto_pad=auto_pad,
+            ceil_mode=ceil_mode,
+            dilations=dilations,
+            pads=pads,
+            strides=strides,
+            n_outputs=1,
+        )[0]
+
+    return channels_first(pool, x, channels_last=1)
+
+
 @op("QLinearConv", domain=DOMAIN, since=(1,), roles={"w": "weight", "B": "bias"})
 def qlinear_conv_microsoft(
     x: Value,
@@ -340,8 +368,8 @@ def dynamic_quantize_lstm(
     """`lstm` of the numbers that W [D, I, 4 * H] and R [D, H, 4 * H] quantize.
 
     Their parameters are [D] or [D, 4 * H]. X and, in each step, each state are rounded to uint8.
-    Departs from ONNX Runtime where there are several sequences: it rounds states of some of them
-    with one scale, and its documentation does not say which.
+    Departs from ONNX Runtime where there are several sequences: with one scale it rounds the states
+    of all that one of its threads computes, or of all if there are 2 to 4 and H is above 256.
     """
 
     def weights(x: Value, scale: Value, zero_point: Value) -> Value:
@@ -377,94 +405,60 @@ def dynamic_quantize_lstm(
     )
 
 
-def unpacked(x: Value, bits: int) -> Value:
-    """Bytes [..., n] as unsigned numbers of 2, 4 or 8 bits, [..., n * 8 / bits], lowest first."""
-    if bits not in (2, 4, 8):
-        raise ModelError(f"bits={bits} is none of 2, 4 and 8")
-    shifts = np.arange(0, 8, bits, dtype=np.uint8)
-    numbers = (jnp.asarray(x)[..., None] >> shifts) & np.uint8(2**bits - 1)
-    return numbers.reshape(*x.shape[:-1], -1)
-
-
-@op("MatMulNBits", domain=DOMAIN, since=(1,), roles={"scales": SCALE, "bias": "bias"})
-def matmul_nbits(
-    A: Value,
-    B: Value,
-    scales: Value,
-    zero_points: Value | None = None,
-    g_idx: Value | None = None,
-    bias: Value | None = None,
+@op(
+    "QEmbedLayerNormalization",
+    domain=DOMAIN,
+    since=(1,),
+    roles={
+        f"{name}_scale": SCALE
+        for name in ("word_embedding", "position_embedding", "segment_embedding", "gamma", "beta")
+    },
+)
+def qembed_layer_normalization(
+    input_ids: Value,
+    segment_ids: Value | None,
+    word_embedding_quant: Value,
+    position_embedding_quant: Value,
+    segment_embedding: Value | None,
+    gamma_quant: Value,
+    beta_quant: Value,
+    mask: Value | None,
+    word_embedding_scale: Value,
+    position_embedding_scale: Value,
+    segment_embedding_scale: Value | None,
+    gamma_scale: Value,
+    beta_scale: Value,
+    word_embedding_zero_point: Value,
+    position_embedding_zero_point: Value,
+    segment_embedding_zero_point: Value | None,
+    gamma_zero_point: Value,
+    beta_zero_point: Value,
     *,
-    K: int,
-    N: int,
-    accuracy_level: int = 0,
-    bits: int = 4,
-    block_size: int,
-    weight_prepacked: int = 0,
-) -> Value:
-    """A [..., K] times the numbers that B quantizes, plus bias [N].
+    epsilon: float = 9.999999960041972e-13,
+) -> tuple[Value, Value]:
+    """`embed_layer_normalization` of quantized numbers, without its last output."""
 
-    B is [N, blocks, block_size * bits / 8], packed into bytes, a block with the scale of its place
-    in scales [N, blocks]. zero_points, by default the middle of the range, are numbers of the type
-    of scales, or packed like B. `g_idx` [K] has the block whose parameters are used for each of K.
-    """
-    if weight_prepacked:
-        raise ModelError("weights in a processor's own layout are not ONNX")
-    if g_idx is not None and zero_points is not None and zero_points.dtype == np.uint8:
-        # ONNX Runtime's answer fits no reading of its documentation.
-        raise UnsupportedError("MatMulNBits with both g_idx and packed zero points")
-    blocks = -(-K // block_size)
-    values = unpacked(B.reshape(N, -1), bits)[:, : blocks * block_size]
-    scales = jnp.asarray(scales).reshape(N, blocks)
-    if zero_points is None:
-        zeros: Value = jnp.full((N, blocks), 2 ** (bits - 1), scales.dtype)
-    elif zero_points.dtype == np.uint8:
-        zeros = unpacked(zero_points.reshape(N, -1), bits)[:, :blocks].astype(scales.dtype)
-    else:
-        zeros = zero_points.reshape(N, blocks).astype(scales.dtype)
-    block = np.arange(K) // block_size if g_idx is None else g_idx[:K]
-    weights = (values[:, :K].astype(scales.dtype) - zeros[:, block]) * scales[:, block]
-    Y = matmul(A, weights.T.astype(A.dtype))
-    return Y if bias is None else Y + bias
+    def numbers(x: Value, scale: Value, zero_point: Value, at: Value = slice(None)) -> Value:
+        return dequantize_linear(jnp.asarray(x)[at], scale, zero_point)
 
-
-@op("GatherBlockQuantized", domain=DOMAIN, since=(1,), roles={"scales": SCALE})
-def gather_block_quantized(
-    data: Value,
-    indices: Value,
-    scales: Value,
-    zero_points: Value | None = None,
-    *,
-    bits: int = 4,
-    block_size: int = 128,
-    gather_axis: int = 0,
-    quantize_axis: int = 1,
-) -> Value:
-    """Slices, at `indices` along `gather_axis`, of the numbers that `data` quantizes.
-
-    A scale and zero point hold for `block_size` elements along `quantize_axis`. uint8 is packed
-    along the last axis, with a zero point, by default, in the middle of the range.
-    """
-    data, indices, scales, zero_points = as_traced([data, indices, scales, zero_points])
-    packed = data.dtype == np.uint8
-    rank, per_byte = data.ndim, 8 // bits if packed else 1
-    quantize_axis %= rank
-    gather_axis %= rank
-    indices = jnp.where(indices < 0, indices + data.shape[gather_axis], indices)
-
-    def gathered(x: Value) -> Value:
-        return jnp.take(x, indices, gather_axis)
-
-    values, factors = gathered(data), gathered(scales)
-    if packed and per_byte > 1:
-        values = unpacked(values, bits)
-    axis = quantize_axis + (indices.ndim - 1 if quantize_axis > gather_axis else 0)
-    zeros: Value = None
-    if zero_points is not None:
-        zeros = gathered(unpacked(zero_points, bits) if packed else zero_points)
-        zeros = zeros[..., : factors.shape[-1]].astype(np.int32)
-    elif packed:
-        zeros = jnp.full(factors.shape, 2 ** (bits - 1), np.int32)
-    return dequantize_linear(
-        values.astype(np.int32), factors, zeros, axis=axis, block_size=block_size
-    )
+    rows = [
+        numbers(word_embedding_quant, word_embedding_scale, word_embedding_zero_point, input_ids),
+        numbers(
+            position_embedding_quant,
+            position_embedding_scale,
+            position_embedding_zero_point,
+            np.arange(input_ids.shape[1])[None],
+        ),
+    ]
+    if segment_ids is not None:
+        rows.append(
+            numbers(
+                segment_embedding,
+                segment_embedding_scale,
+                segment_embedding_zero_point,
+                segment_ids,
+            )
+        )
+    gamma = numbers(gamma_quant, gamma_scale, gamma_zero_point)
+    beta = numbers(beta_quant, beta_scale, beta_zero_point)
+    return normalized_embeddings(rows, gamma, beta, mask, epsilon)[:2]

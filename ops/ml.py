@@ -353,11 +353,14 @@ def zip_map(
 
 
 def affine(X: Value, coefficients: Floats, intercepts: Floats, rows: int) -> Value:
-    """X [N, F] @ coefficients [rows, F] transposed, + intercepts [rows] or none."""
+    """X [N, F] @ coefficients [rows, F] transposed, + intercepts [rows] or none.
+
+    More coefficients are ignored, as in ONNX Runtime: its example `logreg_iris.onnx` has too many.
+    """
     x = jnp.asarray(widen(X))
-    weights = np.asarray(coefficients or (), x.dtype)
     x = x.reshape(1, -1) if x.ndim == 1 else x
-    if weights.size != rows * x.shape[1]:
+    weights = np.asarray(coefficients or (), x.dtype)[: rows * x.shape[1]]
+    if weights.size < rows * x.shape[1]:
         raise ModelError(f"{weights.size} coefficients for {rows} times {x.shape[1]} features")
     if intercepts and len(intercepts) != rows:
         raise ModelError(f"{len(intercepts)} intercepts for {rows} rows of coefficients")

@@ -96,7 +96,11 @@ def bernoulli(
     seed: float | None = None,
     key: jax.Array | None = None,
 ) -> Value:
-    """1 with the probability that `input` states, else 0."""
+    """1 with the probability that `input` states, else 0.
+
+    Departs from ONNX Runtime, where 0 has that probability: it runs the function that expands this
+    operator in the schema, which contradicts the schema's text and the reference evaluator.
+    """
     drawn = jax.random.bernoulli(random_key(key, seed), widen(input))
     return drawn.astype(input.dtype if dtype is None else dtype_of(dtype))
 

@@ -100,7 +100,7 @@ def sequence_map(
 ) -> tuple[list[Value], ...]:
     """Sequences of what `body` returns for each element; tensors are passed to it as they are."""
     rows = [
-        body(x, *(a[i] if isinstance(a, list) else a for a in additional_inputs))
+        body(x, *(a[i] if isinstance(a, list) else a for a in additional_inputs), step=i)
         for i, x in enumerate(input_sequence)
     ]
     return tuple(list(column) for column in zip(*rows, strict=True))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
 from onnxla.ir.errors import ModelError
+from onnxla.ops.microsoft_fused import DOMAIN
 from onnxla.ops.table import op
 from onnxla.ops.values import Value
 
@@ -17,6 +18,22 @@ from onnxla.ops.values import Value
 def each(function: Callable[[str], Any], x: np.ndarray, dtype: Any) -> np.ndarray:
     """A function of each element."""
     return np.asarray([function(text) for text in x.flat], dtype).reshape(x.shape)
+
+
+def filled(rows: Sequence[Sequence[str]], shape: Sequence[int], value: str) -> np.ndarray:
+    """Rows of words as an array [*shape, longest row], filled up with `value`."""
+    result = np.full((len(rows), max(map(len, rows), default=0)), value, object)
+    for line, row in zip(result, rows, strict=True):
+        line[: len(row)] = row
+    return result.reshape(*shape, result.shape[1])
+
+
+def regex(pattern: str) -> re.Pattern[str]:
+    r"""A regular expression of RE2 as one of Python's; what RE2 alone has, as `\pL`, is refused."""
+    try:
+        return re.compile(pattern.replace(r"\z", r"\Z"), re.ASCII)
+    except re.error as error:
+        raise ModelError(f"pattern {pattern!r}: {error}") from error
 
 
 @op("StringConcat", since=(20,))
@@ -42,10 +59,7 @@ def string_split(
         for text in X.flat
     ]
     counts = np.asarray([len(found) for found in parts], np.int64)
-    result = np.full((len(parts), counts.max(initial=0)), "", object)
-    for row, found in zip(result, parts, strict=True):
-        row[: len(found)] = found
-    return result.reshape(*X.shape, result.shape[1]), counts.reshape(X.shape)
+    return filled(parts, X.shape, ""), counts.reshape(X.shape)
 
 
 @op("StringNormalizer", since=(10,))
@@ -75,14 +89,48 @@ def string_normalizer(
 def regex_full_match(X: np.ndarray, *, pattern: str | None = None) -> np.ndarray:
     r"""Whether the whole of each string matches.
 
-    Departs from ONNX: patterns are those of Python's `re`, limited to ASCII classes as RE2 is. What
-    RE2 alone has, such as `\pL`, is refused.
+    Departs from ONNX: patterns are those of Python's `re`, limited to ASCII classes as RE2 is.
     """
-    try:
-        compiled = re.compile((pattern or "").replace(r"\z", r"\Z"), re.ASCII)
-    except re.error as error:
-        raise ModelError(f"pattern {pattern!r}: {error}") from error
+    compiled = regex(pattern or "")
     return each(lambda text: compiled.fullmatch(text) is not None, X, bool)
+
+
+@op("Tokenizer", domain=DOMAIN, since=(1,))
+def tokenizer(
+    X: np.ndarray,
+    *,
+    mark: int,
+    mincharnum: int,
+    pad_value: str,
+    separators: tuple[str, ...] | None = None,
+    tokenexp: str | None = None,
+) -> np.ndarray:
+    r"""The words of each string of X [C] or [N, C], filled up with `pad_value` along a last axis.
+
+    Words have at least `mincharnum` characters. They are what matches `tokenexp`, or what is left
+    between matches of `separators`; the characters, if "" is the only separator. With `mark` they
+    are between "\x02" and "\x03".
+
+    Departs from ONNX Runtime: of the alternatives of `tokenexp` the first that matches counts, not
+    the longest.
+    """
+    if not (tokenexp or separators):
+        raise ModelError("Tokenizer needs the attribute separators or tokenexp")
+
+    def words(text: str) -> list[str]:
+        if tokenexp:
+            return [match[0] for match in regex(tokenexp).finditer(text)]
+        if separators == ("",):
+            return list(text)
+        parts = [text]
+        for separator in map(regex, separators or ()):
+            parts = [word for part in parts for word in separator.sub("\0", part).split("\0")]
+        return parts
+
+    rows = [[word for word in words(text) if len(word) >= max(mincharnum, 1)] for text in X.flat]
+    if mark and any(rows):
+        rows = [["\x02", *row, "\x03"] for row in rows]
+    return filled(rows, X.shape, pad_value)
 
 
 @op("TfIdfVectorizer", since=(9,))

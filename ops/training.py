@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import jax
 import jax.numpy as jnp
 
 from onnxla.ir.errors import ModelError
@@ -96,3 +97,22 @@ def momentum(
         return x - r * (g + alpha * v if mode == "nesterov" else v), v
 
     return each(step, 3, R, T, inputs)
+
+
+@op("Gradient", since=(1,), domain=DOMAIN)
+def gradient(
+    *Inputs: Value,
+    xs: tuple[str, ...],
+    y: str,
+    zs: tuple[str, ...] = (),
+    between: Callable[..., Callable[..., Value]] | None = None,
+) -> tuple[Value, ...]:
+    """Derivatives by `xs` of the sum of `y`, which the graph computes from `xs` and `zs`.
+
+    They are taken at `Inputs`, the values of `xs` and then of `zs`.
+    """
+    if between is None or len(Inputs) != len(xs) + len(zs):
+        raise ModelError(f"{len(Inputs)} operands for {len(xs)} xs and {len(zs)} zs")
+    function, rest = between((*xs, *zs), y), Inputs[len(xs) :]
+    value, pullback = jax.vjp(lambda *values: function(*values, *rest), *Inputs[: len(xs)])
+    return tuple(pullback(jnp.ones_like(value)))

@@ -27,12 +27,14 @@ class RealModel:
         shapes: Shapes of its floating-point inputs as a function of a size.
         sizes: The sizes to try: of the batch or of the length, two where the model allows.
         others: Its other inputs, as a function of the same size.
+        rate: A learning rate at which adam does not overshoot.
     """
 
     load: Callable[[], bytes]
     shapes: Callable[[int], Shapes]
     sizes: tuple[int, ...] = (1, 2)
     others: Callable[[int], Mapping[str, np.ndarray]] = lambda n: {}
+    rate: float = 1e-5
 
     def feeds(self, size: int, seed: int = 0) -> dict[str, np.ndarray]:
         """Random inputs by name."""
@@ -266,11 +268,14 @@ def in_double_precision(model: ir.Model) -> ir.Model:
     return replace(model, graph=graph(model.graph))
 
 
-def run_onnxruntime(model: bytes | os.PathLike[str], feeds: Mapping[str, np.ndarray]) -> list[Any]:
-    """Outputs of ONNX Runtime."""
+def run_onnxruntime(
+    model: bytes | os.PathLike[str], feeds: Mapping[str, np.ndarray], threads: int = 0
+) -> list[Any]:
+    """Outputs of ONNX Runtime, computed by that many threads (0: as many as there are cores)."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
     options.log_severity_level = 4
     source = model if isinstance(model, bytes) else os.fspath(model)
     return list(onnxruntime.InferenceSession(source, options).run(None, dict(feeds)))

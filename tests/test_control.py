@@ -70,7 +70,7 @@ MODELS: list[tuple[str, int, str, tuple[Any, ...], tuple[int, ...]]] = [
         "loop as a scan",
         13,
         """loop (float[N, 3] x) => (float[N, 3] y, float[T, N, 3] ys) {
-            m = Constant <value_int = 4> ()
+            m = Constant <value = int64 {4}> ()
             c = Constant <value = bool {1}> ()
             y, ys = Loop (m, c, x) <
                 body = body (int64 i, bool c_in, float[N, 3] a)
@@ -135,6 +135,32 @@ MODELS: list[tuple[str, int, str, tuple[Any, ...], tuple[int, ...]]] = [
                     c_out = Less (size, limit)
                 }
             >
+        }""",
+        (X,),
+        (0,),
+    ),
+    (
+        "loop that ends by its counter",
+        13,
+        """loop (float[N, 3] x) => (float[N, 3] y, float[T, N, 3] ys, float[P, 3] z) {
+            m = Constant <value_int = 20> ()
+            zero = Constant <value_int = 0> ()
+            limit = Constant <value_int = 8> ()
+            yes = Constant <value = bool {1}> ()
+            n, y, ys = Loop (m, yes, zero, x) <
+                body = body (int64 i, bool c_in, int64 j, float[N, 3] a)
+                    => (bool c_out, int64 k, float[N, 3] b, float[N, 3] e) {
+                    two = Constant <value_int = 2> ()
+                    k = Add (j, two)
+                    c_out = Less (k, limit)
+                    e = Sin (a)
+                    b = Add (a, e)
+                }
+            >
+            one = Constant <value_ints = [1]> ()
+            times = Reshape (n, one)
+            shape = Concat <axis = 0> (times, one)
+            z = Tile (x, shape)
         }""",
         (X,),
         (0,),
@@ -268,7 +294,8 @@ MODELS: list[tuple[str, int, str, tuple[Any, ...], tuple[int, ...]]] = [
                 scan_output_axes = [1, 0], scan_output_directions = [0, 1],
                 body = body (float[3] a, float[2, 3] u, float[3] v)
                     => (float[3] b, float[3] s, float[3] t) {
-                    r = ReduceSum <axes = [0], keepdims = 0> (u)
+                    ones = Constant <value = float[2] {1, 1}> ()
+                    r = MatMul (ones, u)
                     rv = Mul (r, v)
                     p = Sin (a)
                     b = Add (p, rv)
@@ -318,8 +345,8 @@ MODELS: list[tuple[str, int, str, tuple[Any, ...], tuple[int, ...]]] = [
         13,
         """sequences (float[N, 3] x, float[N, 3] z)
             => (float[M] y, float[P, 3] c, int64 n, float[N, 3] last) {
-            minus = Constant <value_int = -2> ()
-            one = Constant <value_int = 1> ()
+            minus = Constant <value = int64 {-2}> ()
+            one = Constant <value = int64 {1}> ()
             a = SequenceConstruct (x, z, x)
             b = SequenceInsert (a, z, minus)
             d = SequenceErase (b, one)
@@ -338,10 +365,10 @@ MODELS: list[tuple[str, int, str, tuple[Any, ...], tuple[int, ...]]] = [
         "splits",
         13,
         """splits (float[5, 3] x) => (float[A, 3] a, float[B, 3] b, float[C, 3] c, int64 n) {
-            two = Constant <value_int = 2> ()
-            sizes = Constant <value_ints = [1, 4]> ()
-            one = Constant <value_int = 1> ()
-            first = Constant <value_int = 0> ()
+            two = Constant <value = int64 {2}> ()
+            sizes = Constant <value = int64[2] {1, 4}> ()
+            one = Constant <value = int64 {1}> ()
+            first = Constant <value = int64 {0}> ()
             evenly = SplitToSequence (x, two)
             parts = SplitToSequence <axis = -2> (x, sizes)
             rows = SplitToSequence (x)
@@ -369,6 +396,17 @@ MODELS: list[tuple[str, int, str, tuple[Any, ...], tuple[int, ...]]] = [
         (0, 1),
     ),
     (
+        "optionals of the first version",
+        15,
+        """optionals (float[N, 3] x) => (float[N, 3] y, bool some) {
+            o = Optional (x)
+            some = OptionalHasElement (o)
+            y = OptionalGetElement (o)
+        }""",
+        (X,),
+        (0,),
+    ),
+    (
         "optionals",
         18,
         """optionals (float[N, 3] x) => (float[N, 3] y, bool some, bool none) {
@@ -383,20 +421,37 @@ MODELS: list[tuple[str, int, str, tuple[Any, ...], tuple[int, ...]]] = [
 ]
 
 
-def model_of(name: str, double: bool = False) -> onnx.ModelProto:
-    opset, text = next(rest[:2] for first, *rest in MODELS if first == name)
+# Further opsets, at which a model's operators have other versions.
+OPSETS = {
+    "if traced": (7, 13, 16, 19, 21, 23, 24, 25),
+    "loop as a scan": (7, 11, 16, 19, 21, 23, 24, 25),
+    "scan with axes and directions": (9, 16, 19, 21, 23, 24, 25),
+    "sequences": (11,),
+    "splits": (11, 24),
+}
+
+
+def model_of(name: str, double: bool = False, opset: int | None = None) -> onnx.ModelProto:
+    first, text = next(rest[:2] for first, *rest in MODELS if first == name)
     if double:
         text = text.replace("float", "double").replace("dtype = 1", "dtype = 11")
-    return onnx.parser.parse_model(HEAD % opset + text)
+    return onnx.parser.parse_model(HEAD % (opset or first) + text)
 
 
 def as_tuple(values: Any) -> tuple[Any, ...]:
     return values if isinstance(values, tuple) else (values,)
 
 
-@pytest.mark.parametrize(("name", "inputs"), [pytest.param(m[0], m[3], id=m[0]) for m in MODELS])
-def test_equals_onnx_runtime(name: str, inputs: tuple[Any, ...]) -> None:
-    model = model_of(name)
+@pytest.mark.parametrize(
+    ("name", "opset", "inputs"),
+    [
+        pytest.param(name, opset, inputs, id=f"{name}-{opset}")
+        for name, first, _, inputs, _ in MODELS
+        for opset in (first, *OPSETS.get(name, ()))
+    ],
+)
+def test_equals_onnx_runtime(name: str, opset: int, inputs: tuple[Any, ...]) -> None:
+    model = model_of(name, opset=opset)
     session = onnxruntime.InferenceSession(model.SerializeToString())
     expected = session.run(
         None, {v.name: x for v, x in zip(model.graph.input, inputs, strict=True)}
@@ -432,6 +487,7 @@ def test_gradients(name: str, inputs: tuple[Any, ...], grad: tuple[int, ...]) ->
         ("loop whose state grows", None),
         ("loop over slices of different sizes", None),
         ("loop that ends early", "scan"),
+        ("loop that ends by its counter", "scan"),
         ("loop without a trip count", "while"),
         ("loop with a traced trip count", "while"),
         ("scan with axes and directions", "scan"),
@@ -472,7 +528,7 @@ def test_branches_of_different_shapes() -> None:
     module = onnxla.load(model)
     for c, shape in ((True, (2, 3)), (False, (4, 3)), (True, (2, 3))):
         assert module(np.asarray(c), X).shape == shape
-    assert not module.program.eager
+    assert not module.program.data_dependent
     assert module.program.static == {"c"}
     with pytest.raises(StaticOperandError, match=r"then: \['float32\[2, 3\]'\].*specialize\(c="):
         jax.eval_shape(lambda c: module.apply(module.params, c, X), jnp.asarray(True))

@@ -274,3 +274,35 @@ def test_wrong_attributes_and_inputs_are_named() -> None:
     assert "takes the inputs X; this node has 2" in error(
         helper.make_node("Relu", ["x", "x"], ["y"])
     )
+
+
+def test_bounds_of_a_loop_are_no_parameters() -> None:
+    """As Keras exports a recurrent layer: its loop goes on while a counter is below a length."""
+    module = onnxla.load(
+        make(
+            header()
+            + """ m (float[N, 4] x) => (float[4] y) {
+                n = Shape <start = 0, end = 1> (x)
+                steps = Cast <to = 1> (n)
+                more = Less (zero, steps)
+                i, y = Loop (, more, zero, start) <
+                    body = b (int64 t, bool c, float[1] j, float[4] h)
+                    => (bool d, float[1] k, float[4] g) {
+                        row = Gather (x, t)
+                        scaled = Mul (row, weight)
+                        g = Add (h, scaled)
+                        k = Add (j, one)
+                        d = Less (k, steps)
+                    }
+                >
+            }""",
+            zero=np.float32([0]),
+            one=np.float32([1]),
+            start=np.zeros(4, np.float32),
+            weight=np.float32([1, 2, 3, 4]),
+        )
+    )
+    assert set(module.params) == {"start", "weight"}
+    x = np.arange(12, dtype=np.float32).reshape(3, 4)
+    gradient = jax.jit(jax.grad(lambda p: module.apply(p, jnp.asarray(x)).sum()))(module.params)
+    np.testing.assert_allclose(gradient["weight"], x.sum(0))

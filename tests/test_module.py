@@ -208,7 +208,7 @@ def test_an_input_that_decides_a_shape() -> None:
     module = onnxla.load(make(RESHAPE, b=np.ones(3, np.float32)))
     for shape in ([1, 3], [3, 1], [1, 3]):
         assert module(X, np.array(shape)).shape == (2 * shape[0], 2 * shape[1])
-    assert not module.program.eager
+    assert not module.program.data_dependent
     assert module.program.static == {"shape"}
 
 
@@ -325,3 +325,13 @@ def test_import_is_light() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert result.stdout.strip() == "set()"
+
+
+def test_a_parameter_with_brackets_in_its_name_can_be_named() -> None:
+    weights = {"layer[0]": np.ones(3, np.float32), "head": np.ones(3, np.float32)}
+    nodes = [
+        onnx.helper.make_node("Mul", ["x", "layer[0]"], ["a"]),
+        onnx.helper.make_node("Mul", ["a", "head"], ["y"]),
+    ]
+    module = onnxla.load(graph(nodes, {"x": (1, [None, 3])}, ["y"], tensors=weights))
+    assert set(module.partition("layer[0]")[0]) == {"layer[0]"}

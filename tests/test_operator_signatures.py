@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import math
+from typing import Any
 
 import onnx
 import pytest
 from onnx.defs import OpSchema
+from onnxruntime.capi import _pybind_state as onnxruntime_state
 
 from onnxla.interpret.eval import IGNORED_ATTRIBUTES
 from onnxla.ops import Operator, rows
@@ -46,18 +49,54 @@ def test_no_attribute_that_no_version_has() -> None:
         assert set(operator.attributes) <= known, (operator.name, version)
 
 
+def assert_is_stated(default: Any, attribute: onnx.AttributeProto) -> None:
+    stated = onnx.helper.get_attribute_value(attribute)
+    if isinstance(stated, list):
+        stated = [item.decode() if isinstance(item, bytes) else item for item in stated]
+    stated = stated.decode() if isinstance(stated, bytes) else stated
+    if isinstance(stated, float):
+        assert math.isclose(default, stated, rel_tol=1e-6), attribute.name
+    else:
+        assert (list(default) if isinstance(default, tuple) else default) == stated, attribute.name
+
+
 @pytest.mark.parametrize(("version", "operator"), ROWS)
 def test_attribute_defaults_are_schema_defaults(version: int, operator: Operator) -> None:
     schema = SCHEMAS[operator.domain, operator.name, version]
     for name, attribute in schema.attributes.items():
         default = operator.attributes.get(name)
-        if name in IGNORED_ATTRIBUTES or not attribute.default_value.type:
-            continue
-        stated = onnx.helper.get_attribute_value(attribute.default_value)
-        if isinstance(stated, list):
-            stated = [item.decode() if isinstance(item, bytes) else item for item in stated]
-        stated = stated.decode() if isinstance(stated, bytes) else stated
-        if isinstance(stated, float):
-            assert math.isclose(default, stated, rel_tol=1e-6), name
-        else:
-            assert (list(default) if isinstance(default, tuple) else default) == stated, name
+        if name not in IGNORED_ATTRIBUTES and attribute.default_value.type:
+            assert_is_stated(default, attribute.default_value)
+
+
+def test_every_schema_version_is_implemented() -> None:
+    """From the first opset to the newest: 659 schemas in onnx 1.23.2."""
+    listed = {(operator.domain, operator.name, version) for version, operator in rows()}
+    missing = sorted(SCHEMAS.keys() - listed)
+    assert not missing
+
+
+MICROSOFT = {
+    schema.name: schema
+    for schema in onnxruntime_state.get_all_operator_schema()
+    if schema.domain == "com.microsoft"
+}
+
+
+@pytest.mark.parametrize(
+    "operator",
+    [
+        pytest.param(operator, id=operator.name)
+        for _, operator in rows()
+        if operator.domain == "com.microsoft" and operator.name in MICROSOFT
+    ],
+)
+def test_signature_is_onnx_runtimes(operator: Operator) -> None:
+    schema = MICROSOFT[operator.name]
+    assert list(operator.inputs) == [formal.name for formal in schema.inputs]
+    assert set(operator.attributes) == set(schema.attributes)
+    for name, attribute in schema.attributes.items():
+        default = operator.attributes[name]
+        assert attribute.required == (default is inspect.Parameter.empty), name
+        if attribute._default_value:
+            assert_is_stated(default, onnx.AttributeProto.FromString(attribute._default_value))

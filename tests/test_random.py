@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import numpy as np
+import onnx
 import pytest
 from onnx import TensorProto, helper
 
@@ -108,3 +109,18 @@ def test_nodes_draw_independently() -> None:
     np.testing.assert_array_equal(a, module(key=KEY)[0])
     with pytest.raises(ValueError, match="pass key="):
         module()
+
+
+def test_steps_of_a_loop_draw_independently() -> None:
+    text = """<ir_version: 9, opset_import: ["": 20]>
+    m (int64 n) => (float[N, 4] rows) {
+        rows = Loop (n, ) <
+            body = step (int64 i, bool go) => (bool go_on, float[4] row) {
+                go_on = Identity (go)
+                row = RandomUniform <shape = [4]> ()
+            }
+        >
+    }"""
+    module = onnxla.load(onnx.parser.parse_model(text))
+    rows = np.asarray(module(np.asarray(3), key=KEY))
+    assert len(np.unique(rows)) == 12

@@ -1,7 +1,8 @@
 """The table of operator samples: one line shows an operator's use, at some schema versions.
 
-Each family has a file here with a list `SAMPLES`. `test_samples.py` runs every line at every
-version against another runtime, and checks gradients by finite differences.
+Each family has a file here with a list `SAMPLES`. `test_samples.py` runs every line against another
+runtime, at the latest version of each function that implements it, every version by some line; and
+checks gradients by finite differences.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@ import functools
 
 import numpy as np
 
-from samples import Sample, f32, i64
+from samples import Sample, f32
 
 # What is rounded may be one step away from the other runtime's, which computes in another order.
 Microsoft = functools.partial(Sample, domain="com.microsoft")
@@ -61,30 +61,26 @@ def lstm(directions: int, *initial: np.ndarray | None, each: bool = False, signe
 STATES = (np.int32([3]), f32(1, 1, 3), f32(1, 1, 3, seed=1))
 
 
-def nbits(bits: int, K: int, N: int, block_size: int, zero: str = "", **more: int) -> Sample:
-    blocks = -(-K // block_size)
-    zeros = {
-        "": None,
-        "packed": u8(N * (-(-blocks * bits // 8))),
-        "real": f32(N, blocks, low=0.0, high=2.0**bits - 1),
-    }[zero]
-    groups = np.int32(np.arange(K)[::-1] // block_size) if more.pop("groups", 0) else None
-    bias = f32(N) if more.pop("biased", 0) else None
-    return Microsoft(
-        "MatMulNBits",
-        (
-            f32(2, 3, K),
-            u8(N, blocks, block_size * bits // 8),
-            f32(N, blocks, low=0.01, high=0.1),
-            zeros,
-            groups,
-            bias,
-        ),
-        {"K": K, "N": N, "bits": bits, "block_size": block_size, **more},
-        grad=(0, 2),
-        rtol=1e-4,
-        atol=1e-4,
+def embed(signed: bool, segments: bool = True, mask: np.ndarray | None = None) -> list:
+    """Inputs of QEmbedLayerNormalization."""
+    number, zero = (i8, sbyte(-3)) if signed else (u8, byte(120))
+    part = segments or None
+    tables = (number(6, 8), number(4, 8), part and number(2, 8), number(8), number(8, seed=1))
+    ids = (np.int32([[1, 4, 0], [2, 2, 5]]), part and np.int32([[0, 0, 1], [0, 1, 1]]))
+    scales = (real(0.2), real(0.3), part and real(0.1), real(0.1), real(0.5))
+    zeros = (zero, zero, part and zero, zero, zero)
+    return [*ids, *tables, mask, *scales, *zeros]
+
+
+def embedded(ids: np.ndarray, segments: np.ndarray, *inputs: np.ndarray) -> np.ndarray:
+    """The first output of QEmbedLayerNormalization of `inputs` from `embed`."""
+    quantized, scales, zeros = inputs[:5], inputs[6:11], inputs[11:]
+    words, positions, kinds, gamma, beta = (
+        (x.astype(np.float32) - zero) * scale
+        for x, scale, zero in zip(quantized, scales, zeros, strict=True)
     )
+    x = words[ids] + positions[: ids.shape[1]] + kinds[segments]
+    return (x - x.mean(-1, keepdims=True)) / x.std(-1, keepdims=True) * gamma + beta
 
 
 SAMPLES = [
@@ -118,6 +114,7 @@ SAMPLES = [
     ),
     Microsoft("QLinearWhere", (B > 99, A, *FROM, B, *FROM, *TO), **ONE),
     Microsoft("QLinearWhere", (SB > 0, SA, *SIGNED_FROM, SB, *SIGNED_FROM, *SIGNED_TO), **ONE),
+    Microsoft("QLinearWhere", (A > 99, B[:1], *FROM, A, real(0.03), byte(7), *TO), **ONE),
     Microsoft("QLinearConcat", (*TO, A, *FROM, A, real(0.03), byte(7)), {"axis": 1}, **ONE),
     Microsoft("QLinearConcat", (*TO, A, *TO, u8(2, 3, 1), *FROM), {"axis": -1}, **ONE),
     Microsoft("QLinearConcat", (*SIGNED_TO, SA, *SIGNED_FROM), {"axis": 0}, **ONE),
@@ -137,6 +134,14 @@ SAMPLES = [
         {"kernel_shape": [3, 3], "count_include_pad": 1, "pads": [1, 0, 1, 1], "ceil_mode": 1},
         **ONE,
     ),
+    Microsoft("NhwcMaxPool", (LAST,), {"kernel_shape": [2, 2]}),
+    Microsoft(
+        "NhwcMaxPool",
+        (i8(1, 6, 7, 3),),
+        {"kernel_shape": [3, 2], "strides": [2, 1], "pads": [1, 0, 1, 1], "ceil_mode": 1},
+    ),
+    Microsoft("NhwcMaxPool", (LAST,), {"kernel_shape": [2, 2], "dilations": [2, 2]}),
+    Microsoft("NhwcMaxPool", (u8(2, 9, 3),), {"kernel_shape": [3], "auto_pad": "SAME_UPPER"}),
     Microsoft(
         "QLinearConv",
         (IMAGE, *FROM, KERNEL, real(0.02), sbyte(0), real(0.2), byte(100)),
@@ -222,30 +227,30 @@ SAMPLES = [
         rtol=1e-4,
         atol=1e-5,
     ),
-    nbits(4, 32, 5, 16),
-    nbits(4, 40, 5, 16, "packed", biased=1),
-    nbits(4, 64, 3, 32, "real"),
-    nbits(4, 64, 3, 32, "packed", accuracy_level=1),
-    nbits(4, 64, 3, 16, groups=1),
-    nbits(4, 64, 3, 16, "real", groups=1),
-    nbits(2, 64, 4, 16),
-    nbits(2, 48, 4, 16, "packed"),
-    nbits(8, 32, 5, 16),
-    nbits(8, 40, 5, 16, "packed"),
     Microsoft(
-        "GatherBlockQuantized",
-        (u8(5, 32), i64([4, 0], [1, 2]), f32(5, 4, low=0.1)),
-        {"block_size": 16},
-        grad=(2,),
+        "QEmbedLayerNormalization",
+        embed(signed=False, mask=np.int32([[1, 1, 0], [1, 1, 1]])),
+        outputs=2,
+        rtol=1e-4,
+        atol=1e-4,
     ),
     Microsoft(
-        "GatherBlockQuantized",
-        (u8(5, 3, 16), i64(2, 0), f32(5, 3, 2, low=0.1), u8(5, 3, 1)),
-        {"block_size": 16, "quantize_axis": 2},
+        "QEmbedLayerNormalization",
+        embed(signed=False),
+        # ONNX Runtime wants both outputs, of which one has no gradient.
+        expected=embedded,
+        grad=(8, 9, 10, 11, 12),
+        rtol=1e-4,
+        atol=1e-4,
     ),
     Microsoft(
-        "GatherBlockQuantized",
-        (u8(5, 32), i64(4, 0, -1), f32(5, 2, low=0.1), u8(5, 2)),
-        {"block_size": 16, "bits": 8},
+        "QEmbedLayerNormalization", embed(signed=True), {"epsilon": 0.1}, 2, rtol=1e-4, atol=1e-4
+    ),
+    Microsoft(
+        "QEmbedLayerNormalization",
+        embed(signed=False, segments=False),
+        outputs=2,
+        rtol=1e-4,
+        atol=1e-4,
     ),
 ]

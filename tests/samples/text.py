@@ -49,6 +49,24 @@ SAMPLES = [
     ),
     *(
         Sample(
+            "Tokenizer",
+            (words,),
+            {"mark": mark, "mincharnum": least, "pad_value": "#", **attributes},
+            domain="com.microsoft",
+        )
+        for words in (WORDS, text("The cat, sat!", "", "\u00e9 12x bb"))
+        for mark, least, attributes in (
+            (0, 1, {"separators": [" "]}),
+            (1, 2, {"separators": [",", "a|[0-9]+"]}),
+            (0, 1, {"separators": [""]}),
+            (1, 1, {"separators": [""]}),
+            (0, 1, {"tokenexp": r"\w+"}),
+            (1, 2, {"tokenexp": "[a-zA-Z]+|,*"}),
+            (1, 9, {"tokenexp": "[a-z]+"}),
+        )
+    ),
+    *(
+        Sample(
             "TfIdfVectorizer",
             (x,),
             {

@@ -1,0 +1,174 @@
+"""Regions: a graph whose shapes depend on data, as compiled programs with concrete nodes between.
+
+A node must be evaluated on concrete values if a traced operand decides one of its shapes, or if it
+reads strings or maps, which JAX has no type for. All nodes that depend on no such node form the
+first region, one compiled program. Then the concrete nodes that became ready are evaluated; what
+they made has shapes again, with which the next region is traced.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from typing import Any
+
+import jax
+
+from onnxla.interpret.eval import Context, eval_at
+from onnxla.ir.edit import names_read
+from onnxla.ir.errors import StaticOperandError
+from onnxla.ir.model import Graph
+from onnxla.ops.values import Value, is_known
+
+# Regions kept after each region, one for each combination of shapes; the oldest one goes first.
+KEPT = 256
+
+
+def is_opaque(value: Value) -> bool:
+    """Whether a value is or holds strings or a map, which cannot be traced."""
+    if isinstance(value, list | tuple):
+        return any(map(is_opaque, value))
+    return isinstance(value, dict) or (value is not None and value.dtype == object)
+
+
+def signature(value: Value) -> Hashable:
+    """What a trace depends on in a value that it does not know."""
+    if isinstance(value, list | tuple):
+        return tuple(map(signature, value))
+    if value is None or is_opaque(value):
+        return value is None
+    return value.dtype, value.shape
+
+
+class Region:
+    """What can be compiled of some nodes once certain values are there, and what follows it.
+
+    Attributes:
+        concrete: Positions of the nodes to evaluate on concrete values after the program.
+        rest: Positions of the nodes that depend on those; they make the next region.
+        known: Values read afterwards that follow from shapes alone.
+        following: Regions after this one, by the shapes that were met.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        context: Callable[..., Context],
+        nodes: Sequence[int],
+        given: Mapping[str, Value],
+        values: Mapping[str, Value],
+    ) -> None:
+        self.graph, self.context, self.nodes, self.given = graph, context, nodes, given
+        self.opaque = {name for name, value in values.items() if is_opaque(value)}
+        read = self.read_by(nodes)
+        self.constants = [tensor for tensor in graph.initializers if tensor.name in read]
+        self.concrete: list[int] = []
+        self.rest: list[int] = []
+        self.known: dict[str, Value] = {}
+        self.following: dict[Hashable, Region] = {}
+        # A function of its own, since `jax.jit` keeps programs by function.
+        self.program = jax.jit(functools.partial(Region.trace, self))
+        self.is_empty: bool | None = None
+
+    def read_by(self, positions: Iterable[int]) -> set[str]:
+        """Names that some nodes read, and those of the graph's outputs."""
+        outputs = {value.name for value in self.graph.outputs}
+        return outputs.union(*(names_read(self.graph.nodes[i]) for i in positions))
+
+    def environment(self, context: Context, values: Mapping[str, Value]) -> dict[str, Value]:
+        """Values by name, from which the nodes are evaluated."""
+        constants = {tensor.name: context.read(tensor) for tensor in self.constants}
+        return {**constants, **self.given, **values}
+
+    def trace(
+        self, constants: Any, values: Mapping[str, Value], key: jax.Array | None
+    ) -> dict[str, Value]:
+        """Evaluates all nodes that can be traced; returns what is made of them and read later."""
+        context = self.context(*constants, key)
+        env = self.environment(context, values)
+        self.concrete, self.rest = [], []
+        missing: set[str] = set()
+        for index in self.nodes:
+            node = self.graph.nodes[index]
+            read = names_read(node)
+            if read & missing:
+                self.rest.append(index)
+            elif read & self.opaque:
+                self.concrete.append(index)
+            else:
+                try:
+                    eval_at(index, self.graph.nodes, env, context)
+                    continue
+                except StaticOperandError:
+                    self.concrete.append(index)
+            missing.update(node.outputs)
+        given = {*values, *(tensor.name for tensor in self.constants)}
+        later = self.read_by([*self.concrete, *self.rest]).intersection(env).difference(given)
+        self.known = {name: env[name] for name in later if is_known(env[name])}
+        return {name: env[name] for name in later.difference(self.known)}
+
+    def run(
+        self, constants: Any, values: Mapping[str, Value], key: jax.Array | None
+    ) -> dict[str, Value]:
+        """Values by name after the program and the concrete nodes that follow it."""
+        args = constants, {k: v for k, v in values.items() if k not in self.opaque}, key
+        if self.is_empty is None:  # found by tracing, without compiling
+            self.is_empty = not self.program.eval_shape(*args)
+        made = {} if self.is_empty else self.program(*args)
+        context = self.context(*constants, key)
+        env = {**self.environment(context, values), **self.known, **made}
+        for index in self.concrete:
+            eval_at(index, self.graph.nodes, env, context)
+        return env
+
+    @functools.cached_property
+    def carried(self) -> list[str]:
+        """Names of the values that the next region is called with; known ones are in its trace."""
+        constants = (tensor.name for tensor in self.constants)
+        return sorted(self.read_by(self.rest).difference(self.known, constants))
+
+
+class Regions:
+    """A graph as a function that calls region after region.
+
+    Args:
+        graph: The graph.
+        context: From params, buffers and a key to the context that nodes are evaluated in.
+    """
+
+    def __init__(self, graph: Graph, context: Callable[..., Context]) -> None:
+        self.graph, self.context = graph, context
+        self.first: dict[Hashable, Region] = {}
+
+    def __call__(
+        self,
+        constants: Any,
+        known: Hashable,
+        given: Mapping[str, Value],
+        values: Mapping[str, Value],
+        key: jax.Array | None,
+    ) -> tuple[Value, ...]:
+        """The graph's outputs for concrete `values`.
+
+        Args:
+            constants: Params and buffers.
+            known: Stands for `given` in the key under which regions are kept.
+            given: Inputs that are known while tracing.
+            values: The other inputs.
+            key: JAX key for operators that draw random numbers.
+        """
+        nodes: Sequence[int] = range(len(self.graph.nodes))
+        following, found = self.first, known
+        while True:
+            found = found, tuple((name, signature(value)) for name, value in values.items())
+            region = following.get(found)
+            if region is None:
+                if len(following) == KEPT:
+                    del following[next(iter(following))]
+                region = Region(self.graph, self.context, nodes, given, values)
+                following[found] = region
+            env = region.run(constants, values, key)
+            if not region.rest:
+                return tuple(env[value.name] for value in self.graph.outputs)
+            nodes, given, following, found = region.rest, region.known, region.following, None
+            values = {name: env[name] for name in region.carried if name in env}

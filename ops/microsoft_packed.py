@@ -1,0 +1,170 @@
+"""Operators of ONNX Runtime's domain on weights of a few bits, packed into bytes.
+
+Letters: K inputs, N outputs of a product.
+"""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import numpy as np
+
+from onnxla.ir.errors import ModelError
+from onnxla.ops.matmul import matmul
+from onnxla.ops.microsoft_fused import DOMAIN
+from onnxla.ops.microsoft_quantized import SCALE
+from onnxla.ops.quantize import dequantize_linear
+from onnxla.ops.table import op
+from onnxla.ops.values import Value, as_traced
+
+
+def unpacked(x: Value, bits: int) -> Value:
+    """Bytes [..., n] as unsigned numbers of 2, 4 or 8 bits, [..., n * 8 / bits], lowest first."""
+    if bits not in (2, 4, 8):
+        raise ModelError(f"bits={bits} is none of 2, 4 and 8")
+    shifts = np.arange(0, 8, bits, dtype=np.uint8)
+    numbers = (jnp.asarray(x)[..., None] >> shifts) & np.uint8(2**bits - 1)
+    return numbers.reshape(*x.shape[:-1], -1)
+
+
+@op("MatMulNBits", domain=DOMAIN, since=(1,), roles={"scales": SCALE, "bias": "bias"})
+def matmul_nbits(
+    A: Value,
+    B: Value,
+    scales: Value,
+    zero_points: Value | None = None,
+    g_idx: Value | None = None,
+    bias: Value | None = None,
+    *,
+    K: int,
+    N: int,
+    accuracy_level: int = 0,
+    bits: int = 4,
+    block_size: int,
+    weight_prepacked: int = 0,
+) -> Value:
+    """A [..., K] times the numbers that B quantizes, plus bias [N].
+
+    B is [N, blocks, block_size * bits / 8], packed into bytes, a block with the scale of its place
+    in scales [N, blocks]. zero_points, by default the middle of the range, are numbers of the type
+    of scales, or packed like B. `g_idx` [K] has the block whose parameters are used for each of K.
+    B without elements stands for zeros.
+    Departs from ONNX Runtime's CPU kernel, which ignores packed zero points if there is a `g_idx`.
+    """
+    if weight_prepacked:
+        raise ModelError("weights in a processor's own layout are not ONNX")
+    if not B.size:
+        Y = jnp.zeros((*A.shape[:-1], N), A.dtype)
+        return Y if bias is None else Y + bias
+    blocks = -(-K // block_size)
+    values = unpacked(B.reshape(N, -1), bits)[:, : blocks * block_size]
+    scales = jnp.asarray(scales).reshape(N, blocks)
+    if zero_points is None:
+        zeros: Value = jnp.full((N, blocks), 2 ** (bits - 1), scales.dtype)
+    elif zero_points.dtype == np.uint8:
+        zeros = unpacked(zero_points.reshape(N, -1), bits)[:, :blocks].astype(scales.dtype)
+    else:
+        zeros = zero_points.reshape(N, blocks).astype(scales.dtype)
+    block = np.arange(K) // block_size if g_idx is None else g_idx[:K]
+    weights = (values[:, :K].astype(scales.dtype) - zeros[:, block]) * scales[:, block]
+    Y = matmul(A, weights.T.astype(A.dtype))
+    return Y if bias is None else Y + bias
+
+
+# What 4 bits stand for, in parts of a block's largest magnitude: FP4, where the highest bit is the
+# sign, and NF4, quantiles of a normal distribution.
+# Source: the library bitsandbytes, and the paper QLoRA.
+_FP4 = np.asarray([0, 1 / 16, 8, 12, 4, 6, 2, 3]) / 12
+FOUR_BITS = (
+    np.concatenate([_FP4, -_FP4]),
+    np.asarray(
+        [
+            -1.0,
+            -0.6961928009986877,
+            -0.5250730514526367,
+            -0.39491748809814453,
+            -0.28444138169288635,
+            -0.18477343022823334,
+            -0.09105003625154495,
+            0.0,
+            0.07958029955625534,
+            0.16093020141124725,
+            0.24611230194568634,
+            0.33791524171829224,
+            0.44070982933044434,
+            0.5626170039176941,
+            0.7229568362236023,
+            1.0,
+        ]
+    ),
+)
+
+
+@op("MatMulBnb4", domain=DOMAIN, since=(1,), roles={"absmax": SCALE})
+def matmul_bnb4(
+    A: Value,
+    B: Value,
+    absmax: Value,
+    *,
+    K: int,
+    N: int,
+    block_size: int,
+    quant_type: int,
+    training_mode: int = 0,
+    transB: int = 1,
+) -> Value:
+    """A [..., K] times the transpose of B's numbers [N, K]; unless `transB`, A [..., N] times them.
+
+    B has them in 4 bits each, FP4 (`quant_type` 0) or NF4 (1), two a byte, the first one in the
+    high bits. Each `block_size` of them, in row-major order, are multiplied by one of absmax.
+    Departs from ONNX Runtime's CPU kernel, which takes the transpose whatever `transB` says.
+    """
+    if quant_type not in (0, 1):
+        raise ModelError(f"quant_type={quant_type} is neither 0 (FP4) nor 1 (NF4)")
+    table = FOUR_BITS[quant_type].astype(absmax.dtype)
+    pairs = jnp.asarray(np.stack([np.repeat(table, 16), np.tile(table, 16)], -1))
+    parts = pairs[B.reshape(-1)].reshape(-1)
+    parts = jnp.pad(parts, (0, absmax.size * block_size - parts.size)).reshape(-1, block_size)
+    weights = (parts * absmax.reshape(-1, 1)).reshape(-1)[: N * K].reshape(N, K).astype(A.dtype)
+    return matmul(A, weights.T if transB else weights)
+
+
+@op("GatherBlockQuantized", domain=DOMAIN, since=(1,), roles={"scales": SCALE})
+def gather_block_quantized(
+    data: Value,
+    indices: Value,
+    scales: Value,
+    zero_points: Value | None = None,
+    *,
+    bits: int = 4,
+    block_size: int = 128,
+    gather_axis: int = 0,
+    quantize_axis: int = 1,
+) -> Value:
+    """Slices, at `indices` along `gather_axis`, of the numbers that `data` quantizes.
+
+    A scale and zero point hold for `block_size` elements along `quantize_axis`. uint8 is packed
+    along the last axis, with a zero point, by default, in the middle of the range.
+    """
+    data, indices, scales, zero_points = as_traced([data, indices, scales, zero_points])
+    packed = data.dtype == np.uint8
+    rank, per_byte = data.ndim, 8 // bits if packed else 1
+    quantize_axis %= rank
+    gather_axis %= rank
+    indices = jnp.where(indices < 0, indices + data.shape[gather_axis], indices)
+
+    def gathered(x: Value) -> Value:
+        return jnp.take(x, indices, gather_axis)
+
+    values, factors = gathered(data), gathered(scales)
+    if packed and per_byte > 1:
+        values = unpacked(values, bits)
+    axis = quantize_axis + (indices.ndim - 1 if quantize_axis > gather_axis else 0)
+    zeros: Value = None
+    if zero_points is not None:
+        zeros = gathered(unpacked(zero_points, bits) if packed else zero_points)
+        zeros = zeros[..., : factors.shape[-1]].astype(np.int32)
+    elif packed:
+        zeros = jnp.full(factors.shape, 2 ** (bits - 1), np.int32)
+    return dequantize_linear(
+        values.astype(np.int32), factors, zeros, axis=axis, block_size=block_size
+    )
