@@ -181,6 +181,7 @@ def bind_attribute(attribute: Any, env: Mapping[str, Value], context: Context) -
                 inner = fold_in(context, step)
                 return eval_graph(attribute, dict(zip(names, args, strict=True)), inner, env)
 
+            subgraph.__name__ = attribute.name
             return subgraph
         case tuple() if attribute and isinstance(attribute[0], Tensor | SparseTensor | Graph):
             return tuple(bind_attribute(item, env, context) for item in attribute)

@@ -21,8 +21,9 @@ import numpy as np
 from jax import lax
 
 from onnxla.ir.errors import StaticOperandError
+from onnxla.ops.forward_only import forward_only
 from onnxla.ops.table import op
-from onnxla.ops.values import Value, as_traced, is_concrete, is_known, xp
+from onnxla.ops.values import Value, as_traced, is_concrete, is_floating, is_known, xp
 
 Subgraph = Callable[..., Sequence[Value]]
 
@@ -33,6 +34,13 @@ TRUE = np.asarray(True)
 UNCOUNTABLE = (
     "how often a loop runs decides a shape, so its trip count and condition must be known while "
     "tracing"
+)
+
+NO_GRADIENT = (
+    "the loop with the body '{}' has no gradient, since how often it runs depends on traced values "
+    f"and it has no known bound of at most {SKIPPING_LIMIT} steps, M, up to which reverse mode "
+    "could keep what it needs. Forward mode works (jax.jvp, jax.jacfwd), and so does the part "
+    "after the loop: module.cut(inputs=[...])"
 )
 
 
@@ -103,7 +111,8 @@ class Steps:
     """A loop that runs `step` at most `trip` times while `go` holds.
 
     A step takes its index, its elements of the inputs `xs`, and the state; it returns whether to go
-    on, the next state, and elements of the scan outputs, of which the node names `n_scanned`.
+    on, the next state, and elements of the scan outputs, of which the node names `n_scanned`. The
+    `name` of the body is for messages.
     """
 
     step: Subgraph
@@ -112,6 +121,7 @@ class Steps:
     state: list[Value]
     xs: list[Value]
     n_scanned: int
+    name: str = ""
 
     def run(self) -> list[Value]:
         """Final state and scan outputs, by the first of the ways below that does."""
@@ -233,7 +243,11 @@ class Steps:
         start = (jnp.zeros((), np.int64), jnp.reshape(self.go, ()), as_carried(self.state))
         if is_concrete(self.trip) and self.trip <= SKIPPING_LIMIT:
             return list(lax.scan(skip, start, length=self.trip)[0][2])
-        return list(lax.while_loop(goes_on, body, start)[2])
+        reason = NO_GRADIENT.format(self.name)
+        return [
+            jax.tree.map(lambda x: forward_only(x, reason=reason) if is_floating(x) else x, value)
+            for value in lax.while_loop(goes_on, body, start)[2]
+        ]
 
 
 @op("Loop", since=(1, 11, 13, 16, 19, 21, 23, 24, 25))
@@ -257,7 +271,7 @@ def loop(
     trip = math.inf if M is None else np.asarray(M).item() if is_concrete(M) else M.reshape(())
     go = TRUE if cond is None else cond
     n_scanned = n_outputs - len(v_initial)
-    return tuple(Steps(step, trip, go, list(v_initial), [], n_scanned).run())
+    return tuple(Steps(step, trip, go, list(v_initial), [], n_scanned, body.__name__).run())
 
 
 @op("Scan", since=(9, 11, 16, 19, 21, 23, 24, 25))

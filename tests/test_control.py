@@ -549,3 +549,27 @@ def test_known_values_stay_known_through_a_traced_condition() -> None:
     module = onnxla.load(model)
     assert module(np.asarray(True), X).shape == (6,)
     assert not module.program.static
+
+
+def test_a_loop_without_a_bound_has_forward_derivatives_only() -> None:
+    text = """loop (bool go, float[2, 3] x) => (float[2, 3] y) {
+        y = Loop (, go, x) <
+            body = squared (int64 i, bool c_in, float[2, 3] a) => (bool c_out, float[2, 3] b) {
+                b = Mul (a, a)
+                total = ReduceSum <keepdims = 0> (b)
+                limit = Constant <value_float = 1000.0> ()
+                c_out = Less (total, limit)
+            }
+        >
+    }"""
+    module = onnxla.load(onnx.parser.parse_model(HEAD % 20 + text))
+
+    def function(x: jax.Array) -> jax.Array:
+        return module.apply(module.params, jnp.asarray(True), x).sum()
+
+    x = jnp.full((2, 3), 2, np.float32)  # squared three times: 256 in all 6 places is above 1000
+    value, slope = jax.jvp(function, (x,), (jnp.ones_like(x),))
+    assert (value, slope) == (6 * 2**8, 6 * 8 * 2**7)
+    with pytest.raises(onnxla.UnsupportedError, match=r"body 'squared' has no gradient.*M, up to"):
+        jax.grad(function)(x)
+    assert jax.vmap(function)(jnp.stack([x, x])).shape == (2,)

@@ -306,3 +306,47 @@ def test_bounds_of_a_loop_are_no_parameters() -> None:
     x = np.arange(12, dtype=np.float32).reshape(3, 4)
     gradient = jax.jit(jax.grad(lambda p: module.apply(p, jnp.asarray(x)).sum()))(module.params)
     np.testing.assert_allclose(gradient["weight"], x.sum(0))
+
+
+def gradients(body: str, outputs: str) -> onnxla.Module:
+    head = '<ir_version: 9, opset_import: ["": 20, "ai.onnx.preview.training": 1]>'
+    text = f"{head} m (float[3] w, float[3] x) => ({outputs}) {{ {body} }}"
+    text = text.replace("Gradient", "ai.onnx.preview.training.Gradient")
+    return onnxla.load(onnx.parser.parse_model(text))
+
+
+W, V = np.float32([1, 2, 3]), np.float32([4, 5, 6])
+
+
+def test_gradient_by_intermediate_values_and_at_others() -> None:
+    module = gradients(
+        """h = Mul (w, x)
+        y = Mul (h, h)
+        dw = Gradient <xs = ["w"], zs = ["x"], y = "y"> (w, x)
+        dh = Gradient <xs = ["h"], y = "y"> (h)
+        there = Gradient <xs = ["w"], zs = ["x"], y = "y"> (x, w)""",
+        "float[3] dw, float[3] dh, float[3] there",
+    )
+    expected = (2 * W * V**2, 2 * W * V, 2 * V * W**2)
+    for got in (module(W, V), jax.jit(module.apply)({}, W, V), module.apply({}, W, V)):
+        for ours, theirs in zip(got, expected, strict=True):
+            np.testing.assert_allclose(ours, theirs)
+
+
+def test_gradient_of_a_gradient() -> None:
+    module = gradients(
+        """y = Mul (w, w)
+        cubes = Mul (y, w)
+        d = Gradient <xs = ["w"], y = "cubes"> (w)
+        dd = Gradient <xs = ["w"], y = "d"> (w)""",
+        "float[3] dd",
+    )
+    np.testing.assert_allclose(module(W, V), 6 * W)
+    slope = jax.grad(lambda w: module.apply({}, w, V).sum())(jnp.asarray(W))
+    np.testing.assert_allclose(slope, [6, 6, 6])
+
+
+def test_gradient_of_what_is_not_there() -> None:
+    module = gradients('d = Gradient <xs = ["w"], y = "loss"> (w)', "float[3] d")
+    with pytest.raises(onnxla.ModelError, match="'loss' is not computed before this node"):
+        module(W, V)

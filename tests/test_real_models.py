@@ -91,7 +91,7 @@ def test_vmap(name: str) -> None:
 
 
 # A step small enough to meet no kink on the way, and large enough to be seen in double precision.
-STEPS = (1e-7, 1e-6, 1e-8, 1e-9)
+STEPS = (1e-8, 1e-7, 1e-9)
 
 
 @pytest.mark.parametrize("name", NAMED)
@@ -122,8 +122,13 @@ def test_gradient_of_all_parameters(name: str) -> None:
         ) -> dict[str, jax.Array]:
             return {k: p + step * direction[k].astype(p.dtype) for k, p in point.items()}
 
+        sizes = {k: size_of(p, module.roles[k]) for k, p in module.params.items()}
+
         def random_direction() -> dict[str, np.ndarray]:
-            return {k: random_step(rng, p, module.roles[k]) for k, p in module.params.items()}
+            return {
+                k: rng.standard_normal(module.params[k].shape, np.float32) * size
+                for k, size in sizes.items()
+            }
 
         compiled = functools.partial(jax.jit, compiler_options=QUICKLY)
         value = compiled(lambda point, direction, step: scalar(moved(point, direction, step)))
@@ -145,17 +150,14 @@ def test_gradient_of_all_parameters(name: str) -> None:
             assert errors[-1] <= 1e-4, errors
 
 
-def random_step(rng: np.random.Generator, value: jax.Array, role: str) -> np.ndarray:
-    """A random change of a parameter, by its own scale; infinite elements stay.
-
-    A large parameter gets the same numbers again after a prime number of them.
-    """
-    step = np.resize(rng.standard_normal(65537, np.float32), value.shape)
+def size_of(value: jax.Array, role: str) -> np.ndarray:
+    """By how much to change a parameter: by its own scale; infinite elements stay."""
+    value = np.asarray(value, np.float32)
     if role == "running_statistic":  # a variance may be almost zero, and must not become negative
-        return step * np.abs(value)
+        return np.abs(value)
     finite = np.isfinite(value)
-    scale = np.sqrt(np.mean(np.square(value), where=finite)) if finite.any() else 0.0
-    return np.where(finite, step * np.float32(scale), np.float32(0))
+    scale = np.sqrt(np.mean(np.square(value), where=finite)) if finite.any() else np.float32(0)
+    return scale if finite.all() else np.where(finite, scale, np.float32(0))
 
 
 @pytest.mark.parametrize("name", NAMED)
@@ -184,7 +186,7 @@ def test_adam_lowers_a_loss_and_the_saved_file_agrees(name: str, tmp_path: Path)
         updates, state = optimizer.update(gradient, state, train)
         return optax.apply_updates(train, updates), state, value
 
-    optimizer = optax.adam(model.rate)
+    optimizer = optax.flatten(optax.adam(model.rate))  # as one vector, which compiles faster
     train = jax.tree.map(jnp.copy, train)  # the steps take its memory, which is the module's
     state, losses = optimizer.init(train), []
     with jax.numpy_dtype_promotion("standard"):  # optax promotes step counts
