@@ -209,7 +209,7 @@ LISTED = {
 }
 
 FURTHER = {
-    "rapidocr/det": RealModel(fetched("rapidocr/det.onnx"), lambda n: {}, others=pages),
+    "rapidocr/det": RealModel(fetched("rapidocr/det.onnx"), lambda n: {}, others=pages, rate=1e-6),
     "ddddocr/common_det": RealModel(
         fetched("ddddocr/common_det.onnx"), **image("images", 3, 416, 416), sizes=(1,)
     ),
