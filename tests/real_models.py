@@ -213,7 +213,9 @@ FURTHER = {
     "ddddocr/common_det": RealModel(
         fetched("ddddocr/common_det.onnx"), **image("images", 3, 416, 416), sizes=(1,)
     ),
-    "opennsfw": RealModel(fetched("opennsfw/resnet.onnx"), **image("input:0", 224, 224, 3)),
+    "opennsfw": RealModel(
+        fetched("opennsfw/resnet.onnx"), **image("input:0", 224, 224, 3), rate=1e-6
+    ),
     "openwakeword/embedding": RealModel(
         fetched("openwakeword/embedding.onnx"), **image("input_1", 76, 32, 1)
     ),
