@@ -44,6 +44,7 @@ class Context:
         attributes: Values of the enclosing function's attributes.
         key: JAX key for operators that draw random numbers.
         train: Whether operators that differ in training behave as in training.
+        note_update: Told in training of a running statistic's value and of its next one.
     """
 
     opsets: Mapping[str, int]
@@ -52,6 +53,7 @@ class Context:
     attributes: Mapping[str, Any] = field(default_factory=dict)
     key: jax.Array | None = None
     train: bool = False
+    note_update: Callable[[Value, Value], None] | None = None
 
 
 def eval_graph(
@@ -123,9 +125,20 @@ def eval_node(
     # Not with a subgraph: it may use traced values of the outer graph, and is folded by itself.
     if is_known([*operands, *keywords.values()]):
         with jax.ensure_compile_time_eval(), np.errstate(all="ignore"):
-            results = operator.function(*operands, **keywords)
-            return tuple(map(as_known, results if isinstance(results, tuple) else (results,)))
-    results = operator.function(*operands, **keywords)
+            results = as_known(as_tuple(operator.function(*operands, **keywords)))
+    else:
+        results = as_tuple(operator.function(*operands, **keywords))
+    if context.train and context.note_update is not None:
+        # The next values of running statistics are the outputs after the first, in their order.
+        named = zip(operator.inputs, operands, strict=False)
+        old = [value for name, value in named if operator.roles.get(name) == "running_statistic"]
+        for value, following in zip(old, results[1:], strict=False):
+            context.note_update(value, following)
+    return tuple(results)
+
+
+def as_tuple(results: Value) -> tuple[Value, ...]:
+    """An operator's result as a tuple of its outputs."""
     return results if isinstance(results, tuple) else (results,)
 
 
@@ -178,7 +191,8 @@ def bind_attribute(attribute: Any, env: Mapping[str, Value], context: Context) -
             def subgraph(*args: Value, step: Value = 0) -> tuple[Value, ...]:
                 if len(args) != len(names):
                     raise ModelError(f"a subgraph with inputs {names} got {len(args)} values")
-                inner = fold_in(context, step)
+                # What a step or a branch makes cannot leave it but as its output.
+                inner = replace(fold_in(context, step), note_update=None)
                 return eval_graph(attribute, dict(zip(names, args, strict=True)), inner, env)
 
             subgraph.__name__ = attribute.name

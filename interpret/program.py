@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
@@ -131,12 +131,15 @@ class Program:
         buffers: Mapping[str, Array] | None = None,
         *,
         key: jax.Array | None = None,
-        train: bool = False,
         outputs: Sequence[str] | None = None,
+        updates: dict[str, Array] | None = None,
     ) -> tuple[Array, ...]:
-        """Values of `outputs`: pure, and traceable where no shape depends on traced data."""
+        """Values of `outputs`: pure, and traceable where no shape depends on traced data.
+
+        With a dict for `updates`, in training: it gets the next values of running statistics.
+        """
         if self.batched:
-            return self._evaluate_batched(params, inputs, buffers, key, train, outputs)
+            return self._evaluate_batched(params, inputs, buffers, key, outputs, updates)
         if wrong := set(params) ^ set(self.parameters.params):
             missing = sorted(wrong.difference(params))
             raise TypeError(
@@ -147,7 +150,7 @@ class Program:
         inputs = {**self.fixed, **inputs}
         with jax.enable_x64(True), self.explaining_unsupported():
             try:
-                values = eval_graph(graph, inputs, self.context(params, buffers, key, train))
+                values = eval_graph(graph, inputs, self.context(params, buffers, key, updates))
             except StaticOperandError as error:
                 region = Region(graph, self.context, range(len(graph.nodes)), {}, inputs)
                 made = region.trace((params, buffers), inputs, key)
@@ -160,16 +163,25 @@ class Program:
         params: Mapping[str, Array],
         buffers: Mapping[str, Array],
         key: jax.Array | None,
-        train: bool = False,
+        updates: dict[str, Array] | None = None,
     ) -> Context:
-        """What nodes are evaluated in."""
+        """What nodes are evaluated in; with `updates`, in training."""
         constants = {**buffers, **params}
 
         def read(tensor: Any) -> Array:
             name = self.names.get(tensor)
             return tensor.numpy() if name is None else constants[name]
 
-        return Context(self.model.opsets, self.functions, read, key=key, train=train)
+        context = Context(self.model.opsets, self.functions, read, key=key)
+        if updates is None:
+            return context
+        by_identity = {id(value): name for name, value in params.items()}
+
+        def note_update(value: Array, following: Array) -> None:
+            if id(value) in by_identity:
+                updates[by_identity[id(value)]] = following
+
+        return replace(context, train=True, note_update=note_update)
 
     @functools.cached_property
     def functions(self) -> dict[tuple[str, str, str], Function]:
@@ -191,20 +203,31 @@ class Program:
         inputs: Mapping[str, Array],
         buffers: Mapping[str, Array] | None,
         key: jax.Array | None,
-        train: bool,
         outputs: Sequence[str] | None,
+        updates: dict[str, Array] | None,
     ) -> tuple[Array, ...]:
-        """`evaluate` of each element along the leading axis of the inputs."""
+        """`evaluate` of each element along the leading axis of the inputs.
+
+        Each has statistics of its own in training; the next running ones are their means.
+        """
         one = Program(self.model, self.fixed)
 
-        def evaluate(key: jax.Array | None, inputs: Mapping[str, Array]) -> tuple[Array, ...]:
-            return one.evaluate(params, inputs, buffers, key=key, train=train, outputs=outputs)
+        def evaluate(
+            key: jax.Array | None, inputs: Mapping[str, Array]
+        ) -> tuple[tuple[Array, ...], dict[str, Array]]:
+            found: dict[str, Array] = {}
+            noted = None if updates is None else found
+            values = one.evaluate(params, inputs, buffers, key=key, outputs=outputs, updates=noted)
+            return values, found
 
         with jax.enable_x64(True):
             inputs = {name: as_traced(value) for name, value in inputs.items()}
             if key is not None:
                 key = jax.random.split(key, len(jax.tree.leaves(inputs)[0]))
-            return jax.vmap(evaluate)(key, inputs)
+            values, found = jax.vmap(evaluate)(key, inputs)
+            if updates is not None:
+                updates.update({name: value.mean(0) for name, value in found.items()})
+            return tuple(values)
 
     @functools.cached_property
     def _compiled(self) -> Any:

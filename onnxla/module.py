@@ -127,6 +127,37 @@ class Module:
         inputs = self._bind(args, kwargs)
         return unpack(self.program.evaluate(params, inputs, key=key, outputs=outputs))
 
+    def apply_train(
+        self,
+        params: Mapping[str, Value],
+        *args: Value,
+        key: jax.Array | None = None,
+        outputs: Sequence[str] | None = None,
+        **kwargs: Value,
+    ) -> tuple[Any, dict[str, Value]]:
+        """`apply` as in training: with the batch's statistics, and values dropped at random.
+
+        BatchNormalization in inference form, as most files have it, trains too; one within a branch
+        or a loop uses the batch's statistics and leaves the running ones as they are. Of a
+        `batched` module each element is a batch of its own.
+
+        Args:
+            params: All parameters by name.
+            *args: Inputs in order.
+            key: JAX key that decides what is dropped; needed if the model has a Dropout.
+            outputs: As for `apply`.
+            **kwargs: Inputs by ONNX name.
+
+        Returns:
+            The outputs, and the next running statistics by parameter name, for
+            `{**params, **updates}` before the next step.
+        """
+        updates: dict[str, Value] = {}
+        values = self.program.evaluate(
+            params, self._bind(args, kwargs), key=key, outputs=outputs, updates=updates
+        )
+        return unpack(values), updates
+
     def replace(self, params: Mapping[str, Value]) -> Module:
         """The same model with other values for some or all of its parameters.
 

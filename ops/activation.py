@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from onnxla.ir.errors import ModelError
-from onnxla.ops.random import random_key
+from onnxla.ops.index import argmax
+from onnxla.ops.random import random_key, uniform
 from onnxla.ops.table import op
 from onnxla.ops.values import Value, is_floating
 
@@ -171,7 +172,7 @@ def log_softmax(input: Value, *, axis: int = -1) -> Value:
 @normalizer("Hardmax")
 def hardmax(input: Value, *, axis: int = -1) -> Value:
     """1 at the first maximum along `axis`, elsewhere 0."""
-    first = jnp.argmax(input, axis)
+    first = argmax(input, axis)
     return jax.nn.one_hot(first, input.shape[axis], dtype=input.dtype, axis=axis % input.ndim)
 
 
@@ -194,7 +195,7 @@ def dropout(
         return data, np.broadcast_to(np.True_, data.shape)
     if not 0 < share < 1:
         raise ModelError(f"ratio is in [0, 1), not {share}")
-    mask = jax.random.bernoulli(random_key(key, seed), 1 - share, data.shape)
+    mask = uniform(random_key(key, seed), data.shape, np.dtype(np.float32)) >= share
     return jnp.where(mask, jnp.asarray(data) * (1 / (1 - share)), 0), mask
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from onnxla.ir.errors import ModelError
 from onnxla.ops.shape import check_size
@@ -205,7 +207,7 @@ def top_k(
     x = jnp.moveaxis(jnp.asarray(X), axis, -1)
     # The order of integers is reversed by `~`, which cannot overflow.
     flip = (lambda v: v) if largest else jnp.negative if is_floating(x) else jnp.invert
-    values, indices = jax.lax.top_k(flip(x), int(K.item()))
+    values, indices = lax.top_k(flip(x), int(K.item()))
     return (
         jnp.moveaxis(flip(values), -1, axis),
         jnp.moveaxis(indices, -1, axis).astype(np.int64),
@@ -224,24 +226,40 @@ def top_k_1(X: Value, *, k: int, axis: int = -1) -> tuple[Value, Value]:
     return top_k(X, np.asarray(k), axis=axis)
 
 
-def arg(name: str, data: Value, axis: int, keepdims: int, last: int) -> Value:
+def first(x: Value, best: Value, axis: int) -> Value:
+    """Where x first equals `best` along an axis, or is NaN; int64.
+
+    Unlike `lax.argmax`, which JAX expands when it compiles a program, perhaps with 64-bit types
+    disabled, this is right for them too.
+    """
+    place = lax.broadcasted_iota(np.int32, x.shape, axis % x.ndim)
+    found = (x == best) | (x != x)
+    return jnp.where(found, place, x.shape[axis]).min(axis).astype(np.int64)
+
+
+def argmax(x: Value, axis: int) -> Value:
+    """Where the largest element along an axis is, the first of equal ones; int64."""
+    return first(x, jnp.max(x, axis, keepdims=True), axis)
+
+
+def arg(reduce: Callable[..., Value], data: Value, axis: int, keepdims: int, last: int) -> Value:
     """Index of the first or last extremal element along `axis`; int64."""
-    m = xp(data)
-    find = getattr(m, name)
-    indices = find(m.flip(data, axis) if last else data, axis=axis, keepdims=bool(keepdims))
-    return (data.shape[axis] - 1 - indices if last else indices).astype(np.int64)
+    data = jnp.flip(data, axis) if last else jnp.asarray(data)
+    indices = first(data, reduce(data, axis, keepdims=True), axis)
+    indices = data.shape[axis] - 1 - indices if last else indices
+    return jnp.expand_dims(indices, axis) if keepdims else indices
 
 
 @op("ArgMax", since=(1, 11, 12, 13))
 def arg_max(data: Value, *, axis: int = 0, keepdims: int = 1, select_last_index: int = 0) -> Value:
     """Index of the largest element along `axis`, the first or last of equal ones; int64."""
-    return arg("argmax", data, axis, keepdims, select_last_index)
+    return arg(jnp.max, data, axis, keepdims, select_last_index)
 
 
 @op("ArgMin", since=(1, 11, 12, 13))
 def arg_min(data: Value, *, axis: int = 0, keepdims: int = 1, select_last_index: int = 0) -> Value:
     """Index of the smallest element along `axis`, the first or last of equal ones; int64."""
-    return arg("argmin", data, axis, keepdims, select_last_index)
+    return arg(jnp.min, data, axis, keepdims, select_last_index)
 
 
 @op("NonZero", since=(9, 13), static=("X",))

@@ -16,7 +16,7 @@ import numpy as np
 from onnxla.ir.errors import ModelError, StaticOperandError
 from onnxla.ops.arithmetic import pow_
 from onnxla.ops.cast import concrete, widen
-from onnxla.ops.index import check_indices
+from onnxla.ops.index import argmax, check_indices
 from onnxla.ops.matmul import matmul
 from onnxla.ops.table import op
 from onnxla.ops.values import Value, is_concrete, is_floating, xp
@@ -403,7 +403,7 @@ def linear_classifier(
     if single:
         index, scores = scores[:, 0] > 0, both(scores[:, 0], post_transform, True)
     else:
-        index, scores = scores.argmax(1), transform(scores, post_transform)
+        index, scores = argmax(scores, 1), transform(scores, post_transform)
     return labels(index.astype(np.int64), classlabels_ints, classlabels_strings), scores
 
 
@@ -499,7 +499,7 @@ def svm_classifier(
     n = len(classlabels_ints or classlabels_strings or ())
     if not vectors_per_class:
         scores = affine(X, coefficients, rho and rho[:1] * n, n)
-        index, scores = scores.argmax(1), transform(scores, post_transform)
+        index, scores = argmax(scores, 1), transform(scores, post_transform)
         return labels(index, classlabels_ints, classlabels_strings), scores
     count = sum(vectors_per_class)
     kernels = kernel(X, support_vectors, count, kernel_type, kernel_params)
@@ -523,7 +523,7 @@ def svm_classifier(
     bias = np.asarray(rho, kernels.dtype)[: len(pairs)]
     decisions = matmul(kernels, np.stack(columns, 1)) + bias
     winners: Value = jnp.where(decisions > 0, *np.asarray(pairs, np.int64).T)
-    index = jnp.equal(jnp.expand_dims(winners, -1), np.arange(n)).sum(1).argmax(1)
+    index = argmax(jnp.equal(jnp.expand_dims(winners, -1), np.arange(n)).sum(1), 1)
     if prob_a:
         a, b = (np.asarray(p, kernels.dtype) for p in (prob_a, prob_b or ()))
         if not len(a) == len(b) == len(pairs):

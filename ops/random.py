@@ -5,12 +5,16 @@ The same key gives the same numbers. They are not those of another runtime, even
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from onnxla.ir.dtypes import dtype_of, number_of
 from onnxla.ops.cast import widen
+from onnxla.ops.index import argmax
 from onnxla.ops.table import op
 from onnxla.ops.values import Value
 
@@ -28,6 +32,18 @@ def random_key(key: jax.Array | None, seed: float | None = None) -> jax.Array:
     return jax.random.key(np.float32(seed).view(np.int32))
 
 
+def uniform(key: jax.Array, shape: Sequence[int], dtype: np.dtype) -> Value:
+    """Numbers uniform in [0, 1).
+
+    Those of 64 bits are made of two draws. JAX draws when it compiles a program, which may be when
+    64-bit types are disabled again, and then would draw too little.
+    """
+    if dtype != np.float64:
+        return jax.random.uniform(key, shape, dtype)
+    high, low = jax.random.bits(key, (2, *shape), np.uint32)
+    return (high.astype(dtype) * 2**21 + (low >> np.uint32(11)).astype(dtype)) * 2**-53
+
+
 @op("RandomNormal", since=(1, 22))
 def random_normal(
     *,
@@ -39,7 +55,11 @@ def random_normal(
     key: jax.Array | None = None,
 ) -> Value:
     """Normal numbers with this mean and standard deviation `scale`."""
-    return mean + scale * jax.random.normal(random_key(key, seed), shape, dtype_of(dtype))
+    kind = dtype_of(dtype)
+    if kind == np.float64:
+        drawn = uniform(random_key(key, seed), shape, kind) + 2**-54  # in (0, 1)
+        return mean + scale * np.sqrt(2) * lax.erf_inv(2 * drawn - 1)
+    return mean + scale * jax.random.normal(random_key(key, seed), shape, kind)
 
 
 @op("RandomNormalLike", since=(1, 22))
@@ -70,7 +90,7 @@ def random_uniform(
     key: jax.Array | None = None,
 ) -> Value:
     """Numbers uniform in [low, high)."""
-    return jax.random.uniform(random_key(key, seed), shape, dtype_of(dtype), low, high)
+    return low + (high - low) * uniform(random_key(key, seed), shape, dtype_of(dtype))
 
 
 @op("RandomUniformLike", since=(1, 22))
@@ -101,7 +121,8 @@ def bernoulli(
     Departs from ONNX Runtime, where 0 has that probability: it runs the function that expands this
     operator in the schema, which contradicts the schema's text and the reference evaluator.
     """
-    drawn = jax.random.bernoulli(random_key(key, seed), widen(input))
+    probability = widen(input)
+    drawn = uniform(random_key(key, seed), input.shape, probability.dtype) < probability
     return drawn.astype(input.dtype if dtype is None else dtype_of(dtype))
 
 
@@ -118,6 +139,6 @@ def multinomial(
 
     `input` [N, classes] is the logarithm of their probabilities, up to a constant for each row.
     """
-    logits, shape = jnp.asarray(widen(input)), (sample_size, len(input))
-    drawn = jax.random.categorical(random_key(key, seed), logits, shape=shape)
-    return drawn.T.astype(dtype_of(dtype))
+    logits = jnp.asarray(input, np.float32)
+    noise = jax.random.gumbel(random_key(key, seed), (sample_size, *logits.shape), np.float32)
+    return argmax(logits + noise, 2).T.astype(dtype_of(dtype))

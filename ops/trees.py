@@ -12,6 +12,7 @@ from jax import lax
 
 from onnxla.ir.errors import ModelError
 from onnxla.ops.cast import widen
+from onnxla.ops.index import argmax
 from onnxla.ops.ml import (
     DOMAIN,
     TRANSFORMS,
@@ -293,7 +294,7 @@ def tree_ensemble_classifier(
         if base.size not in (0, len(names)):
             raise ModelError(f"there are {base.size} base values for {len(names)} classes")
         scores = scores + base if base.size else scores
-        index, result = scores.argmax(1), transform(scores, post_transform)
+        index, result = argmax(scores, 1), transform(scores, post_transform)
     return labels(index, classlabels_int64s, classlabels_strings, "classlabels_int64"), result
 
 

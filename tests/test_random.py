@@ -53,7 +53,8 @@ def test_bernoulli() -> None:
 
 def test_multinomial() -> None:
     x = np.log(np.float32([[1, 2, 5], [5, 2, 1]]))
-    drawn = np.asarray(multinomial(x, sample_size=5000, dtype=TensorProto.INT32, key=KEY))
+    with jax.enable_x64(True):  # as the interpreter calls it
+        drawn = np.asarray(multinomial(x, sample_size=5000, dtype=TensorProto.INT32, key=KEY))
     assert drawn.dtype == np.int32
     shares = [np.bincount(row, minlength=3) / 5000 for row in drawn]
     np.testing.assert_allclose(shares, np.exp(x) / 8, atol=0.03)
@@ -124,3 +125,25 @@ def test_steps_of_a_loop_draw_independently() -> None:
     module = onnxla.load(onnx.parser.parse_model(text))
     rows = np.asarray(module(np.asarray(3), key=KEY))
     assert len(np.unique(rows)) == 12
+
+
+@pytest.mark.parametrize("node", ["RandomNormal", "RandomUniform", "Bernoulli", "Multinomial"])
+def test_double_precision_in_a_callers_jit(node: str) -> None:
+    """The caller may compile where 64-bit types are disabled, as is JAX's default."""
+    attributes = "<dtype = 11, shape = [500]>" if node.startswith("Random") else ""
+    operands = "(p)" if node in ("Bernoulli", "Multinomial") else "()"
+    kind = "int32[2, 1]" if node == "Multinomial" else "double[N]"
+    module = onnxla.load(
+        onnx.parser.parse_model(
+            f"""<ir_version: 9, opset_import: ["": 20]>
+            m (double[A, B] p) => ({kind} y) {{ y = {node} {attributes} {operands} }}"""
+        )
+    )
+    p = np.full((2, 300), 0.25)
+    y = jax.jit(lambda key: module.apply(module.params, p, key=key))(KEY)
+    np.testing.assert_array_equal(y, module(p, key=KEY))
+    if node.startswith("Random"):
+        assert y.dtype == np.float64
+        assert len(np.unique(np.asarray(y))) == 500
+        exact = np.asarray(y, np.float64)
+        assert (exact != exact.astype(np.float32)).any()
