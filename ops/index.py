@@ -227,25 +227,25 @@ def top_k_1(X: Value, *, k: int, axis: int = -1) -> tuple[Value, Value]:
 
 
 def first(x: Value, best: Value, axis: int) -> Value:
-    """Where x first equals `best` along an axis, or is NaN; int64.
+    """Where x first equals `best` along an axis, or is NaN; int32.
 
-    Unlike `lax.argmax`, which JAX expands when it compiles a program, perhaps with 64-bit types
-    disabled, this is right for them too.
+    JAX expands `lax.argmax` when it compiles a program, perhaps with 64-bit types disabled, and is
+    then wrong for an x of 64 bits.
     """
     place = lax.broadcasted_iota(np.int32, x.shape, axis % x.ndim)
     found = (x == best) | (x != x)
-    return jnp.where(found, place, x.shape[axis]).min(axis).astype(np.int64)
+    return jnp.where(found, place, x.shape[axis]).min(axis)
 
 
 def argmax(x: Value, axis: int) -> Value:
-    """Where the largest element along an axis is, the first of equal ones; int64."""
+    """Where the largest element along an axis is, the first of equal ones; int32."""
     return first(x, jnp.max(x, axis, keepdims=True), axis)
 
 
 def arg(reduce: Callable[..., Value], data: Value, axis: int, keepdims: int, last: int) -> Value:
     """Index of the first or last extremal element along `axis`; int64."""
     data = jnp.flip(data, axis) if last else jnp.asarray(data)
-    indices = first(data, reduce(data, axis, keepdims=True), axis)
+    indices = first(data, reduce(data, axis, keepdims=True), axis).astype(np.int64)
     indices = data.shape[axis] - 1 - indices if last else indices
     return jnp.expand_dims(indices, axis) if keepdims else indices
 

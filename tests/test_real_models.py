@@ -130,10 +130,11 @@ def test_gradient_of_all_parameters(name: str) -> None:
                 for k, size in sizes.items()
             }
 
-        value = jax.jit(lambda point, direction, step: scalar(moved(point, direction, step)))
+        compiled = functools.partial(jax.jit, compiler_options=QUICKLY)
+        value = compiled(lambda point, direction, step: scalar(moved(point, direction, step)))
         point = jax.jit(moved, donate_argnums=0)(module.params, random_direction(), 1e-3)
         module = module.replace(point)
-        gradient = jax.jit(jax.grad(scalar))(point)
+        gradient = compiled(jax.grad(scalar))(point)
         for _ in range(3):
             direction = random_direction()
             slope = sum(
@@ -171,7 +172,7 @@ def test_adam_lowers_a_loss_and_the_saved_file_agrees(name: str, tmp_path: Path)
     noise = [rng.standard_normal(y.shape).astype(y.dtype) for y in start]
     targets = [y + s * n for y, s, n in zip(start, scales, noise, strict=True)]
 
-    @functools.partial(jax.jit, donate_argnums=(0, 1), compiler_options=QUICKLY)
+    @functools.partial(jax.jit, donate_argnums=(0, 1))
     def step(train: Any, state: Any) -> Any:
         def loss(train: Any) -> jax.Array:
             outputs = module.apply({**train, **frozen}, **traced, **known)
