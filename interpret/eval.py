@@ -85,7 +85,8 @@ def eval_at(index: int, nodes: Sequence[Node], env: dict[str, Value], context: C
     with explain(node, env), jax.named_scope(node.name or node.op_type):
         operands = [env[name] if name else None for name in node.inputs]
         try:
-            results = eval_node(node, operands, before, env, fold_in(context, index))
+            values_between = functools.partial(between, before, env, context)
+            results = eval_node(node, operands, env, fold_in(context, index), values_between)
         except StaticOperandError as error:
             error.names = origins(error.names or node.inputs, node, before, env)
             raise
@@ -104,11 +105,11 @@ def fold_in(context: Context, index: Value) -> Context:
 def eval_node(
     node: Node,
     operands: list[Value],
-    before: Sequence[Node],
     env: Mapping[str, Value],
     context: Context,
+    values_between: Callable[..., Callable[..., Value]],
 ) -> tuple[Value, ...]:
-    """Values of a node's outputs, after those `before` it in its scope."""
+    """Values of a node's outputs. What its operator may ask for as `between` is given too."""
     attributes = {
         name: value
         for name, attribute in node.attributes.items()
@@ -120,7 +121,7 @@ def eval_node(
     operator = find_operator(node, context.opsets)
     keywords = bind_keywords(operator, node, attributes, context)
     if "between" in operator.reserved:
-        keywords["between"] = functools.partial(between, before, env, context)
+        keywords["between"] = values_between
     operands = bind_operands(operator, node, operands)
     # Not with a subgraph: it may use traced values of the outer graph, and is folded by itself.
     if is_known([*operands, *keywords.values()]):
@@ -128,7 +129,7 @@ def eval_node(
             results = as_known(as_tuple(operator.function(*operands, **keywords)))
     else:
         results = as_tuple(operator.function(*operands, **keywords))
-    if context.train and context.note_update is not None:
+    if context.note_update is not None:
         # The next values of running statistics are the outputs after the first, in their order.
         named = zip(operator.inputs, operands, strict=False)
         old = [value for name, value in named if operator.roles.get(name) == "running_statistic"]
@@ -228,17 +229,18 @@ def between(
 ) -> Callable[..., Value]:
     """The value `output` of a scope as a function of its values `names`, in that order."""
     needed, wanted = [], {output} - set(names)
-    for node in reversed(nodes):
-        if wanted.intersection(node.outputs):
-            needed.append(node)
-            wanted |= names_read(node).difference(names)
-
+    for index in reversed(range(len(nodes))):
+        if wanted.intersection(nodes[index].outputs):
+            needed.append(index)
+            wanted |= names_read(nodes[index]).difference(names)
     if not needed and output not in names:
         raise ModelError(f"'{output}' is not computed before this node in its graph")
 
     def function(*values: Value) -> Value:
         inner = {**env, **dict(zip(names, values, strict=True))}
-        eval_nodes(needed[::-1], inner, context)
+        for index in reversed(needed):
+            # What is differentiated again updates no statistics again.
+            eval_at(index, nodes, inner, replace(context, note_update=None))
         return inner[output]
 
     return function

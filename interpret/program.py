@@ -263,7 +263,6 @@ class Program:
         Which inputs must be known is found by tracing: an input that turns out to decide a shape is
         known from then on. Where that is not enough, the graph runs region by region.
         """
-        concrete = is_concrete(jax.tree.leaves((params, inputs)))
         with jax.enable_x64(True), self.explaining_unsupported():
             while not self.data_dependent:
                 known, traced = self._split(inputs)
@@ -273,7 +272,7 @@ class Program:
                     )
                     return outputs
                 except StaticOperandError as error:
-                    if self.batched or not concrete:
+                    if not self.has_regions(params, inputs):
                         break
                     found = {name for name in error.names if name in inputs}
                     small = all(may_be_known(inputs[name]) for name in found)
@@ -281,12 +280,16 @@ class Program:
                         self.static |= found
                     else:
                         self.data_dependent = True
-            if self.batched or not concrete:
+            if not self.has_regions(params, inputs):
                 return self.evaluate(params, inputs, key=key)  # raises, and says what to do
             known, traced = self._split(inputs)
             given = {**self.fixed, **known.inputs}
             values = self.regions((params, self.buffers), known, given, traced, key)
             return tuple(map(as_traced, values))
+
+    def has_regions(self, params: Mapping[str, Array], inputs: Mapping[str, Array]) -> bool:
+        """Whether nodes can be evaluated between programs: on concrete values, one by one."""
+        return not self.batched and is_concrete(jax.tree.leaves((params, inputs)))
 
     def _split(self, inputs: Mapping[str, Array]) -> tuple[Known, dict[str, Array]]:
         """Inputs that are known while a call is traced, and the others."""

@@ -153,11 +153,12 @@ def test_a_model_that_casts_to_strings_runs_on_arrays() -> None:
 
 
 @pytest.mark.parametrize(
-    "dtype", [t for t in TRACEABLE if t.itemsize == 1 and t.kind != "b"], ids=str
+    "dtype",
+    # E8M0 is a type of scales alone.
+    [t for t in TRACEABLE if t.itemsize == 1 and t.kind != "b" and t != E8M0],
+    ids=str,
 )
 def test_quantized_types(dtype: np.dtype) -> None:
-    if dtype == E8M0:
-        pytest.skip("a type of scales")
     x = fitting(np.float64([-2, -1, 0, 1, 2, 3]), dtype).astype(np.float32) / 4
     scale, zero = np.float32(0.25), np.zeros((), dtype)
 

@@ -346,6 +346,17 @@ def test_gradient_of_a_gradient() -> None:
     np.testing.assert_allclose(slope, [6, 6, 6])
 
 
+def test_gradient_of_random_values_is_that_of_the_values_drawn() -> None:
+    module = gradients(
+        """r = RandomUniformLike (w)
+        y = Mul (r, w)
+        d = Gradient <xs = ["w"], y = "y"> (w)""",
+        "float[3] y, float[3] d",
+    )
+    y, d = module(W, V, key=jax.random.key(0))
+    np.testing.assert_allclose(y, d * W, rtol=1e-6)
+
+
 def test_gradient_of_what_is_not_there() -> None:
     module = gradients('d = Gradient <xs = ["w"], y = "loss"> (w)', "float[3] d")
     with pytest.raises(onnxla.ModelError, match="'loss' is not computed before this node"):
