@@ -158,17 +158,18 @@ class Regions:
             key: JAX key for operators that draw random numbers.
         """
         nodes: Sequence[int] = range(len(self.graph.nodes))
-        following, found = self.first, known
+        following = self.first
         while True:
-            found = found, tuple((name, signature(value)) for name, value in values.items())
-            region = following.get(found)
+            met = known, tuple((name, signature(value)) for name, value in values.items())
+            region = following.get(met)
             if region is None:
                 if len(following) == KEPT:
                     del following[next(iter(following))]
                 region = Region(self.graph, self.context, nodes, given, values)
-                following[found] = region
+                following[met] = region
             env = region.run(constants, values, key)
             if not region.rest:
                 return tuple(env[value.name] for value in self.graph.outputs)
-            nodes, given, following, found = region.rest, region.known, region.following, None
+            # What is known from now on follows from the regions so far.
+            nodes, given, known, following = region.rest, region.known, None, region.following
             values = {name: env[name] for name in region.carried if name in env}
