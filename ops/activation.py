@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from onnxla.ir.errors import ModelError
+from onnxla.ops.elementary import tanh
 from onnxla.ops.index import argmax
 from onnxla.ops.random import random_key, uniform
+from onnxla.ops.singular import product, singular
 from onnxla.ops.table import op
 from onnxla.ops.values import Value, is_floating
 
@@ -24,14 +28,14 @@ def relu(X: Value) -> Value:
 
 @op("LeakyRelu", since=(1, 6, 16))
 def leaky_relu(X: Value, *, alpha: float = 0.01) -> Value:
-    """X where X >= 0, else alpha * X."""
-    return jnp.where(X < 0, alpha * jnp.asarray(X), X)
+    """X where X > 0, else alpha * X. Its derivative at 0 is alpha."""
+    return jnp.where(X > 0, X, alpha * jnp.asarray(X))
 
 
 @op("PRelu", since=(7, 9, 16), roles={"slope": "weight"})
 def p_relu(X: Value, slope: Value) -> Value:
-    """X where X >= 0, else slope * X."""
-    return jnp.where(X < 0, jnp.multiply(slope, X), X)
+    """X where X > 0, else slope * X. Its derivative at 0 is the slope."""
+    return jnp.where(X > 0, X, jnp.multiply(slope, X))
 
 
 @op("PRelu", since=(1, 6), roles={"slope": "weight"})
@@ -87,7 +91,11 @@ def gelu(X: Value, *, approximate: str = "none") -> Value:
     """X * P(Z <= X) for a standard normal Z; `approximate` is "none" or "tanh"."""
     if approximate not in ("none", "tanh"):
         raise ModelError(f"approximate is none or tanh, not {approximate!r}")
-    return jax.nn.gelu(X, approximate=approximate == "tanh")
+    if approximate == "none":
+        return jax.nn.gelu(X, approximate=False)
+    # The cube overflows at 41 in float16; its slope is then infinite, that of tanh 0.
+    cube = singular(lambda x: lax.integer_pow(x, 3))(jnp.asarray(X))
+    return X * (0.5 * (1 + tanh(math.sqrt(2 / math.pi) * (X + 0.044715 * cube))))
 
 
 @op("Sigmoid", since=(1, 6, 13))
@@ -98,8 +106,9 @@ def sigmoid(X: Value) -> Value:
 
 @op("HardSigmoid", since=(1, 6, 22))
 def hard_sigmoid(X: Value, *, alpha: float = 0.2, beta: float = 0.5) -> Value:
-    """Alpha * X + beta, limited to [0, 1]."""
-    return jnp.clip(alpha * jnp.asarray(X) + beta, 0, 1)
+    """Alpha * X + beta, limited to [0, 1]. Its derivative at both ends is 0."""
+    line = alpha * jnp.asarray(X) + beta
+    return jnp.where(line <= 0, 0, jnp.where(line >= 1, 1, line))
 
 
 @op("Swish", since=(24,))
@@ -157,16 +166,47 @@ def normalizer(name: str) -> Callable[[Callable[..., Value]], Callable[..., Valu
     return decorate
 
 
+# Of minus infinities alone the softmax is NaN, which files replace. Where they do, no gradient
+# comes back, and `product` keeps it so.
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
+def stable_softmax(x: Value, axis: int) -> Value:
+    """The softmax along an axis; NaN of minus infinities alone."""
+    return jax.nn.softmax(x, axis)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
+def stable_log_softmax(x: Value, axis: int) -> Value:
+    """The logarithm of `stable_softmax`."""
+    return jax.nn.log_softmax(x, axis)
+
+
+@stable_softmax.defjvp
+def softmax_jvp(axis: int, primals: tuple[Value], tangents: tuple[Value]) -> tuple[Value, Value]:
+    """Value and directional derivative of `stable_softmax`."""
+    y = stable_softmax(*primals, axis)
+    weighted = product(y, tangents[0])
+    return y, weighted - product(y, weighted.sum(axis, keepdims=True))
+
+
+@stable_log_softmax.defjvp
+def log_softmax_jvp(
+    axis: int, primals: tuple[Value], tangents: tuple[Value]
+) -> tuple[Value, Value]:
+    """Value and directional derivative of `stable_log_softmax`."""
+    weighted = product(stable_softmax(*primals, axis), tangents[0])
+    return stable_log_softmax(*primals, axis), tangents[0] - weighted.sum(axis, keepdims=True)
+
+
 @normalizer("Softmax")
 def softmax(input: Value, *, axis: int = -1) -> Value:
     """exp(input), divided by its sum along `axis`."""
-    return jax.nn.softmax(input, axis)
+    return stable_softmax(input, axis)
 
 
 @normalizer("LogSoftmax")
 def log_softmax(input: Value, *, axis: int = -1) -> Value:
     """The logarithm of `softmax`."""
-    return jax.nn.log_softmax(input, axis)
+    return stable_log_softmax(input, axis)
 
 
 @normalizer("Hardmax")

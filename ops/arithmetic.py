@@ -13,8 +13,9 @@ from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
 from onnxla.ir.errors import ModelError
+from onnxla.ops.singular import singular
 from onnxla.ops.table import op
-from onnxla.ops.values import Value, is_floating, is_known, xp
+from onnxla.ops.values import Value, alike, is_floating, is_known, xp
 
 
 def align(a: Value, b: Value, axis: int | None, broadcast: int) -> Value:
@@ -29,6 +30,9 @@ def align(a: Value, b: Value, axis: int | None, broadcast: int) -> Value:
     return b.reshape(b.shape + (1,) * trailing)
 
 
+# Their slopes are infinite where an operand is, or 0 / 0 where a divisor is 0.
+times = singular(jnp.multiply)
+quotient = singular(jnp.divide)
 Binary = Callable[[Value, Value], Value]
 
 
@@ -54,7 +58,7 @@ def add(A: Value, B: Value) -> Value:
     return xp(A, B).add(A, B)
 
 
-@binary("Sub", (1, 6, 7, 13, 14), roles={"A": "bias", "B": "bias"})
+@binary("Sub", (1, 6, 7, 13, 14))
 def sub(A: Value, B: Value) -> Value:
     """A - B."""
     return xp(A, B).subtract(A, B)
@@ -63,21 +67,21 @@ def sub(A: Value, B: Value) -> Value:
 @binary("Mul", (1, 6, 7, 13, 14), roles={"A": "scale", "B": "scale"})
 def mul(A: Value, B: Value) -> Value:
     """A * B."""
-    return xp(A, B).multiply(A, B)
+    return xp(A, B).multiply(A, B) if is_known([A, B]) or not is_floating(A) else times(A, B)
 
 
-@binary("Div", (1, 6, 7, 13, 14), roles={"A": "scale", "B": "scale"})
+@binary("Div", (1, 6, 7, 13, 14))
 def div(A: Value, B: Value) -> Value:
     """A / B; of integers, truncated toward zero."""
-    m = xp(A, B)
+    known = is_known([A, B])
     if not np.issubdtype(A.dtype, np.integer):
-        return m.divide(A, B)
-    if m is jnp:
+        return np.divide(A, B) if known else quotient(A, B)
+    if not known:
         return lax.div(*jnp.broadcast_arrays(A, B))
-    quotient = np.floor_divide(A, B)
+    floor = np.floor_divide(A, B)
     # Floor and truncation differ where the signs differ and the division is not exact.
-    inexact = (quotient * B != A) & ((A < 0) != (B < 0))
-    return quotient + inexact.astype(A.dtype)
+    inexact = (floor * B != A) & ((A < 0) != (B < 0))
+    return floor + inexact.astype(A.dtype)
 
 
 @op("Mod", since=(10, 13, 28))
@@ -87,12 +91,16 @@ def mod(A: Value, B: Value, *, fmod: int = 0) -> Value:
     So it has the sign of B, or if `fmod` that of A.
     """
     m = xp(A, B)
-    if fmod:
-        return m.fmod(A, B)
-    remainder = m.remainder(A, B)
-    if m is np or not is_floating(A):
-        return remainder
-    # A zero has the sign of B too. Written so that its derivative stays that of the remainder.
+    if m is jnp and is_floating(A):
+        return (singular(jnp.fmod) if fmod else real_remainder)(A, B)
+    return m.fmod(A, B) if fmod else m.remainder(A, B)
+
+
+@singular
+def real_remainder(A: Value, B: Value) -> Value:
+    """Remainder of the quotient's floor. A zero has the sign of B too."""
+    remainder = jnp.remainder(A, B)
+    # Written so that the derivative of a zero stays that of the remainder.
     zero = jnp.copysign(jnp.zeros_like(remainder), B)
     unchanged = lax.stop_gradient(remainder) - remainder
     return jnp.where(remainder == 0, zero - unchanged, remainder)
@@ -103,12 +111,12 @@ def pow_(X: Value, Y: Value) -> Value:
     """X ** Y in the type of X; where that is an integer, truncated toward zero."""
     if is_floating(X):
         if is_known(Y) and Y.size == 1 and Y.ndim <= X.ndim and float(Y.item()) in range(-8, 9):
-            return lax.integer_pow(jnp.asarray(X), int(float(Y.item())))
-        return real_power(X, Y.astype(X.dtype))
+            return singular(lambda x: lax.integer_pow(x, int(float(Y.item()))))(jnp.asarray(X))
+        return power(X, Y.astype(X.dtype))
     if is_floating(Y):
         return jnp.power(X.astype(np.float64), Y.astype(np.float64)).astype(X.dtype)
-    power = jnp.power(X, abs(Y).astype(X.dtype))
-    return jnp.where((Y < 0) & (abs(X) != 1), 0, power)
+    result = jnp.power(X, abs(Y).astype(X.dtype))
+    return jnp.where((Y < 0) & (abs(X) != 1), 0, result)
 
 
 @op("Pow", since=(1,), roles={"Y": "exponent"})
@@ -132,20 +140,23 @@ def real_power_jvp(primals: tuple[Value, Value], tangents: tuple[Any, Any]) -> t
     if not isinstance(dx, SymbolicZero):
         dz += dx * y * real_power(x, jnp.where(y == 0, 1, y - 1))
     if not isinstance(dy, SymbolicZero):
-        dz += dy * z * jnp.log(jnp.where(x > 0, x, 1))
+        dz += dy * jnp.where(x > 0, z * jnp.log(jnp.where(x > 0, x, 1)), 0)
     return z, dz
+
+
+power = singular(real_power)
 
 
 @op("Max", since=(1, 6, 8, 12, 13))
 def max_(*data_0: Value) -> Value:
     """Elementwise maximum of all operands; NaN where one is."""
-    return functools.reduce(lambda a, b: xp(a, b).maximum(a, b), data_0)
+    return functools.reduce(lambda a, b: xp(a, b).maximum(a, b), alike(*data_0))
 
 
 @op("Min", since=(1, 6, 8, 12, 13))
 def min_(*data_0: Value) -> Value:
     """Elementwise minimum of all operands; NaN where one is."""
-    return functools.reduce(lambda a, b: xp(a, b).minimum(a, b), data_0)
+    return functools.reduce(lambda a, b: xp(a, b).minimum(a, b), alike(*data_0))
 
 
 @op("Sum", since=(1, 6, 8, 13))
@@ -162,10 +173,14 @@ def mean(*data_0: Value) -> Value:
 
 @op("Clip", since=(11, 12, 13))
 def clip(input: Value, min: Value = None, max: Value = None) -> Value:
-    """`input` raised to `min`, then lowered to `max`. Absent bounds, and NaN, change nothing."""
+    """`input` raised to `min`, then lowered to `max`. Absent bounds, and NaN, change nothing.
+
+    Its derivative on the bounds is 1, as inside of them.
+    """
+    input, min, max = alike(input, min, max)
     if min is not None:
-        input = xp(input, min).maximum(input, min)
-    return input if max is None else xp(input, max).minimum(input, max)
+        input = xp(input, min).where(input < min, min, input)
+    return input if max is None else xp(input, max).where(input > max, max, input)
 
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)

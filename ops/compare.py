@@ -8,7 +8,7 @@ from onnxla.ir.dtypes import STRING
 from onnxla.ir.errors import StaticOperandError
 from onnxla.ops.arithmetic import binary
 from onnxla.ops.table import op
-from onnxla.ops.values import Value, as_known, is_concrete, xp
+from onnxla.ops.values import Value, alike, as_known, is_concrete, xp
 
 
 @binary("Equal", (1, 7, 11, 13, 19))
@@ -83,7 +83,7 @@ def is_inf(X: Value, *, detect_negative: int = 1, detect_positive: int = 1) -> V
 def where(condition: Value, X: Value, Y: Value) -> Value:
     """X where the condition holds, else Y; also of strings."""
     if STRING not in (X.dtype, Y.dtype):
-        return xp(condition, X, Y).where(condition, X, Y)
+        return xp(condition, X, Y).where(condition, *alike(X, Y))
     if not is_concrete(condition):
         raise StaticOperandError("strings are chosen while tracing, so the condition must be known")
     return np.where(as_known(condition), X, Y)

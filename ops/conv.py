@@ -11,9 +11,10 @@ from jax import lax
 
 from onnxla.ir.errors import ModelError
 from onnxla.ops.lowering import convolve
-from onnxla.ops.matmul import EXACT, requantized, shifted
+from onnxla.ops.matmul import EXACT, shifted
+from onnxla.ops.quantize import quantized
 from onnxla.ops.table import op
-from onnxla.ops.values import Value
+from onnxla.ops.values import Value, alike, is_floating
 from onnxla.ops.window import Window, pairs, per_axis, split, window
 
 
@@ -72,10 +73,13 @@ def conv_integer(
     """`conv` of x - x_zero_point and w - w_zero_point, in int32; padding is x's zero point.
 
     Computed in floating point that is exact for the sums of products of 8 bits, since XLA's
-    convolution of integers is many times slower on a CPU, and lacking on other devices.
+    convolution of integers is many times slower on a CPU, and lacking on other devices. The result
+    is float32 if x or w is floating point, as in training.
     """
     zero = None if w_zero_point is None else per_channel(w_zero_point, w.ndim + 1)
-    wide = np.float32 if np.prod(w.shape[1:]) * 255 * 255 < 2**24 else np.float64
+    floating = is_floating(x) or is_floating(w)
+    exact = np.prod(w.shape[1:]) * 255 * 255 < 2**24
+    wide = np.float32 if floating or exact else np.float64
     Y = conv(
         shifted(x, x_zero_point).astype(wide),
         shifted(w, zero).astype(wide),
@@ -86,10 +90,15 @@ def conv_integer(
         pads=pads,
         strides=strides,
     )
-    return Y.astype(np.int64).astype(np.int32)  # which wraps
+    return Y if floating else Y.astype(np.int64).astype(np.int32)  # which wraps
 
 
-@op("QLinearConv", since=(10,), roles={"w": "weight", "B": "bias"})
+QLINEAR_ROLES = {"w": "weight", "B": "bias"} | dict.fromkeys(
+    ("x_scale", "w_scale", "y_scale"), "quantization_scale"
+)
+
+
+@op("QLinearConv", since=(10,), roles=QLINEAR_ROLES)
 def qlinear_conv(
     x: Value,
     x_scale: Value,
@@ -107,6 +116,7 @@ def qlinear_conv(
     kernel_shape: tuple[int, ...] | None = None,
     pads: tuple[int, ...] | None = None,
     strides: tuple[int, ...] | None = None,
+    train: bool = False,
 ) -> Value:
     """`conv` of the numbers that are quantized, quantized again; B is int32 of scale x * w."""
     Y = conv_integer(
@@ -122,7 +132,8 @@ def qlinear_conv(
         strides=strides,
     )
     scale = per_channel(x_scale * w_scale / y_scale, Y.ndim)
-    return requantized(biased(Y, B).astype(np.float32), scale, y_zero_point)
+    y = biased(*alike(Y, B)).astype(np.float32) * scale
+    return quantized(y, y_zero_point, y_zero_point.dtype, train=train)
 
 
 @op("ConvTranspose", since=(1, 11, 22), roles={"W": "weight", "B": "bias"})

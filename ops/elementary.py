@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import erf as real_erf
 
+from onnxla.ops.singular import singular
 from onnxla.ops.table import op
 from onnxla.ops.values import Value, is_floating, xp
 
@@ -18,8 +19,9 @@ def neg(X: Value) -> Value:
 
 @op("Abs", since=(1, 6, 13))
 def abs_(X: Value) -> Value:
-    """|X|."""
-    return xp(X).abs(X)
+    """|X|. Its derivative at 0 is 0."""
+    # JAX's derivative of `abs` at 0 is 1.
+    return jnp.sign(X) * X if is_floating(X) else xp(X).abs(X)
 
 
 @op("Sign", since=(9, 13))
@@ -47,24 +49,28 @@ def round_(X: Value) -> Value:
 
 
 @op("Sqrt", since=(1, 6, 13))
+@singular
 def sqrt(X: Value) -> Value:
     """The square root; NaN where X < 0."""
-    return xp(X).sqrt(X)
+    return jnp.sqrt(X)
 
 
 @op("Reciprocal", since=(1, 6, 13))
+@singular
 def reciprocal(X: Value) -> Value:
     """1 / X."""
     return jnp.reciprocal(X)
 
 
 @op("Exp", since=(1, 6, 13))
+@singular
 def exp(input: Value) -> Value:
     """The exponential."""
     return jnp.exp(input)
 
 
 @op("Log", since=(1, 6, 13))
+@singular
 def log(input: Value) -> Value:
     """The natural logarithm; NaN where input < 0."""
     return jnp.log(input)
@@ -79,30 +85,35 @@ def erf(input: Value) -> Value:
 
 
 @op("Sin", since=(7, 22))
+@singular
 def sin(input: Value) -> Value:
     """The sine."""
     return jnp.sin(input)
 
 
 @op("Cos", since=(7, 22))
+@singular
 def cos(input: Value) -> Value:
     """The cosine."""
     return jnp.cos(input)
 
 
 @op("Tan", since=(7, 22))
+@singular
 def tan(input: Value) -> Value:
     """The tangent."""
     return jnp.tan(input)
 
 
 @op("Asin", since=(7, 22))
+@singular
 def asin(input: Value) -> Value:
     """The angle in [-pi/2, pi/2] whose sine is `input`."""
     return jnp.arcsin(input)
 
 
 @op("Acos", since=(7, 22))
+@singular
 def acos(input: Value) -> Value:
     """The angle in [0, pi] whose cosine is `input`."""
     return jnp.arccos(input)
@@ -115,18 +126,21 @@ def atan(input: Value) -> Value:
 
 
 @op("Sinh", since=(9, 22))
+@singular
 def sinh(input: Value) -> Value:
     """The hyperbolic sine."""
     return jnp.sinh(input)
 
 
 @op("Cosh", since=(9, 22))
+@singular
 def cosh(input: Value) -> Value:
     """The hyperbolic cosine."""
     return jnp.cosh(input)
 
 
 @op("Tanh", since=(1, 6, 13))
+@singular
 def tanh(input: Value) -> Value:
     """The hyperbolic tangent."""
     return jnp.tanh(input)
@@ -139,12 +153,14 @@ def asinh(input: Value) -> Value:
 
 
 @op("Acosh", since=(9, 22))
+@singular
 def acosh(input: Value) -> Value:
     """The inverse of the hyperbolic cosine; NaN where input < 1."""
     return jnp.arccosh(input)
 
 
 @op("Atanh", since=(9, 22))
+@singular
 def atanh(input: Value) -> Value:
     """The inverse of the hyperbolic tangent; NaN where |input| > 1."""
     return jnp.arctanh(input)

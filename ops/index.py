@@ -63,26 +63,30 @@ def place(data: Value, index: Index, updates: Value, reduction: str = "none") ->
     return getattr(jnp.asarray(data).at[index], method)(updates)
 
 
-@jax.custom_jvp
 def multiply_at(data: jax.Array, index: Index, updates: jax.Array) -> jax.Array:
-    """`data.at[index].multiply(updates)`, which JAX cannot differentiate for repeated indices."""
-    return data.at[index].multiply(updates)
+    """`data.at[index].multiply(updates)`, which JAX cannot differentiate for repeated indices.
 
+    The factors of each element are put side by side, and multiplied without a division, so that
+    derivatives of any order are right where some of them are zero.
+    """
+    nowhere = data.size
+    places = jnp.arange(nowhere).reshape(data.shape).at[index].get(mode="fill", fill_value=nowhere)
+    if not places.size:
+        return data
+    order = jnp.argsort(places.ravel())
+    factors = jnp.broadcast_to(updates, places.shape).ravel()[order]
+    place = places.ravel()[order]
+    changes = place[1:] != place[:-1]
+    first = jnp.concatenate([jnp.ones(1, bool), changes])
+    last = jnp.concatenate([changes, jnp.ones(1, bool)])
 
-@multiply_at.defjvp
-def _multiply_at_jvp(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Any, ...]:
-    data, index, updates = primals
-    data_dot, _, updates_dot = tangents
-    # The derivative by a factor is the product of the others. It is the product of all nonzero
-    # factors divided by this one, or zero if another one is zero.
-    zero_data, zero_updates = ((x == 0).astype(jnp.int32) for x in (data, updates))
-    safe_data, safe_updates = (jnp.where(x == 0, 1, x) for x in (data, updates))
-    product = multiply_at(safe_data, index, safe_updates)
-    zeros = zero_data.at[index].add(zero_updates)
-    by_data = jnp.where(zeros == zero_data, product / safe_data, 0)
-    by_updates = jnp.where(zeros[index] == zero_updates, product[index] / safe_updates, 0)
-    tangent = (by_data * data_dot).at[index].add(by_updates * updates_dot)
-    return multiply_at(data, index, updates), tangent
+    def multiply(a: tuple[Value, Value], b: tuple[Value, Value]) -> tuple[Value, Value]:
+        return a[0] | b[0], jnp.where(b[0], b[1], a[1] * b[1])
+
+    _, products = lax.associative_scan(multiply, (first, factors))
+    ones = jnp.ones(nowhere, data.dtype)
+    product = ones.at[jnp.where(last, place, nowhere)].set(products, mode="drop")
+    return data * product.reshape(data.shape)
 
 
 def along(data: Value, indices: Value, axis: int) -> Index:

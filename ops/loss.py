@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import jax
 import jax.numpy as jnp
 
 from onnxla.ir.errors import ModelError
+from onnxla.ops.activation import log_softmax
 from onnxla.ops.table import op
 from onnxla.ops.values import Value
 
@@ -50,7 +50,7 @@ def softmax_cross_entropy_loss(
     reduction: str = "mean",
 ) -> tuple[Value, Value]:
     """`negative_log_likelihood_loss` of the log-softmax of scores [N, C, ...]; and the latter."""
-    log_prob = jax.nn.log_softmax(scores, 1)
+    log_prob = log_softmax(scores, axis=1)
     output = negative_log_likelihood_loss(
         log_prob, labels, weights, ignore_index=ignore_index, reduction=reduction
     )

@@ -6,9 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from onnxla.ops.cast import convert
+from onnxla.ops.quantize import quantized
 from onnxla.ops.table import op
-from onnxla.ops.values import Value, is_floating
+from onnxla.ops.values import Value, alike, is_floating
 
 # Accelerators would otherwise round float32 factors to fewer bits.
 EXACT = lax.Precision.HIGHEST
@@ -56,7 +56,7 @@ def gemm_1(
     return gemm(A, B, C, alpha=alpha, beta=beta, transA=transA, transB=transB)
 
 
-@op("Einsum", since=(12, 28))
+@op("Einsum", since=(12, 28), roles={"Inputs": "weight"})
 def einsum(*Inputs: Value, equation: str) -> Value:
     """The sum over products that `equation` describes, as in `numpy.einsum`."""
     return jnp.einsum(equation.replace(" ", ""), *Inputs, precision=EXACT)
@@ -74,31 +74,30 @@ def per_row(x: Value) -> Value:
 
 
 def shifted(x: Value, zero_point: Value | None) -> Value:
-    """`x` minus its zero point, wide enough to be exact: int32, or float32 of a float8."""
+    """`x` minus its zero point, wide enough to be exact: int32, or float32 of floating point."""
     wide = np.float32 if is_floating(x) else np.int32
     x = jnp.asarray(x, wide)
     return x if zero_point is None else x - jnp.asarray(zero_point, wide)
 
 
-def requantized(x: Value, scale: Value, zero_point: Value) -> Value:
-    """Values x * scale + zero_point, rounded to nearest even, saturated to zero_point's dtype."""
-    real, dtype = x * scale, zero_point.dtype
-    if is_floating(zero_point):
-        return convert(real + zero_point.astype(real.dtype), dtype)
-    whole = jnp.round(real) + zero_point.astype(real.dtype)
-    return jnp.clip(whole, jnp.iinfo(dtype).min, jnp.iinfo(dtype).max).astype(dtype)
-
-
-@op("MatMulInteger", since=(10,))
+@op("MatMulInteger", since=(10,), roles={"A": "weight", "B": "weight"})
 def matmul_integer(
     A: Value, B: Value, a_zero_point: Value | None = None, b_zero_point: Value | None = None
 ) -> Value:
-    """(A - a_zero_point) @ (B - b_zero_point) in int32; zero points by row of A and column of B."""
+    """(A - a_zero_point) @ (B - b_zero_point) in int32; zero points by row of A and column of B.
+
+    In float32 if A or B is floating point, as in training.
+    """
     rows = None if a_zero_point is None else per_row(a_zero_point)
-    return jnp.matmul(shifted(A, rows), shifted(B, b_zero_point))
+    return jnp.matmul(*alike(shifted(A, rows), shifted(B, b_zero_point)), precision=EXACT)
 
 
-@op("QLinearMatMul", since=(10, 21))
+@op(
+    "QLinearMatMul",
+    since=(10, 21),
+    roles={"a": "weight", "b": "weight"}
+    | dict.fromkeys(("a_scale", "b_scale", "y_scale"), "quantization_scale"),
+)
 def qlinear_matmul(
     a: Value,
     a_scale: Value,
@@ -108,11 +107,12 @@ def qlinear_matmul(
     b_zero_point: Value,
     y_scale: Value,
     y_zero_point: Value,
+    *,
+    train: bool = False,
 ) -> Value:
     """The product of the numbers that a and b quantize, quantized; scales as in MatMulInteger."""
-    product = jnp.matmul(
-        shifted(a, per_row(a_zero_point)), shifted(b, b_zero_point), precision=EXACT
-    )
+    product = matmul_integer(a, b, a_zero_point, b_zero_point)
     a_scale, b_scale, y_scale = (jnp.asarray(s, np.float32) for s in (a_scale, b_scale, y_scale))
     scale = per_row(a_scale) * b_scale / per_row(y_scale)
-    return requantized(product.astype(np.float32), scale, per_row(y_zero_point))
+    y = product.astype(np.float32) * scale
+    return quantized(y, per_row(y_zero_point), y_zero_point.dtype, train=train)

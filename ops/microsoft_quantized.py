@@ -1,7 +1,7 @@
 """Operators of ONNX Runtime's domain on quantized numbers.
 
-Most are an operator on the numbers that integers stand for, whose result is quantized again. What
-is rounded on the way has the derivative zero. Letters: K inputs, N outputs of a product.
+Most are an operator on the numbers that integers stand for, whose result is quantized again; in
+training as `ops/quantize.py` says. Letters: K inputs, N outputs of a product.
 """
 
 from __future__ import annotations
@@ -16,24 +16,31 @@ import numpy as np
 
 from onnxla.ir.errors import ModelError
 from onnxla.ops import activation
-from onnxla.ops.conv import qlinear_conv
-from onnxla.ops.matmul import matmul_integer
+from onnxla.ops.conv import QLINEAR_ROLES, qlinear_conv
+from onnxla.ops.matmul import matmul_integer, shifted
 from onnxla.ops.microsoft_fused import DOMAIN, normalized_embeddings
 from onnxla.ops.pool import average_pool, global_average_pool, max_pool
 from onnxla.ops.quantize import dequantize_linear, dynamic_quantize_linear, quantize_linear
 from onnxla.ops.rnn import Layer, lstm_step
 from onnxla.ops.table import op
-from onnxla.ops.values import Value
+from onnxla.ops.values import Value, alike, is_floating
 
 SCALE = "quantization_scale"
+UNARY: dict[str, str] = dict.fromkeys(("X_scale", "Y_scale"), SCALE)
+POOL: dict[str, str] = dict.fromkeys(("x_scale", "y_scale"), SCALE)
 
 
 @op("QuantizeLinear", domain=DOMAIN, since=(1,), roles={"y_scale": SCALE})
 def quantize_linear_microsoft(
-    x: Value, y_scale: Value, y_zero_point: Value | None = None, *, axis: int = 1
+    x: Value,
+    y_scale: Value,
+    y_zero_point: Value | None = None,
+    *,
+    axis: int = 1,
+    train: bool = False,
 ) -> Value:
     """`quantize_linear`, to integers of more types than ONNX's once had."""
-    return quantize_linear(x, y_scale, y_zero_point, axis=axis)
+    return quantize_linear(x, y_scale, y_zero_point, axis=axis, train=train)
 
 
 @op("DequantizeLinear", domain=DOMAIN, since=(1,), roles={"x_scale": SCALE})
@@ -44,15 +51,21 @@ def dequantize_linear_microsoft(
     return dequantize_linear(x, x_scale, x_zero_point, axis=axis)
 
 
-def like(x: Value, zero_point: Value | None) -> Value:
+def like(x: Value, x_zero_point: Value | None, zero_point: Value | None) -> Value:
     """A zero point, 0 of x's type if absent."""
-    return np.zeros((), x.dtype) if zero_point is None else zero_point
+    if zero_point is not None:
+        return zero_point
+    if not is_floating(x):
+        return np.zeros((), x.dtype)
+    # In training x is floating point; uint8 is what is quantized without a zero point.
+    return np.zeros((), np.uint8 if x_zero_point is None else x_zero_point.dtype)
 
 
 def elementwise(name: str, function: Callable[[Value, Value], Value], meaning: str) -> None:
     """Registers a function of two quantized operands."""
+    scales = ("A_scale", "B_scale", "C_scale")
 
-    @op(name, domain=DOMAIN, since=(1,), roles=dict.fromkeys(("A_scale", "B_scale"), SCALE))
+    @op(name, domain=DOMAIN, since=(1,), roles=dict.fromkeys(scales, SCALE))
     def quantized(
         A: Value,
         A_scale: Value,
@@ -62,10 +75,13 @@ def elementwise(name: str, function: Callable[[Value, Value], Value], meaning: s
         B_zero_point: Value | None,
         C_scale: Value,
         C_zero_point: Value | None = None,
+        *,
+        train: bool = False,
     ) -> Value:
         a = dequantize_linear(A, A_scale, A_zero_point)
         b = dequantize_linear(B, B_scale, B_zero_point)
-        return quantize_linear(function(a, b), C_scale, like(A, C_zero_point))
+        zero = like(A, A_zero_point, C_zero_point)
+        return quantize_linear(function(a, b), C_scale, zero, train=train)
 
     quantized.__doc__ = f"The {meaning} of the numbers that A and B quantize, quantized."
 
@@ -74,7 +90,7 @@ elementwise("QLinearAdd", jnp.add, "sum")
 elementwise("QLinearMul", jnp.multiply, "product")
 
 
-@op("QLinearLeakyRelu", domain=DOMAIN, since=(1,))
+@op("QLinearLeakyRelu", domain=DOMAIN, since=(1,), roles=UNARY)
 def qlinear_leaky_relu(
     X: Value,
     X_scale: Value,
@@ -83,26 +99,34 @@ def qlinear_leaky_relu(
     Y_zero_point: Value | None = None,
     *,
     alpha: float = 0.009999999776482582,
+    train: bool = False,
 ) -> Value:
     """`leaky_relu` of the numbers that X quantizes, quantized."""
     y = activation.leaky_relu(dequantize_linear(X, X_scale, X_zero_point), alpha=alpha)
-    return quantize_linear(y, Y_scale, like(X, Y_zero_point))
+    return quantize_linear(y, Y_scale, like(X, X_zero_point, Y_zero_point), train=train)
 
 
-@op("QLinearSigmoid", domain=DOMAIN, since=(1,))
+@op("QLinearSigmoid", domain=DOMAIN, since=(1,), roles=UNARY)
 def qlinear_sigmoid(
     X: Value,
     X_scale: Value,
     X_zero_point: Value | None,
     Y_scale: Value,
     Y_zero_point: Value | None = None,
+    *,
+    train: bool = False,
 ) -> Value:
     """`sigmoid` of the numbers that X quantizes, quantized."""
     y = activation.sigmoid(dequantize_linear(X, X_scale, X_zero_point))
-    return quantize_linear(y, Y_scale, like(X, Y_zero_point))
+    return quantize_linear(y, Y_scale, like(X, X_zero_point, Y_zero_point), train=train)
 
 
-@op("QLinearSoftmax", domain=DOMAIN, since=(1,))
+@op(
+    "QLinearSoftmax",
+    domain=DOMAIN,
+    since=(1,),
+    roles=dict.fromkeys(("X_scale", "y_scale"), SCALE),
+)
 def qlinear_softmax(
     X: Value,
     X_scale: Value,
@@ -112,17 +136,24 @@ def qlinear_softmax(
     *,
     axis: int = -1,
     opset: int,
+    train: bool = False,
 ) -> Value:
     """`softmax` of the numbers that X quantizes, as it was in `opset`, quantized."""
     x = dequantize_linear(X, X_scale, x_zero_point)
     if opset < 13:  # over all axes from `axis` on
         axis %= X.ndim
-        flat = x.reshape(*X.shape[:axis], -1)
-        return quantize_linear(activation.softmax(flat).reshape(X.shape), y_scale, y_zero_point)
-    return quantize_linear(activation.softmax(x, axis=axis), y_scale, y_zero_point)
+        y = activation.softmax(x.reshape(*X.shape[:axis], -1)).reshape(X.shape)
+    else:
+        y = activation.softmax(x, axis=axis)
+    return quantize_linear(y, y_scale, y_zero_point, train=train)
 
 
-@op("QLinearWhere", domain=DOMAIN, since=(1,))
+@op(
+    "QLinearWhere",
+    domain=DOMAIN,
+    since=(1,),
+    roles=dict.fromkeys(("x_scale", "y_scale", "z_scale"), SCALE),
+)
 def qlinear_where(
     condition: Value,
     X: Value,
@@ -133,15 +164,19 @@ def qlinear_where(
     y_zero_point: Value,
     z_scale: Value,
     z_zero_point: Value,
+    *,
+    train: bool = False,
 ) -> Value:
     """Of the numbers that X and Y quantize those of X where `condition`, quantized."""
     x = dequantize_linear(X, x_scale, x_zero_point)
     y = dequantize_linear(Y, y_scale, y_zero_point)
-    return quantize_linear(jnp.where(condition, x, y), z_scale, z_zero_point)
+    return quantize_linear(jnp.where(condition, x, y), z_scale, z_zero_point, train=train)
 
 
-@op("QLinearConcat", domain=DOMAIN, since=(1,))
-def qlinear_concat(Y_scale: Value, Y_zero_point: Value, *inputs: Value, axis: int) -> Value:
+@op("QLinearConcat", domain=DOMAIN, since=(1,), roles={"Y_scale": SCALE})
+def qlinear_concat(
+    Y_scale: Value, Y_zero_point: Value, *inputs: Value, axis: int, train: bool = False
+) -> Value:
     """Concatenation of the numbers that `inputs` quantize, quantized.
 
     The inputs are in groups of three: integers, their scale, and their zero point.
@@ -150,7 +185,7 @@ def qlinear_concat(Y_scale: Value, Y_zero_point: Value, *inputs: Value, axis: in
         raise ModelError(f"{len(inputs)} inputs are not groups of integers, scale and zero point")
     groups = zip(inputs[::3], inputs[1::3], inputs[2::3], strict=True)
     parts = [dequantize_linear(x, scale, zero) for x, scale, zero in groups]
-    return quantize_linear(jnp.concatenate(parts, axis), Y_scale, Y_zero_point)
+    return quantize_linear(jnp.concatenate(parts, axis), Y_scale, Y_zero_point, train=train)
 
 
 def channels_first(
@@ -160,7 +195,7 @@ def channels_first(
     return jnp.moveaxis(function(jnp.moveaxis(X, -1, 1)), 1, -1) if channels_last else function(X)
 
 
-@op("QLinearGlobalAveragePool", domain=DOMAIN, since=(1,))
+@op("QLinearGlobalAveragePool", domain=DOMAIN, since=(1,), roles=POOL)
 def qlinear_global_average_pool(
     X: Value,
     x_scale: Value,
@@ -169,15 +204,15 @@ def qlinear_global_average_pool(
     y_zero_point: Value,
     *,
     channels_last: int = 0,
+    train: bool = False,
 ) -> Value:
     """Means over space of the numbers that X quantizes, quantized."""
     x = dequantize_linear(X, x_scale, x_zero_point)
-    return quantize_linear(
-        channels_first(global_average_pool, x, channels_last), y_scale, y_zero_point
-    )
+    y = channels_first(global_average_pool, x, channels_last)
+    return quantize_linear(y, y_scale, y_zero_point, train=train)
 
 
-@op("QLinearAveragePool", domain=DOMAIN, since=(1,))
+@op("QLinearAveragePool", domain=DOMAIN, since=(1,), roles=POOL)
 def qlinear_average_pool(
     X: Value,
     x_scale: Value,
@@ -192,6 +227,7 @@ def qlinear_average_pool(
     kernel_shape: tuple[int, ...],
     pads: tuple[int, ...] | None = None,
     strides: tuple[int, ...] | None = None,
+    train: bool = False,
 ) -> Value:
     """`average_pool` of the numbers that X quantizes, quantized."""
     pool = functools.partial(
@@ -204,7 +240,7 @@ def qlinear_average_pool(
         strides=strides,
     )
     y = channels_first(pool, dequantize_linear(X, x_scale, x_zero_point), channels_last)
-    return quantize_linear(y, y_scale, like(X, y_zero_point))
+    return quantize_linear(y, y_scale, like(X, x_zero_point, y_zero_point), train=train)
 
 
 @op("NhwcMaxPool", domain=DOMAIN, since=(1,))
@@ -235,7 +271,7 @@ def nhwc_max_pool(
     return channels_first(pool, x, channels_last=1)
 
 
-@op("QLinearConv", domain=DOMAIN, since=(1,), roles={"w": "weight", "B": "bias"})
+@op("QLinearConv", domain=DOMAIN, since=(1,), roles=QLINEAR_ROLES)
 def qlinear_conv_microsoft(
     x: Value,
     x_scale: Value,
@@ -254,6 +290,7 @@ def qlinear_conv_microsoft(
     kernel_shape: tuple[int, ...] | None = None,
     pads: tuple[int, ...] | None = None,
     strides: tuple[int, ...] | None = None,
+    train: bool = False,
 ) -> Value:
     """`qlinear_conv`, of x [N, ..., C] to [N, ..., M] if `channels_last`."""
 
@@ -274,12 +311,19 @@ def qlinear_conv_microsoft(
             kernel_shape=kernel_shape,
             pads=pads,
             strides=strides,
+            train=train,
         )
 
     return channels_first(convolved, x, channels_last)
 
 
-@op("QGemm", domain=DOMAIN, since=(1,), roles={"A": "weight", "B": "weight", "C": "bias"})
+@op(
+    "QGemm",
+    domain=DOMAIN,
+    since=(1,),
+    roles={"A": "weight", "B": "weight", "C": "bias"}
+    | dict.fromkeys(("a_scale", "b_scale", "y_scale"), SCALE),
+)
 def qgemm(
     A: Value,
     a_scale: Value,
@@ -294,6 +338,7 @@ def qgemm(
     alpha: float = 1.0,
     transA: int = 0,
     transB: int = 0,
+    train: bool = False,
 ) -> Value:
     """`gemm` of the numbers that A and B quantize, quantized if y_scale is given.
 
@@ -301,14 +346,19 @@ def qgemm(
     """
     A, B = A.T if transA else A, B.T if transB else B
     product = matmul_integer(A, B, a_zero_point, b_zero_point)
-    whole = product if C is None else product + C
+    whole = product if C is None else jnp.add(*alike(product, C))
     y = whole.astype(a_scale.dtype) * (alpha * jnp.asarray(a_scale) * b_scale)
     if y_scale is None:
         return y
-    return quantize_linear(y, y_scale, like(A, y_zero_point))
+    return quantize_linear(y, y_scale, like(A, a_zero_point, y_zero_point), train=train)
 
 
-@op("MatMulIntegerToFloat", domain=DOMAIN, since=(1,), roles={"B": "weight", "bias": "bias"})
+@op(
+    "MatMulIntegerToFloat",
+    domain=DOMAIN,
+    since=(1,),
+    roles={"B": "weight", "bias": "bias", "a_scale": SCALE, "b_scale": SCALE},
+)
 def matmul_integer_to_float(
     A: Value,
     B: Value,
@@ -324,25 +374,37 @@ def matmul_integer_to_float(
     return y if bias is None else y + bias
 
 
-@op("DynamicQuantizeMatMul", domain=DOMAIN, since=(1,), roles={"B": "weight", "bias": "bias"})
+@op(
+    "DynamicQuantizeMatMul",
+    domain=DOMAIN,
+    since=(1,),
+    roles={"B": "weight", "bias": "bias", "b_scale": SCALE},
+)
 def dynamic_quantize_matmul(
     A: Value,
     B: Value,
     b_scale: Value,
     b_zero_point: Value | None = None,
     bias: Value | None = None,
+    *,
+    train: bool = False,
 ) -> Value:
     """The product of A, quantized to uint8, with the numbers that B quantizes, plus bias [N]."""
-    a, scale, zero_point = dynamic_quantize_linear(A)
+    a, scale, zero_point = dynamic_quantize_linear(A, train=train)
     return matmul_integer_to_float(a, B, scale, b_scale, zero_point, b_zero_point, bias)
 
 
-def rounded(x: Value) -> Value:
+def rounded(x: Value, train: bool) -> Value:
     """The numbers that `dynamic_quantize_linear` makes of x."""
-    return dequantize_linear(*dynamic_quantize_linear(x))
+    return dequantize_linear(*dynamic_quantize_linear(x, train=train))
 
 
-@op("DynamicQuantizeLSTM", domain=DOMAIN, since=(1,), roles={"B": "bias", "P": "weight"})
+@op(
+    "DynamicQuantizeLSTM",
+    domain=DOMAIN,
+    since=(1,),
+    roles={"B": "bias", "P": "weight", "W_scale": SCALE, "R_scale": SCALE},
+)
 def dynamic_quantize_lstm(
     X: Value,
     W: Value,
@@ -364,6 +426,7 @@ def dynamic_quantize_lstm(
     direction: str = "forward",
     hidden_size: int | None = None,
     input_forget: int = 0,
+    train: bool = False,
 ) -> tuple[Value, ...]:
     """`lstm` of the numbers that W [D, I, 4 * H] and R [D, H, 4 * H] quantize.
 
@@ -374,12 +437,17 @@ def dynamic_quantize_lstm(
 
     def weights(x: Value, scale: Value, zero_point: Value) -> Value:
         scale, zero_point = (v.reshape(len(x), 1, -1) for v in (scale, zero_point))
-        wide = jnp.asarray(x, np.int32) - jnp.asarray(zero_point, np.int32)
-        return (wide.astype(scale.dtype) * scale).swapaxes(1, 2)
+        return (shifted(x, zero_point).astype(scale.dtype) * scale).swapaxes(1, 2)
 
     def step(x: Value, state: tuple[Value, ...], RbP: Any, functions: Any) -> tuple[Value, ...]:
         h, c = state
-        return lstm_step(x, (jax.vmap(rounded)(h), c), RbP, functions, input_forget)
+        return lstm_step(
+            x,
+            (jax.vmap(functools.partial(rounded, train=train))(h), c),
+            RbP,
+            functions,
+            input_forget,
+        )
 
     if sequence_lens is not None:  # What comes after the longest one has no part in the scale of X.
         used = np.arange(len(X))[:, None, None] < jnp.max(sequence_lens).astype(np.int64)
@@ -395,7 +463,7 @@ def dynamic_quantize_lstm(
     )
     return layer.run(
         step,
-        rounded(X),
+        rounded(X, train),
         weights(W, W_scale, W_zero_point),
         weights(R, R_scale, R_zero_point),
         B,

@@ -16,6 +16,7 @@ import numpy as np
 from onnxla.ir.errors import ModelError, StaticOperandError
 from onnxla.ops.arithmetic import pow_
 from onnxla.ops.cast import concrete, widen
+from onnxla.ops.elementary import abs_
 from onnxla.ops.index import argmax, check_indices
 from onnxla.ops.matmul import matmul
 from onnxla.ops.table import op
@@ -154,7 +155,7 @@ def normalizer(X: Value, *, norm: str = "MAX") -> Value:
     if norm == "MAX":
         divisor = x.max(-1, keepdims=True)
     elif norm == "L1":
-        divisor = abs(x).sum(-1, keepdims=True)
+        divisor = abs_(x).sum(-1, keepdims=True)
     elif norm == "L2":
         square = (x * x).sum(-1, keepdims=True)
         divisor = jnp.sqrt(jnp.where(square == 0, 1, square))

@@ -12,6 +12,7 @@ from jax import lax
 from onnxla.ir.dtypes import dtype_of
 from onnxla.ir.errors import ModelError
 from onnxla.ops.conv import per_channel
+from onnxla.ops.elementary import abs_
 from onnxla.ops.lowering import slide_sum
 from onnxla.ops.pool import space
 from onnxla.ops.table import op
@@ -56,15 +57,16 @@ def batch_normalization(
     momentum: float = 0.9,
     training_mode: int = 0,
     train: bool,
+    frozen: bool,
 ) -> tuple[Value, ...]:
     """X normalized by channel with given statistics; in training with those of the batch.
 
     X [N, C, ...] or [N]. In training also the new running mean and (population) variance, which
-    keep the fraction `momentum` of the old ones.
+    keep the fraction `momentum` of the old ones. With `frozen` ones, as if not in training.
     """
-    return normalize_batch(
-        X, scale, B, input_mean, input_var, epsilon, momentum, bool(training_mode) or train
-    )[:3]
+    training = not frozen and (bool(training_mode) or train)
+    results = normalize_batch(X, scale, B, input_mean, input_var, epsilon, momentum, training)
+    return (*results, input_mean, input_var)[:3]
 
 
 @op(
@@ -85,15 +87,17 @@ def batch_normalization_1(
     spatial: int = 1,
     n_outputs: int,
     train: bool,
+    frozen: bool,
 ) -> tuple[Value, ...]:
     """`batch_normalization`, in training where further outputs are asked for and not `is_test`.
 
     These are the new running statistics and those of the batch. Unless `spatial`, each feature has
     its own statistics, and the operands are of its shape [C, ...].
     """
-    training = train or (n_outputs > 1 and not is_test)
+    training = not frozen and (train or (n_outputs > 1 and not is_test))
     axes = None if spatial else (0,)
-    return normalize_batch(X, scale, B, mean, var, epsilon, momentum, training, axes)
+    results = normalize_batch(X, scale, B, mean, var, epsilon, momentum, training, axes)
+    return (*results, mean, var, mean, var)[:5]
 
 
 def normalize_batch(
@@ -228,7 +232,7 @@ def lp_normalization(input: Value, *, axis: int = -1, p: int = 2) -> Value:
     """The input over its norm of order p (1 or 2) along `axis`; 0 where the norm is 0."""
     if p not in (1, 2):
         raise ModelError(f"p={p} should be 1 or 2")
-    powers = jnp.abs(input) if p == 1 else lax.square(input)
+    powers = abs_(input) if p == 1 else lax.square(input)
     total = jnp.sum(powers, axis, keepdims=True)
     zero = total == 0
     safe = jnp.where(zero, 1, total)

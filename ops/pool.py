@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from onnxla.ops.elementary import abs_
 from onnxla.ops.lowering import slide_max, slide_sum
 from onnxla.ops.table import op
-from onnxla.ops.values import Value
+from onnxla.ops.values import Value, as_traced
 from onnxla.ops.window import lowest, pairs, per_axis, window
 
 
@@ -88,7 +89,7 @@ def root(total: Value, p: float) -> Value:
 
 def power(X: Value, p: float) -> Value:
     """|X| ** p."""
-    return X * X if p == 2 else jnp.abs(X) if p == 1 else jnp.abs(X) ** p
+    return X * X if p == 2 else abs_(X) ** p
 
 
 @op("LpPool", since=(2, 11, 18, 22))
@@ -196,6 +197,7 @@ def max_roi_pool(
 
     `rois` [R, 5] lists (image, x1, y1, x2, y2), both corners included.
     """
+    X, rois = as_traced([X, rois])
     corners = jnp.round(rois[:, 1:] * spatial_scale)
 
     def inside(first: Value, last: Value, bins: int, size: int) -> Value:

@@ -2,17 +2,24 @@
 
 A scale is a scalar, a vector along `axis`, or blocked: of x's rank, where each element holds for
 `block_size` ones of x along `axis`. A zero point has the scale's shape.
+
+JAX has no derivatives by integers. So in training (`train`) what is quantized has a floating-point
+dtype, in which it is exactly the numbers it would be; all that reads it takes either.
 """
 
 from __future__ import annotations
 
+from functools import partial
+
 import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
+from jax import lax
 
 from onnxla.ir.dtypes import dtype_of, is_float
 from onnxla.ir.errors import ModelError
 from onnxla.ops.cast import E8M0, convert, widen
+from onnxla.ops.straight_through import clipped, straight_through
 from onnxla.ops.table import op
 from onnxla.ops.values import Value, xp
 
@@ -53,6 +60,40 @@ def divide(x: Value, scale: Value) -> Value:
     return x / m.where(m.isnan(x), x, scale)
 
 
+def quantized(
+    y: Value,
+    zero_point: Value | None,
+    dtype: np.dtype,
+    saturate: bool = True,
+    *,
+    train: bool = False,
+) -> Value:
+    """`y`, in steps, rounded to the nearest even, plus the zero point, saturated; as `dtype`.
+
+    In training in the dtype of `y`. Then rounding has the derivative 1 and saturation 0, by which a
+    scale that also dequantizes has the gradient of a learned step size: the error of rounding.
+
+    Source: Jacob et al. 2018, arXiv 1712.05877; Esser et al. 2020, arXiv 1902.08153.
+    """
+    m, integral = xp(y), not is_float(dtype)
+    rint, clip = (partial(straight_through, jnp.rint), clipped) if train else (m.rint, m.clip)
+    if integral:
+        y = rint(y)
+    if zero_point is not None:
+        y = y + zero_point.astype(y.dtype)
+    if integral:
+        limits = ml_dtypes.iinfo(dtype)
+        y = clip(y, limits.min, limits.max)
+    if not train:
+        return convert(y, dtype, saturate)
+    if integral:
+        return y
+    if saturate:
+        limit = float(ml_dtypes.finfo(dtype).max)
+        y = clipped(y, -limit, limit)
+    return straight_through(lambda y: convert(y, dtype, saturate).astype(y.dtype), y)
+
+
 @op(
     "QuantizeLinear",
     since=(10, 13, 19, 21, 23, 24, 25, 28),
@@ -68,6 +109,7 @@ def quantize_linear(
     output_dtype: int = 0,
     precision: int = 0,
     saturate: int = 1,
+    train: bool = False,
 ) -> Value:
     """`x` divided by its scale, rounded to the nearest even, plus the zero point; saturated.
 
@@ -82,15 +124,8 @@ def quantize_linear(
     elif scale.dtype in (np.int32, E8M0):
         scale = scale.astype(np.float32)
     y = widen(divide(x.astype(scale.dtype), scale))
-    integral = not is_float(dtype)
-    if integral:
-        y = xp(y).rint(y)
-    if y_zero_point is not None:
-        y = y + spread(y_zero_point, x, axis, block_size).astype(y.dtype)
-    if integral:
-        limits = ml_dtypes.iinfo(dtype)
-        y = xp(y).clip(y, limits.min, limits.max)
-    return convert(y, dtype, bool(saturate))
+    zero = None if y_zero_point is None else spread(y_zero_point, x, axis, block_size)
+    return quantized(y, zero, dtype, bool(saturate), train=train)
 
 
 @op(
@@ -116,12 +151,17 @@ def dequantize_linear(
 
 
 @op("DynamicQuantizeLinear", since=(11,))
-def dynamic_quantize_linear(x: Value) -> tuple[Value, Value, Value]:
+def dynamic_quantize_linear(x: Value, *, train: bool = False) -> tuple[Value, Value, Value]:
     """`x` as uint8 with the least scale that covers it and 0; that scale []; and its zero point [].
 
-    Where all of x is 0, any scale does, and it is 1.
+    Where all of x is 0, any scale does, and it is 1. In training both are observed, not learned:
+    they have no derivative.
     """
     low, high = jnp.min(x, initial=0), jnp.max(x, initial=0)
-    spacing = jnp.where(high == low, 1, divide(high - low, np.float32(255)))
-    zero_point = jnp.rint(divide(-low, spacing)).astype(np.uint8)
-    return quantize_linear(x, spacing, zero_point), spacing, zero_point
+    if train:
+        low, high = lax.stop_gradient((low, high))
+    spacing = jnp.where(high == low, 1, divide(high - low, np.asarray(255, low.dtype)))
+    uint8 = np.dtype("u1")
+    zero_point = quantized(divide(-low, spacing), None, uint8, train=train)
+    y = quantized(divide(x, spacing), zero_point, uint8, train=train)
+    return y, spacing, zero_point

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from onnxla.ops.arithmetic import div
+from onnxla.ops.arithmetic import div, mul
+from onnxla.ops.elementary import abs_, log
 from onnxla.ops.shape import integers
 from onnxla.ops.table import op
 from onnxla.ops.values import Value, is_floating, is_known
@@ -115,14 +116,14 @@ def reduce_prod(data: Value, axes: Axes, keepdims: bool) -> Value:
 @reduction("ReduceL1", (1, 11, 13), (18,))
 def reduce_l1(data: Value, axes: Axes, keepdims: bool) -> Value:
     """Sum of the absolute values."""
-    return reduce_sum(abs(data), axes, keepdims)
+    return reduce_sum(abs_(data), axes, keepdims)
 
 
 @reduction("ReduceSumSquare", (1, 11, 13), (18,))
 def reduce_sum_square(data: Value, axes: Axes, keepdims: bool) -> Value:
     """Sum of the squares."""
     x = wide(data) if is_floating(data) else data
-    return reduce_sum(x * x, axes, keepdims).astype(data.dtype)
+    return reduce_sum(mul(x, x), axes, keepdims).astype(data.dtype)
 
 
 @reduction("ReduceL2", (1, 11, 13), (18,))
@@ -136,7 +137,7 @@ def reduce_l2(data: Value, axes: Axes, keepdims: bool) -> Value:
 @reduction("ReduceLogSum", (1, 11, 13), (18, 28))
 def reduce_log_sum(data: Value, axes: Axes, keepdims: bool) -> Value:
     """Logarithm of the sum."""
-    return jnp.log(reduce_sum(wide(data), axes, keepdims)).astype(data.dtype)
+    return log(reduce_sum(wide(data), axes, keepdims)).astype(data.dtype)
 
 
 @reduction("ReduceLogSumExp", (1, 11, 13), (18, 28))

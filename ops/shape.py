@@ -12,7 +12,7 @@ import numpy as np
 from onnxla.ir.dtypes import STRING, dtype_of
 from onnxla.ir.errors import ModelError
 from onnxla.ops.table import lookup, op, register
-from onnxla.ops.values import Value, is_known, xp
+from onnxla.ops.values import Value, alike, is_known, xp
 
 MAX_KNOWN_BYTES = 2**31
 
@@ -173,7 +173,7 @@ def unsqueeze_1(data: Value, *, axes: tuple[int, ...]) -> Value:
 @op("Concat", since=(4, 11, 13))
 def concat(*inputs: Value, axis: int) -> Value:
     """The inputs, one after another along `axis`; their other sizes are equal."""
-    return xp(*inputs).concatenate(inputs, axis)
+    return xp(*inputs).concatenate(alike(*inputs), axis)
 
 
 @op("Concat", since=(1,))
@@ -290,6 +290,7 @@ def pad(
         return xp(data).pad(data, widths, mode)
     if constant_value is None:
         constant_value = np.asarray("" if data.dtype == STRING else 0, data.dtype)
+    data, constant_value = alike(data, constant_value)
     fill = constant_value.reshape(())
     if is_known(fill):
         return xp(data).pad(data, widths, constant_values=fill)

@@ -3,8 +3,9 @@
 An operator is a function whose signature is the ONNX signature: positional parameters are the
 inputs in order (`= None` where optional, `*xs` where variadic), keyword-only parameters are the
 attributes with their defaults. Several outputs are returned as a tuple of all of them. A subgraph
-attribute arrives as a Python function. Four keyword-only names are reserved, and filled in by the
-interpreter where a function asks for them: `n_outputs`, `key` (a JAX key), `train`, and `between`:
+attribute arrives as a Python function. Five keyword-only names are reserved, and filled in by the
+interpreter where a function asks for them: `n_outputs`, `key` (a JAX key), `train`, `frozen`
+(whether the running statistics among the operands stay as they are in training), and `between`:
 `between(names, output)` is one value of the graph as a function of others.
 """
 
@@ -16,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-RESERVED = frozenset({"n_outputs", "key", "train", "between"})
+RESERVED = frozenset({"n_outputs", "key", "train", "frozen", "between"})
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -63,3 +63,15 @@ def is_concrete(value: Value) -> bool:
 def is_floating(value: Value) -> bool:
     """Whether the elements are real floating point, the ml_dtypes kinds included."""
     return bool(jnp.issubdtype(value.dtype, jnp.floating))
+
+
+def alike(*values: Value) -> tuple[Value, ...]:
+    """Operands that have one dtype in the model, in one dtype.
+
+    In training floats may hold quantized integers (see `quantize`), while others, such as a
+    constant that they are compared to, are integers.
+    """
+    dtype = next((v.dtype for v in values if v is not None and is_floating(v)), None)
+    if dtype is None:
+        return values
+    return tuple(v if v is None or is_floating(v) else v.astype(dtype) for v in values)

@@ -99,7 +99,13 @@ SAMPLES = [
         "LinearAttention", (QUERY, KEY, VALUE), {**LINEAR, "update_rule": "linear", "scale": 2.0}, 2
     ),
     *(
-        Sample("CausalConvWithState", inputs, {"activation": activation}, 2, grad=(0, 1))
+        Sample(
+            "CausalConvWithState",
+            inputs,
+            {"activation": activation},
+            2,
+            grad=[i for i, x in enumerate(inputs) if x is not None],
+        )
         for inputs in (
             (f32(2, 3, 5), f32(3, 1, 4)),
             (f32(2, 3, 5), f32(3, 1, 4), f32(3), f32(2, 3, 3)),

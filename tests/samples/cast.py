@@ -31,6 +31,7 @@ SAMPLES = [
         for to in (TensorProto.FLOAT, TensorProto.DOUBLE)
     ),
     Sample("Cast", (f32(2, 3),), {"to": TensorProto.DOUBLE}, versions=(6, 13, 28), grad=(0,)),
+    Sample("Cast", (f32(2, 3),), {"to": "FLOAT"}, versions=(1,), grad=(0,), expected=lambda x: x),
     Sample("CastLike", (NUMBERS, np.zeros(0, np.int64))),
     Sample("CastLike", (f32(2, 3), np.zeros(1)), grad=(0,)),
     Sample("BitCast", (NUMBERS,), {"to": TensorProto.INT32}),

@@ -65,6 +65,16 @@ SAMPLES = [
             ((16, 22), {"coordinate_transformation_mode": "output_half_pixel"}),
         )
     ),
+    *(
+        Sample(
+            "RoiAlign",
+            (X, ROIS[:2] + f32(2, 4, low=0.1, high=0.2), IMAGES[:2]),
+            {"output_height": 2, "output_width": 2, "sampling_ratio": 2},
+            versions=(version,),
+            grad=(1,),
+        )
+        for version in (10, 16)
+    ),
     # ONNX Runtime's mode max compares the points, but not in the way that ONNX's tests do.
     Sample("RoiAlign", (X, ROIS, IMAGES), {"mode": "max", "sampling_ratio": 2}, versions=(16,)),
     Sample("RoiAlign", (X, ROIS, IMAGES), {"mode": "max", "output_width": 2}, versions=(22,)),

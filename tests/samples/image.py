@@ -159,7 +159,10 @@ SAMPLES = [
             ("linear", "nearest"), ("zeros", "border", "reflection")
         )
     ),
-    Sample("GridSample", (X, GRID), {"mode": "cubic"}, versions=(20, 22), grad=(0, 1)),
+    *(
+        Sample("GridSample", (X, GRID), {"mode": mode}, versions=(20, 22), grad=(0, 1))
+        for mode in ("linear", "cubic")
+    ),
     *(
         Sample("AffineGrid", (theta, size), {"align_corners": align}, grad=(0,))
         for theta, size in (

@@ -88,7 +88,9 @@ SAMPLES = [
         grad=(0, 1),
     ),
     Sample("OneHot", (i64([0, -1], [3, -4]), i64(3), f32(2)), grad=(2,)),
-    Sample("OneHot", (f32(4, low=0, high=5), np.array(5, np.float32), f32(2)), {"axis": 0}),
+    Sample(
+        "OneHot", (f32(4, low=0, high=5), np.array(5, np.float32), f32(2)), {"axis": 0}, grad=(0,)
+    ),
     Sample("TopK", (DISTINCT,), {"k": 2, "axis": 1}, outputs=2, versions=(1,)),
     Sample("TopK", (DISTINCT, i64(2)), {"axis": 1}, outputs=2, versions=(10, 11, 24)),
     *(

@@ -62,6 +62,12 @@ SAMPLES = [
     Microsoft("QAttention", (QUANTIZED, WEIGHT, BIAS, real(0.01), real(0.01)), HEADS),
     Microsoft(
         "QAttention",
+        (QUANTIZED % 4, WEIGHT // 64, BIAS, real(0.3), real(0.4)),
+        HEADS,
+        grad=(2, 3, 4),
+    ),
+    Microsoft(
+        "QAttention",
         (
             QUANTIZED,
             WEIGHT,
@@ -87,6 +93,7 @@ SAMPLES = [
         ),
         {**HEADS, "unidirectional": 1},
         2,
+        grad=(8,),
     ),
     # Each column of the weights has a scale and a zero point of its own.
     Microsoft(
@@ -125,6 +132,7 @@ SAMPLES = [
         "MultiHeadAttention",
         (Q, K, V, None, np.int32([[1, 1, 0, 1, 1], [1, 0, 0, 0, 0]]), f32(2, 2, 3, 5)),
         HEADS,
+        grad=(5,),
     ),
     Microsoft("MultiHeadAttention", (Q, K, V, None, np.int32([5, 2])), HEADS),
     Microsoft(
@@ -187,7 +195,10 @@ SAMPLES = [
     ),
     *(
         Microsoft(
-            "RotaryEmbedding", (x, ids, COS, SIN), {"interleaved": interleaved, **heads}, grad=(0,)
+            "RotaryEmbedding",
+            (x, ids, COS, SIN),
+            {"interleaved": interleaved, **heads},
+            grad=(0, 2, 3),
         )
         for interleaved in (0, 1)
         for x, heads in (
@@ -221,7 +232,7 @@ SAMPLES = [
             (*TOKEN, mask, bias, *BUFFERS, np.int32([filled]), None, None, extra),
             {**HEADS, "past_present_share_buffer": 1},
             3,
-            grad=(0, 1, 2, 5, 6),
+            grad=(0, 1, 2, 5, 6) if extra is None else (0, 1, 2, 4, 5, 6, 10),
         )
         for filled, mask, bias, extra in (
             (3, None, None, None),

@@ -36,7 +36,7 @@ SAMPLES = [
         {"transBatchA": 1, "transBatchB": 1, "transA": 1, "transB": 1},
     ),
     Microsoft("FusedMatMul", (f32(4), f32(4, 5)), {"transA": 1}),
-    Microsoft("TransposeMatMul", (f32(2, 3, 4), f32(4, 5)), {"alpha": 2.0}),
+    Microsoft("TransposeMatMul", (f32(2, 3, 4), f32(4, 5)), {"alpha": 2.0}, grad=(0, 1)),
     Microsoft("TransposeMatMul", (f32(2, 3, 4), f32(5, 4)), {"transB": 1}),
     Microsoft("TransposeMatMul", (f32(2, 4, 3), f32(2, 5, 4)), {"transA": 1, "transB": 1}),
     Microsoft("FusedGemm", (f32(3, 4), f32(4, 5), f32(5)), {"activation": "Relu"}, grad=(0, 1, 2)),
@@ -126,7 +126,7 @@ SAMPLES = [
     Microsoft(
         "GridSample", (f32(1, 2, 4, 5), GRID), {"padding_mode": "reflection", "mode": "bicubic"}
     ),
-    Microsoft("Pad", (f32(2, 3), i64(0, 1, 2, 0), np.float32([5])), grad=(0,)),
+    Microsoft("Pad", (f32(2, 3), i64(0, 1, 2, 0), np.float32([5])), grad=(0, 2)),
     Microsoft("Pad", (f32(2, 3), i64([0, 1, 1, 0])), {"mode": "edge"}),
     Microsoft("Pad", (f32(2, 3), i64(0, 1, 1, 2)), {"mode": "reflect"}),
     Microsoft("Range", (np.asarray(1.0, np.float32), np.asarray(4.5, np.float32))),

@@ -69,7 +69,7 @@ SAMPLES = [
         (*NEXT, *CACHE, *STEP, COSINES, SINES),
         {**GROUPS, "do_rotary": 1, "rotary_interleaved": 1},
         3,
-        grad=(0, 1, 2, 3, 4),
+        grad=(0, 1, 2, 3, 4, 7, 8),
     ),
     Microsoft("GroupQueryAttention", (*NEXT, *CACHE, *STEP), {**GROUPS, "local_window_size": 2}, 3),
     Microsoft(

@@ -174,7 +174,7 @@ SAMPLES = [
                 **(SWIGLU if fused else {"activation_type": "silu"}),
                 "normalize_routing_weights": int(fused),
             },
-            grad=(0, 1, 3, 6) if bits == 2 else (0, 1),
+            grad=(0, 1, 3, 6, *(4, 7) * biased) if bits == 2 else (0, 1),
         )
         for bits in (2, 4, 8)
         for blocks, zero, fused, biased in (

@@ -49,7 +49,7 @@ def nbits(bits: int, K: int, N: int, block_size: int, zero: str = "", **more: in
         ),
         {"K": K, "N": N, "bits": bits, "block_size": block_size, **more},
         expected=functools.partial(by_group, bits=bits) if own else None,
-        grad=(0, 2),
+        grad=[0, 2, *[3] * (zero == "real"), *[5] * (bias is not None)],
         rtol=1e-4,
         atol=1e-4,
     )

@@ -87,7 +87,7 @@ SAMPLES = [
     Microsoft("QuantizeLinear", (f32(2, 3), real(0.01), byte(128))),
     Microsoft("QuantizeLinear", (f32(2, 3), real(0.01, 0.02), np.int8([3, -3])), {"axis": 0}),
     Microsoft("QuantizeLinear", (f32(2, 3), real(0.001), np.asarray(9, np.int16)), {"axis": 0}),
-    Microsoft("DequantizeLinear", (A, *FROM)),
+    Microsoft("DequantizeLinear", (A, *FROM), grad=(1,)),
     Microsoft("DequantizeLinear", (SA, real(0.1, 0.2), np.int8([3, -3])), {"axis": 0}),
     Microsoft("DequantizeLinear", (SA.astype(np.int16), real(0.1), np.asarray(9, np.int16))),
     Microsoft("QLinearAdd", (A, *FROM, B, *FROM, *TO), **ONE),
@@ -169,7 +169,7 @@ SAMPLES = [
         {"dilations": [2, 2], "kernel_shape": [3, 3]},
         **ONE,
     ),
-    Microsoft("QGemm", (u8(2, 4), *FROM, i8(4, 3), real(0.02), sbyte(0)), rtol=1e-5),
+    Microsoft("QGemm", (u8(2, 4), *FROM, i8(4, 3), real(0.02), sbyte(0)), rtol=1e-5, grad=(1, 4)),
     Microsoft(
         "QGemm",
         (
@@ -190,10 +190,11 @@ SAMPLES = [
         (u8(2, 4), *FROM, i8(4, 3), real(0.02), sbyte(0), np.int32([[100, -2000, 3]])),
         {"alpha": 2.0},
     ),
-    Microsoft("MatMulIntegerToFloat", (u8(2, 3, 4), i8(4, 5), real(0.01), real(0.02))),
+    Microsoft("MatMulIntegerToFloat", (u8(2, 3, 4), i8(4, 5), real(0.01), real(0.02)), grad=(2, 3)),
     Microsoft(
         "MatMulIntegerToFloat",
         (u8(3, 4), i8(4, 2), real(0.01), real(0.02, 0.03), byte(120), np.int8([2, -5]), f32(2)),
+        grad=(6,),
     ),
     Microsoft(
         "MatMulIntegerToFloat",
@@ -201,7 +202,9 @@ SAMPLES = [
     ),
     Microsoft("DynamicQuantizeMatMul", (f32(2, 3, 4), i8(4, 5), real(0.02))),
     Microsoft("DynamicQuantizeMatMul", (f32(3, 4), i8(4, 2), real(0.02, 0.03), np.int8([2, -5]))),
-    Microsoft("DynamicQuantizeMatMul", (f32(3, 4), u8(4, 2), real(0.02), byte(120), f32(2))),
+    Microsoft(
+        "DynamicQuantizeMatMul", (f32(3, 4), u8(4, 2), real(0.02), byte(120), f32(2)), grad=(2, 4)
+    ),
     Microsoft("DynamicQuantizeLSTM", lstm(1), {"hidden_size": 3}, 3, rtol=1e-4, atol=1e-5),
     Microsoft(
         "DynamicQuantizeLSTM",

@@ -34,12 +34,22 @@ THREE = {
 }
 PROBABLE = {"prob_a": [-1.2, -0.9, -1.5], "prob_b": [0.1, 0.2, -0.1]}
 
+
+def decisions(x: np.ndarray) -> np.ndarray:
+    """What a support vector machine decides for the pairs of three classes."""
+    distances = x[:, None] - np.float32(VECTORS).reshape(4, 3)
+    kernel = np.exp(-0.5 * (distances**2).sum(-1))
+    first, second = np.float32(THREE["coefficients"]).reshape(2, 4)
+    pairs = ([first[0], first[1], 0, 0], [second[0], 0, *first[2:]], [0, second[1], *second[2:]])
+    return (kernel @ np.float32(pairs).T + np.float32(KERNEL["rho"])).astype(np.float32)
+
+
 SAMPLES = [
     ml("ArrayFeatureExtractor", X, i64(2, 0, 2), grad=(0,)),
     ml("ArrayFeatureExtractor", X[0], i64([[2, 0]])),
     ml("ArrayFeatureExtractor", f32(2, 3, 4), i64([[1, 0], [0, 3]])),
     ml("ArrayFeatureExtractor", text(["a", "b"], ["c", "d"]), i64(1)),
-    *(ml("Binarizer", x, threshold=0.4) for x in (X, X.astype(np.float64))),
+    *(ml("Binarizer", x, threshold=0.4, grad=(0,)) for x in (X, X.astype(np.float64))),
     ml("CategoryMapper", text("a", "z", "b"), cats_int64s=[5, 3], cats_strings=["a", "b"]),
     ml("CategoryMapper", i64(3, 4, 5), cats_int64s=[5, 3], cats_strings=["a", "b"]),
     ml("FeatureVectorizer", X, X[:, :2], inputdimensions=[3, 2], grad=(0, 1)),
@@ -55,7 +65,11 @@ SAMPLES = [
     ml("Imputer", i64([1, -1], [-1, 2]), replaced_value_int64=-1, imputed_value_int64s=[8]),
     *(ml("Normalizer", x, norm=n, grad=(0,)) for n in ("MAX", "L1", "L2") for x in (X, X[0])),
     ml("Normalizer", i64([1, -2], [0, 0]), norm="L2"),
-    ml("OneHotEncoder", np.asarray([[1, 2.7], [9, 3]], np.float32), cats_int64s=[1, 2, 3]),
+    ml(
+        "OneHotEncoder",
+        np.asarray([[1, 2.7], [9, 3]], np.float32),
+        cats_int64s=[1, 2, 3],
+    ),
     ml("OneHotEncoder", text("b", "a"), cats_strings=["a", "b", "c"], zeros=0),
     ml("Scaler", X, offset=[1.0, 2.0, -1.0], scale=[2.0, 3.0, 0.5], grad=(0,)),
     ml("Scaler", i64([1, -2], [0, 3]), offset=[1.0], scale=[0.5]),
@@ -135,6 +149,16 @@ SAMPLES = [
         for post in ("NONE", "SOFTMAX", "LOGISTIC")
         for names in ({"classlabels_ints": [7, 9]}, {"classlabels_strings": ["a", "b"]})
     ),
+    # ONNX Runtime wants both outputs, of which one has no gradient.
+    ml(
+        "LinearClassifier",
+        X,
+        coefficients=[0.5, 0.2, 0.3, -0.5, 0.4, -0.5],
+        classlabels_ints=[7, 9],
+        outputs=(False, True),
+        expected=lambda x: x @ np.float32([[0.5, -0.5], [0.2, 0.4], [0.3, -0.5]]),
+        grad=(0,),
+    ),
     # Support vector machines
     *(
         ml(
@@ -171,6 +195,17 @@ SAMPLES = [
         for classes, pairs in ((TWO, 1), (THREE, 3))
         for probable in ({}, {k: v[:pairs] for k, v in PROBABLE.items()})
         for post in ("NONE", "SOFTMAX", "LOGISTIC")
+    ),
+    # ONNX Runtime wants both outputs, of which one has no gradient.
+    ml(
+        "SVMClassifier",
+        X,
+        outputs=(False, True),
+        kernel_type="RBF",
+        **KERNEL,
+        **THREE,
+        expected=decisions,
+        grad=(0,),
     ),
     ml(
         "SVMClassifier",

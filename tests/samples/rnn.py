@@ -121,7 +121,7 @@ SAMPLES = [
 ]
 
 SAMPLES += [
-    dataclasses.replace(sample, versions=versions, expected=by_version_7(sample), grad=())
+    dataclasses.replace(sample, versions=versions, expected=by_version_7(sample))
     for op, versions in {"RNN": (1,), "GRU": (1, 3), "LSTM": (1,)}.items()
     for sample in (use(op, absent(op)), use(op, operands(op), {"direction": "reverse"}))
 ]

@@ -91,7 +91,7 @@ SAMPLES = [
         grad=(0, 1),
         expected=lambda *x: np.concatenate(x, 1),
     ),
-    Sample("Concat", (X, f32(2, 1, 4), X), {"axis": 1}, versions=(4, 11, 13), grad=(0, 1)),
+    Sample("Concat", (X, f32(2, 1, 4), X), {"axis": 1}, versions=(4, 11, 13), grad=(0, 1, 2)),
     Sample("Concat", (TEXT, TEXT), {"axis": -1}, versions=(11, 13)),
     *(
         # No runtime implements version 1.
