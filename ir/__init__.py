@@ -27,5 +27,5 @@ from onnxla.ir.model import TensorType as TensorType
 from onnxla.ir.model import Type as Type
 from onnxla.ir.model import Value as Value
 from onnxla.ir.reader import read as read
-from onnxla.ir.writer import save as save
+from onnxla.ir.saving import save as save
 from onnxla.ir.writer import write as write

@@ -1,35 +1,88 @@
-"""Changes to a model that keep everything else: other weights, fewer inputs and outputs."""
+"""Changes to a model that keep everything else: other tensors and nodes, other ends."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from onnxla.ir.model import Graph, Model, Node, Tensor, Value
+from onnxla.ir.errors import UnsupportedError
+from onnxla.ir.model import Graph, Model, Node, Tensor, TensorType, Value
 
 
-def replace_tensors(model: Model, tensors: Mapping[Tensor, Tensor]) -> Model:
-    """The model with some constant tensors exchanged, wherever they are used."""
+def rewrite(
+    model: Model,
+    *,
+    tensor: Callable[[Tensor], Tensor] = lambda tensor: tensor,
+    node: Callable[[Node], Iterable[Node]] = lambda node: (node,),
+) -> Model:
+    """The model with each constant tensor, and each node, exchanged for what a function says.
+
+    Subgraphs and functions are rewritten too. A node may become several or none.
+    """
 
     def attribute(value: Any) -> Any:
         if isinstance(value, Graph):
             return graph(value)
         if isinstance(value, tuple):
             return tuple(map(attribute, value))
-        return tensors.get(value, value) if isinstance(value, Tensor) else value
+        return tensor(value) if isinstance(value, Tensor) else value
 
-    def node(old: Node) -> Node:
-        attributes = {name: attribute(value) for name, value in old.attributes.items()}
-        changed = any(attributes[name] is not old.attributes[name] for name in attributes)
-        return replace(old, attributes=attributes) if changed else old
+    def nodes(old: Iterable[Node]) -> Iterator[Node]:
+        for new in (new for each in old for new in node(each)):
+            attributes = {name: attribute(value) for name, value in new.attributes.items()}
+            changed = any(attributes[name] is not new.attributes[name] for name in attributes)
+            yield replace(new, attributes=attributes) if changed else new
 
     def graph(old: Graph) -> Graph:
         initializers = tuple(map(attribute, old.initializers))
-        return replace(old, nodes=tuple(map(node, old.nodes)), initializers=initializers)
+        return replace(old, nodes=tuple(nodes(old.nodes)), initializers=initializers)
 
-    functions = tuple(replace(f, nodes=tuple(map(node, f.nodes))) for f in model.functions)
+    functions = tuple(replace(f, nodes=tuple(nodes(f.nodes))) for f in model.functions)
     return replace(model, graph=graph(model.graph), functions=functions)
+
+
+def replace_tensors(model: Model, tensors: Mapping[Tensor, Tensor]) -> Model:
+    """The model with some constant tensors exchanged, wherever they are used."""
+    return rewrite(model, tensor=lambda tensor: tensors.get(tensor, tensor))
+
+
+def add_initializers(model: Model, tensors: Sequence[Tensor]) -> Model:
+    """The model with more initializers, which before IR version 4 are inputs too."""
+    graph = model.graph
+    inputs = tuple(Value(tensor.name, TensorType(tensor.dtype, tensor.shape)) for tensor in tensors)
+    graph = replace(
+        graph,
+        initializers=(*graph.initializers, *tensors),
+        inputs=(*graph.inputs, *inputs) if model.ir_version < 4 else graph.inputs,
+    )
+    return replace(model, graph=graph)
+
+
+def remove_initializers(model: Model, names: Collection[str]) -> Model:
+    """The model without some initializers of the main graph."""
+    graph = model.graph
+    graph = replace(
+        graph,
+        initializers=tuple(t for t in graph.initializers if t.name not in names),
+        inputs=tuple(value for value in graph.inputs if value.name not in names),
+    )
+    return replace(model, graph=graph)
+
+
+def need_opset(model: Model, version: int, what: str) -> int:
+    """The model's version of the standard operators.
+
+    Raises:
+        UnsupportedError: It is below `version`, the first in which nodes for `what` can be written.
+    """
+    opset = model.opsets.get("", 0)
+    if opset < version:
+        raise UnsupportedError(
+            f"{what} needs opset {version} or newer of ai.onnx; the model has {opset or 'none'}, "
+            "which onnx.version_converter can convert"
+        )
+    return opset
 
 
 def names_read(node: Node) -> set[str]:

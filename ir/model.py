@@ -80,6 +80,7 @@ class Tensor:
     """A constant tensor whose data stays where it is until `numpy()` asks for it.
 
     Compares by identity, so that it can be a key: the same tensor is the same parameter.
+    `metadata` are its `metadata_props`, of which those that begin with `onnxla.` are ours.
     """
 
     name: str
@@ -87,6 +88,7 @@ class Tensor:
     shape: tuple[int, ...]
     load: Callable[[], np.ndarray] = field(repr=False)
     wire: Message | None = field(default=None, repr=False)
+    metadata: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def numpy(self) -> np.ndarray:
         """The data, with exactly `dtype` and `shape`. Raises: ModelError if it cannot be read."""
@@ -98,9 +100,9 @@ class Tensor:
             self.load.release()
 
     @classmethod
-    def of(cls, name: str, array: np.ndarray) -> Tensor:
+    def of(cls, name: str, array: np.ndarray, metadata: Mapping[str, str] | None = None) -> Tensor:
         """A tensor that holds `array`."""
-        return cls(name, array.dtype, array.shape, lambda: array)
+        return cls(name, array.dtype, array.shape, lambda: array, metadata=metadata or {})
 
     def with_data(self, array: np.ndarray) -> Tensor:
         """This tensor with other data; its name and whatever else the file says of it stay."""
@@ -158,7 +160,10 @@ class AttributeReference:
 
 @dataclass(frozen=True, eq=False)
 class Node:
-    """One application of an operator. An empty input or output name means 'not given'."""
+    """One application of an operator. An empty input or output name means 'not given'.
+
+    `metadata`: its `metadata_props`, of which those that begin with `onnxla.` are ours.
+    """
 
     op_type: str
     inputs: tuple[str, ...] = ()
@@ -168,6 +173,7 @@ class Node:
     domain: str = ""  # "ai.onnx" is read as ""
     overload: str = ""
     wire: Message | None = field(default=None, repr=False)
+    metadata: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def __str__(self) -> str:
         domain = f"{self.domain}." if self.domain else ""

@@ -225,6 +225,7 @@ class _Reader:
                 normal_domain(wire.domain),
                 text(wire.overload),
                 wire,
+                decode_entries(wire.metadata_props),
             )
         except ModelError as error:
             name = wire.name or ", ".join(map(str, wire.output))
@@ -253,7 +254,14 @@ class _Reader:
     def tensor(self, wire: TensorProto, what: str = "tensor") -> Tensor:
         try:
             stored = store(wire, self.source)
-            return Tensor(text(wire.name), dtype_of(wire.data_type), tuple(wire.dims), stored, wire)
+            return Tensor(
+                text(wire.name),
+                dtype_of(wire.data_type),
+                tuple(wire.dims),
+                stored,
+                wire,
+                decode_entries(wire.metadata_props),
+            )
         except ModelError as error:
             raise _about(what, wire.name, error) from error.__cause__
 

@@ -7,14 +7,9 @@ type, the name of the standard domain) survive.
 
 from __future__ import annotations
 
-import itertools
-import os
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, TypeVar
 
 from google.protobuf.message import DecodeError, EncodeError, Message
 
@@ -71,92 +66,46 @@ def write(model: Model) -> bytes:
     Raises:
         ModelError: It is larger than 2 GiB, or holds something that ONNX cannot express.
     """
-    return b"".join(_pieces(_Writer(None), model))
+    return b"".join(pieces(model))
 
 
-def save(model: Model, path: str | os.PathLike[str], *, external: bool | None = None) -> None:
-    """Save a model. A crash leaves the old file or the new one, and the old may be the model's own.
+class TooLargeError(ModelError):
+    """A model is larger than one file can hold."""
 
-    Args:
-        model: What to save.
-        path: The file to write or replace.
-        external: Where the data of tensors goes. None: that of tensors which were external goes to
-            one file beside `path`, named `<file name>.data`. True: that of all large tensors does.
-            False: all is in `path`.
+
+def pieces(model: Model, external: ExternalData | None = None) -> list[Bytes]:
+    """The bytes of a model in pieces. Data that `external` wants goes there, in pieces too.
 
     Raises:
-        OSError: The files cannot be written.
-        ModelError: It is larger than 2 GiB, or holds something that ONNX cannot express.
+        TooLargeError: It is larger than 2 GiB.
+        ModelError: It holds something that ONNX cannot express.
     """
-    path = Path(path)
-    data_path = _fresh_data_path(path)
-    data = _ExternalData(data_path.name, external)
-    pieces = _pieces(_Writer(data), model)
-    superseded = _data_paths(path) if data.pieces else []
-    if data.pieces:
-        # Under a name of its own: the old model needs its data until it is replaced itself.
-        with _replacing(data_path) as file:
-            file.writelines(data.pieces)
-    with _replacing(path) as file:
-        file.writelines(pieces)
-    for old in superseded:
-        old.unlink(missing_ok=True)
-
-
-def _data_paths(path: Path) -> list[Path]:
-    """Data files of earlier models at `path`."""
-    pattern = re.compile(re.escape(path.name) + r"(\.\d+)?\.data")
-    return [entry for entry in path.parent.iterdir() if pattern.fullmatch(entry.name)]
-
-
-def _fresh_data_path(path: Path) -> Path:
-    names = itertools.chain(("",), (f".{number}" for number in itertools.count(1)))
-    candidates = (path.with_name(f"{path.name}{name}.data") for name in names)
-    return next(candidate for candidate in candidates if not os.path.lexists(candidate))
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file that takes the place of `path` once it is completely on disk."""
-    temporary = path.with_name(f".{path.name}.{os.urandom(6).hex()}.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            if path.exists():
-                os.chmod(temporary, path.stat().st_mode & 0o777)
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    if os.name == "posix":  # the new name must be on disk too
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-
-
-def _pieces(writer: _Writer, model: Model) -> list[Bytes]:
+    writer = _Writer(external)
     try:
         reduced = writer.model(model).SerializeToString()
     except DecodeError as error:  # copying a message parses it
         raise ModelError("the model is nested too deeply to be written") from error
     except (EncodeError, TypeError, ValueError) as error:
         raise ModelError(f"the model cannot be written: {error}") from error
-    pieces = splice(reduced, writer.payloads)
-    if (size := sum(map(len, pieces))) > MAX_MESSAGE:
-        raise ModelError(
+    result = splice(reduced, writer.payloads)
+    if (size := sum(map(len, result))) > MAX_MESSAGE:
+        raise TooLargeError(
             f"the model would be {size} bytes, more than the 2 GiB that protobuf allows;"
-            " put tensors into a file of their own with save(..., external=True)"
+            " put tensors into a file of their own with save(..., external_data=True)"
         )
-    return pieces
+    return result
 
 
 @dataclass
-class _ExternalData:
-    """The file of external data that is being made."""
+class ExternalData:
+    """The file of external data that is being made.
+
+    Attributes:
+        location: Its name.
+        wanted: What goes there: None: what was external; True: all large data; False: nothing.
+        pieces: What is in it, in order.
+        size: Bytes that `pieces` are together.
+    """
 
     location: str
     wanted: bool | None
@@ -164,9 +113,11 @@ class _ExternalData:
     size: int = 0
 
     def wants(self, was_external: bool, raw: Bytes) -> bool:
+        """Whether a tensor's data goes there."""
         return was_external if self.wanted is None else self.wanted and len(raw) >= LARGE
 
     def add(self, wire: TensorProto, raw: Bytes) -> None:
+        """Appends a tensor's data, and says in `wire` where it is."""
         padding = -self.size % ALIGNMENT
         offset = self.size + padding
         self.pieces += (bytes(padding), raw)
@@ -181,7 +132,7 @@ class _ExternalData:
 class _Writer:
     """Makes messages of dataclasses, with large data in `payloads` by placeholder."""
 
-    def __init__(self, external: _ExternalData | None) -> None:
+    def __init__(self, external: ExternalData | None) -> None:
         self.external = external
         self.payloads: dict[bytes, Bytes] = {}
         self._placeholder = placeholders()
@@ -191,10 +142,7 @@ class _Writer:
         _set(wire, ir_version=model.ir_version, producer_name=model.producer)
         if imported_opsets(wire) != model.opsets:
             _set_opsets(wire.opset_import, model.opsets)
-        if decode_entries(wire.metadata_props) != model.metadata:
-            del wire.metadata_props[:]
-            for key, value in model.metadata.items():
-                wire.metadata_props.add(key=key, value=value)
+        _set_metadata(wire, model.metadata)
         wire.graph.CopyFrom(self.graph(model.graph))
         _set_all(wire.functions, map(self.function, model.functions))
         return wire
@@ -234,6 +182,7 @@ class _Writer:
         _set_list(wire.input, node.inputs)
         _set_list(wire.output, node.outputs)
         _set_all(wire.attribute, self.attributes(node.attributes, wire.attribute))
+        _set_metadata(wire, node.metadata)
         return wire
 
     def attributes(
@@ -312,6 +261,7 @@ class _Writer:
     def tensor(self, tensor: Tensor) -> TensorProto:
         wire = _copy(tensor.wire, TensorProto)
         _set(wire, name=tensor.name)
+        _set_metadata(wire, tensor.metadata)
         was_external = wire.data_location == TensorProto.EXTERNAL
         raw: Bytes | None
         if isinstance(tensor.load, Stored) and tensor.load.wire is tensor.wire:  # as it was read
@@ -413,6 +363,13 @@ def _set_all(target: Any, messages: Iterable[Message]) -> None:
     new = list(messages)
     del target[:]
     target.extend(new)
+
+
+def _set_metadata(wire: ModelProto | NodeProto | TensorProto, metadata: Mapping[str, str]) -> None:
+    if decode_entries(wire.metadata_props) != metadata:
+        del wire.metadata_props[:]
+        for key, value in metadata.items():
+            wire.metadata_props.add(key=key, value=value)
 
 
 def _set_opsets(target: Any, opsets: Mapping[str, int]) -> None:

@@ -213,10 +213,10 @@ def test_saving_over_itself_again_and_again(tmp_path):
 
 def test_external_can_be_forced_either_way(tmp_path):
     model = ir.read(write_model(tmp_path))
-    ir.save(model, tmp_path / "inline.onnx", external=False)
+    ir.save(model, tmp_path / "inline.onnx", external_data=False)
     assert not (tmp_path / "inline.onnx.data").exists()
     inline = ir.read((tmp_path / "inline.onnx").read_bytes())
     np.testing.assert_array_equal(weight(inline), WEIGHT)
-    ir.save(inline, tmp_path / "external.onnx", external=True)
+    ir.save(inline, tmp_path / "external.onnx", external_data=True)
     assert (tmp_path / "external.onnx.data").read_bytes() == WEIGHT.tobytes()
     np.testing.assert_array_equal(weight(ir.read(tmp_path / "external.onnx")), WEIGHT)

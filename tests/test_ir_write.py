@@ -297,8 +297,11 @@ def test_too_large_for_one_message(tmp_path, monkeypatch):
     monkeypatch.setattr(writer, "MAX_MESSAGE", 1000)
     array = np.zeros(LARGE, np.float32)
     model = ir.Model(ir.Graph((), initializers=(ir.Tensor.of("w", array),)), {})
-    with pytest.raises(ir.ModelError, match=r"2 GiB.*external=True"):
-        ir.save(model, tmp_path / "model.onnx")
-    ir.save(model, tmp_path / "model.onnx", external=True)
-    assert (tmp_path / "model.onnx.data").stat().st_size == array.nbytes
-    assert Path(tmp_path / "model.onnx").stat().st_size < 1000
+    with pytest.raises(ir.ModelError, match=r"2 GiB.*external_data=True"):
+        ir.save(model, tmp_path / "model.onnx", external_data=False)
+    assert not os.listdir(tmp_path)
+    for external_data in (None, True):
+        ir.save(model, tmp_path / "model.onnx", external_data=external_data)
+        (data,) = tmp_path.glob("model.onnx*.data")
+        assert data.stat().st_size == array.nbytes
+        assert Path(tmp_path / "model.onnx").stat().st_size < 1000
