@@ -15,6 +15,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from onnxla.interpret.autocast import autocast
 from onnxla.interpret.binding import origins
 from onnxla.ir.edit import names_read
 from onnxla.ir.errors import ModelError, StaticOperandError, UnsupportedError
@@ -26,6 +27,7 @@ from onnxla.ir.model import (
     SparseTensor,
     Tensor,
 )
+from onnxla.ops.straight_through import MARK, straight_through
 from onnxla.ops.table import Operator, lookup
 from onnxla.ops.values import Value, as_known, is_concrete, is_known
 
@@ -44,7 +46,9 @@ class Context:
         attributes: Values of the enclosing function's attributes.
         key: JAX key for operators that draw random numbers.
         train: Whether operators that differ in training behave as in training.
+        frozen: Whether a value is a running statistic that stays as it is in training.
         note_update: Told in training of a running statistic's value and of its next one.
+        compute_dtype: Dtype of products of float32 values, if another; see `autocast`.
     """
 
     opsets: Mapping[str, int]
@@ -53,7 +57,9 @@ class Context:
     attributes: Mapping[str, Any] = field(default_factory=dict)
     key: jax.Array | None = None
     train: bool = False
+    frozen: Callable[[Value], bool] = lambda value: False
     note_update: Callable[[Value, Value], None] | None = None
+    compute_dtype: np.dtype | None = None
 
 
 def eval_graph(
@@ -119,7 +125,10 @@ def eval_node(
     if function is not None:
         return eval_function(function, node, operands, attributes, context)
     operator = find_operator(node, context.opsets)
-    keywords = bind_keywords(operator, node, attributes, context)
+    named = zip(operator.inputs, operands, strict=False)
+    statistics = [v for name, v in named if operator.roles.get(name) == "running_statistic"]
+    frozen = any(map(context.frozen, statistics))
+    keywords = bind_keywords(operator, node, attributes, context, frozen)
     if "between" in operator.reserved:
         keywords["between"] = values_between
     operands = bind_operands(operator, node, operands)
@@ -127,13 +136,14 @@ def eval_node(
     if is_known([*operands, *keywords.values()]):
         with jax.ensure_compile_time_eval(), np.errstate(all="ignore"):
             results = as_known(as_tuple(operator.function(*operands, **keywords)))
+    elif context.train and MARK in node.metadata:
+        step = functools.partial(operator.function, **keywords)
+        results = as_tuple(straight_through(step, *operands))
     else:
-        results = as_tuple(operator.function(*operands, **keywords))
-    if context.note_update is not None:
+        results = as_tuple(autocast(operator, context.compute_dtype)(*operands, **keywords))
+    if context.note_update is not None and not frozen:
         # The next values of running statistics are the outputs after the first, in their order.
-        named = zip(operator.inputs, operands, strict=False)
-        old = [value for name, value in named if operator.roles.get(name) == "running_statistic"]
-        for value, following in zip(old, results[1:], strict=False):
+        for value, following in zip(statistics, results[1:], strict=False):
             context.note_update(value, following)
     return tuple(results)
 
@@ -204,7 +214,11 @@ def bind_attribute(attribute: Any, env: Mapping[str, Value], context: Context) -
 
 
 def bind_keywords(
-    operator: Operator, node: Node, attributes: Mapping[str, Any], context: Context
+    operator: Operator,
+    node: Node,
+    attributes: Mapping[str, Any],
+    context: Context,
+    frozen: bool = False,
 ) -> dict[str, Any]:
     """Keyword arguments of an operator: the node's attributes, and what it asks to be filled in."""
     keywords = {k: v for k, v in attributes.items() if k not in IGNORED_ATTRIBUTES}
@@ -216,7 +230,12 @@ def bind_keywords(
     required = {k for k, v in operator.attributes.items() if v is inspect.Parameter.empty}
     if missing := sorted(required.difference(keywords)):
         raise ModelError(f"{operator.name} needs the attribute {', '.join(missing)}")
-    reserved = {"n_outputs": len(node.outputs), "key": context.key, "train": context.train}
+    reserved = {
+        "n_outputs": len(node.outputs),
+        "key": context.key,
+        "train": context.train,
+        "frozen": frozen,
+    }
     return keywords | {k: v for k, v in reserved.items() if k in operator.reserved}
 
 

@@ -2,24 +2,20 @@
 
 A parameter is a floating-point tensor that decides no shape: an initializer, or the value of a
 `Constant` node, since several exporters put every weight there. (A scalar that is only an exponent
-is part of a formula, and none.) A parameter's role is read off the operands that it feeds, possibly
-through operators that only rearrange it.
+is part of a formula, and none.) Its role is read off its uses.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TypeAlias
+from dataclasses import dataclass
 
 import numpy as np
 
-from onnxla.interpret.binding import SHAPE_READERS
+from onnxla.interpret.uses import Analysis, Formal, Source, role_of
 from onnxla.ir.dtypes import STRING, is_float
-from onnxla.ir.edit import subgraphs
-from onnxla.ir.model import Function, Graph, Model, Node, Tensor
-from onnxla.ops.table import lookup
+from onnxla.ir.model import Graph, Model, Node, Tensor
 
 TRAINABLE = frozenset({"weight", "embedding", "bias", "scale"})
 # A tensor with several uses has the first of these roles that one of them gives it.
@@ -31,20 +27,11 @@ ROLES = (
     "running_statistic",
     "quantization_scale",
     "constant",
+    "adapter",
 )
-# Operators whose result is their operands' elements, moved or converted.
-REARRANGING = frozenset(
-    {
-        *("Identity", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Expand"),
-        *("Cast", "CastLike", "QuantizeLinear", "DequantizeLinear", "Concat", "Split", "Dropout"),
-    }
-)
-# Their roles hold for vectors alone: a scalar operand, or a whole table, is an exporter's constant
-# (an epsilon, 1/sqrt(d), a mask, a position table).
-BROADCASTING = frozenset({"Add", "Sub", "Mul", "Div"})
-# How many of the first operands decide where control flow goes. What constants they are computed
-# from is a setting such as a bound, and must be known for a loop to be counted.
-CONTROLLING = {"If": 1, "Loop": 2}
+# Metadata of a tensor that states its role, for what no operand tells: `adapter`, a factor of a
+# low-rank update beside a weight.
+ROLE = "onnxla.role"
 # Smaller tensors that are no parameters are compiled into the program; larger ones are passed.
 BUFFER_SIZE = 1024
 
@@ -66,123 +53,6 @@ class Parameters:
     static_inputs: tuple[str, ...]
 
 
-@dataclass(frozen=True, eq=False)
-class Producer:
-    """What computes a value: a node, and the sources of the operands that its result depends on."""
-
-    node: Node
-    operands: tuple[Source, ...]
-
-
-@dataclass(frozen=True)
-class Formal:
-    """An input of the main graph or of a model-local function."""
-
-    name: str
-    function: tuple[str, str, str] | None = None
-
-
-Source: TypeAlias = "Tensor | Producer | Formal | None"
-
-
-@dataclass
-class Analysis:
-    """Uses of the sources in a model, gathered by a walk over it."""
-
-    model: Model
-    static: set[Tensor | Formal] = field(default_factory=set)
-    uses: dict[Tensor | Formal, set[str]] = field(default_factory=dict)
-    functions: dict[tuple[str, str, str], tuple[set[str], dict[str, set[str]]]] = field(
-        default_factory=dict
-    )
-
-    def walk(
-        self, nodes: Sequence[Node], env: dict[str, Source], opsets: Mapping[str, int]
-    ) -> None:
-        """Notes each operand's use, and in `env` what each output is computed from."""
-        for node in nodes:
-            operands = tuple(env.get(name) for name in node.inputs)
-            value = node.attributes.get("value")
-            if node.op_type == "Constant" and isinstance(value, Tensor):
-                env[node.outputs[0]] = value
-                continue
-            results: list[Source] = []
-            for graph in subgraphs(node):
-                inner = dict(env) | dict.fromkeys(v.name for v in graph.inputs)
-                inner |= {t.name: t for t in graph.initializers if isinstance(t, Tensor)}
-                self.walk(graph.nodes, inner, opsets)
-                outputs = [inner.get(value.name) for value in graph.outputs]
-                if node.op_type == "Loop" and outputs:
-                    self.mark_static(outputs[0], inputs=False)  # whether it goes on
-                results += outputs
-            self.note_uses(node, operands, opsets)
-            env.update(dict.fromkeys(node.outputs, Producer(node, (*operands, *results))))
-
-    def note_uses(self, node: Node, operands: Sequence[Source], opsets: Mapping[str, int]) -> None:
-        """Marks what feeds a static operand, or one that has a role."""
-        key = (node.domain, node.op_type, node.overload)
-        if function := next(
-            (f for f in self.model.functions if (f.domain, f.name, f.overload) == key), None
-        ):
-            static, roles = self.note_function(key, function)
-            for name, source in zip(function.inputs, operands, strict=False):
-                if name in static:
-                    self.mark_static(source)
-                for role in roles.get(name, ()):
-                    self.mark_role(source, role, node)
-        elif operator := lookup(node.domain, node.op_type, opsets.get(node.domain, 1)):
-            for source in operands[: CONTROLLING.get(node.op_type, 0)]:
-                self.mark_static(source, inputs=False)
-            for index, source in enumerate(operands):
-                name = operator.input_name(index) if operator.inputs else ""
-                if name in operator.static:
-                    self.mark_static(source)
-                self.mark_role(source, operator.roles.get(name, "constant"), node)
-
-    def note_function(
-        self, key: tuple[str, str, str], function: Function
-    ) -> tuple[set[str], dict[str, set[str]]]:
-        """Which inputs of a function are static, and the roles of its inputs; walked once."""
-        if key not in self.functions:
-            formals = {name: Formal(name, key) for name in function.inputs}
-            self.walk(function.nodes, {**formals}, function.opsets)
-            self.functions[key] = (
-                {name for name, formal in formals.items() if formal in self.static},
-                {name: self.uses.get(formal, set()) for name, formal in formals.items()},
-            )
-        return self.functions[key]
-
-    def mark_static(self, source: Source, inputs: bool = True) -> None:
-        """Marks the tensors, and `inputs`, that a value is computed from as deciding a shape.
-
-        The search ends at shapes, which are known in any case, and at operators with weights: what
-        a network computes is data, not shape arithmetic.
-        """
-        pending, seen = [source], set()
-        while pending:
-            match pending.pop():
-                case Producer(node, operands) as producer if producer not in seen:
-                    seen.add(producer)
-                    operator = lookup(node.domain, node.op_type, 1 << 30)
-                    weighted = operator is not None and "weight" in operator.roles.values()
-                    if node.op_type not in SHAPE_READERS and not weighted:
-                        pending += operands
-                case Tensor() | Formal() as leaf if inputs or isinstance(leaf, Tensor):
-                    self.static.add(leaf)
-
-    def mark_role(self, source: Source, role: str, node: Node) -> None:
-        """Gives the tensors that a value consists of a role."""
-        while isinstance(source, Producer) and source.node.op_type in REARRANGING:
-            first, *others = source.operands
-            for other in others if source.node.op_type == "Concat" else ():
-                self.mark_role(other, role, node)
-            source = first
-        if isinstance(source, Tensor | Formal):
-            table = isinstance(source, Tensor) and sum(size > 1 for size in source.shape) != 1
-            role = "constant" if table and node.op_type in BROADCASTING else role
-            self.uses.setdefault(source, set()).add(role)
-
-
 def constants(
     nodes: Sequence[Node], graph: Graph | None = None, path: str = ""
 ) -> Iterator[tuple[str, str, Tensor]]:
@@ -202,19 +72,42 @@ def constants(
                     yield from constants(item.nodes, item, inner)
 
 
-def find_parameters(model: Model) -> Parameters:
-    """The parameters of a model. A name that several subgraphs use is preceded by its path."""
+def analyze(model: Model) -> Analysis:
+    """What the constant tensors of a model are used for."""
     analysis = Analysis(model)
     env: dict[str, Source] = {v.name: Formal(v.name) for v in model.graph.inputs}
     env |= {t.name: t for t in model.graph.initializers if isinstance(t, Tensor)}
     analysis.walk(model.graph.nodes, env, model.opsets)
+    return analysis
+
+
+def named_constants(model: Model) -> dict[str, Tensor]:
+    """Constant tensors by name, preceded by a path where several subgraphs use the name."""
     found = list(constants(model.graph.nodes, model.graph))
     for function in model.functions:
         found += constants(function.nodes, path=f"{function.domain}.{function.name}/")
     counts = Counter(name for _, name, _ in found)
+    return {
+        name if counts[name] == 1 or not path else path + name: tensor
+        for path, name, tensor in found
+    }
+
+
+def trainable(roles: Mapping[str, str]) -> frozenset[str]:
+    """The roles that train by default: of a model with adapters they alone."""
+    return frozenset({"adapter"}) if "adapter" in roles.values() else TRAINABLE
+
+
+def first_role(roles: set[str]) -> str:
+    """The first of `ROLES` among them."""
+    return next((role for role in ROLES if role in roles), "constant")
+
+
+def find_parameters(model: Model) -> Parameters:
+    """The parameters of a model."""
+    analysis = analyze(model)
     params, roles, buffers = {}, {}, {}
-    for path, name, tensor in found:
-        unique = name if counts[name] == 1 or not path else path + name
+    for unique, tensor in named_constants(model).items():
         uses = analysis.uses.get(tensor, set())
         if tensor in analysis.static or tensor.dtype == STRING:
             continue
@@ -222,7 +115,11 @@ def find_parameters(model: Model) -> Parameters:
             continue  # x**2 is a formula; as a function of its exponent it is not even real
         if is_float(tensor.dtype):
             params[unique] = tensor
-            roles[unique] = next((role for role in ROLES if role in uses), "constant")
+            stated = tensor.metadata.get(ROLE, "")
+            if stated not in ROLES:
+                stated = first_role({role_of(use, tensor) for use in uses})
+                tensor.release()
+            roles[unique] = stated
         elif np.prod(tensor.shape, dtype=float) >= BUFFER_SIZE:
             buffers[unique] = tensor
     inputs = (value.name for value in model.graph.inputs)

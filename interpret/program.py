@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -30,8 +30,9 @@ from onnxla.ir.model import (
     Type,
     Value,
 )
+from onnxla.ops.cast import convert
 from onnxla.ops.values import Value as Array
-from onnxla.ops.values import as_traced, is_concrete
+from onnxla.ops.values import as_traced, is_concrete, is_floating
 
 
 class Known:
@@ -55,6 +56,14 @@ def has_no_array(kind: Type) -> bool:
     return isinstance(kind, MapType) or (isinstance(kind, TensorType) and kind.dtype == STRING)
 
 
+def as_declared(value: Array, declared: Value) -> Array:
+    """A graph's output in its dtype: in training, floats may hold quantized numbers."""
+    kind = declared.type
+    if not isinstance(kind, TensorType) or kind.dtype is None or not hasattr(value, "dtype"):
+        return value
+    return convert(value, kind.dtype) if is_floating(value) else value
+
+
 @dataclass(eq=False)
 class Program:
     """A model with some inputs fixed to known values, as a function of the others.
@@ -68,6 +77,7 @@ class Program:
         static: Inputs that were found to decide a shape; a call is compiled for their values.
         data_dependent: Whether shapes were found to depend on other data, or strings or maps go in
             or out, so that calls run region by region.
+        compute_dtype: Dtype of products of float32 values, if another.
     """
 
     model: Model
@@ -75,10 +85,16 @@ class Program:
     batched: bool = False
     static: frozenset[str] = frozenset()
     data_dependent: bool = False
+    compute_dtype: np.dtype | None = None
 
     def __post_init__(self) -> None:
         ends = (*self.inputs, *self.model.graph.outputs)
         self.data_dependent |= any(has_no_array(value.type) for value in ends)
+
+    def edited(self, **changes: Any) -> Program:
+        """This program but for some fields; what calls have found out is forgotten."""
+        forgotten: dict[str, Any] = {"static": frozenset(), "data_dependent": False}
+        return replace(self, **{**forgotten, **changes})
 
     @functools.cached_property
     def parameters(self) -> Parameters:
@@ -88,7 +104,8 @@ class Program:
     @functools.cached_property
     def buffers(self) -> dict[str, jax.Array]:
         """Large constants that are no parameters, on the device."""
-        with jax.enable_x64(True):
+        # Kept, so no tracers of a caller's jit that may be the first to ask.
+        with jax.enable_x64(True), jax.ensure_compile_time_eval():
             return {k: jax.device_put(t.numpy()) for k, t in self.parameters.buffers.items()}
 
     @functools.cached_property
@@ -133,13 +150,15 @@ class Program:
         key: jax.Array | None = None,
         outputs: Sequence[str] | None = None,
         updates: dict[str, Array] | None = None,
+        frozen: Collection[str] = (),
     ) -> tuple[Array, ...]:
         """Values of `outputs`: pure, and traceable where no shape depends on traced data.
 
-        With a dict for `updates`, in training: it gets the next values of running statistics.
+        With a dict for `updates`, in training: it gets the next values of running statistics, but
+        for those that are `frozen`.
         """
         if self.batched:
-            return self._evaluate_batched(params, inputs, buffers, key, outputs, updates)
+            return self._evaluate_batched(params, inputs, buffers, key, outputs, updates, frozen)
         if wrong := set(params) ^ set(self.parameters.params):
             missing = sorted(wrong.difference(params))
             raise TypeError(
@@ -150,12 +169,15 @@ class Program:
         inputs = {**self.fixed, **inputs}
         with jax.enable_x64(True), self.explaining_unsupported():
             try:
-                values = eval_graph(graph, inputs, self.context(params, buffers, key, updates))
+                context = self.context(params, buffers, key, updates, frozen)
+                values = eval_graph(graph, inputs, context)
             except StaticOperandError as error:
                 region = Region(graph, self.context, range(len(graph.nodes)), {}, inputs)
                 made = region.trace((params, buffers), inputs, key)
                 error.args = (advise(error, inputs, params, region, made),)
                 raise
+            if updates is not None:
+                values = tuple(map(as_declared, values, graph.outputs))
             return tuple(map(as_traced, values))
 
     def context(
@@ -164,15 +186,18 @@ class Program:
         buffers: Mapping[str, Array],
         key: jax.Array | None,
         updates: dict[str, Array] | None = None,
+        frozen: Collection[str] = (),
     ) -> Context:
-        """What nodes are evaluated in; with `updates`, in training."""
+        """What nodes are evaluated in; with `updates`, in training but for `frozen` statistics."""
         constants = {**buffers, **params}
 
         def read(tensor: Any) -> Array:
             name = self.names.get(tensor)
             return tensor.numpy() if name is None else constants[name]
 
-        context = Context(self.model.opsets, self.functions, read, key=key)
+        context = Context(
+            self.model.opsets, self.functions, read, key=key, compute_dtype=self.compute_dtype
+        )
         if updates is None:
             return context
         by_identity = {id(value): name for name, value in params.items()}
@@ -181,7 +206,12 @@ class Program:
             if id(value) in by_identity:
                 updates[by_identity[id(value)]] = following
 
-        return replace(context, train=True, note_update=note_update)
+        return replace(
+            context,
+            train=True,
+            note_update=note_update,
+            frozen=lambda value: by_identity.get(id(value)) in frozen,
+        )
 
     @functools.cached_property
     def functions(self) -> dict[tuple[str, str, str], Function]:
@@ -205,19 +235,22 @@ class Program:
         key: jax.Array | None,
         outputs: Sequence[str] | None,
         updates: dict[str, Array] | None,
+        frozen: Collection[str],
     ) -> tuple[Array, ...]:
         """`evaluate` of each element along the leading axis of the inputs.
 
         Each has statistics of its own in training; the next running ones are their means.
         """
-        one = Program(self.model, self.fixed)
+        one = Program(self.model, self.fixed, compute_dtype=self.compute_dtype)
 
         def evaluate(
             key: jax.Array | None, inputs: Mapping[str, Array]
         ) -> tuple[tuple[Array, ...], dict[str, Array]]:
             found: dict[str, Array] = {}
             noted = None if updates is None else found
-            values = one.evaluate(params, inputs, buffers, key=key, outputs=outputs, updates=noted)
+            values = one.evaluate(
+                params, inputs, buffers, key=key, outputs=outputs, updates=noted, frozen=frozen
+            )
             return values, found
 
         with jax.enable_x64(True):

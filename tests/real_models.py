@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
+from compiling import QUICKLY
 from onnxla import ir
 from onnxla.models import fetch
 
@@ -28,6 +29,9 @@ class RealModel:
         sizes: The sizes to try: of the batch or of the length, two where the model allows.
         others: Its other inputs, as a function of the same size.
         rate: A learning rate at which adam does not overshoot.
+        train: What to train where nothing does by default.
+        compiler_options: How to compile what runs a few times: quickly, unless running it then
+            takes longer than compiling it well.
     """
 
     load: Callable[[], bytes]
@@ -35,6 +39,8 @@ class RealModel:
     sizes: tuple[int, ...] = (1, 2)
     others: Callable[[int], Mapping[str, np.ndarray]] = lambda n: {}
     rate: float = 1e-5
+    train: tuple[str, ...] = ()
+    compiler_options: Mapping[str, Any] = field(default_factory=lambda: QUICKLY)
 
     def feeds(self, size: int, seed: int = 0) -> dict[str, np.ndarray]:
         """Random inputs by name."""
@@ -63,6 +69,9 @@ GAINS = {
     "vgg19": 1.4,
     "zfnet512": 1.6,
 }
+
+# With more than 50 million weights, they take longer to run than to compile.
+LARGE = {"bvlc_alexnet", "vgg19", "zfnet512"}
 
 
 def light(name: str) -> Callable[[], bytes]:
@@ -155,7 +164,9 @@ LISTED = {
     "rapidocr/rec": RealModel(fetched("rapidocr/rec.onnx"), **image("x", 3, 48, 160)),
     "magika": RealModel(fetched("magika/model.onnx"), lambda n: {}, others=text_bytes),
     "basic_pitch": RealModel(
-        fetched("basic_pitch/nmp.onnx"), **image("serving_default_input_2:0", 43844, 1)
+        fetched("basic_pitch/nmp.onnx"),
+        **image("serving_default_input_2:0", 43844, 1),
+        compiler_options={},
     ),
     "silero_vad/vad": RealModel(fetched("silero_vad/vad.onnx"), **speech(rate=True)),
     "silero_vad/16k_op15": RealModel(fetched("silero_vad/16k_op15.onnx"), **speech(rate=True)),
@@ -193,7 +204,12 @@ LISTED = {
         fetched("ddddocr/common.onnx"), lambda n: {"input1": (1, 1, 64, n)}, sizes=(64, 96)
     ),
     **{
-        f"light/{name}": RealModel(light(name), **image(data, 3, 224, 224), sizes=(1,))
+        f"light/{name}": RealModel(
+            light(name),
+            **image(data, 3, 224, 224),
+            sizes=(1,),
+            compiler_options={} if name in LARGE else QUICKLY,
+        )
         for name, data in (
             ("bvlc_alexnet", "data_0"),
             ("densenet121", "data_0"),
@@ -226,6 +242,7 @@ FURTHER = {
         fetched("openwakeword/melspectrogram.onnx"),
         lambda n: {"input": (1, n)},
         sizes=(1280, 2000),
+        train=("0.stft.conv_real.weight", "0.stft.conv_imag.weight", "1.melW"),
     ),
     "openwakeword/timer": RealModel(
         fetched("openwakeword/timer.onnx"), **image("onnx::Flatten_0", 34, 96), sizes=(1,)

@@ -14,7 +14,6 @@ import optax
 import pytest
 
 import onnxla
-from compiling import QUICKLY
 from real_models import FURTHER, LISTED, RealModel, in_double_precision, run_onnxruntime
 
 MODELS = {**LISTED, **FURTHER}
@@ -72,7 +71,10 @@ def test_call(name: str, size: int) -> None:
 def test_jit_apply(name: str, size: int) -> None:
     model, _, module = loaded(name)
     traced, known = split(module, model.feeds(size))
-    apply = jax.jit(lambda params, inputs: module.apply(params, **inputs, **known))
+    apply = jax.jit(
+        lambda params, inputs: module.apply(params, **inputs, **known),
+        compiler_options=model.compiler_options,
+    )
     assert_agree(apply(module.params, traced), expected(name, size))
 
 
@@ -84,7 +86,7 @@ def test_vmap(name: str) -> None:
     known = split(module, feeds[0])[1]
     stacked = jax.tree.map(lambda *xs: jnp.stack(xs), *(split(module, f)[0] for f in feeds))
     apply = jax.vmap(lambda p, inputs: module.apply(p, **inputs, **known), in_axes=(None, 0))
-    outputs = jax.jit(apply)(module.params, stacked)
+    outputs = jax.jit(apply, compiler_options=model.compiler_options)(module.params, stacked)
     outputs = outputs if isinstance(outputs, tuple) else (outputs,)
     for index, feed in enumerate(feeds):
         assert_agree(tuple(y[index] for y in outputs), run_onnxruntime(data, {**feed, **known}))
@@ -130,11 +132,10 @@ def test_gradient_of_all_parameters(name: str) -> None:
                 for k, size in sizes.items()
             }
 
-        compiled = functools.partial(jax.jit, compiler_options=QUICKLY)
-        value = compiled(lambda point, direction, step: scalar(moved(point, direction, step)))
+        value = jax.jit(lambda point, direction, step: scalar(moved(point, direction, step)))
         point = jax.jit(moved, donate_argnums=0)(module.params, random_direction(), 1e-3)
         module = module.replace(point)
-        gradient = compiled(jax.grad(scalar))(point)
+        gradient = jax.jit(jax.grad(scalar))(point)
         for _ in range(3):
             direction = random_direction()
             slope = sum(
@@ -165,14 +166,16 @@ def test_adam_lowers_a_loss_and_the_saved_file_agrees(name: str, tmp_path: Path)
     model, _, module = loaded(name)
     feeds = model.feeds(model.sizes[0])
     traced, known = split(module, feeds)
-    train, frozen = module.partition()
+    train, frozen = module.partition(*model.train)
     start = [np.asarray(y) for y in module.run(feeds).values()]
     scales = [max(float(np.sqrt(np.mean(np.square(y)))), 0.05) for y in start]
     rng = np.random.default_rng(0)
     noise = [rng.standard_normal(y.shape).astype(y.dtype) for y in start]
     targets = [y + s * n for y, s, n in zip(start, scales, noise, strict=True)]
 
-    @functools.partial(jax.jit, donate_argnums=(0, 1))
+    optimizer = optax.adam(model.rate)
+
+    @functools.partial(jax.jit, donate_argnums=(0, 1), compiler_options=model.compiler_options)
     def step(train: Any, state: Any) -> Any:
         def loss(train: Any) -> jax.Array:
             outputs = module.apply({**train, **frozen}, **traced, **known)
@@ -186,7 +189,6 @@ def test_adam_lowers_a_loss_and_the_saved_file_agrees(name: str, tmp_path: Path)
         updates, state = optimizer.update(gradient, state, train)
         return optax.apply_updates(train, updates), state, value
 
-    optimizer = optax.flatten(optax.adam(model.rate))  # as one vector, which compiles faster
     train = jax.tree.map(jnp.copy, train)  # the steps take its memory, which is the module's
     state, losses = optimizer.init(train), []
     with jax.numpy_dtype_promotion("standard"):  # optax promotes step counts
