@@ -1,4 +1,4 @@
-"""The command line: `onnxla info|run|compare|demo`.
+"""The command line: `onnxla info|run|compare|finetune|demo`.
 
 Exit codes: 0, all is well; 1, the answer is no (values differ, operators are not supported);
 2, the command or one of its files is wrong.
@@ -16,7 +16,8 @@ import numpy as np
 
 import onnxla
 from onnxla import ir
-from onnxla.inputs import random_inputs
+from onnxla.finetune import add_finetune
+from onnxla.inputs import random_inputs, read_array
 from onnxla.interpret.parameters import find_parameters
 from onnxla.summary import summarize
 
@@ -86,6 +87,8 @@ def parser() -> argparse.ArgumentParser:
     )
     compare.set_defaults(command=run_compare)
 
+    add_finetune(commands)
+
     demo = commands.add_parser(
         "demo", help="fine-tune a real pre-trained model, in about two minutes"
     )
@@ -153,17 +156,6 @@ def parse_size(text: str) -> tuple[str, int]:
     if not name or not size.isdigit():
         raise UsageError(f"--size takes NAME=N, got '{text}'")
     return name, int(size)
-
-
-def read_array(path: Path) -> Any:
-    """The array in an .npy file, or the arrays by name in an .npz file."""
-    if not path.is_file():
-        raise UsageError(f"there is no file '{path}'")
-    try:
-        data = np.load(path, allow_pickle=False)
-        return data if isinstance(data, np.ndarray) else dict(data)
-    except (ValueError, EOFError, OSError) as error:
-        raise UsageError(f"'{path}' is no .npy or .npz file: {error}") from None
 
 
 def run_info(arguments: argparse.Namespace) -> int:

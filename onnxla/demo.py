@@ -14,8 +14,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 import onnxla
@@ -26,7 +24,6 @@ if TYPE_CHECKING:
     from PIL.ImageFont import FreeTypeFont
 
 MODEL = "rapidocr/cls.onnx"
-LOGITS = "linear_1.tmp_1"  # what the model's Softmax reads
 HEIGHT, WIDTH = 48, 192  # of the model's input
 BATCH = 32
 
@@ -224,35 +221,21 @@ def _training_lines(
 
 def train(
     module: onnxla.Module, batch: Callable[[], tuple[np.ndarray, np.ndarray]], steps: int
-) -> tuple[onnxla.Module, np.ndarray]:
-    """Trains on `steps` batches with AdamW; returns the trained module and the losses [steps]."""
+) -> tuple[onnxla.Module, list[float]]:
+    """Trains on `steps` batches with AdamW; returns the trained module and the losses."""
     import optax
-    from tqdm import trange
 
-    weights, frozen = module.partition()  # the rest: running statistics, constants
     # Without the slow start, the first steps can kill the small model's few channels for good.
     rate = optax.warmup_cosine_decay_schedule(0, 2e-3, max(1, steps // 10), steps)
-    optimizer = optax.adamw(rate)
-    state = optimizer.init(weights)
-
-    @jax.jit
-    def step(weights: Any, state: Any, pictures: jax.Array, labels: jax.Array) -> Any:
-        def loss(weights: Any) -> Any:
-            logits = module.apply({**weights, **frozen}, pictures, outputs=[LOGITS])
-            return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
-
-        value, gradient = jax.value_and_grad(loss)(weights)
-        updates, state = optimizer.update(gradient, state, weights)
-        return optax.apply_updates(weights, updates), state, value
-
-    losses = []
-    with trange(steps, desc="training", unit="step") as progress:
-        for _ in progress:
-            weights, state, value = step(weights, state, *batch())
-            losses.append(value)
-            if len(losses) % 10 == 0:  # reading the loss waits for the step, so not each time
-                progress.set_postfix(loss=f"{value:.3f}")
-    return module.replace(params={**weights, **frozen}), np.asarray(jnp.stack(losses))
+    result = onnxla.fit(
+        module,
+        iter(batch, None),  # without end
+        "cross_entropy",
+        steps=steps,
+        optimizer=optax.adamw(rate),
+        freeze_statistics=True,  # those of a few batches of noise would spoil clean print
+    )
+    return result.module, result.history.loss
 
 
 def predict(module: onnxla.Module, pictures: np.ndarray) -> np.ndarray:
@@ -299,7 +282,7 @@ def _draw(
     labels: np.ndarray,
     before: np.ndarray,
     after: np.ndarray,
-    losses: np.ndarray,
+    losses: list[float],
 ) -> None:
     """Writes the picture: the first lines with what was said of them, and the losses."""
     from matplotlib.figure import Figure

@@ -1,8 +1,9 @@
-"""Random inputs that fit what a model declares."""
+"""Inputs from files, and random ones that fit what a model declares."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -44,3 +45,18 @@ def random_array(rng: np.random.Generator, dtype: np.dtype, shape: list[int]) ->
     if ir.is_float(dtype) or np.issubdtype(dtype, np.complexfloating):
         return rng.standard_normal(shape).astype(dtype)
     return rng.integers(0, 2, shape).astype(dtype)
+
+
+def read_array(path: Path) -> Any:
+    """The array in an .npy file, or the arrays by name in an .npz file.
+
+    Raises:
+        ValueError: There is no such file, or it is neither.
+    """
+    if not path.is_file():
+        raise ValueError(f"there is no file '{path}'")
+    try:
+        data = np.load(path, allow_pickle=False)
+        return data if isinstance(data, np.ndarray) else dict(data)
+    except (ValueError, EOFError, OSError) as error:
+        raise ValueError(f"'{path}' is no .npy or .npz file: {error}") from None

@@ -1,0 +1,202 @@
+"""Training data as batches: shuffled from arrays, or as an iterable gives them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import jax
+import numpy as np
+
+from onnxla.module import Module
+from onnxla.ops.values import Value
+
+Batch: TypeAlias = tuple[dict[str, Value], Any]
+"""Inputs by name, and the targets: an array, or any tree of them."""
+
+
+@dataclass(frozen=True)
+class ArrayBatches:
+    """Batches of arrays whose first axis counts the samples.
+
+    Attributes:
+        inputs: Inputs by name.
+        targets: An array, or a tree of arrays.
+        size: Samples in a batch.
+        shuffle: Whether each epoch has its own order, decided by `seed` and its number. The last
+            samples of an order that do not fill a batch are then left out of that epoch, since
+            another batch size would compile the step again; unshuffled, they are the last batch.
+        seed: Decides the orders.
+    """
+
+    inputs: dict[str, np.ndarray]
+    targets: Any
+    size: int
+    shuffle: bool = False
+    seed: int = 0
+
+    @property
+    def samples(self) -> int:
+        """Number of samples."""
+        return len(jax.tree.leaves((self.inputs, self.targets))[0])
+
+    @property
+    def length(self) -> int:
+        """Number of batches in an epoch."""
+        return self.samples // self.size if self.shuffle else -(-self.samples // self.size)
+
+    def first(self) -> Batch:
+        """A batch to look at before the first epoch."""
+        return next(self.epoch(0))
+
+    def epoch(self, number: int, skip: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch, without the first `skip`."""
+        order = np.arange(self.samples)
+        if self.shuffle:
+            order = np.random.default_rng([self.seed, number]).permutation(self.samples)
+        for index in range(skip, self.length):
+            rows = order[index * self.size : (index + 1) * self.size]
+            yield jax.tree.map(lambda array: array[rows], (self.inputs, self.targets))  # noqa: B023
+
+    def describe(self) -> dict[str, Any]:
+        """Number, shapes and dtypes of the samples, and what decides their order."""
+        shapes = jax.tree.map(lambda a: f"{a.dtype}{list(a.shape[1:])}", self.inputs)
+        order = {"shuffle": self.shuffle, "seed": self.seed} if self.shuffle else {"shuffle": False}
+        return {"samples": self.samples, "inputs": shapes, "batch_size": self.size, **order}
+
+
+@dataclass
+class StreamedBatches:
+    """Batches as an iterable gives them. One that can be iterated only once has one epoch.
+
+    Attributes:
+        module: Names the inputs.
+        source: The iterable.
+        opened: An iterator over `source` that the next epoch uses.
+    """
+
+    module: Module
+    source: Iterable[Any]
+    opened: Iterator[Any] | None = None
+
+    @property
+    def once(self) -> bool:
+        """Whether the source is an iterator, such as a generator."""
+        return isinstance(self.source, Iterator)
+
+    @property
+    def length(self) -> int | None:
+        """Number of batches in an epoch, where the source tells its length."""
+        try:
+            return len(self.source)  # type: ignore[arg-type]
+        except TypeError:
+            return None
+
+    def first(self) -> Batch:
+        """A batch to look at before the first epoch, which gives it again.
+
+        Raises:
+            ValueError: There is none.
+        """
+        iterator = iter(self.source)
+        for item in iterator:
+            self.opened = itertools.chain([item], iterator)
+            return split(self.module, item)
+        raise ValueError("the data has no batches")
+
+    def epoch(self, number: int, skip: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch, without the first `skip`, which are drawn all the same."""
+        iterator, self.opened = self.opened or iter(self.source), None
+        for item in itertools.islice(iterator, skip, None):
+            yield split(self.module, item)
+
+    def describe(self) -> dict[str, Any]:
+        """The number of batches, where it is known: a stream is trusted to repeat itself."""
+        return {"batches": self.length}
+
+
+def as_batches(
+    module: Module, data: Any, size: int, *, shuffle: bool = False, seed: int = 0
+) -> ArrayBatches | StreamedBatches:
+    """Data as batches for a module.
+
+    Args:
+        module: Names the inputs.
+        data: A tuple (inputs, targets) of arrays with a leading sample axis, where the inputs are
+            one array, a tuple of them in order or a dict by name; or a dict of arrays, in which
+            what is no input is a target; or any iterable of batches in one of these forms.
+        size: Samples in a batch of arrays, all of them if there are fewer; an iterable's batches
+            are taken as they are.
+        shuffle: Whether arrays are shuffled, in each epoch anew.
+        seed: Decides their order.
+
+    Raises:
+        ValueError: There are no samples, or arrays differ in their number.
+        TypeError: The data has none of these forms.
+    """
+    if size < 1:
+        raise ValueError(f"batch_size is at least 1, got {size}")
+    if not isinstance(data, tuple | Mapping):
+        if not isinstance(data, Iterable) or hasattr(data, "dtype"):
+            raise TypeError(
+                "data is a tuple (inputs, targets), a dict of arrays, or an iterable of batches; "
+                f"got {describe(data)}"
+            )
+        return StreamedBatches(module, data)
+    inputs, targets = split(module, data)
+    counts = {name: np.shape(value)[:1] for name, value in inputs.items()}
+    counts |= {
+        f"targets{jax.tree_util.keystr(path)}": np.shape(leaf)[:1]
+        for path, leaf in jax.tree_util.tree_leaves_with_path(targets)
+    }
+    if len(set(counts.values())) != 1 or () in counts.values():
+        found = ", ".join(f"{name}: {count[0] if count else '-'}" for name, count in counts.items())
+        raise ValueError(
+            f"inputs and targets need one number of samples along their first axis, got {found}; "
+            "an input that is the same for all samples is fixed by module.specialize(...)"
+        )
+    samples = next(iter(counts.values()))[0]
+    if samples == 0:
+        raise ValueError("the data has no samples")
+    return ArrayBatches(inputs, targets, min(size, samples), shuffle, seed)
+
+
+def split(module: Module, item: Any) -> Batch:
+    """A batch, or all data, as inputs by name and targets.
+
+    Raises:
+        TypeError: It has none of the forms of `as_batches`.
+    """
+    names = {*module.input_names, *module.program.defaults}
+    if isinstance(item, Mapping):
+        inputs: Any = {name: value for name, value in item.items() if name in names}
+        rest = {name: value for name, value in item.items() if name not in names}
+        targets = next(iter(rest.values())) if len(rest) == 1 else rest or None
+    elif isinstance(item, tuple | list) and len(item) == 2:
+        inputs, targets = item
+    else:
+        raise TypeError(
+            "a batch is a pair (inputs, targets) or a dict of arrays by name, "
+            f"got {describe(item)}; arrays of all samples are given as a tuple (inputs, targets)"
+        )
+    if not isinstance(inputs, Mapping):
+        given = tuple(inputs) if isinstance(inputs, tuple | list) else (inputs,)
+        if len(given) > len(module.input_names):
+            raise TypeError(
+                f"the model takes {len(module.input_names)} inputs "
+                f"({', '.join(module.input_names)}), got {len(given)}"
+            )
+        inputs = dict(zip(module.input_names, given, strict=False))
+    arrays = {name: np.asarray(value) for name, value in inputs.items()}
+    targets = jax.tree.map(np.asarray, targets, is_leaf=lambda v: isinstance(v, list))
+    return arrays, targets
+
+
+def describe(value: Any) -> str:
+    """A short text of what somebody passed."""
+    if hasattr(value, "dtype"):
+        return f"an array {value.dtype}{list(np.shape(value))}"
+    size = f" of {len(value)}" if hasattr(value, "__len__") else ""
+    return f"{type(value).__name__}{size}"

@@ -1,0 +1,218 @@
+"""Losses and metrics by name: functions of a model's outputs and the targets.
+
+Each returns a mean over the samples, so that means over batches can be combined.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+
+from onnxla import ir
+from onnxla.ops.values import Value, is_floating
+
+Function: TypeAlias = Callable[[Any, Any], Any]
+"""A loss or metric of (outputs, targets)."""
+
+
+def cross_entropy(logits: Value, labels: Value, *, label_smoothing: float = 0.0) -> jax.Array:
+    """Mean cross entropy of logits [N, ..., K] or [N, K, ...] with integer labels [N, ...]."""
+    axis = class_axis(logits, labels)
+    log_probabilities = jax.nn.log_softmax(logits, axis)
+    loss = -pick(log_probabilities, labels, axis)
+    if label_smoothing:
+        loss = (1 - label_smoothing) * loss - label_smoothing * log_probabilities.mean(axis)
+    return jnp.mean(loss)
+
+
+def cross_entropy_probabilities(probabilities: Value, labels: Value) -> jax.Array:
+    """Mean cross entropy of probabilities, as of a model that ends with a Softmax in disguise.
+
+    Shapes are those of `cross_entropy`, which is more exact: small probabilities underflow.
+    """
+    chosen = pick(probabilities, labels, class_axis(probabilities, labels))
+    # Of an impossible label the gradient is 0, where the logarithm's would be infinite.
+    return -jnp.log(jnp.maximum(chosen, jnp.finfo(chosen.dtype).tiny)).mean()
+
+
+def binary_cross_entropy(logits: Value, labels: Value) -> jax.Array:
+    """Mean binary cross entropy of logits with labels in [0, 1] of the same shape."""
+    labels = like(logits, labels)
+    return jnp.mean(jax.nn.softplus(logits) - labels * logits)
+
+
+def mean_squared_error(outputs: Value, targets: Value) -> jax.Array:
+    """Mean squared difference of two arrays of the same shape."""
+    return jnp.square(outputs - like(outputs, targets)).mean()
+
+
+def ctc(logits: Value, labels: Value, *, blank: int = 0) -> jax.Array:
+    """Mean connectionist temporal classification loss of logits [N, T, K].
+
+    Args:
+        logits: For each frame the classes' logits.
+        labels: Integers [N, L]; -1 where a text has ended. Or such labels and the numbers of
+            frames [N], where not all frames count.
+        blank: The class that stands for no label.
+
+    Raises:
+        ValueError: A shape or dtype is another.
+    """
+    import optax
+
+    labels, frames = labels if isinstance(labels, tuple | list) else (labels, None)
+    if logits.ndim != 3 or labels.ndim != 2 or len(labels) != len(logits):
+        raise ValueError(
+            f"ctc takes logits [N, T, K] and labels [N, L], got {list(logits.shape)} and "
+            f"{list(labels.shape)}"
+        )
+    require_integers(labels)
+    time = jnp.arange(logits.shape[1])
+    unused = jnp.zeros(logits.shape[:2], bool) if frames is None else time >= frames[:, None]
+    padding = labels < 0
+    loss = optax.ctc_loss(
+        logits,
+        unused.astype(logits.dtype),
+        jnp.where(padding, blank, labels),
+        padding.astype(logits.dtype),
+        blank_id=blank,
+    )
+    return jnp.mean(loss)
+
+
+def accuracy(outputs: Value, labels: Value) -> jax.Array:
+    """Share of the labels [N, ...] whose class has the largest of the outputs, as logits."""
+    guesses = outputs.argmax(class_axis(outputs, labels))
+    return jnp.mean(guesses == labels, dtype=jnp.float32)
+
+
+LOSSES: dict[str, Function] = {
+    "cross_entropy": cross_entropy,
+    "cross_entropy_probabilities": cross_entropy_probabilities,
+    "binary_cross_entropy": binary_cross_entropy,
+    "mse": mean_squared_error,
+    "ctc": ctc,
+}
+METRICS: dict[str, Function] = {**LOSSES, "accuracy": accuracy}
+# Losses of logits, with the operator that would have made probabilities of them.
+OF_LOGITS: dict[Function, str] = {
+    cross_entropy: "Softmax",
+    ctc: "Softmax",
+    binary_cross_entropy: "Sigmoid",
+}
+# Operators that write out how a sum is broadcast, and whose results are probabilities.
+BROADCAST = frozenset({"Identity", "Reshape", "Expand", "Squeeze", "Unsqueeze"})
+PROBABILITIES = frozenset({"Softmax", "Sigmoid", "HardSigmoid", "Exp"})
+
+
+def find_function(given: str | Function, table: dict[str, Function]) -> Function:
+    """A loss or metric by its name, or as it was given.
+
+    Raises:
+        ValueError: No function has this name.
+    """
+    if callable(given):
+        return given
+    if given not in table:
+        raise ValueError(f"'{given}' is none of {', '.join(table)}, and no function")
+    return table[given]
+
+
+def known_name(function: Function) -> str | None:
+    """The name of one of the functions above, perhaps with some arguments fixed by `partial`."""
+    inner = function.func if isinstance(function, partial) else function
+    return next((name for name, known in METRICS.items() if known is inner), None)
+
+
+def function_name(function: Function) -> str:
+    """A function's name in the tables, or its own."""
+    return known_name(function) or str(getattr(function, "__name__", type(function).__name__))
+
+
+def logits_of(model: ir.Model, output: str, loss: Function) -> str:
+    """The value that `loss` should read for an output: what its Softmax or Sigmoid reads, if any.
+
+    Computing probabilities and their logarithm in one step is exact where two steps underflow. A
+    Softmax may also be written out: Exp(z) divided by its sum.
+    """
+    operator = OF_LOGITS.get(loss.func if isinstance(loss, partial) else loss)
+    makers = {name: node for node in model.graph.nodes for name in node.outputs}
+
+    def source(name: str, passing: frozenset[str]) -> tuple[str, ir.Node | None]:
+        while (node := makers.get(name)) is not None and node.op_type in passing:
+            name = node.inputs[0]
+        return name, node
+
+    _, node = source(output, frozenset({"Identity"}))
+    if node is None or operator is None:
+        return output
+    if node.op_type == operator:
+        return node.inputs[0]
+    if node.op_type == "Div" and operator == "Softmax":
+        exponentials, exp = source(node.inputs[0], frozenset({"Identity"}))
+        _, total = source(node.inputs[1], BROADCAST)
+        summed = total is not None and total.op_type == "ReduceSum" and total.inputs[0]
+        if exp is not None and exp.op_type == "Exp" and summed == exponentials:
+            return exp.inputs[0]
+    _, node = source(output, BROADCAST | {"Transpose"})
+    if node is not None and node.op_type in PROBABILITIES:
+        warnings.warn(
+            f"'{output}' comes from {node}, and {known_name(loss)} is of logits: pass "
+            "outputs=[...] with the name of the logits, or a loss of probabilities",
+            stacklevel=2,
+        )
+    return output
+
+
+def class_axis(outputs: Value, labels: Value) -> int:
+    """The axis of the classes: the last one, or the second, whichever the labels lack.
+
+    Raises:
+        ValueError: The labels' shape is not that of the outputs without such an axis.
+        TypeError: The labels are no integers.
+    """
+    require_integers(labels)
+    for axis in (outputs.ndim - 1, 1):
+        if 0 < axis < outputs.ndim and labels.shape == (
+            outputs.shape[:axis] + outputs.shape[axis + 1 :]
+        ):
+            return axis
+    raise ValueError(
+        f"labels have shape {list(labels.shape)}; outputs of shape {list(outputs.shape)} take "
+        f"integers of shape {list(outputs.shape[:-1])}, without the axis of the classes"
+    )
+
+
+def require_integers(labels: Value) -> None:
+    """Raises TypeError unless the labels are integers."""
+    if not jnp.issubdtype(labels.dtype, jnp.integer):
+        raise TypeError(f"labels are integers, the numbers of the classes; got {labels.dtype}")
+
+
+def pick(values: Value, labels: Value, axis: int) -> jax.Array:
+    """The values of the labelled classes; NaN for a label that is no class."""
+    labels = jnp.where((labels < 0) | (labels >= values.shape[axis]), values.shape[axis], labels)
+    index = jnp.expand_dims(labels, axis)
+    chosen: jax.Array = jnp.take_along_axis(values, index, axis, mode="fill").squeeze(axis)
+    return chosen
+
+
+def like(outputs: Value, targets: Value) -> Any:
+    """Targets in the outputs' dtype. Raises: ValueError if their shape is another."""
+    if outputs.shape != targets.shape:
+        raise ValueError(
+            f"targets have shape {list(targets.shape)}, the outputs {list(outputs.shape)}; they "
+            "are compared element by element"
+        )
+    return targets.astype(outputs.dtype)
+
+
+def widen(value: Value) -> Value:
+    """A floating-point value in float32 at least, in which losses are computed."""
+    narrow = is_floating(value) and value.dtype.itemsize < 4
+    return value.astype(jnp.float32) if narrow else value
