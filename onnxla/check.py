@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from onnxla import ir
-from onnxla.interpret.parameters import TRAINABLE, find_parameters
+from onnxla.interpret.parameters import Parameters, find_parameters, trainable
 from onnxla.interpret.support import all_nodes, unsupported
+from onnxla.quantization import find_quantized
 
 
 @dataclass(frozen=True)
@@ -59,9 +63,46 @@ def notes(model: ir.Model) -> Iterator[str]:
             f"input '{name}' decides a shape: a call is compiled for each of its values, and "
             "apply needs it as a numpy array or fixed by specialize"
         )
-    trainable = sum(role in TRAINABLE for role in parameters.roles.values())
-    if not trainable:
+    learned = trainable(parameters.roles).intersection(parameters.roles.values())
+    if not learned:
         yield "no parameter has the role of a learned weight: there is nothing to train by default"
+    quantized, others = find_quantized(model)
+    if quantized:
+        yield (
+            f"{len(quantized)} weights are quantized: `module.quantization_aware()` makes them "
+            "trainable" + (f", but not {len(others)} others" if others else "")
+        )
     kinds = {node.op_type for node, _ in all_nodes(model)}
-    if "Conv" in kinds and "BatchNormalization" not in kinds:
-        yield "no BatchNormalization: if the network had any, it was folded into convolutions"
+    biased = sum(node.op_type == "Conv" and len(node.inputs) > 2 for node, _ in all_nodes(model))
+    if biased and "BatchNormalization" not in kinds:
+        yield (
+            f"no BatchNormalization, and {biased} convolutions with a bias: if the network had "
+            "any, it was folded into them, and training has no batch statistics"
+        )
+    if learned and "Dropout" not in kinds:
+        yield (
+            "no Dropout: if the network had any, the exporter left it out, and training drops "
+            "nothing; `module.insert_dropout(after)` puts one in"
+        )
+    for first, second in copies(parameters):
+        yield (
+            f"'{first}' and '{second}' hold the same numbers: if the weight was tied, the exporter "
+            "copied it, and the copies will differ after training"
+        )
+
+
+def copies(parameters: Parameters) -> Iterator[tuple[str, str]]:
+    """Pairs of weights or embeddings of which one is the other, or the other transposed."""
+    groups: dict[tuple[Any, ...], list[str]] = {}
+    for name, tensor in parameters.params.items():
+        if parameters.roles[name] in ("weight", "embedding") and len(tensor.shape) == 2:
+            array = tensor.numpy()
+            if array.size and array.min() != array.max():  # not zeros or ones, for a new layer
+                # The corners stay where they are when a matrix is transposed.
+                corners = array[0, 0].item(), array[-1, -1].item()
+                groups.setdefault((tensor.dtype, array.size, corners), []).append(name)
+    for names in groups.values():
+        for first, second in itertools.combinations(names, 2):
+            a, b = (parameters.params[name].numpy() for name in (first, second))
+            if np.array_equal(a, b) or np.array_equal(a, b.T):
+                yield first, second

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import fnmatch
 import functools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -13,12 +12,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from onnxla import ir
-from onnxla.interpret.parameters import TRAINABLE
+from onnxla.adapters import load_adapters, save_adapters
 from onnxla.interpret.program import Program
 from onnxla.ir.edit import cut, replace_tensors
+from onnxla.lora import add_adapters, initial, merge_adapters, select
 from onnxla.ops.values import Value
+from onnxla.parity import check_parity
+from onnxla.quantization import quantization_aware, restore, straight_through
 from onnxla.report import Report
+from onnxla.selection import chosen, frozen_statistics
 from onnxla.summary import describe_type, summarize
+from onnxla.surgery import find_features, insert_dropout, replace_head
 
 
 def load(source: Any) -> Module:
@@ -133,9 +137,14 @@ class Module:
         *args: Value,
         key: jax.Array | None = None,
         outputs: Sequence[str] | None = None,
+        freeze_statistics: bool | str | Sequence[str] = (),
         **kwargs: Value,
     ) -> tuple[Any, dict[str, Value]]:
         """`apply` as in training: with the batch's statistics, and values dropped at random.
+
+        Quantized numbers have gradients: see `quantization_aware`. They are held by floats, and an
+        output that the model states to be of integers is converted; one that `outputs` names may
+        have no such statement. So arithmetic on them that differs for integers, as Div, differs.
 
         BatchNormalization in inference form, as most files have it, trains too; one within a branch
         or a loop uses the batch's statistics and leaves the running ones as they are. Of a
@@ -146,6 +155,9 @@ class Module:
             *args: Inputs in order.
             key: JAX key that decides what is dropped; needed if the model has a Dropout.
             outputs: As for `apply`.
+            freeze_statistics: Names or patterns of running statistics, or True for all: each
+                BatchNormalization that has one of them uses its running statistics, as in
+                inference, and they have no next ones.
             **kwargs: Inputs by ONNX name.
 
         Returns:
@@ -153,8 +165,14 @@ class Module:
             `{**params, **updates}` before the next step.
         """
         updates: dict[str, Value] = {}
+        frozen = frozen_statistics(freeze_statistics, self.roles)
         values = self.program.evaluate(
-            params, self._bind(args, kwargs), key=key, outputs=outputs, updates=updates
+            params,
+            self._bind(args, kwargs),
+            key=key,
+            outputs=outputs,
+            updates=updates,
+            frozen=frozen,
         )
         return unpack(values), updates
 
@@ -182,28 +200,56 @@ class Module:
 
         Args:
             *patterns: Names or shell-style patterns (`head.*`) of the parameters to train; without
-                any, all whose role is one of `roles`.
+                any, all whose role is one of `roles`. A pattern chooses among the roles too; a name
+                that is spelled out is chosen whatever its role is, if no `roles` are given.
             roles: Roles to train; by default those of learned weights: weight, bias, scale and
-                embedding. With patterns and no roles given, the patterns alone decide.
+                embedding, or adapter alone if the model has adapters (see `lora`).
 
         Raises:
-            ValueError: A pattern matches no parameter.
+            ValueError: A pattern matches no parameter, or none of these roles.
         """
-        for pattern in patterns:
-            if pattern not in self.params and not fnmatch.filter(self.params, pattern):
-                raise ValueError(
-                    f"no parameter matches '{pattern}'; there are {', '.join([*self.params][:8])}"
-                )
-        wanted = TRAINABLE if roles is None and not patterns else roles
+        return self._split(chosen(patterns, self.roles, roles))
 
-        def trains(name: str) -> bool:
-            # As it is, too: ONNX names may contain brackets, which a pattern reads as a set.
-            matches = any(name == p or fnmatch.fnmatchcase(name, p) for p in patterns)
-            return (matches or not patterns) and (wanted is None or self.roles[name] in wanted)
+    def freeze(
+        self, *patterns: str, roles: Sequence[str] | None = None
+    ) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
+        """`partition`, told what not to train: (to train, to freeze).
 
-        train = {name: value for name, value in self.params.items() if trains(name)}
-        frozen = {name: value for name, value in self.params.items() if name not in train}
-        return train, frozen
+        Args:
+            *patterns: Names or patterns of parameters that stay as they are; without any, all whose
+                role is one of `roles`.
+            roles: Only freeze parameters in these roles, such as `["embedding"]`. What does not
+                train by default is frozen in any case.
+
+        Raises:
+            ValueError: A pattern matches no parameter that trains, or none of these roles.
+        """
+        usual = chosen((), self.roles)
+        wanted = chosen(patterns, self.roles, roles) if patterns or roles is not None else set()
+        return self._split(usual - wanted)
+
+    def _split(self, train: Collection[str]) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
+        """The parameters in two: those named, and the others; both in the order of the file."""
+        named = {name: value for name, value in self.params.items() if name in train}
+        return named, {k: v for k, v in self.params.items() if k not in named}
+
+    def labels(self, groups: Mapping[str, str], default: str = "frozen") -> dict[str, str]:
+        """A label for each parameter, for `optax.partition` (once called `multi_transform`).
+
+        For example `{"head.*": "fast", "*": "slow"}`, with `optax.set_to_zero()` for `"frozen"`.
+
+        Args:
+            groups: Label by name or pattern; the first that chooses a parameter labels it. As for
+                `partition`, a pattern chooses among learned weights.
+            default: Label of the parameters that none chooses.
+
+        Raises:
+            ValueError: A pattern matches no parameter that trains.
+        """
+        labels: dict[str, str] = {}
+        for pattern, label in groups.items():
+            labels = {**dict.fromkeys(chosen((pattern,), self.roles), label), **labels}
+        return {name: labels.get(name, default) for name in self.params}
 
     def specialize(self, **inputs: Value) -> Module:
         """The model with some inputs fixed to known values.
@@ -214,7 +260,7 @@ class Module:
         fixed = {name: np.asarray(value) for name, value in bound.items()}
         program = self.program
         fixed = {**program.fixed, **fixed}
-        return Module(self.params, Program(program.model, fixed, program.batched))
+        return Module(self.params, program.edited(fixed=fixed))
 
     def cut(
         self, inputs: Sequence[str] | None = None, outputs: Sequence[str] | None = None
@@ -228,29 +274,226 @@ class Module:
         part = cut(self.program.model, inputs, outputs)
         names = {value.name for value in part.graph.inputs}
         fixed = {name: value for name, value in self.program.fixed.items() if name in names}
-        program = Program(part, fixed, self.program.batched)
+        program = self.program.edited(model=part, fixed=fixed)
         return Module({k: self.params[k] for k in program.parameters.params}, program)
+
+    def with_model(self, model: ir.Model) -> Module:
+        """An edited model with this module's parameters; those that are new are read from it."""
+        ir.verify(model)
+        program = self.program.edited(model=model)
+        with jax.enable_x64(True):
+            params = {
+                name: self.params[name] if name in self.params else to_device(tensor)
+                for name, tensor in program.parameters.params.items()
+            }
+        return Module(params, program)
+
+    def lora(
+        self,
+        *patterns: str,
+        rank: int = 8,
+        alpha: float | None = None,
+        key: jax.Array | None = None,
+    ) -> Module:
+        """The model with a trainable low-rank path beside some weights, and the same outputs.
+
+        A path is two products of ONNX nodes, with the weight's rows and columns on the outside and
+        `rank` numbers between them, times alpha / rank. Its factors `<weight>.lora_A` and
+        `<weight>.lora_B` are parameters in the role `adapter`, which are what `partition` then
+        trains by default. `merge` adds them to their weights, and so does `save`; beside a
+        quantized weight they stay.
+
+        Args:
+            *patterns: Names or shell-style patterns of the weights, float or quantized, of MatMul,
+                Gemm, Conv, Gather or MatMulNBits nodes. Without any: all in the role `weight` that
+                are larger than their path, and no embeddings.
+            rank: Rank of the update; in a convolution, of each group.
+            alpha: By default `rank`, so that the path is not scaled.
+            key: JAX key that the first factor is drawn with; the second is zero.
+
+        Raises:
+            ValueError: A pattern matches no weight that can be adapted; the message says why.
+            UnsupportedError: The model's opset is below 7.
+        """
+        model = self.program.model
+        targets = select(model, patterns, rank)
+        # numpy draws: JAX would compile a program for each shape.
+        rng = np.random.default_rng(key_numbers(key))
+        scaled = float(rank if alpha is None else alpha)
+        adapters = {name: initial(target, rank, scaled, rng) for name, target in targets.items()}
+        return self.with_model(add_adapters(model, targets, adapters))
+
+    def save_adapters(self, path: str | os.PathLike[str]) -> None:
+        """Writes the adapters alone as safetensors, with the rank and alpha of each.
+
+        The file is written beside the target and renamed. `load_adapters` of the same model reads
+        it. Needs the package safetensors.
+
+        Raises:
+            ValueError: There are no adapters, or other parameters have changed too: then
+                `save(path, merge=False)` writes all.
+        """
+        save_adapters(self.program.model, self.params, path)
+
+    def load_adapters(self, path: str | os.PathLike[str]) -> Module:
+        """The model with the adapters that `save_adapters` wrote for it.
+
+        Raises:
+            ModelError: The file is malformed, or belongs to a model with other weights.
+        """
+        return self.with_model(load_adapters(self.program.model, path))
+
+    def merge(self) -> Module:
+        """The model with its adapters added to the weights; those of quantized weights stay."""
+        merged = merge_adapters(self._with_values())
+        return Module(load(merged).params, self.with_model(merged).program)
+
+    def quantization_aware(self) -> Module:
+        """A quantized model with floating-point weights to train, and the same outputs.
+
+        Each integer weight beside its scale gets a latent one in its place, a parameter, and a
+        QuantizeLinear after it; so does each int32 bias that a DequantizeLinear reads. In
+        `apply_train`, gradients pass straight through rounding and are zero where numbers saturate.
+        `save` writes the file's own integer tensors and nodes again.
+
+        Scales are parameters already, in a role that is not trained by default; ask for learned
+        step sizes with `partition(roles=["weight", "bias", "quantization_scale"])`. They are small,
+        so their learning rate must be, too.
+
+        Raises:
+            ValueError: There are no quantized weights, or none with a known scale beside them.
+        """
+        return self.with_model(quantization_aware(self._with_values()))
+
+    def straight_through(self, *operators: str) -> Module:
+        """The model in which some operators have the derivative 1 in `apply_train`.
+
+        For fake quantization that a file spells out, as x / scale, Round, Clip, times scale.
+
+        Args:
+            *operators: Any of Ceil, Floor, Round and Sign, whose own derivative is 0.
+
+        Raises:
+            ValueError: Another operator is named, or one that the model does not have.
+        """
+        return self.with_model(straight_through(self.program.model, operators))
+
+    def replace_head(
+        self,
+        features: str,
+        classes: int,
+        *,
+        softmax: bool = False,
+        name: str = "head",
+        inputs: Mapping[str, Value] | None = None,
+        key: jax.Array | None = None,
+    ) -> Module:
+        """The model up to a value, and a new linear layer of it as the only output.
+
+        The layer has the parameters `<name>.weight`, normal with variance 1 / features, and
+        `<name>.bias`, zero; the output is called `<name>.logits`. It is a Gemm node if the value
+        has two axes, and otherwise a MatMul over the last axis and an Add.
+
+        Args:
+            features: Name of a value [..., features] of the graph, such as what the last layer
+                reads.
+            classes: Size of the last axis of the output.
+            softmax: Whether a Softmax follows, to the output `<name>.probabilities`.
+            name: What the names of the new values begin with.
+            inputs: Example inputs by name, for a file that does not state the number of features.
+            key: JAX key that the weight is drawn with.
+
+        Raises:
+            ValueError: There is no such value, or it is no floating-point tensor.
+            UnsupportedError: The number of features cannot be found without `inputs`, or the
+                model's opset is below 7.
+        """
+        value = find_features(self.program, self.params, features, inputs)
+        rng = np.random.default_rng(key_numbers(key))
+        return self.with_model(replace_head(self.program.model, value, classes, rng, softmax, name))
+
+    def insert_dropout(self, after: str | Sequence[str], ratio: float = 0.5) -> Module:
+        """The model with a Dropout after some floating-point values: the same but in `apply_train`.
+
+        A value keeps its name and all that read it, also in subgraphs, read the dropped one; the
+        one before is `<name>.before_dropout`. `save` writes the Dropout too: in ONNX Runtime it
+        does nothing.
+
+        Args:
+            after: Names or shell-style patterns of values that nodes of the main graph make.
+            ratio: Share of the elements that become 0; the others are divided by 1 - ratio.
+
+        Raises:
+            ValueError: A pattern matches no value, or the ratio is not between 0 and 1.
+        """
+        patterns = [after] if isinstance(after, str) else after
+        return self.with_model(insert_dropout(self.program.model, patterns, ratio))
 
     def batched(self) -> Module:
         """The model mapped over a new leading axis of every input: for a model with batch 1."""
-        return Module(self.params, Program(self.program.model, self.program.fixed, batched=True))
+        return Module(self.params, self.program.edited(batched=True))
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def autocast(self, dtype: Any = "bfloat16") -> Module:
+        """The same module with matrix products and convolutions of float32 computed in `dtype`.
+
+        Parameters, inputs, outputs and whatever else the graph computes stay in their dtypes, as do
+        recurrent operators. `save` writes the model as it was.
+        """
+        return Module(self.params, self.program.edited(compute_dtype=jnp.dtype(dtype)))
+
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        merge: bool = True,
+        external_data: bool | str | None = None,
+        check: Any = False,
+        tolerance: float = 1e-3,
+    ) -> None:
         """Writes the model with the current parameters as ONNX.
 
         Only tensors that changed are changed, in the file's own element types; names, order,
-        metadata, opsets and unknown fields stay. The file is written beside the target and renamed,
-        so that a failure loses nothing.
-        """
-        ir.save(self.to_ir(), path)
+        metadata, opsets and unknown fields stay. Files are written beside the target and renamed,
+        so that a crash, a full disk or a failed check loses nothing.
 
-    def to_ir(self) -> ir.Model:
-        """The model as data, with the current parameters."""
+        Args:
+            path: The file to write or replace.
+            merge: Whether adapters are added to their weights, as by `merge`.
+            external_data: Where the data of tensors goes. None: that of tensors which were external
+                goes to one file beside `path`, named `<file name>.data`; so does that of all large
+                tensors if the model would be larger than 2 GiB. True: that of all large tensors
+                does. A file name: as True, under that name, with a number if it is taken. False:
+                all is in `path`. A data file that the old model alone used is removed.
+            check: Whether the new file is run in ONNX Runtime before it replaces the old one, and
+                its outputs are compared with the module's: True for random inputs, or inputs by
+                name or in order. Needs the extra `compare`.
+            tolerance: Difference that the check accepts, relative to an output's largest value.
+
+        Raises:
+            OSError: The files cannot be written.
+            OnnxlaError: The check failed, or the model cannot be written as asked for.
+        """
+        compares = check is not False and check is not None
+        ir.save(
+            self.to_ir(merge=merge),
+            path,
+            external_data=external_data,
+            check=(lambda new: check_parity(self, new, check, tolerance)) if compares else None,
+        )
+
+    def to_ir(self, *, merge: bool = True) -> ir.Model:
+        """The model as data, with the current parameters, and with adapters merged unless told."""
+        model = self._with_values()
+        return restore(merge_adapters(model) if merge else model)
+
+    def _with_values(self) -> ir.Model:
+        """The model that is evaluated, with the current parameters."""
         changed = {}
         for name, tensor in self.program.parameters.params.items():
             value = np.asarray(self.params[name]).astype(tensor.dtype)
-            if value.tobytes() != tensor.numpy().tobytes():
+            if not np.array_equal(bits(value), bits(tensor.numpy())):
                 changed[tensor] = tensor.with_data(value)
+            tensor.release()
         return replace_tensors(self.program.model, changed)
 
     def summary(self) -> Report:
@@ -295,6 +538,17 @@ class Module:
                 )
                 for name, value in inputs.items()
             }
+
+
+def key_numbers(key: jax.Array | None) -> list[int]:
+    """A JAX key as a seed of numpy's generator; of key 0 for None."""
+    numbers: list[int] = jax.random.key_data(jax.random.key(0) if key is None else key).tolist()
+    return numbers
+
+
+def bits(array: np.ndarray) -> np.ndarray:
+    """The bytes of an array, which differ where numbers compare equal, as 0.0 and -0.0."""
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
 
 
 def unpack(values: tuple[Any, ...]) -> Any:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from onnxla import ir
-from onnxla.interpret.parameters import ROLES, TRAINABLE, Parameters
+from onnxla.interpret.parameters import ROLES, Parameters, trainable
 from onnxla.interpret.support import all_nodes, unsupported
 from onnxla.report import Report, Table
 
@@ -52,11 +52,11 @@ def summarize(model: ir.Model, parameters: Parameters, fixed: Mapping[str, np.nd
     counts = Counter(
         f"{node.domain}.{node.op_type}".lstrip(".") for node, _ in all_nodes(model)
     ).most_common()
-    roles = []
+    roles, trains = [], trainable(parameters.roles)
     for role in ROLES:
         count, elements = describe_dims(parameters, role)
         if count:
-            trained = "trainable" if role in TRAINABLE else "not trained by default"
+            trained = "trainable" if role in trains else "not trained by default"
             roles.append((role, f"{count:,}", f"{elements:,}", trained))
     parts: list[str | Table] = [
         f"{model.graph.name}: IR version {model.ir_version}, opset {opsets}{producer}",
