@@ -51,6 +51,17 @@ def test_apply_is_pure_and_differentiable(module: onnxla.Module) -> None:
     np.testing.assert_allclose(by_input, np.tile(WEIGHT.sum(1), (4, 1)), rtol=1e-5)
 
 
+def test_large_integer_constants_are_no_tracers_of_the_first_jit() -> None:
+    table = np.arange(2000, dtype=np.int64).reshape(1000, 2)
+    text = " m (int64[N] x) => (int64[N, 2] y) { y = Gather (t, x) }"
+    for transform in (jax.jit, jax.vmap):
+        module = onnxla.load(make(header() + text, t=table))
+        x = np.array([[3, 999]])
+        y = transform(lambda x, m=module: m.apply(m.params, x.reshape(-1)))(x)
+        np.testing.assert_array_equal(np.asarray(y).reshape(2, 2), table[x[0]])
+        np.testing.assert_array_equal(module(x[0]), table[x[0]])
+
+
 def test_apply_returns_intermediate_values(module: onnxla.Module) -> None:
     h, y = module.apply(module.params, X, outputs=["h", "y"])
     np.testing.assert_allclose(h, X @ WEIGHT, rtol=1e-6)
