@@ -163,10 +163,10 @@ def decode_raw(raw: Bytes, number: int, shape: tuple[int, ...]) -> np.ndarray:
 def encode_raw(array: np.ndarray) -> Bytes:
     """An array in the format of `raw_data`. Not for strings."""
     bits = bits_of(number_of(array.dtype))
-    data: np.ndarray = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+    data: Any = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
     if bits < 8:
         data = _pack(data, bits)
-    return memoryview(data)  # type: ignore[arg-type]
+    return memoryview(data)
 
 
 def encode(array: np.ndarray, wire: TensorProto) -> Bytes | None:

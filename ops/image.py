@@ -72,8 +72,10 @@ def coordinates(mode: str, n: int, size: int, scale: float, roi: Sequence[float]
         case "tf_crop_and_resize":
             start, end = map(np.float32, roi)
             if size == 1:
-                return half * (start + end) * (n - 1) + x
-            return start * (n - 1) + x * (end - start) * (n - 1) / np.float32(size - 1)
+                x = half * (start + end) * (n - 1) + x
+            else:
+                x = start * (n - 1) + x * (end - start) * (n - 1) / np.float32(size - 1)
+            return x
     raise ModelError(f"unknown coordinate transformation mode '{mode}'")
 
 
