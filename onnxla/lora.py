@@ -89,7 +89,9 @@ def select(model: ir.Model, patterns: Sequence[str], rank: int) -> dict[str, Tar
             and not any(use.form == "rows" for use in target.uses)
         }
         if not chosen:
-            raise ValueError(f"no weight is larger than a path of rank {rank} beside it{can}")
+            raise ValueError(
+                f"nothing in the role weight is larger than its path of rank {rank}{can}"
+            )
     return {name: target for name, target in targets.items() if name in chosen}
 
 

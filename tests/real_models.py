@@ -288,7 +288,7 @@ def in_double_precision(model: ir.Model) -> ir.Model:
 
 
 def run_onnxruntime(
-    model: bytes | os.PathLike[str], feeds: Mapping[str, np.ndarray], threads: int = 0
+    model: bytes | os.PathLike[str], feeds: Mapping[str, np.ndarray], threads: int = 1
 ) -> list[Any]:
     """Outputs of ONNX Runtime, computed by that many threads (0: as many as there are cores)."""
     import onnxruntime

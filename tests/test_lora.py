@@ -274,7 +274,7 @@ def test_defaults_are_the_weights_larger_than_their_path() -> None:
         f"{name}_weight.lora_{part}" for name in ("in", "out") for part in "AB"
     }
     with pytest.raises(
-        ValueError, match=r"no weight is larger than a path of rank 7 beside it; what"
+        ValueError, match=r"nothing in the role weight is larger than its path of rank 7; what"
     ):
         base.lora(rank=7)
     assert base.lora("*_weight", rank=7).params["out_weight.lora_A"].shape == (16, 7)

@@ -84,6 +84,7 @@ def reference(sample: Sample, model: bytes, arrays: list[Any]) -> list[Any]:
         return list(outputs) if isinstance(outputs, tuple) else [outputs]
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
+    options.intra_op_num_threads = 1  # a pool of threads costs more than it saves
     try:
         return onnxruntime.InferenceSession(model, options).run(None, feeds)
     except (errors.Fail, errors.InvalidGraph, errors.NotImplemented):
