@@ -121,10 +121,19 @@ def run_case(case: Case, known: bool = False) -> bool:
     return not module.program.data_dependent
 
 
-def expected_failures() -> dict[str, str]:
-    """Reasons by case name, from a file of lines `kind/name: reason`."""
-    lines = EXPECTED_FAILURES.read_text().splitlines() if EXPECTED_FAILURES.exists() else []
-    return dict(line.split(": ", 1) for line in lines if line and not line.startswith("#"))
+def expected_failures(numpy: str = np.__version__) -> dict[str, str]:
+    """Reasons by case name, from a file of lines `kind/name: reason`.
+
+    A name may be followed by the oldest version of `numpy` that it holds for, as `[numpy 2.5]`.
+    """
+    reasons = {}
+    for line in EXPECTED_FAILURES.read_text().splitlines():
+        if line and not line.startswith("#"):
+            where, reason = line.split(": ", 1)
+            name, _, since = where.partition(" [numpy ")
+            if np.lib.NumpyVersion(numpy) >= f"{since.rstrip(']') or '0.0'}.0":
+                reasons[name] = reason
+    return reasons
 
 
 def main(patterns: list[str]) -> None:
