@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import nbformat
@@ -17,8 +16,7 @@ NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 def test_runs_from_a_fresh_kernel(path: Path) -> None:
     notebook = nbformat.read(path, as_version=4)
     client = NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(FOLDER)}})
-    # As a reader's kernel, without what conftest.py sets for the tests.
-    client.execute(env={k: v for k, v in os.environ.items() if k != "XLA_FLAGS"})
+    client.execute()
     errors = [
         output
         for cell in notebook.cells
