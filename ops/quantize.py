@@ -18,8 +18,9 @@ from jax import lax
 
 from onnxla.ir.dtypes import dtype_of, is_float
 from onnxla.ir.errors import ModelError
+from onnxla.ops.arithmetic import clip
 from onnxla.ops.cast import E8M0, convert, widen
-from onnxla.ops.straight_through import clipped, straight_through
+from onnxla.ops.straight_through import straight_through
 from onnxla.ops.table import op
 from onnxla.ops.values import Value, xp
 
@@ -76,21 +77,21 @@ def quantized(
     Source: Jacob et al. 2018, arXiv 1712.05877; Esser et al. 2020, arXiv 1902.08153.
     """
     m, integral = xp(y), not is_float(dtype)
-    rint, clip = (partial(straight_through, jnp.rint), clipped) if train else (m.rint, m.clip)
+    rint = partial(straight_through, jnp.rint) if train else m.rint
     if integral:
         y = rint(y)
     if zero_point is not None:
         y = y + zero_point.astype(y.dtype)
     if integral:
         limits = ml_dtypes.iinfo(dtype)
-        y = clip(y, limits.min, limits.max)
+        y = clip(y, *np.asarray([limits.min, limits.max], np.float64).astype(y.dtype))
     if not train:
         return convert(y, dtype, saturate)
     if integral:
         return y
     if saturate:
-        limit = float(ml_dtypes.finfo(dtype).max)
-        y = clipped(y, -limit, limit)
+        limit = np.asarray(ml_dtypes.finfo(dtype).max, y.dtype)
+        y = clip(y, -limit, limit)
     return straight_through(lambda y: convert(y, dtype, saturate).astype(y.dtype), y)
 
 

@@ -9,7 +9,6 @@ import functools
 from collections.abc import Callable
 
 import jax
-import jax.numpy as jnp
 
 from onnxla.ops.values import Value
 
@@ -28,8 +27,3 @@ def _(
     function: Callable[[Value], Value], primals: tuple[Value], tangents: tuple[Value]
 ) -> tuple[Value, Value]:
     return straight_through(function, *primals), *tangents
-
-
-def clipped(x: Value, low: float, high: float) -> Value:
-    """`x` within limits. The derivative is 1 on them too, unlike that of `jnp.clip`; 0 beyond."""
-    return jnp.where(x < low, low, jnp.where(x > high, high, x))

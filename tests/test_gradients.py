@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import onnx
 import pytest
-from test_samples import ROWS, build
+from test_samples import ROWS, build, in_double_precision
 
 import onnxla
 from compiling import QUICKLY
@@ -172,16 +172,10 @@ def cheapest() -> Iterator[Any]:
 def test_second_derivatives(sample: Sample, version: int) -> None:
     """Forward over reverse and reverse over reverse, against differences of the gradient."""
     with jax.enable_x64(True):
-        arrays = [
-            x.astype(np.float64) if x is not None and x.dtype == np.float32 else x
-            for x in sample.inputs
-        ]
-        module = onnxla.load(build(sample, version, arrays))
+        function, points = in_double_precision(sample, version)
 
         def total(*traced: jax.Array) -> jax.Array:
-            values = dict(zip(sample.grad, traced, strict=True))
-            inputs = [values.get(i, x) for i, x in enumerate(arrays)]
-            outputs = module.apply(module.params, *(x for x in inputs if x is not None))
+            outputs = function(*traced)
             # With random weights, since the sum of a softmax, say, is constant; and squares, so
             # that there is curvature everywhere.
             rng = np.random.default_rng(0)
@@ -201,7 +195,6 @@ def test_second_derivatives(sample: Sample, version: int) -> None:
             backward = jax.grad(along, tuple(range(len(points))))(*points)
             return *jax.jvp(gradient, points, direction), backward
 
-        points = tuple(arrays[i] for i in sample.grad)
         rng = np.random.default_rng(1)
         direction = tuple(rng.standard_normal(x.shape) for x in points)
         _, forward, backward = derivatives(points, direction)

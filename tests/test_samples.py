@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import jax
@@ -128,22 +128,30 @@ def test_equals_another_runtime(sample: Sample, version: int) -> None:
             np.testing.assert_allclose(ours, theirs, sample.rtol, sample.atol)
 
 
+def in_double_precision(
+    sample: Sample, version: int
+) -> tuple[Callable[..., Any], tuple[np.ndarray, ...]]:
+    """The outputs as a function of the inputs that `sample.grad` lists, and these inputs."""
+    arrays = [
+        x.astype(np.float64) if x is not None and x.dtype == np.float32 else x
+        for x in sample.inputs
+    ]
+    module = onnxla.load(build(sample, version, arrays))
+
+    def function(*traced: jax.Array) -> Any:
+        values = dict(zip(sample.grad, traced, strict=True))
+        inputs = [values.get(i, x) for i, x in enumerate(arrays)]
+        return module.apply(module.params, *(x for x in inputs if x is not None))
+
+    return function, tuple(arrays[i] for i in sample.grad)
+
+
 @pytest.mark.parametrize(("sample", "version"), list(cases(gradients=True)))
 def test_gradients(sample: Sample, version: int) -> None:
     with jax.enable_x64(True):
-        arrays = [
-            x.astype(np.float64) if x is not None and x.dtype == np.float32 else x
-            for x in sample.inputs
-        ]
-        module = onnxla.load(build(sample, version, arrays))
-
-        def function(*traced: jax.Array) -> Any:
-            values = dict(zip(sample.grad, traced, strict=True))
-            inputs = [values.get(i, x) for i, x in enumerate(arrays)]
-            return module.apply(module.params, *(x for x in inputs if x is not None))
-
+        function, points = in_double_precision(sample, version)
         jit = functools.partial(jax.jit, compiler_options=QUICKLY)
-        value, points = jit(function), tuple(arrays[i] for i in sample.grad)
+        value = jit(function)
         check_jvp(value, jit(functools.partial(jax.jvp, function)), points)
         pull = jit(lambda pullback, cotangent: pullback(cotangent))
 
