@@ -21,7 +21,7 @@ lint: $(VENV)/dev.stamp
 # The four folders are one package; linked together, type checkers see them as it is imported.
 types: $(VENV)/dev.stamp
 	rm -rf build/typing && mkdir -p build/typing/onnxla
-	for path in onnxla/*.py onnxla/py.typed ir ops interpret; do \
+	for path in onnxla/*.py onnxla/testing onnxla/py.typed ir ops interpret; do \
 		ln -s ../../../$$path build/typing/onnxla/; done
 	cd build/typing && ../../$(BIN)/mypy --config-file ../../pyproject.toml -p onnxla
 	$(BIN)/pyright --pythonpath $(BIN)/python

@@ -1,4 +1,4 @@
-"""The command line: `onnxla info|run|compare|finetune|demo`.
+"""The command line: `onnxla info|run|compare|finetune|fuzz|demo`.
 
 Exit codes: 0, all is well; 1, the answer is no (values differ, operators are not supported);
 2, the command or one of its files is wrong.
@@ -17,6 +17,7 @@ import numpy as np
 import onnxla
 from onnxla import ir
 from onnxla.finetune import add_finetune
+from onnxla.fuzz import add_fuzz
 from onnxla.inputs import random_inputs, read_array
 from onnxla.interpret.parameters import find_parameters
 from onnxla.summary import summarize
@@ -46,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def parser() -> argparse.ArgumentParser:
     """The command line's grammar."""
     top = argparse.ArgumentParser(
-        prog="onnxla", description="Run, compare and fine-tune ONNX models in JAX."
+        prog="onnxla", description="Run, compare, fine-tune and test ONNX models in JAX."
     )
     commands = top.add_subparsers(required=True, metavar="COMMAND")
 
@@ -88,6 +89,7 @@ def parser() -> argparse.ArgumentParser:
     compare.set_defaults(command=run_compare)
 
     add_finetune(commands)
+    add_fuzz(commands)
 
     demo = commands.add_parser(
         "demo", help="fine-tune a real pre-trained model, in about two minutes"

@@ -30,19 +30,19 @@ def split_heads(x: Value, heads: int | None) -> Value:
     """[B, S, H * D] as [B, H, S, D]."""
     if not heads or x.shape[2] % heads:
         raise ModelError(f"{heads} heads do not divide the last axis of {list(x.shape)}")
-    return x.reshape(*x.shape[:2], heads, -1).swapaxes(1, 2)
+    return x.reshape(*x.shape[:2], heads, x.shape[2] // heads).swapaxes(1, 2)
 
 
 def join_heads(x: Value) -> Value:
     """[B, H, S, D] as [B, S, H * D]."""
-    return x.swapaxes(1, 2).reshape(x.shape[0], x.shape[2], -1)
+    return x.swapaxes(1, 2).reshape(x.shape[0], x.shape[2], x.shape[1] * x.shape[3])
 
 
 def group_heads(x: Value, heads: int) -> Value:
     """Queries [B, H, S, D] as [B, H / G, G, S, D], for `heads` = H / G heads of keys."""
     if x.shape[1] % heads:
         raise ModelError(f"{x.shape[1]} query heads are no multiple of {heads} key heads")
-    return x.reshape(x.shape[0], heads, -1, *x.shape[2:])
+    return x.reshape(x.shape[0], heads, x.shape[1] // heads, *x.shape[2:])
 
 
 def inner_products(Q: Value, K: Value, dtype: np.dtype) -> Value:
@@ -208,7 +208,7 @@ def rotary_embedding(
         raise ModelError(f"caches of {cos.shape[-1]} angles do not rotate {size} features")
     rotated, rest = x[..., :size], x[..., size:]
     axis = -1 if interleaved else -2
-    pairs = rotated.reshape(*x.shape[:3], *((-1, 2) if interleaved else (2, size // 2)))
+    pairs = rotated.reshape(*x.shape[:3], *((size // 2, 2) if interleaved else (2, size // 2)))
     a, b = (pairs.take(i, axis) for i in (0, 1))
     pairs = jnp.stack([cos * a - sin * b, sin * a + cos * b], axis)
     result = jnp.concatenate([pairs.reshape(rotated.shape), rest], -1)

@@ -24,7 +24,7 @@ from jax import lax
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
-from onnxla.ops.values import Value
+from onnxla.ops.values import Value, lower_exactly
 from onnxla.ops.window import Window, wide
 
 
@@ -34,8 +34,9 @@ def alike(*operands: Value) -> list[Value]:
     A primitive needs that, and has no public way to ask for it but an operation that arranges it:
     here the addition of a zero that depends on each of them, which XLA removes.
     """
-    zero = sum(lax.stop_gradient(jnp.sum(x[:0])) for x in operands)
-    return [x + zero for x in operands]
+    with jax.enable_x64(True):  # a caller who differentiates in double precision may have it off
+        zero = sum(lax.stop_gradient(jnp.sum(x[:0])) for x in operands)
+        return [x + zero for x in operands]
 
 
 def depthwise(x: Value, w: Value, *, seen: Window) -> Value:
@@ -115,9 +116,15 @@ def primitive(
 ) -> Primitive:
     """A primitive, lowered as `default` but on CPU."""
     new = Primitive(function.__name__)
-    new.def_impl(jax.jit(function, static_argnames="seen"))
-    mlir.register_lowering(new, mlir.lower_fun(default, multiple_results=False))
-    mlir.register_lowering(new, mlir.lower_fun(cpu, multiple_results=False), platform="cpu")
+
+    def impl(*operands: Value, seen: Window) -> Value:
+        on = {"cpu": cpu, "default": default}
+        by_platform = {name: functools.partial(f, seen=seen) for name, f in on.items()}
+        return lax.platform_dependent(*operands, **by_platform)
+
+    new.def_impl(jax.jit(impl, static_argnames="seen"))
+    mlir.register_lowering(new, lower_exactly(default))
+    mlir.register_lowering(new, lower_exactly(cpu), platform="cpu")
     batching.primitive_batchers[new] = functools.partial(batch_channels, function)
     return new
 

@@ -116,7 +116,7 @@ def binarizer(X: Value, *, threshold: float = 0.0) -> Value:
 @op("FeatureVectorizer", since=(1,), domain=DOMAIN)
 def feature_vectorizer(*X: Value, inputdimensions: Ints = None) -> Value:
     """The inputs, each as [N, C] (or [1, C]) float32, side by side."""
-    rows = [x.reshape(x.shape[0] if x.ndim > 1 else 1, -1) for x in X]
+    rows = [x.reshape(1, -1) if x.ndim == 1 else x for x in X]
     widths = tuple(x.shape[1] for x in rows)
     if inputdimensions is not None and inputdimensions != widths:
         raise ModelError(f"inputdimensions={inputdimensions}, but the inputs have {widths}")

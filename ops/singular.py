@@ -18,7 +18,7 @@ from jax.custom_derivatives import SymbolicZero
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
-from onnxla.ops.values import Value
+from onnxla.ops.values import Value, lower_exactly
 
 
 def product(a: Value, b: Value) -> Value:
@@ -52,7 +52,7 @@ product_p.def_abstract_eval(lambda a, b: a.update(weak_type=False))
 ad.defbilinear(
     product_p, lambda ct, a, b: product_p.bind(ct, b), lambda ct, a, b: product_p.bind(ct, a)
 )
-mlir.register_lowering(product_p, mlir.lower_fun(multiply, multiple_results=False))
+mlir.register_lowering(product_p, lower_exactly(multiply))
 batching.primitive_batchers[product_p] = batch
 
 

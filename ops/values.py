@@ -7,12 +7,15 @@ values alone is known, so shape arithmetic is exact and gone before XLA sees the
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any, TypeAlias
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
+from jax.interpreters import mlir
 
 # numpy array, JAX array or tracer; a list of values for a sequence; None for what is absent; for a
 # map a dict of Python's `int` or `str` to numbers or `str`, which is always known.
@@ -63,6 +66,19 @@ def is_concrete(value: Value) -> bool:
 def is_floating(value: Value) -> bool:
     """Whether the elements are real floating point, the ml_dtypes kinds included."""
     return bool(jnp.issubdtype(value.dtype, jnp.floating))
+
+
+def lower_exactly(function: Callable[..., Value]) -> Callable[..., Any]:
+    """How a primitive is lowered: as the function says, with its dtypes.
+
+    A program of 64-bit types may be lowered by a caller who has them disabled.
+    """
+
+    def exact(*operands: Value, **parameters: Any) -> Value:
+        with jax.enable_x64(True):
+            return function(*operands, **parameters)
+
+    return mlir.lower_fun(exact, multiple_results=False)
 
 
 def alike(*values: Value) -> tuple[Value, ...]:

@@ -1,0 +1,52 @@
+"""Testing ONNX operators by property, in onnxla or in any other runtime.
+
+`cases` draws valid uses of an operator with Hypothesis, `check` runs one in two runtimes:
+
+    from hypothesis import given
+    from onnxla.testing import cases, check
+
+    @given(cases("Conv", dtypes=["float32"]))
+    def test_conv(case):
+        check(case, my_runtime)  # against the onnx reference evaluator
+
+Needs the extra `testing`.
+"""
+
+from onnxla.testing.case import Case
+from onnxla.testing.cases import cases, operators, strategy
+from onnxla.testing.comparison import Disagreement, Outcome, check, compare
+from onnxla.testing.draw import Draw, Node
+from onnxla.testing.faults import Fault, example, faults
+from onnxla.testing.fuzz import Fuzzed, fuzz
+from onnxla.testing.isolation import Isolated, RuntimeCrashed
+from onnxla.testing.properties import PROPERTIES, PropertyViolated
+from onnxla.testing.runtimes import NotSupported, Onnxla, OnnxRuntime, Reference, Runtime
+from onnxla.testing.types import Typed
+
+__all__ = [
+    "PROPERTIES",
+    "Case",
+    "Disagreement",
+    "Draw",
+    "Fault",
+    "Fuzzed",
+    "Isolated",
+    "Node",
+    "NotSupported",
+    "OnnxRuntime",
+    "Onnxla",
+    "Outcome",
+    "PropertyViolated",
+    "Reference",
+    "Runtime",
+    "RuntimeCrashed",
+    "Typed",
+    "cases",
+    "check",
+    "compare",
+    "example",
+    "faults",
+    "fuzz",
+    "operators",
+    "strategy",
+]

@@ -1,0 +1,1 @@
+"""Faults of other runtimes by family: each file here has a list `FAULTS`."""

@@ -1,0 +1,75 @@
+"""For pytest: one test of each operator, on many cases."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import pytest
+
+from onnxla.fuzz import select
+from onnxla.testing import comparison
+from onnxla.testing.case import Case
+from onnxla.testing.cases import cases
+from onnxla.testing.fuzz import Fuzzed, draw_examples
+from onnxla.testing.plugin import PROPERTY
+
+
+def for_operators(*patterns: str, examples: int = 20, **options: Any) -> Callable[..., Any]:
+    """Makes a test of a `case` one test of each operator, on many cases of it.
+
+        @for_operators("Conv", "Reduce*", dtypes=["float32"])
+        def test_my_runtime(case):
+            check(case, MyRuntime())
+
+    The cases are the same in every run. `--onnxla-examples` and `--onnxla-seed` change them,
+    `--onnxla-save` keeps what fails, `--onnxla-report` tells all outcomes.
+
+    Args:
+        *patterns: Names of operators, or patterns such as `com.microsoft.*`; all if there are none.
+        examples: How many cases of each.
+        **options: Those of `cases`: `opset`, `dtypes`, `specials`.
+    """
+
+    def decorate(test: Callable[..., Any]) -> Callable[..., Any]:
+        found = select(list(patterns), options.get("opset"))
+        ids = [f"{domain}.{name}" if domain else name for domain, name in found]
+        fixtures = [name for name in inspect.signature(test).parameters if name != "case"]
+
+        @pytest.mark.parametrize(("domain", "op_type"), found, ids=ids)
+        def run(domain: str, op_type: str, request: pytest.FixtureRequest) -> None:
+            option = request.config.getoption
+            given = functools.partial(test, **{n: request.getfixturevalue(n) for n in fixtures})
+            strategy = cases(op_type, domain=domain, **options)
+            count = option("--onnxla-examples") or examples
+            result = Fuzzed(op_type, domain)
+            saved: Path | None = option("--onnxla-save")
+
+            def body(case: Case) -> None:
+                try:
+                    given(case=case)
+                except Exception as error:
+                    result.wrong = (str(error) or type(error).__name__).splitlines()[0]
+                    result.reproducer = f"{case!r}\n\n{case.script()}"
+                    if saved is not None:
+                        case.save(saved / f"{domain or 'ai.onnx'}.{op_type}-{case.version}")
+                    raise
+
+            comparison.OBSERVERS.append(result.add)
+            try:
+                draw_examples(strategy, body, count, option("--onnxla-seed"))
+            finally:
+                comparison.OBSERVERS.remove(result.add)
+                jax.clear_caches()  # thousands of small programs fill the memory
+                record = {k: v for k, v in vars(result).items() if k != "case"}
+                record |= {"counts": dict(result.counts), "known": dict(result.known)}
+                request.node.user_properties.append((PROPERTY, record))
+
+        run.__name__, run.__doc__, run.__module__ = test.__name__, test.__doc__, test.__module__
+        return run
+
+    return decorate

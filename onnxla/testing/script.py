@@ -1,0 +1,112 @@
+"""A case as a Python script that needs `onnx` and numpy alone."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import helper
+
+from onnxla.ir.dtypes import STRING, dtype_of
+from onnxla.testing.case import Case
+
+
+def script(case: Case) -> str:
+    """A script that builds the model and its inputs, and runs the reference evaluator."""
+    graph = case.proto.graph
+    written = len(graph.node) == 1 and all(
+        a.type not in (a.GRAPH, a.GRAPHS, a.SPARSE_TENSOR, a.TYPE_PROTO)
+        for a in graph.node[0].attribute
+    )
+    lines = ["import numpy as np", "import onnx", "from numpy import inf, nan"]
+    body = _model(case) if written else _bytes(case)
+    body += [f"inputs = {{{', '.join(f'{k!r}: {literal(v)}' for k, v in case.inputs.items())}}}"]
+    if any("ml_dtypes." in line for line in body):
+        lines.append("import ml_dtypes")
+    return "\n".join(
+        [
+            *lines,
+            "from onnx import TensorProto, helper, numpy_helper",
+            "from onnx.reference import ReferenceEvaluator",
+            "",
+            *body,
+            "print(ReferenceEvaluator(model).run(None, inputs))",
+            "",
+        ]
+    )
+
+
+def _model(case: Case) -> list[str]:
+    node = case.node
+    attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+    arguments = [repr(node.op_type), repr(list(node.input)), repr(list(node.output))]
+    if node.domain:
+        arguments.append(f"domain={node.domain!r}")
+    arguments += [f"{name}={literal(value)}" for name, value in attributes.items()]
+    graph = case.proto.graph
+    opsets = ", ".join(
+        f"helper.make_opsetid({o.domain!r}, {o.version})" for o in case.proto.opset_import
+    )
+    return [
+        f"node = helper.make_node({', '.join(arguments)})",
+        "graph = helper.make_graph(",
+        "    [node],",
+        f"    {graph.name!r},",
+        f"    [{', '.join(map(_value_info, graph.input))}],",
+        f"    [{', '.join(map(_value_info, graph.output))}],",
+        f"    [{', '.join(map(_initializer, graph.initializer))}],",
+        ")",
+        f"model = helper.make_model(graph, opset_imports=[{opsets}], "
+        f"ir_version={case.proto.ir_version})",
+    ]
+
+
+def _bytes(case: Case) -> list[str]:
+    """The model as its file's bytes: a graph, or subgraphs, would take pages."""
+    text = base64.b64encode(case.model).decode()
+    return [
+        f"# {', '.join(node.op_type for node in case.proto.graph.node)}",
+        "import base64",
+        f'model = onnx.load_from_string(base64.b64decode("{text}"))',
+    ]
+
+
+def _value_info(value: onnx.ValueInfoProto) -> str:
+    kind = value.type.tensor_type
+    if value.type.WhichOneof("value") != "tensor_type":
+        text = base64.b64encode(value.SerializeToString()).decode()
+        return f'onnx.ValueInfoProto.FromString(__import__("base64").b64decode("{text}"))'
+    dims = [d.dim_value if d.HasField("dim_value") else d.dim_param or None for d in kind.shape.dim]
+    shape = dims if kind.HasField("shape") else None
+    number = f"TensorProto.{onnx.TensorProto.DataType.Name(kind.elem_type)}"
+    return f"helper.make_tensor_value_info({value.name!r}, {number}, {shape})"
+
+
+def _initializer(tensor: onnx.TensorProto) -> str:
+    return f"numpy_helper.from_array({literal(_array(tensor))}, {tensor.name!r})"
+
+
+def _array(tensor: onnx.TensorProto) -> np.ndarray:
+    array = onnx.numpy_helper.to_array(tensor)
+    dtype = dtype_of(tensor.data_type)
+    return array.astype(str).astype(object) if dtype == STRING else array
+
+
+def literal(value: Any) -> str:
+    """A value as a Python expression, exactly."""
+    if isinstance(value, onnx.TensorProto):
+        return f"numpy_helper.from_array({literal(_array(value))})"
+    if isinstance(value, list):
+        return f"[{', '.join(map(literal, value))}]"
+    if not isinstance(value, np.ndarray):
+        return repr(value)
+    native = value.dtype.type.__module__ == "numpy"
+    name = "object" if value.dtype == STRING else value.dtype.name
+    kind = name if name == "object" else f"np.{name}" if native else f"ml_dtypes.{name}"
+    if not value.size:  # a list would lose the other axes
+        return f"np.zeros({value.shape}).astype({kind})"
+    if native:
+        return f"np.array({value.tolist()!r}, {kind})"
+    return f"np.array({value.astype(np.float64).tolist()!r}).astype({kind})"

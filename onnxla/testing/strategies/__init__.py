@@ -1,0 +1,1 @@
+"""Strategies by family: each file here registers those of some operators."""
