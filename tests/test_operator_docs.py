@@ -1,17 +1,30 @@
-"""docs/operators.md says what the operator table and the tests say."""
+"""The generated documents say what the code and the tests say."""
 
 from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
+from typing import Any
 
-TOOL = Path(__file__).resolve().parent.parent / "tools" / "generate_operator_table.py"
+TOOLS = Path(__file__).resolve().parent.parent / "tools"
 
 
-def test_the_table_is_up_to_date() -> None:
-    spec = importlib.util.spec_from_file_location("generate_operator_table", TOOL)
+def tool(name: str) -> Any:
+    spec = importlib.util.spec_from_file_location(name, TOOLS / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
-    assert tool.TABLE.read_text() == tool.generate(), f"run python tools/{TOOL.name}"
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_operator_table_is_up_to_date() -> None:
+    table = tool("generate_operator_table")
+    assert table.TABLE.read_text() == table.generate(), (
+        "run python tools/generate_operator_table.py"
+    )
+
+
+def test_the_findings_are_up_to_date() -> None:
+    findings = tool("generate_findings")
+    assert findings.FINDINGS.read_text() == findings.generate(), "run tools/generate_findings.py"

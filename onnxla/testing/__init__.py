@@ -17,7 +17,7 @@ from onnxla.testing.cases import cases, operators, strategy
 from onnxla.testing.comparison import Disagreement, Outcome, check, compare
 from onnxla.testing.draw import Draw, Node
 from onnxla.testing.faults import Fault, example, faults
-from onnxla.testing.fuzz import Fuzzed, fuzz
+from onnxla.testing.fuzz import Fuzzed, fuzz, sample
 from onnxla.testing.isolation import Isolated, RuntimeCrashed
 from onnxla.testing.properties import PROPERTIES, PropertyViolated
 from onnxla.testing.runtimes import NotSupported, Onnxla, OnnxRuntime, Reference, Runtime
@@ -48,5 +48,6 @@ __all__ = [
     "faults",
     "fuzz",
     "operators",
+    "sample",
     "strategy",
 ]

@@ -137,7 +137,7 @@ def build(schema: Schema, node: Node, stored: Callable[[int, str], bool]) -> Cas
         names.append(name)
         bound.setdefault(variable, type_of(value))
         if isinstance(value, Typed | list) or not stored(position, formal):
-            inputs[name] = plain(value)
+            inputs[name] = plain(value) if isinstance(value, Typed | list) else np.asarray(value)
             shape = None if isinstance(value, Typed | list) else np.shape(value)
             values.append(helper.make_value_info(name, type_proto(type_of(value), shape)))
         else:

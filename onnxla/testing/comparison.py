@@ -16,6 +16,8 @@ from onnxla.testing.draw import is_integer
 from onnxla.testing.faults import Fault, fault_of
 from onnxla.testing.runtimes import NotSupported, Runtime, named
 
+# The kinds of outcome that speak against the runtime under test.
+WRONG = ("disagreed", "failed")
 Kind = Literal["agreed", "disagreed", "failed", "other failed", "unsupported", "known fault"]
 
 # Called by `check` with each outcome, for reports on whole test runs.
@@ -112,7 +114,7 @@ def check(
     outcome = compare(case, runtime, against, faults)
     for observe in OBSERVERS:
         observe(outcome, case)
-    if outcome.kind in ("disagreed", "failed"):
+    if outcome.kind in WRONG:
         if save is not None:
             case.save(Path(save) / f"{case.op_type}-{case.version}")
         names = [r if isinstance(r, str) else r.name for r in (runtime, against)]

@@ -15,12 +15,10 @@ from hypothesis import HealthCheck, Phase, settings
 
 from onnxla.testing.case import Case
 from onnxla.testing.cases import cases
-from onnxla.testing.comparison import Disagreement, Outcome, compare
+from onnxla.testing.comparison import WRONG, Disagreement, Outcome, compare
 from onnxla.testing.faults import Fault
 from onnxla.testing.properties import judge
 from onnxla.testing.runtimes import Runtime
-
-WRONG = ("disagreed", "failed")
 
 
 @dataclass
@@ -147,3 +145,10 @@ def draw_examples(
         verbosity=hypothesis.Verbosity.quiet,
     )
     hypothesis.seed(seed)(chosen(hypothesis.given(strategy)(lambda case: body(case))))()
+
+
+def sample(strategy: Any, examples: int = 10, seed: int = 0) -> list[Any]:
+    """Examples of a strategy, for looking at them; the simplest one first."""
+    drawn: list[Any] = []
+    draw_examples(strategy, lambda case: drawn.append(case), examples, seed, (Phase.generate,))
+    return drawn

@@ -37,17 +37,17 @@ class Isolated:
         Raises:
             RuntimeCrashed: The process ended, or did not answer in time.
         """
-        if self._process is None or not self._process.is_alive():
-            self._start()
-        assert self._connection is not None
-        assert self._process is not None
         try:
+            if self._process is None or not self._process.is_alive():
+                self._start()
+            assert self._connection is not None
             self._connection.send((model, dict(inputs)))
             if not self._connection.poll(self.timeout):
                 self.close()
                 raise RuntimeCrashed(f"{self.name} did not answer in {self.timeout:g} s")
             kind, answer = self._connection.recv()
         except (EOFError, BrokenPipeError, ConnectionResetError):
+            assert self._process is not None
             self._process.join(10)
             code = self._process.exitcode or 0
             how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
@@ -74,10 +74,12 @@ class Isolated:
         self._process.start()
         theirs.close()
         atexit.register(self.close)
+        self._connection.recv()  # it is there: starting does not count as answering
 
 
 def _serve(connection: Connection, runtime: Runtime) -> None:
     """Answers until the other end is closed."""
+    connection.send("ready")
     while True:
         try:
             model, inputs = connection.recv()

@@ -1,7 +1,6 @@
 """The pytest plugin: how many cases, a folder for failing ones, a report on the whole run.
 
-It is loaded into every pytest run where onnxla is installed, so it imports nothing of onnxla until
-there is something to report.
+A conftest.py that says `pytest_plugins = ["onnxla.testing.plugin"]` loads it.
 """
 
 from __future__ import annotations
@@ -12,7 +11,9 @@ from typing import Any
 
 import pytest
 
-PROPERTY = "onnxla"
+from onnxla.testing.fuzz import Fuzzed
+from onnxla.testing.fuzz_report import FuzzReport
+from onnxla.testing.pytest import PROPERTY
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -48,9 +49,6 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     path = config.getoption("--onnxla-report")
     if not records or path is None:
         return
-    from onnxla.testing.fuzz import Fuzzed
-    from onnxla.testing.fuzz_report import FuzzReport
-
     results = [
         Fuzzed(
             **{

@@ -16,7 +16,9 @@ from onnxla.testing import comparison
 from onnxla.testing.case import Case
 from onnxla.testing.cases import cases
 from onnxla.testing.fuzz import Fuzzed, draw_examples
-from onnxla.testing.plugin import PROPERTY
+
+# The name under which a test says what came of its cases.
+PROPERTY = "onnxla"
 
 
 def for_operators(*patterns: str, examples: int = 20, **options: Any) -> Callable[..., Any]:
@@ -26,8 +28,8 @@ def for_operators(*patterns: str, examples: int = 20, **options: Any) -> Callabl
         def test_my_runtime(case):
             check(case, MyRuntime())
 
-    The cases are the same in every run. `--onnxla-examples` and `--onnxla-seed` change them,
-    `--onnxla-save` keeps what fails, `--onnxla-report` tells all outcomes.
+    The cases are the same in every run. With the plugin, `--onnxla-examples` and `--onnxla-seed`
+    change them, `--onnxla-save` keeps what fails, `--onnxla-report` tells all outcomes.
 
     Args:
         *patterns: Names of operators, or patterns such as `com.microsoft.*`; all if there are none.
@@ -42,7 +44,7 @@ def for_operators(*patterns: str, examples: int = 20, **options: Any) -> Callabl
 
         @pytest.mark.parametrize(("domain", "op_type"), found, ids=ids)
         def run(domain: str, op_type: str, request: pytest.FixtureRequest) -> None:
-            option = request.config.getoption
+            option = functools.partial(request.config.getoption, default=None)
             given = functools.partial(test, **{n: request.getfixturevalue(n) for n in fixtures})
             strategy = cases(op_type, domain=domain, **options)
             count = option("--onnxla-examples") or examples
@@ -61,7 +63,7 @@ def for_operators(*patterns: str, examples: int = 20, **options: Any) -> Callabl
 
             comparison.OBSERVERS.append(result.add)
             try:
-                draw_examples(strategy, body, count, option("--onnxla-seed"))
+                draw_examples(strategy, body, count, option("--onnxla-seed") or 0)
             finally:
                 comparison.OBSERVERS.remove(result.add)
                 jax.clear_caches()  # thousands of small programs fill the memory

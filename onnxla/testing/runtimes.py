@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import ml_dtypes
@@ -65,9 +65,15 @@ class Onnxla:
 
 
 class Reference:
-    """The reference evaluator of the `onnx` package."""
+    """The reference evaluator of the `onnx` package.
 
-    name = "reference"
+    Args:
+        new_ops: Implementations of operators that it lacks: subclasses of its `OpRun`.
+    """
+
+    def __init__(self, new_ops: Sequence[type] = ()) -> None:
+        self.name = "reference"
+        self.new_ops = list(new_ops)
 
     def run(self, model: bytes, inputs: Mapping[str, Any]) -> list[Any]:
         """The outputs in graph order."""
@@ -77,7 +83,7 @@ class Reference:
 
         try:
             with np.errstate(all="ignore"):
-                evaluator = ReferenceEvaluator(onnx.load_from_string(model))
+                evaluator = ReferenceEvaluator(onnx.load_from_string(model), new_ops=self.new_ops)
                 return list(evaluator.run(None, dict(inputs)))
         except (NotImplementedError, RuntimeContextError, RuntimeImplementationError) as error:
             raise NotSupported(str(error)) from error

@@ -10,6 +10,11 @@ from typing import Any
 import onnx
 from onnx import helper
 
+from onnxla.ops import lookup
+
+# Domains of ONNX Runtime's schemas; it writes one of its operators in ONNX's.
+MICROSOFT = ("", "com.microsoft")
+
 
 @dataclass(frozen=True)
 class Schema:
@@ -44,12 +49,17 @@ class Schema:
 def schema(name: str, version: int, domain: str = "") -> Schema:
     """The schema of an operator that has the version `version`, from the package that defines it.
 
-    Those of `com.microsoft` come from ONNX Runtime, which must then be installed.
+    Those of `com.microsoft` come from ONNX Runtime, which must then be installed. An operator that
+    nobody has a schema of, but that is registered in onnxla, has the inputs of its function, all of
+    one floating type, which is that of its outputs, too.
 
     Raises:
         KeyError: There is none.
     """
-    found = _schemas().get((domain, name, version)) or _microsoft()[domain, name, version]
+    key = domain, name, version
+    found = _schemas().get(key) or (_microsoft().get(key) if domain in MICROSOFT else None)
+    if found is None:
+        return _of_function(name, version, domain)
     last = found.inputs[-1] if found.inputs else None
     return Schema(
         domain,
@@ -61,6 +71,23 @@ def schema(name: str, version: int, domain: str = "") -> Schema:
         frozenset(found.attributes),
         variadic=last is not None and last.option.name == "Variadic",
         homogeneous=last is None or _said(last, "is_homogeneous", "isHomogeneous"),
+    )
+
+
+def _of_function(name: str, version: int, domain: str) -> Schema:
+    operator = lookup(domain, name, version)
+    if operator is None or version not in operator.since:
+        raise KeyError(f"no schema of {domain or 'ai.onnx'}.{name} at version {version}")
+    return Schema(
+        domain,
+        name,
+        version,
+        dict.fromkeys(operator.inputs, "T"),
+        {"output": "T"},
+        {"T": ("tensor(float)", "tensor(double)", "tensor(float16)", "tensor(bfloat16)")},
+        frozenset(operator.attributes),
+        variadic=operator.variadic,
+        homogeneous=True,
     )
 
 

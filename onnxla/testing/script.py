@@ -101,7 +101,7 @@ def literal(value: Any) -> str:
     if isinstance(value, list):
         return f"[{', '.join(map(literal, value))}]"
     if not isinstance(value, np.ndarray):
-        return repr(value)
+        return repr(value.decode() if isinstance(value, bytes) else value)
     native = value.dtype.type.__module__ == "numpy"
     name = "object" if value.dtype == STRING else value.dtype.name
     kind = name if name == "object" else f"np.{name}" if native else f"ml_dtypes.{name}"

@@ -1,0 +1,76 @@
+"""Every operator has a strategy, whose cases are valid; on them onnxla agrees with the others.
+
+A few cases of each here. `benchmarks/strategies.py` measures many.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+import pytest
+
+from mutants import MUTANTS, Mutant, caught_after
+from onnxla.ops import rows
+from onnxla.testing import Case, Fault, check, compare, faults, operators
+from onnxla.testing.comparison import WRONG
+from onnxla.testing.properties import PROPERTIES
+from onnxla.testing.pytest import for_operators
+
+REGRESSIONS = sorted((Path(__file__).parent / "regressions").glob("*.onnx"))
+
+
+def test_every_operator_has_a_strategy() -> None:
+    every = {(operator.domain, operator.name) for _, operator in rows()}
+    assert every - operators().keys() == set()
+
+
+@for_operators(examples=30)
+def test_cases_are_valid(case: Case) -> None:
+    # ONNX Runtime's optimizer writes this one as ONNX's, which it is not.
+    if case.op_type == "SimplifiedLayerNormalization" and case.domain == "":
+        return
+    onnx.checker.check_model(case.model, full_check=True)
+    onnx.shape_inference.infer_shapes(case.proto, check_type=True, strict_mode=True)
+
+
+@for_operators(examples=8)
+def test_equals_the_reference(case: Case) -> None:
+    check(case, "onnxla", "reference")
+
+
+@for_operators(examples=8)
+def test_equals_onnx_runtime(case: Case) -> None:
+    check(case, "onnxla", "onnxruntime")
+
+
+@for_operators(examples=2)
+def test_properties(case: Case) -> None:
+    for holds in PROPERTIES:
+        holds(case)
+
+
+@pytest.mark.parametrize("path", REGRESSIONS, ids=lambda path: path.stem)
+def test_cases_that_once_failed(path: Path) -> None:
+    case = Case.load(path)
+    outcomes = [compare(case, "onnxla", other) for other in ("reference", "onnxruntime")]
+    assert not any(outcome.kind in WRONG for outcome in outcomes), outcomes
+    for holds in PROPERTIES:
+        holds(case)
+
+
+@pytest.mark.parametrize(
+    "fault", [pytest.param(fault, id=f"{i}-{fault.op_type}") for i, fault in enumerate(faults())]
+)
+def test_faults_on_record_are_there_still(fault: Fault) -> None:
+    if fault.runtime not in ("reference", "onnxruntime"):
+        pytest.skip("not a runtime")
+    case = fault.example()
+    assert fault.when(case)
+    outcome = compare(case, "onnxla", fault.runtime, faults=[])
+    assert outcome.kind in ("disagreed", "other failed"), "mended: remove the fault"
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda m: f"{m.op_type}-{m.what}")
+def test_mutants_are_found(mutant: Mutant) -> None:
+    assert caught_after(mutant) is not None
