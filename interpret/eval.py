@@ -29,7 +29,7 @@ from onnxla.ir.model import (
 )
 from onnxla.ops.straight_through import MARK, straight_through
 from onnxla.ops.table import Operator, lookup
-from onnxla.ops.values import Value, as_known, is_concrete, is_known
+from onnxla.ops.values import Value, as_known, has_no_type_in_jax, is_concrete, is_known
 
 # A hint on memory use in the first opset's schemas, without any effect on the result.
 IGNORED_ATTRIBUTES = frozenset({"consumed_inputs"})
@@ -230,6 +230,12 @@ def bind_keywords(
     required = {k for k, v in operator.attributes.items() if v is inspect.Parameter.empty}
     if missing := sorted(required.difference(keywords)):
         raise ModelError(f"{operator.name} needs the attribute {', '.join(missing)}")
+    for name, value in keywords.items():
+        default = operator.attributes[name]
+        number = isinstance(default, int | float) and isinstance(value, str | bytes | tuple)
+        if number or (isinstance(default, str) and not isinstance(value, str)):
+            kind = "number" if number else "text"
+            raise ModelError(f"attribute {name} of {operator.name} is no {kind}: {value!r}")
     reserved = {
         "n_outputs": len(node.outputs),
         "key": context.key,
@@ -266,7 +272,7 @@ def between(
 
 
 def bind_operands(operator: Operator, node: Node, operands: list[Value]) -> list[Value]:
-    """Positional arguments of an operator, the static ones as numpy."""
+    """Positional arguments of an operator, as numpy if static, or with strings."""
     if len(operands) < operator.required or (
         len(operands) > len(operator.inputs) and not operator.variadic
     ):
@@ -275,14 +281,17 @@ def bind_operands(operator: Operator, node: Node, operands: list[Value]) -> list
             f"this node has {len(operands)}"
         )
     bound = list(operands)
+    leaves = jax.tree.leaves(operands)
+    concrete = any(map(has_no_type_in_jax, leaves))
     for index, value in enumerate(operands):
         name = operator.input_name(index)
-        if name not in operator.static or is_known(value):
+        if is_known(value) or not (concrete or name in operator.static):
             continue
         if not is_concrete(value):
+            reason = "decides a shape" if name in operator.static else "meets strings"
             raise StaticOperandError(
-                f"operand '{name}' ('{node.inputs[index]}') of {node} decides a shape, so it must "
-                "be known while tracing",
+                f"operand '{name}' ('{node.inputs[index]}') of {node} {reason}, so it must be "
+                "known while tracing",
                 (node.inputs[index],),
             )
         bound[index] = as_known(value)
@@ -297,7 +306,17 @@ def explain(node: Node, env: Mapping[str, Value]) -> Iterator[None]:
     except Exception as error:
         described = ", ".join(f"{name}: {describe(env.get(name))}" for name in node.inputs)
         attributes = ", ".join(f"{k}={shorten(v)}" for k, v in node.attributes.items())
-        error.add_note(f"in {node} [{attributes}] with ({described})")
+        note = f"in {node} [{attributes}] with ({described})"
+        wrong = ""
+        if isinstance(error, IndexError):  # operators look up sizes by the axes that a file names
+            wrong = "has an axis or index that is out of range"
+        elif isinstance(error, AttributeError) and "" in node.inputs:
+            wrong = "needs an input that is absent"
+        if wrong:
+            explained = ModelError(f"{node} {wrong}: {error}")
+            explained.add_note(note)
+            raise explained from error
+        error.add_note(note)
         raise
 
 

@@ -51,7 +51,9 @@ def mirrored(rows: np.ndarray) -> bool:
 
 def is_filterbank_matrix(weight: np.ndarray) -> bool:
     """Whether a matrix is nowhere negative and mostly zero, such as a mel basis."""
-    return bool(weight.ndim == 2 and (weight >= 0).all() and np.mean(weight == 0) > 0.5)
+    if weight.ndim != 2 or not weight.size:
+        return False
+    return bool((weight >= 0).all() and np.mean(weight == 0) > 0.5)
 
 
 def recurs(table: np.ndarray) -> bool:
@@ -87,5 +89,7 @@ def sampled(table: np.ndarray) -> np.ndarray:
 
 def is_round(number: np.ndarray) -> bool:
     """Whether a scalar is one that somebody could have written down: at most four digits."""
+    if not number.size:
+        return True
     value = number.reshape(())[()]
     return bool(np.asarray(f"{float(value):.4g}", np.float64).astype(number.dtype) == value)

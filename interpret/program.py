@@ -16,7 +16,6 @@ from onnxla.interpret.eval import Context, eval_graph
 from onnxla.interpret.parameters import Parameters, find_parameters
 from onnxla.interpret.regions import Region, Regions
 from onnxla.interpret.support import unsupported
-from onnxla.ir.dtypes import STRING
 from onnxla.ir.edit import cut
 from onnxla.ir.errors import StaticOperandError, UnsupportedError
 from onnxla.ir.model import (
@@ -31,8 +30,8 @@ from onnxla.ir.model import (
     Value,
 )
 from onnxla.ops.cast import convert
+from onnxla.ops.values import NOT_IN_JAX, as_traced, is_concrete, is_floating
 from onnxla.ops.values import Value as Array
-from onnxla.ops.values import as_traced, is_concrete, is_floating
 
 
 class Known:
@@ -50,10 +49,10 @@ class Known:
 
 
 def has_no_array(kind: Type) -> bool:
-    """Whether values of a type hold strings or a map, for which JAX has no type."""
+    """Whether values of a type hold what JAX has no type for, such as strings, or a map."""
     if isinstance(kind, SequenceType | OptionalType):
         return has_no_array(kind.element)
-    return isinstance(kind, MapType) or (isinstance(kind, TensorType) and kind.dtype == STRING)
+    return isinstance(kind, MapType) or (isinstance(kind, TensorType) and kind.dtype in NOT_IN_JAX)
 
 
 def as_declared(value: Array, declared: Value) -> Array:

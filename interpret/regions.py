@@ -18,17 +18,17 @@ from onnxla.interpret.eval import Context, eval_at
 from onnxla.ir.edit import names_read
 from onnxla.ir.errors import StaticOperandError
 from onnxla.ir.model import Graph
-from onnxla.ops.values import Value, is_known
+from onnxla.ops.values import NOT_IN_JAX, Value, is_known
 
 # Regions kept after each region, one for each combination of shapes; the oldest one goes first.
 KEPT = 256
 
 
 def is_opaque(value: Value) -> bool:
-    """Whether a value is or holds strings or a map, which cannot be traced."""
+    """Whether a value is or holds what cannot be traced, such as strings, or a map."""
     if isinstance(value, list | tuple):
         return any(map(is_opaque, value))
-    return isinstance(value, dict) or (value is not None and value.dtype == object)
+    return isinstance(value, dict) or (value is not None and value.dtype in NOT_IN_JAX)
 
 
 def signature(value: Value) -> Hashable:

@@ -282,6 +282,8 @@ def extent(tensor: Tensor) -> int:
 
 def role_of(use: str, tensor: Tensor) -> str:
     """The role of a tensor with such a use, as its shape and numbers tell."""
+    if 0 in tensor.shape:
+        return "constant"
     axes = extent(tensor)
     if use in ELEMENTWISE.values() and axes == 1:
         return "constant" if formulas.is_window(tensor.numpy()) else ELEMENTWISE_ROLES[use]

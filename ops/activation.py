@@ -212,6 +212,8 @@ def log_softmax(input: Value, *, axis: int = -1) -> Value:
 @normalizer("Hardmax")
 def hardmax(input: Value, *, axis: int = -1) -> Value:
     """1 at the first maximum along `axis`, elsewhere 0."""
+    if not input.size:
+        return input
     first = argmax(input, axis)
     return jax.nn.one_hot(first, input.shape[axis], dtype=input.dtype, axis=axis % input.ndim)
 

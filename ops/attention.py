@@ -89,7 +89,7 @@ def within(
     return visible + ([distance >= -left_window_size] if left_window_size >= 0 else [])
 
 
-@op("Attention", since=(23, 24, 25))
+@op("Attention", since=(24, 25))
 def attention(
     Q: Value,
     K: Value,
@@ -154,6 +154,44 @@ def attention(
     Y = weighted_sums(weights, V.astype(Q.dtype))
     stages = (products, capped, shown, weights)
     return join_heads(Y) if packed else Y, K, V, stages[qk_matmul_output_mode]
+
+
+@op("Attention", since=(23,))
+def attention_23(
+    Q: Value,
+    K: Value,
+    V: Value,
+    attn_mask: Value | None = None,
+    past_key: Value | None = None,
+    past_value: Value | None = None,
+    *,
+    is_causal: int = 0,
+    kv_num_heads: int | None = None,
+    q_num_heads: int | None = None,
+    qk_matmul_output_mode: int = 0,
+    scale: float | None = None,
+    softcap: float = 0.0,
+    softmax_precision: int | None = None,
+) -> tuple[Value, ...]:
+    """`attention`, whose mask may be the same for all keys but is not padded."""
+    if attn_mask is not None and attn_mask.shape[-1] == 1:
+        keys = K.shape[-2] + (0 if past_key is None else past_key.shape[2])
+        attn_mask = jnp.repeat(attn_mask, keys, -1)
+    return attention(
+        Q,
+        K,
+        V,
+        attn_mask,
+        past_key,
+        past_value,
+        is_causal=is_causal,
+        kv_num_heads=kv_num_heads,
+        q_num_heads=q_num_heads,
+        qk_matmul_output_mode=qk_matmul_output_mode,
+        scale=scale,
+        softcap=softcap,
+        softmax_precision=softmax_precision,
+    )
 
 
 @op("FlexAttention", domain="ai.onnx.preview", since=(1,))

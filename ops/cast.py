@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ml_dtypes
 import numpy as np
+from jax import lax
 
 from onnxla.ir.dtypes import STRING, bits_of, dtype_of, is_float, number_of
 from onnxla.ir.errors import ModelError, StaticOperandError
 from onnxla.ops.table import op
-from onnxla.ops.values import Value, as_known, is_concrete, xp
+from onnxla.ops.values import NOT_IN_JAX, Value, as_known, is_concrete, is_known, xp
 
 # Types that differ in what is beyond their range: NaN or infinity, unless they saturate.
 FLOAT8 = tuple(
@@ -16,11 +17,6 @@ FLOAT8 = tuple(
     for kind in ("e4m3fn", "e4m3fnuz", "e5m2", "e5m2fnuz")
 )
 E8M0 = np.dtype(ml_dtypes.float8_e8m0fnu)
-NOT_IN_JAX = {
-    STRING,
-    np.dtype(ml_dtypes.float6_e2m3fn),
-    np.dtype(ml_dtypes.float6_e3m2fn),
-}
 NARROW_INTEGERS = tuple(
     np.dtype(getattr(ml_dtypes, kind)) for kind in ("int4", "uint4", "int2", "uint2")
 )
@@ -32,19 +28,21 @@ def convert(x: Value, dtype: np.dtype, saturate: bool = True, round_mode: str = 
     Out of range, an integer loses its higher bits, and a float becomes infinite or NaN; but in
     eight bits, the nearest finite value if `saturate`.
     """
-    if dtype == x.dtype:
-        return x
     if {dtype, x.dtype} & NOT_IN_JAX:
         x = concrete(x)
+    if dtype == x.dtype and not (dtype in FLOAT8 and saturate):
+        return x
     if dtype == STRING:
         return to_text(x)
     if x.dtype == STRING:
         return convert(from_text(x, dtype), dtype, saturate, round_mode)
     if dtype == E8M0:
         return to_e8m0(x, saturate, round_mode)
+    if is_float(x.dtype):
+        x = widen(x)
     if x.dtype in NARROW_INTEGERS or (dtype in NARROW_INTEGERS and is_float(x.dtype)):
         x = x.astype(np.int32)
-    if is_float(x.dtype) or dtype in FLOAT8:
+    if dtype in FLOAT8:
         x = widen(x)
     if dtype in FLOAT8 and saturate:
         limit = float(ml_dtypes.finfo(dtype).max)
@@ -143,4 +141,8 @@ def bit_cast(input: Value, *, to: int) -> Value:
     width = bits_of(number_of(input.dtype))
     if width != bits_of(to):
         raise ModelError(f"{input.dtype} has {width} bits, but {dtype_of(to)} has {bits_of(to)}")
+    if dtype_of(to) == np.complex64 and input.dtype != np.complex64 and not is_known(input):
+        # JAX's view multiplies the second half by i, which loses infinities and subnormal numbers.
+        halves = lax.bitcast_convert_type(input, np.float32)
+        return lax.complex(halves[..., 0], halves[..., 1])
     return input.view(dtype_of(to))

@@ -75,7 +75,7 @@ def is_nan(X: Value) -> Value:
 def is_inf(X: Value, *, detect_negative: int = 1, detect_positive: int = 1) -> Value:
     """Where X is infinite, with a sign that is to be detected."""
     m = xp(X)
-    detected = m.where(m.signbit(X), bool(detect_negative), bool(detect_positive))
+    detected = m.where(X < 0, bool(detect_negative), bool(detect_positive))
     return m.isinf(X) & detected
 
 

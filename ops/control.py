@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from onnxla.ir.dtypes import STRING
 from onnxla.ir.errors import StaticOperandError
 from onnxla.ops.forward_only import forward_only
 from onnxla.ops.table import op
@@ -65,6 +66,11 @@ def as_carried(values: Sequence[Value]) -> list[Value]:
     if any(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(traced)):
         raise StaticOperandError("strings cannot depend on traced control flow")
     return traced
+
+
+def nothing_like(value: Value) -> Value:
+    """Zeros, or empty strings, of the dtype and shape of a value."""
+    return np.full_like(value, "") if value.dtype == STRING else xp(value).zeros_like(value)
 
 
 def is_true(value: Value) -> bool:
@@ -165,10 +171,9 @@ class Steps:
         if rows or not self.n_scanned:
             return state + [xp(*ys).stack(ys) for ys in zip(*rows, strict=True)]
         elements = [np.zeros(x.shape[1:], x.dtype) for x in self.xs]
-        results = jax.eval_shape(
-            lambda: as_traced(list(self.step(np.asarray(0), elements, *state)))
-        )
-        return state + [np.zeros((0, *y.shape), y.dtype) for y in results[1 + len(state) :]]
+        found: list[Value] = []  # there may be strings, which `eval_shape` cannot return
+        jax.eval_shape(lambda: found.extend(self.step(np.asarray(0), elements, *state)))
+        return state + [np.zeros((0, *y.shape), y.dtype) for y in found[1 + len(state) :]]
 
     def advance(self, i: Value, x: list[Value], state: list[Value]) -> tuple[Value, ...]:
         """A step's condition, next state and scan outputs, where shapes may not change."""
@@ -320,6 +325,7 @@ def scan_8(
     body: Subgraph,
     directions: tuple[int, ...] | None = None,
     num_scan_inputs: int,
+    n_outputs: int = 0,
 ) -> tuple[Value, ...]:
     """`scan` of each element of a batch, over its second axis.
 
@@ -332,7 +338,7 @@ def scan_8(
     t = np.arange(steps)
 
     def run(length: Value, *values: Value) -> list[Value]:
-        backward = jnp.where(t < length, length - 1 - t, t)
+        backward = xp(length).where(t < length, length - 1 - t, t)
         xs = [
             x[backward] if reverse else x
             for x, reverse in zip(values[n:], directions or [0] * num_scan_inputs, strict=True)
@@ -340,10 +346,16 @@ def scan_8(
 
         def step(i: Value, x: list[Value], *state: Value) -> Sequence[Value]:
             results = body(*state, *x, step=i)
-            rest = [*state, *(jnp.zeros_like(y) for y in results[n:])]
-            kept = (jnp.where(i < length, a, b) for a, b in zip(results, rest, strict=True))
+            rest = [*state, *map(nothing_like, results[n:])]
+            now = i < length
+            kept = (xp(now, a, b).where(now, a, b) for a, b in zip(results, rest, strict=True))
             return (TRUE, *kept)
 
-        return Steps(step, steps, TRUE, list(values[:n]), xs, 0).run()
+        return Steps(step, steps, TRUE, list(values[:n]), xs, n_outputs - n).run()
 
+    if any(value.dtype == STRING for value in values):
+        if not is_concrete(sequence_lens):
+            raise StaticOperandError("strings cannot depend on traced control flow")
+        rows = [run(*one) for one in zip(np.asarray(sequence_lens), *values, strict=True)]
+        return tuple(xp(*ys).stack(ys) for ys in zip(*rows, strict=True))
     return tuple(jax.vmap(run)(jnp.asarray(sequence_lens), *map(jnp.asarray, values)))

@@ -198,30 +198,32 @@ def deform_conv(
     """`conv` whose taps are moved by `offset` and multiplied by `mask`, both by output position.
 
     Between elements X is interpolated linearly, outside it is zero. Letters: G offset groups,
-    K taps, R spatial axes; offset [N, G * K * R, ...], mask [N, G * K, ...].
+    K taps, O outputs, R spatial axes; offset [N, G * K * R, ...], mask [N, G * K, ...].
     """
     kernel, rank = checked_kernel(W, kernel_shape), X.ndim - 2
     seen = window(X.shape[2:], kernel, strides, dilations, pads)
     N, G, K = X.shape[0], offset_group, int(np.prod(kernel))
     at = np.indices((*kernel, *seen.outputs)).reshape(2 * rank, K, -1)
     regular = np.stack([seen.positions(i)[at[rank + i], at[i]] for i in range(rank)], 1)
-    positions = regular.astype(offset.dtype) + offset.reshape(N, G, K, rank, -1)
+    O = int(np.prod(seen.outputs))  # noqa: E741
+    positions = regular.astype(offset.dtype) + offset.reshape(N, G, K, rank, O)
     before = lax.stop_gradient(jnp.floor(positions))
-    elements, columns = X.reshape(N, G, -1, int(np.prod(seen.sizes))), jnp.zeros((), X.dtype)
+    elements = X.reshape(N, G, X.shape[1] // G, int(np.prod(seen.sizes)))
+    columns: Value = jnp.zeros((), X.dtype)
     for corner in itertools.product((0, 1), repeat=rank):
         near = np.reshape(corner, (rank, 1)).astype(offset.dtype)
         index = (before + near).astype(np.int32)
         sizes = np.reshape(seen.sizes, (rank, 1)).astype(np.int32)
         inside = jnp.all((index >= 0) & (index < sizes), 3)
         share = jnp.prod(1 - jnp.abs(positions - before - near), 3) * inside.astype(X.dtype)
-        share = share if mask is None else share * mask.reshape(N, G, K, -1)
+        share = share if mask is None else share * mask.reshape(N, G, K, O)
         flat = jnp.ravel_multi_index(tuple(jnp.moveaxis(index, 3, 0)), seen.sizes, mode="clip")
-        picked = jnp.take_along_axis(elements, flat.reshape(N, G, 1, -1), 3)
-        columns = columns + picked * share.reshape(N, G, 1, -1)
+        picked = jnp.take_along_axis(elements, flat.reshape(N, G, 1, K * O), 3)
+        columns = columns + picked * share.reshape(N, G, 1, K * O)
     Y = jnp.einsum(
         "ngcp,gmc->ngmp",
-        columns.reshape(N, group, -1, at.shape[2]),
-        W.reshape(group, W.shape[0] // group, -1),
+        columns.reshape(N, group, W.shape[1] * K, O),
+        W.reshape(group, W.shape[0] // group, W.shape[1] * K),
         precision=EXACT,
     )
     return biased(Y.reshape(N, W.shape[0], *seen.outputs), B)
@@ -240,7 +242,8 @@ def col2im(
     """Images [N, C, *image_shape], the sums of the blocks [N, C * taps, positions] over them."""
     sizes, kernel = [int(n) for n in image_shape], [int(k) for k in block_shape]
     seen = window(sizes, kernel, strides, dilations, pads)
-    blocks = input.reshape(input.shape[0], -1, int(np.prod(kernel)), *seen.outputs)
+    taps = int(np.prod(kernel))
+    blocks = input.reshape(input.shape[0], input.shape[1] // taps, taps, *seen.outputs)
     padded = [n + low + high for n, (low, high) in zip(sizes, seen.padding, strict=True)]
     total = jnp.zeros((*blocks.shape[:2], *padded), input.dtype)
     for index, (_, spans) in enumerate(seen.spans()):

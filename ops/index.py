@@ -51,7 +51,7 @@ def place(data: Value, index: Index, updates: Value, reduction: str = "none") ->
     if reduction not in REDUCTIONS:
         raise ModelError(f"reduction '{reduction}' is none of {', '.join(REDUCTIONS)}")
     method, function = REDUCTIONS[reduction]
-    if xp(data, updates, *index) is np:
+    if xp(data, updates, *(i for i in index if not isinstance(i, slice))) is np:
         result = np.array(data)
         if function is None:
             result[index] = updates
@@ -210,12 +210,13 @@ def top_k(
     """
     x = jnp.moveaxis(jnp.asarray(X), axis, -1)
     # The order of integers is reversed by `~`, which cannot overflow.
-    flip = (lambda v: v) if largest else jnp.negative if is_floating(x) else jnp.invert
-    values, indices = lax.top_k(flip(x), int(K.item()))
-    return (
-        jnp.moveaxis(flip(values), -1, axis),
-        jnp.moveaxis(indices, -1, axis).astype(np.int64),
-    )
+    keys = x if largest else jnp.negative(x) if is_floating(x) else jnp.invert(x)
+    if is_floating(x):
+        # JAX takes -0 for less than 0, to which it is equal.
+        keys = jnp.where(keys == 0, jnp.zeros_like(keys), keys)
+    indices = lax.top_k(lax.stop_gradient(keys), int(K.item()))[1]
+    values = jnp.take_along_axis(x, indices, -1)
+    return jnp.moveaxis(values, -1, axis), jnp.moveaxis(indices, -1, axis).astype(np.int64)
 
 
 @op("TopK", since=(10,), static=("K",))

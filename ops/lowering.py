@@ -59,9 +59,10 @@ def sum_of_matmuls(x: Value, w: Value, *, seen: Window, group: int) -> Value:
     gradient 4 to 90 times.
     """
     padded, kernels = seen.pad(wide(x)), wide(w).reshape(group, -1, *w.shape[1:])
+    positions = math.prod(seen.outputs)
 
     def term(tap: tuple[int, ...], spans: tuple[slice, ...]) -> Value:
-        view = padded[(..., *spans)].reshape(x.shape[0], group, w.shape[1], -1)
+        view = padded[(..., *spans)].reshape(x.shape[0], group, w.shape[1], positions)
         # g m c, n g c o -> g m n o
         dims = (((2,), (2,)), ((0,), (1,)))
         return lax.dot_general(kernels[(..., *tap)], view, dims, lax.Precision.HIGHEST)

@@ -85,7 +85,8 @@ def attend(
         hidden = np.asarray(mask_filter_value or -10000.0).astype(Q.dtype)
         visible = visible_keys(jnp.asarray(mask), len(Q), Q.shape[2], keys)
         added = jnp.where(visible, np.zeros((), Q.dtype), hidden)
-        bias = added if bias is None else added + bias
+        # A bias is for the filled part of a buffer.
+        bias = added if bias is None else added[..., : bias.shape[3]] + bias
     Y, K, V, scores = attention(
         Q,
         K,

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from onnxla.ir.dtypes import dtype_of
 from onnxla.ir.errors import ModelError
 from onnxla.ops.activation import gelu, swish
 from onnxla.ops.conv import conv
@@ -23,7 +24,7 @@ from onnxla.ops.normalize import layer_normalization, moments, rms_normalization
 from onnxla.ops.rnn import ACTIVATIONS
 from onnxla.ops.shape import pad, range_, trilu, unsqueeze
 from onnxla.ops.table import op
-from onnxla.ops.values import Value, as_traced
+from onnxla.ops.values import Value, as_traced, xp
 
 DOMAIN = "com.microsoft"
 AFFINE = {"gamma": "scale", "beta": "bias", "bias": "bias"}
@@ -172,10 +173,11 @@ def simplified_layer_normalization(
     epsilon: float = 9.999999747378752e-06,
     stash_type: int = 1,
 ) -> tuple[Value, Value]:
-    """`rms_normalization`, and 1 over the root mean square, in float32 or float64."""
+    """`rms_normalization`, and 1 over the root mean square, in the `stash_type` float32."""
     (wide,) = widened(X)
     axes = tuple(range(axis % X.ndim, X.ndim))
     inverse = lax.rsqrt(jnp.mean(lax.square(wide), axes, keepdims=True) + epsilon)
+    inverse = inverse.astype(dtype_of(stash_type))
     return rms_normalization(X, scale, axis=axis, epsilon=epsilon, stash_type=stash_type), inverse
 
 
@@ -335,4 +337,5 @@ def unfold_tensor(input: Value, *, dim: int = -1, size: int, step: int = 1) -> V
         raise ModelError(f"size={size}, step={step} do not fit an axis of {length}")
     at = np.arange(0, length - size + 1, step)[:, None] + np.arange(size)
     axis = dim % input.ndim
-    return jnp.moveaxis(jnp.take(input, at, axis), axis + 1, -1)
+    m = xp(input)
+    return m.moveaxis(m.take(input, at, axis), axis + 1, -1)

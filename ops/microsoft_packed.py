@@ -14,7 +14,7 @@ from onnxla.ops.microsoft_fused import DOMAIN
 from onnxla.ops.microsoft_quantized import SCALE
 from onnxla.ops.quantize import dequantize_linear
 from onnxla.ops.table import op
-from onnxla.ops.values import Value, as_traced
+from onnxla.ops.values import Value, as_traced, is_floating
 
 
 def unpacked(x: Value, bits: int) -> Value:
@@ -142,29 +142,48 @@ def gather_block_quantized(
 ) -> Value:
     """Slices, at `indices` along `gather_axis`, of the numbers that `data` quantizes.
 
-    A scale and zero point hold for `block_size` elements along `quantize_axis`. uint8 is packed
-    along the last axis, with a zero point, by default, in the middle of the range.
+    A scale and zero point hold for `block_size` elements along `quantize_axis`, or for all if that
+    is 0. uint8 is packed along the last axis, with a zero point, by default, in the middle of the
+    range. Floating-point data may share scales along the other axes. An index out of range gives 0.
     """
     data, indices, scales, zero_points = as_traced([data, indices, scales, zero_points])
-    packed = data.dtype == np.uint8
+    packed, floats = data.dtype == np.uint8, is_floating(data)
     rank, per_byte = data.ndim, 8 // bits if packed else 1
     quantize_axis %= rank
     gather_axis %= rank
-    indices = jnp.where(indices < 0, indices + data.shape[gather_axis], indices)
+    size = data.shape[gather_axis]
+    indices = jnp.where(indices < 0, indices + size, indices)
+    if floats:
+        blocks = scales.shape[quantize_axis]
+        shape = [blocks if axis == quantize_axis else n for axis, n in enumerate(data.shape)]
+        scales = jnp.broadcast_to(scales, shape)
 
     def gathered(x: Value) -> Value:
-        return jnp.take(x, indices, gather_axis)
+        return jnp.take(x, indices, gather_axis, mode="clip")
 
-    values, factors = gathered(data), gathered(scales)
-    if packed and per_byte > 1:
-        values = unpacked(values, bits)
-    axis = quantize_axis + (indices.ndim - 1 if quantize_axis > gather_axis else 0)
-    zeros: Value = None
-    if zero_points is not None:
-        zeros = gathered(unpacked(zero_points, bits) if packed else zero_points)
-        zeros = zeros[..., : factors.shape[-1]].astype(np.int32)
-    elif packed:
-        zeros = jnp.full(factors.shape, 2 ** (bits - 1), np.int32)
-    return dequantize_linear(
-        values.astype(np.int32), factors, zeros, axis=axis, block_size=block_size
+    def numbers(data: Value, scales: Value, zero_points: Value, axis: int) -> Value:
+        values = unpacked(data, bits) if packed and per_byte > 1 else data
+        zeros: Value = None
+        if zero_points is not None:
+            zeros = unpacked(zero_points, bits) if packed else zero_points
+            zeros = zeros[..., : scales.shape[-1]].astype(np.int32)
+        elif packed:
+            zeros = jnp.full(scales.shape, 2 ** (bits - 1), np.int32)
+        return dequantize_linear(
+            values.astype(np.float32 if floats else np.int32),
+            scales,
+            zeros,
+            axis=axis,
+            block_size=block_size or max(1, values.shape[axis]),
+        )
+
+    if quantize_axis == gather_axis:
+        y = gathered(numbers(data, scales, zero_points, quantize_axis))
+    else:  # So few rows are dequantized as are asked for.
+        axis = quantize_axis + (indices.ndim - 1 if quantize_axis > gather_axis else 0)
+        zeros = None if zero_points is None else gathered(zero_points)
+        y = numbers(gathered(data), gathered(scales), zeros, axis)
+    valid = ((indices >= 0) & (indices < size)).reshape(
+        indices.shape + (1,) * (rank - gather_axis - 1)
     )
+    return jnp.where(valid, y, jnp.zeros((), y.dtype))

@@ -7,6 +7,7 @@ training as `ops/quantize.py` says. Letters: K inputs, N outputs of a product.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -17,7 +18,7 @@ import numpy as np
 from onnxla.ir.errors import ModelError
 from onnxla.ops import activation
 from onnxla.ops.conv import QLINEAR_ROLES, qlinear_conv
-from onnxla.ops.matmul import matmul_integer, shifted
+from onnxla.ops.matmul import matmul, matmul_integer, shifted
 from onnxla.ops.microsoft_fused import DOMAIN, normalized_embeddings
 from onnxla.ops.pool import average_pool, global_average_pool, max_pool
 from onnxla.ops.quantize import dequantize_linear, dynamic_quantize_linear, quantize_linear
@@ -142,7 +143,8 @@ def qlinear_softmax(
     x = dequantize_linear(X, X_scale, x_zero_point)
     if opset < 13:  # over all axes from `axis` on
         axis %= X.ndim
-        y = activation.softmax(x.reshape(*X.shape[:axis], -1)).reshape(X.shape)
+        y = activation.softmax(x.reshape(*X.shape[:axis], math.prod(X.shape[axis:])))
+        y = y.reshape(X.shape)
     else:
         y = activation.softmax(x, axis=axis)
     return quantize_linear(y, y_scale, y_zero_point, train=train)
@@ -353,6 +355,13 @@ def qgemm(
     return quantize_linear(y, y_scale, like(A, a_zero_point, y_zero_point), train=train)
 
 
+def product_of_columns(
+    A: Value, B: Value, a_zero_point: Value | None, b_zero_point: Value | None
+) -> Value:
+    """`matmul_integer`, but a zero point of A may be that of a column, not of a row."""
+    return matmul_integer(shifted(A, a_zero_point), B, None, b_zero_point)
+
+
 @op(
     "MatMulIntegerToFloat",
     domain=DOMAIN,
@@ -368,9 +377,17 @@ def matmul_integer_to_float(
     b_zero_point: Value | None = None,
     bias: Value | None = None,
 ) -> Value:
-    """The product of the numbers that A and B quantize, plus bias; B's parameters may be [N]."""
-    y = matmul_integer(A, B, a_zero_point, b_zero_point).astype(a_scale.dtype)
-    y = y * (jnp.asarray(a_scale) * b_scale)
+    """The product of the numbers that A and B quantize, plus bias.
+
+    A's parameters may be [K], and B's [N].
+    """
+    if a_scale.size == 1 or A.shape[-1] == 1:
+        y = product_of_columns(A, B, a_zero_point, b_zero_point).astype(a_scale.dtype)
+        y = y * (jnp.asarray(a_scale) * b_scale)
+    else:
+        a = shifted(A, a_zero_point).astype(a_scale.dtype) * jnp.asarray(a_scale)
+        b = shifted(B, b_zero_point).astype(a_scale.dtype)
+        y = matmul(a, b) * jnp.asarray(b_scale)
     return y if bias is None else y + bias
 
 

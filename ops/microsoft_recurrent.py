@@ -208,10 +208,13 @@ def gated_delta_net(
     *outer, heads, value_size = v.shape
     tokens = math.prod(outer)
 
+    # As ONNX Runtime has them; the text has none.
+    epsilon = 1e-6 if gate_activation in ("sigmoid", "kda") else 1e-12
+
     def by_head(x: Value) -> Value:
         x = x.reshape(tokens, -1, size).astype(dtype)
         if qk_l2_norm:
-            x = x * lax.rsqrt(lax.square(x).sum(-1, keepdims=True) + 1e-12)
+            x = x * lax.rsqrt(lax.square(x).sum(-1, keepdims=True) + epsilon)
         return repeat_heads(x.reshape(tokens, -1), size, heads)
 
     if g is not None:

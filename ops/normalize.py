@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Sequence
 
 import jax.numpy as jnp
@@ -24,7 +25,9 @@ AFFINE = {"scale": "scale", "B": "bias"}
 
 def widened(*values: Value, least: np.dtype | type = np.float32) -> list[Value]:
     """Operands in the widest of their dtypes and `least`, in which sums are accurate."""
-    dtype = functools.reduce(np.promote_types, (v.dtype for v in values), np.dtype(least))
+    # The two 16-bit floats have no common type but one that is wider than both.
+    wide: np.dtype = np.promote_types(least, np.float32)
+    dtype = functools.reduce(np.promote_types, (v.dtype for v in values), wide)
     return [jnp.asarray(v, dtype) for v in values]
 
 
@@ -213,7 +216,8 @@ def lrn(
     """X / (bias + alpha / size * S) ** beta, S the sum of squares over `size` channels around."""
     channels = X.shape[1]
     seen = window((channels,), (size,), pads=((size - 1) // 2, size // 2))
-    squares = lax.square(X).reshape(X.shape[0], channels, -1).swapaxes(1, 2)
+    positions = math.prod(X.shape[2:])
+    squares = lax.square(X).reshape(X.shape[0], channels, positions).swapaxes(1, 2)
     total = slide_sum(squares, seen).swapaxes(1, 2).reshape(X.shape)
     return X / (bias + alpha / size * total) ** beta
 

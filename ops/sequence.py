@@ -97,10 +97,11 @@ def sequence_map(
     input_sequence: list[Value],
     *additional_inputs: Value,
     body: Callable[..., tuple[Value, ...]],
+    n_outputs: int,
 ) -> tuple[list[Value], ...]:
     """Sequences of what `body` returns for each element; tensors are passed to it as they are."""
     rows = [
         body(x, *(a[i] if isinstance(a, list) else a for a in additional_inputs), step=i)
         for i, x in enumerate(input_sequence)
     ]
-    return tuple(list(column) for column in zip(*rows, strict=True))
+    return tuple([row[j] for row in rows] for j in range(n_outputs))

@@ -280,7 +280,9 @@ def pad(
     widths = [(0, 0)] * data.ndim
     for i, axis in enumerate(chosen):
         widths[axis] = amounts[i], amounts[i + len(chosen)]
-    if min(amounts, default=0) < 0:
+    if not any(amounts):
+        return data
+    if min(amounts) < 0:
         kept = zip(widths, data.shape, strict=True)
         data = data[tuple(slice(max(-b, 0), max(n + min(e, 0), 0)) for (b, e), n in kept)]
         widths = [(max(b, 0), max(e, 0)) for b, e in widths]

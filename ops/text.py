@@ -116,6 +116,8 @@ def tokenizer(
     """
     if not (tokenexp or separators):
         raise ModelError("Tokenizer needs the attribute separators or tokenexp")
+    if X.size == 0:  # nothing, without an axis of words
+        return np.zeros((*X.shape[:-1], 0), object)
 
     def words(text: str) -> list[str]:
         if tokenexp:

@@ -13,14 +13,24 @@ from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import ml_dtypes
 import numpy as np
 from jax.core import Tracer
 from jax.interpreters import mlir
+
+from onnxla.ir.dtypes import STRING
 
 # numpy array, JAX array or tracer; a list of values for a sequence; None for what is absent; for a
 # map a dict of Python's `int` or `str` to numbers or `str`, which is always known.
 # `Any`, since numpy's and JAX's functions do not accept each other's types statically.
 Value: TypeAlias = Any
+
+# Element types that JAX, or XLA, does not have: values of them are always concrete.
+NOT_IN_JAX = {
+    STRING,
+    np.dtype(ml_dtypes.float6_e2m3fn),
+    np.dtype(ml_dtypes.float6_e3m2fn),
+}
 
 
 def is_known(value: Value) -> bool:
@@ -37,6 +47,11 @@ def xp(*values: Value) -> ModuleType:
     return np if all(map(is_known, values)) else jnp
 
 
+def has_no_type_in_jax(value: Value) -> bool:
+    """Whether a value is an array of elements that JAX does not have."""
+    return isinstance(value, np.ndarray) and value.dtype in NOT_IN_JAX
+
+
 def as_known(value: Value) -> Value:
     """A concrete value as numpy (lists element by element), its dtype unchanged."""
     if isinstance(value, list | tuple):
@@ -45,11 +60,10 @@ def as_known(value: Value) -> Value:
 
 
 def as_traced(value: Value) -> Value:
-    """A value as JAX arrays; strings, which JAX has no type for, and maps stay as they are."""
+    """A value as JAX arrays; what JAX has no type for, such as strings and maps, stays as it is."""
     if isinstance(value, list | tuple):
         return [as_traced(v) for v in value]
-    text = isinstance(value, np.ndarray) and value.dtype == object
-    if value is None or text or isinstance(value, dict):
+    if value is None or isinstance(value, dict) or has_no_type_in_jax(value):
         return value
     return jnp.asarray(value)
 

@@ -274,6 +274,14 @@ def test_wrong_attributes_and_inputs_are_named() -> None:
     assert "takes the inputs X; this node has 2" in error(
         helper.make_node("Relu", ["x", "x"], ["y"])
     )
+    gather = helper.make_node("Gather", ["x", ""], ["y"])
+    assert "Gather -> y needs an input that is absent" in error(gather)
+    gather = helper.make_node("Gather", ["x", "x"], ["y"], axis=5)
+    assert "Gather -> y has an axis or index that is out of range" in error(gather)
+    softmax = helper.make_node("Softmax", ["x"], ["y"], axis=["a"])
+    assert "attribute axis of Softmax is no number: ('a',)" in error(softmax)
+    conv = helper.make_node("Conv", ["x", "x"], ["y"], auto_pad=1)
+    assert "attribute auto_pad of Conv is no text: 1" in error(conv)
 
 
 def test_bounds_of_a_loop_are_no_parameters() -> None:

@@ -134,6 +134,20 @@ def test_apply_names_the_nodes_and_the_cut() -> None:
         module.batched()(np.stack([image, image]))
 
 
+def test_labels_are_looked_up_by_a_computed_index() -> None:
+    text = """ label (float[n, 3] x) => (string[n] y)
+    {
+        i = ArgMax <axis = 1, keepdims = 0> (x)
+        y = Gather (labels, i)
+    }"""
+    model = make(header() + text, labels=np.array(["cat", "dog", "eel"], object))
+    module = onnxla.load(model)
+    x = np.float32([[1, 2, 3], [5, 1, 1]])
+    assert module(x).tolist() == ["eel", "cat"]
+    with pytest.raises(onnxla.StaticOperandError, match="'i'.* meets strings"):
+        jax.jit(module.apply)(module.params, x)
+
+
 def test_strings_are_evaluated_between_programs() -> None:
     helper = onnx.helper
     nodes = [

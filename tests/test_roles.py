@@ -175,6 +175,8 @@ RULES: dict[str, tuple[tuple[str, ...], np.ndarray, str]] = {
     "sinusoidal positions": (("y = Add (x, t)", "float[N, 12, 8] x"), SINUSOIDS, "constant"),
     "positions of patches": (("y = Add (x, t)", "float[N, 12, 16] x"), PATCHES, "constant"),
     "a causal mask": (("y = Add (x, t)", "float[N, 12, 12] x"), MASK, "constant"),
+    "an empty mask": (("y = Add (x, t)", "float[5, 5, 0] x"), f32(5, 5, 0), "constant"),
+    "an empty weight": (("y = MatMul (x, t)", "float[N, 0] x"), f32(0, 8), "constant"),
     "a table of slopes": (
         ("y = Add (x, t)", "float[N, 2, 12] x"),
         np.outer([0.5, 0.25], -np.arange(12.0)).astype(np.float32),

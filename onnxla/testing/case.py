@@ -27,6 +27,7 @@ class Case:
         inputs: By name: arrays, lists of arrays for sequences, dicts for maps, None for an
             optional without a value.
         rtol: Tolerance relative to an output's largest element, in single precision.
+        atol: Absolute tolerance.
         steps: Difference that integer outputs may have where a rounding tie decides.
         random: Whether the outputs are random, so that only dtypes and shapes can be compared.
         batch: Names of the inputs whose first axis is a batch, where entries are independent.
@@ -35,6 +36,7 @@ class Case:
     model: bytes
     inputs: Mapping[str, Any]
     rtol: float = 1e-5
+    atol: float = 0.0
     steps: int = 0
     random: bool = False
     batch: tuple[str, ...] = ()
@@ -117,8 +119,8 @@ class Case:
         arrays: dict[str, np.ndarray] = {}
         for name, value in self.inputs.items():
             _flatten(name, value, arrays)
-        settings = {"rtol": self.rtol, "steps": self.steps, "random": self.random}
-        arrays |= {f":{name}": np.array(value) for name, value in settings.items()}
+        settings = ("rtol", "atol", "steps", "random")
+        arrays |= {f":{name}": np.array(getattr(self, name)) for name in settings}
         arrays[":batch"] = np.array(self.batch, str)
         buffer = io.BytesIO()
         np.savez(buffer, allow_pickle=False, **arrays)
@@ -138,8 +140,8 @@ class Case:
         types = {value.name: value.type for value in onnx.load_from_string(model).graph.input}
         with np.load(beside, allow_pickle=False) as file:
             arrays = dict(file)
-        settings = {name: arrays.pop(f":{name}").item() for name in ("rtol", "steps", "random")}
         batch = tuple(arrays.pop(":batch").tolist())
+        settings = {n[1:]: arrays.pop(n).item() for n in list(arrays) if n.startswith(":")}
         inputs: dict[str, Any] = {}
         for key, value in arrays.items():
             name = re.split(r"[\[{]", key)[0]

@@ -110,9 +110,11 @@ def stored_operands(draw: Draw) -> Callable[[int, str], bool]:
     """Which operands the model stores as initializers, by position and name."""
     operator = lookup(draw.schema.domain, draw.name, draw.version)
     static = operator.static if operator else frozenset()
-    kind = draw.choice(("those that decide a shape", "none", "all but the first"))
+    kind = draw.choice(("those that decide a shape", "none", "all but the first", "the first"))
     if kind == "all but the first":
         return lambda position, name: position > 0
+    if kind == "the first":
+        return lambda position, name: position == 0 or name in static
     return lambda position, name: kind != "none" and name in static
 
 
@@ -144,10 +146,18 @@ def build(schema: Schema, node: Node, stored: Callable[[int, str], bool]) -> Cas
             initializers.append(numpy_helper.from_array(np.asarray(value), name))
     while names and not names[-1]:
         names.pop()
+    for name, value in node.outer.items():
+        inputs[name] = value
+        values.append(helper.make_value_info(name, type_proto(type_of(value), np.shape(value))))
     asked = [True] * node.outputs if isinstance(node.outputs, int) else list(node.outputs)
     outputs = [f"y{i}" if ask else "" for i, ask in enumerate(asked)]
-    attributes = {k: v for k, v in node.attributes.items() if v is not None}
-    proto = helper.make_node(schema.name, names, outputs, domain=schema.domain, **attributes)
+    proto = helper.make_node(schema.name, names, outputs, domain=schema.domain)
+    for name, value in node.attributes.items():
+        if value is not None:
+            # An empty list does not show its type; those that may be empty are of integers.
+            kind = onnx.AttributeProto.INTS if value == [] else None
+            proto.attribute.append(helper.make_attribute(name, value, attr_type=kind))
+    proto.attribute.sort(key=lambda attribute: attribute.name)
     results = list(schema.outputs.items())  # of which the last one may repeat
     types = [
         type_proto(_output_type(schema, node, bound, name, *results[min(i, len(results) - 1)]))
@@ -171,6 +181,7 @@ def build(schema: Schema, node: Node, stored: Callable[[int, str], bool]) -> Cas
         model.SerializeToString(),
         inputs,
         node.rtol,
+        node.atol,
         node.steps,
         node.random,
         batch if len(batch) == len(node.batch) else (),
@@ -188,8 +199,8 @@ def add_shapes(model: onnx.ModelProto, inputs: Mapping[str, Any], ranks: Mapping
         known = onnx.ModelProto()
         known.CopyFrom(model)
         if constant:  # the operands that decide the shape may be among the inputs
-            fed = {k: v for k, v in inputs.items() if isinstance(v, np.ndarray)}
-            known.graph.initializer.extend(numpy_helper.from_array(v, k) for k, v in fed.items())
+            fed = [v.name for v in model.graph.input if v.type.HasField("tensor_type")]
+            known.graph.initializer.extend(numpy_helper.from_array(inputs[n], n) for n in fed)
         inferred = onnx.shape_inference.infer_shapes(known, data_prop=constant)
         shapes = {v.name: v.type.tensor_type for v in inferred.graph.output}
         for value in without:

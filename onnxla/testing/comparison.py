@@ -146,7 +146,7 @@ def _difference(case: Case, got: Any, expected: Any) -> str:
             return f"{got}, not {expected}"
         return _difference(case, *(np.array([*v.values()]) for v in (got, expected)))
     return array_difference(
-        np.asarray(got), np.asarray(expected), case.rtol, case.steps, case.random
+        np.asarray(got), np.asarray(expected), case.rtol, case.atol, case.steps, case.random
     )
 
 
@@ -157,12 +157,17 @@ def _kind(value: Any) -> str:
 
 
 def array_difference(
-    got: np.ndarray, expected: np.ndarray, rtol: float = 1e-5, steps: int = 0, random: bool = False
+    got: np.ndarray,
+    expected: np.ndarray,
+    rtol: float = 1e-5,
+    atol: float = 0.0,
+    steps: int = 0,
+    random: bool = False,
 ) -> str:
     """How an array differs from the one expected; empty if it does not.
 
-    Floats may differ by `rtol` of the largest finite element, and by a few units in the last place
-    of their dtype; integers by `steps`. NaN equals NaN.
+    Floats may differ by `atol` and `rtol` of the largest finite element, and by a few units in the
+    last place of their dtype; integers by `steps`. NaN equals NaN.
     """
     texts = [a.dtype == STRING or a.dtype.kind in "US" for a in (got, expected)]
     if got.dtype != expected.dtype and not all(texts):
@@ -186,7 +191,7 @@ def array_difference(
         finite = np.abs(b[np.isfinite(b)])
         epsilon = float(ml_dtypes.finfo(got.dtype).eps) if got.dtype.kind != "c" else 1e-7
         scale = float(finite.max()) if finite.size else 0.0
-        allowed = max(rtol, 4 * epsilon) * scale
+        allowed = atol + max(rtol, 4 * epsilon) * scale
         wrong = ~((np.abs(a - b) <= allowed) | (a == b) | (np.isnan(a) & np.isnan(b)))
     return _first(wrong, got, expected)
 

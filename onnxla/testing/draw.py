@@ -38,9 +38,11 @@ class Node:
         outputs: How many outputs the node names, or which (True and False).
         types: Type strings of outputs that do not follow from the types of the inputs, by name,
             their own or `y0`, `y1` ...
+        outer: Arrays that only subgraphs read, by the names that these use.
         ranks: Ranks of outputs (`y0`, `y1` ...) that shape inference does not tell.
         rtol: Tolerance relative to an output's largest element, in single precision. It grows
             with the rounding error of the dtype.
+        atol: Absolute tolerance, for results that cancel to nearly nothing.
         steps: Difference that integer outputs may have where a rounding tie decides.
         random: Whether values are random, so that only dtypes and shapes can be compared.
         batch: Positions of the inputs whose first axis is a batch, if every output's first axis is
@@ -52,7 +54,9 @@ class Node:
     outputs: int | Sequence[bool] = 1
     types: Mapping[str, str] = field(default_factory=dict)
     ranks: Mapping[str, int] = field(default_factory=dict)
+    outer: Mapping[str, np.ndarray] = field(default_factory=dict)
     rtol: float = 1e-5
+    atol: float = 0.0
     steps: int = 0
     random: bool = False
     batch: Sequence[int] = ()
@@ -167,7 +171,7 @@ class Draw:
 
     def side(self, least: int = 0, most: int = 5) -> int:
         """The size of an axis. One is the simplest; none is drawn now and then."""
-        sizes = [n for n in (1, 2, 3, 0, 4, 5, 6, 7, 8) if least <= n <= most]
+        sizes = [n for n in (1, 2, 3, 4, 5, 6, 7, 8, 2, 3, 1, 0, 4, 2, 3) if least <= n <= most]
         return self.choice(sizes or [least])
 
     def shape(
@@ -266,6 +270,12 @@ def bounds(dtype: np.dtype[Any], low: float | None, high: float | None) -> tuple
     return -most if low is None else low, most if high is None else high
 
 
+def exponents(low: float | None, high: float | None) -> tuple[int, int]:
+    """The powers of two between bounds; from 1/8 to 8 without."""
+    first = -3 if low is None or low <= 0 else math.ceil(math.log2(low))
+    return first, 3 if high is None else max(first, math.floor(math.log2(high)))
+
+
 def numbers(
     dtype: np.dtype[Any], low: float | None = None, high: float | None = None, special: bool = False
 ) -> st.SearchStrategy[Any]:
@@ -281,8 +291,8 @@ def numbers(
     if is_integer(dtype):
         usual: st.SearchStrategy[Any] = st.integers(least, most)
         return usual | st.sampled_from(extremes(dtype)) if special else usual
-    if dtype.name == "float8_e8m0fnu":
-        return st.integers(-3, 3).map(lambda k: 2.0**k)
+    if dtype.name == "float8_e8m0fnu":  # powers of two alone
+        return st.integers(*exponents(low, high)).map(lambda k: 2.0**k)
     first, last = math.ceil(least / GRID), math.floor(most / GRID)
     if last - first < 4:
         # Bounds that single precision lacks are moved inwards.
@@ -327,7 +337,8 @@ def spread(
     if is_integer(dtype):
         values: Any = rng.integers(least, most, shape, endpoint=True)
     elif dtype.name == "float8_e8m0fnu":
-        return np.asarray(2.0 ** rng.integers(-3, 4, shape)).astype(dtype)
+        first, last = exponents(low, high)
+        return np.asarray(2.0 ** rng.integers(first, last, shape, endpoint=True)).astype(dtype)
     else:
         values = rng.uniform(least, most, shape)
         if rng.integers(2):

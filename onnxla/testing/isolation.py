@@ -91,4 +91,7 @@ def _serve(connection: Connection, runtime: Runtime) -> None:
             answer = ("not supported", str(error))
         except Exception as error:  # told as text: it may not be picklable
             answer = ("failed", f"{type(error).__name__}: {error}")
-        connection.send(answer)
+        try:
+            connection.send(answer)
+        except TypeError as error:  # something that cannot be pickled
+            connection.send(("failed", f"an output is none that a case can have: {error}"))

@@ -182,6 +182,12 @@ SAMPLES = [
         3,
         grad=(0, 1, 2, 6, 7),
     ),
+    Microsoft(
+        "MultiHeadAttention",
+        (Q, Q, Q, None, np.int32([5, 4]), f32(1, 2, 3, 5), BUFFER[0], BUFFER[1], np.int32([2])),
+        HEADS,
+        3,
+    ),
     # ONNX Runtime cannot infer the type of what softmax gets, the last output.
     Microsoft(
         "MultiHeadAttention",

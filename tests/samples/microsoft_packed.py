@@ -1,5 +1,6 @@
 import functools
 
+import ml_dtypes
 import numpy as np
 
 from samples import Sample, f32, i64
@@ -122,5 +123,30 @@ SAMPLES = [
         "GatherBlockQuantized",
         (u8(5, 32), i64(4, 0, -1), f32(5, 2, low=0.1), u8(5, 2)),
         {"block_size": 16, "bits": 8},
+    ),
+    # ONNX Runtime takes no arrays of these types. An index is out of range; blocks lie along the
+    # axis of the indices; a row is one block.
+    Microsoft(
+        "GatherBlockQuantized",
+        (f32(5, 20).astype(ml_dtypes.float8_e4m3fn), i64(4, 7, -1), f32(1, 2, low=0.1)),
+        {"block_size": 16},
+        expected=lambda x, _, scales: (
+            np.stack([x[4].astype(np.float32), np.zeros(20, np.float32), x[-1].astype(np.float32)])
+            * scales[:, np.arange(20) // 16]
+        ),
+        grad=(2,),
+    ),
+    Microsoft(
+        "GatherBlockQuantized",
+        (f32(40, 2, high=8.0).astype(ml_dtypes.int4), i64([39, 0], [16, -1]), f32(3, 2, low=0.1)),
+        {"block_size": 16, "quantize_axis": 0},
+        expected=lambda x, at, scales: (x.astype(np.float32) * scales[np.arange(40) // 16])[at],
+        grad=(2,),
+    ),
+    Microsoft(
+        "GatherBlockQuantized",
+        (f32(3, 20).astype(ml_dtypes.float8_e5m2), i64(2, 0), f32(3, 1, low=0.1)),
+        {"block_size": 0},
+        expected=lambda x, at, scales: (x.astype(np.float32) * scales)[at],
     ),
 ]

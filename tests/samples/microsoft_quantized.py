@@ -112,6 +112,9 @@ SAMPLES = [
         {"opset": 13, "axis": 1},
         **ONE,
     ),
+    Microsoft(
+        "QLinearSoftmax", (u8(0, 1), *FROM, real(1 / 256), byte(0)), {"opset": 12, "axis": 1}
+    ),
     Microsoft("QLinearWhere", (B > 99, A, *FROM, B, *FROM, *TO), **ONE),
     Microsoft("QLinearWhere", (SB > 0, SA, *SIGNED_FROM, SB, *SIGNED_FROM, *SIGNED_TO), **ONE),
     Microsoft("QLinearWhere", (A > 99, B[:1], *FROM, A, real(0.03), byte(7), *TO), **ONE),
@@ -199,6 +202,15 @@ SAMPLES = [
     Microsoft(
         "MatMulIntegerToFloat",
         (u8(3, 4), u8(4, 2), real(0.01), real(0.02), byte(120), byte(100)),
+    ),
+    # ONNX Runtime has no parameters for each column of A.
+    Microsoft(
+        "MatMulIntegerToFloat",
+        (u8(3, 2), i8(2, 4), real(0.01, 0.03), real(0.02), np.uint8([120, 7])),
+        expected=lambda a, b, a_scale, b_scale, zero: (
+            ((a.astype(np.float32) - zero) * a_scale) @ b.astype(np.float32) * b_scale
+        ),
+        grad=(2, 3),
     ),
     Microsoft("DynamicQuantizeMatMul", (f32(2, 3, 4), i8(4, 5), real(0.02))),
     Microsoft("DynamicQuantizeMatMul", (f32(3, 4), i8(4, 2), real(0.02, 0.03), np.int8([2, -5]))),

@@ -151,6 +151,11 @@ SAMPLES = [
                 {"gate_activation": "kda", "gate_lower_bound": -2.0},
                 (4, 7, 8),
             ),
+            (
+                (1e-3 * Q, 1e-2 * K, V, None, *GATES, STATES, RATES, f32(4)),
+                {"gate_activation": "sigmoid"},
+                (),
+            ),
             ((Q, K, V, BOUNDS, *GATES, STATES), {}, (0, 1, 2, 4, 5, 6)),
             ((Q, K, V, np.int32([0, 0, 5, 6]), *GATES), {}, (0, 1, 2, 4, 5)),
             (

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
+
+import numpy as np
 
 from onnxla.testing.cases import strategy
 from onnxla.testing.draw import Draw, Node, is_integer
 from onnxla.testing.strategies.elementary import any_shape, batch, legacy, ranks
 
 # Attributes of the functions, and the range that each is drawn from.
-COEFFICIENTS = {
+COEFFICIENTS: dict[str, dict[str, tuple[float, float]]] = {
     "LeakyRelu": {"alpha": (-2, 2)},
     "ThresholdedRelu": {"alpha": (-2, 2)},
     "Elu": {"alpha": (-2, 2)},
@@ -30,8 +33,11 @@ def activation(draw: Draw) -> Node:
     shape = any_shape(draw)
     low, high = (-100, 100) if draw.choice((False, False, False, True)) else (None, None)
     x = draw.tensor(operand, shape, low, high)
+    if draw.name == "Gelu" and x.size and not ((x >= 1) & np.isfinite(x)).any():
+        # Large negative numbers cancel to next to nothing, which is measured by another number.
+        x.flat[0] = 1
     attributes: dict[str, Any] = {
-        name: draw.maybe(lambda limits=limits: draw.floating(*limits))
+        name: draw.maybe(functools.partial(draw.floating, *limits))
         for name, limits in COEFFICIENTS.get(draw.name, {}).items()
     }
     if draw.name == "Gelu":
@@ -53,11 +59,12 @@ def gated(draw: Draw) -> Node:
 def shrink(draw: Draw) -> Node:
     """An operand of any shape.
 
-    `lambd` is not negative, else a number may be on both sides; of integers the result is one,
-    and not negative if they are unsigned.
+    `lambd` is not negative, else a number may be on both sides; of integers the result is one, in
+    range and not negative if they are unsigned.
     """
     shape = any_shape(draw)
-    x = draw.tensor("input", shape)
+    limits = (-8, 8) if is_integer(draw.dtype("input")) else (None, None)
+    x = draw.tensor("input", shape, *limits)
     lambd = draw.maybe(lambda: draw.floating(0, 3))
     if is_integer(x.dtype):
         most = 0 if lambd is None else int(lambd)
@@ -93,36 +100,41 @@ def normalization(draw: Draw) -> Node:
     # Maxima that are there twice are what Hardmax is about.
     most = 0.25 if draw.name == "Hardmax" and not draw.specials else None
     x = draw.tensor("input", shape, None if most is None else -most, most)
+    if draw.name == "Hardmax":  # no text says whether NaN is a maximum
+        x = np.where(np.isnan(x), x.dtype.type(0), x)
     outer = rank > 1 if axis is None else axis % rank > 0
     return Node([x], {"axis": axis}, ranks=ranks(shape), batch=(0,) if outer else ())
 
 
 @strategy("Dropout")
 def dropout(draw: Draw) -> Node:
-    """Data of any shape. When training the ratio may be 0, which drops nothing."""
+    """Data of any shape. When training the ratio may be 0, which drops nothing.
+
+    There is a seed where something is dropped: without one onnxla wants a key from the caller. So
+    versions 1 and 6, which have none, do not drop anything.
+    """
     x = draw.tensor("data", any_shape(draw))
-    mask = draw.flag()
+    outputs = draw.choice((1, 2))
+    operands: list[np.ndarray | None] = [x]
+    attributes: dict[str, Any] = legacy(draw)
+    dropped = False
     if draw.version >= 12:
         ratio = draw.maybe(lambda: draw.tensor("ratio", (), 0, 0.875))
         training = draw.maybe(lambda: draw.array(bool))
-        return Node(
-            (x, ratio, training),
-            {"seed": draw.maybe(lambda: draw.integer(0, 9))},
-            1 + mask,
-            random=bool(training) and (ratio is None or float(ratio) > 0),
-            batch=() if training else batch(x.shape),
-        )
-    attributes: dict[str, Any] = {"ratio": draw.maybe(lambda: draw.floating(0, 0.875))}
-    training = False
-    if draw.has("is_test"):
+        operands += [ratio, training]
+        dropped = bool(training) and (ratio is None or float(ratio) > 0)
+        attributes["seed"] = draw.integer(0, 9) if dropped or draw.flag() else None
+    elif draw.has("is_test"):
         attributes["is_test"] = draw.choice((1, 0, None))
-        training = not attributes["is_test"]
-        mask = mask and training  # in a test it "is not filled"
+        attributes["ratio"] = draw.choice((None, 0.5)) if attributes["is_test"] else 0.0
+        outputs = 1 if attributes["is_test"] else outputs  # the mask "is not filled" in a test
+    else:
+        attributes["ratio"] = draw.maybe(lambda: draw.floating(0, 0.875))
     return Node(
-        [x],
-        {**attributes, **legacy(draw)},
-        1 + mask,
+        operands,
+        attributes,
+        outputs,
         ranks={"y0": x.ndim, "y1": x.ndim},
-        random=training and attributes["ratio"] != 0,
-        batch=() if training else batch(x.shape),
+        random=dropped,
+        batch=() if dropped else batch(x.shape),
     )

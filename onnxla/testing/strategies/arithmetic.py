@@ -71,14 +71,18 @@ def mod(draw: Draw) -> Node:
 def power(draw: Draw) -> Node:
     """Bases and exponents that broadcast.
 
-    Exponents of integers are not negative, and negative bases have integral exponents: what else
-    comes out is not said.
+    Exponents of integers are not negative, their powers are in range, and negative bases have
+    integral exponents: what else comes out is not said.
     """
     shapes, attributes = operand_shapes(draw)
     x, y = draw.dtype("X"), draw.dtype("Y")
     integral = is_integer(y) or draw.flag()
-    base = draw.array(x, shapes[0], None if integral else 0, None if integral else 4)
-    exponent = draw.array(y, shapes[1], 0 if is_integer(x) else -4, 4)
+    if is_integer(x):
+        base = draw.array(x, shapes[0], -8 if integral else 0, 8)
+        exponent = draw.array(y, shapes[1], 0, 4)
+    else:
+        base = draw.array(x, shapes[0], *((None, None) if integral else (0, 4)))
+        exponent = draw.array(y, shapes[1], -4, 4)
     if integral and not is_integer(y):
         exponent = np.asarray(np.rint(exponent), y)
     return Node((base, exponent), attributes, ranks=ranks(*shapes), batch=batch(*shapes))
@@ -89,7 +93,10 @@ def variadic(draw: Draw) -> Node:
     """One to four operands that broadcast; before opset 8 they have one shape."""
     count = draw.integer(1, 4)
     shapes = draw.broadcast_shapes(count) if draw.version >= 8 else [draw.shape()] * count
-    operands = [draw.tensor("data_0", shape) for shape in shapes]
+    # No text says whether the sum of large numbers may be out of range where their mean is not.
+    narrow = draw.name == "Mean" and draw.dtype("data_0").itemsize < 4
+    limits = (-4, 4) if narrow else (None, None)
+    operands = [draw.tensor("data_0", shape, *limits) for shape in shapes]
     return Node(operands, legacy(draw, count), ranks=ranks(*shapes), batch=batch(*shapes))
 
 
@@ -162,4 +169,7 @@ def cumulative(draw: Draw) -> Node:
 
 def on_grid(x: np.ndarray) -> np.ndarray:
     """Floats rounded to multiples of `GRID`, so that sums are exact even where they cancel."""
-    return x if is_integer(x.dtype) else np.asarray(np.rint(x / GRID) * GRID, x.dtype)
+    if is_integer(x.dtype):
+        return x
+    with np.errstate(over="ignore"):
+        return np.asarray(np.rint(x / GRID) * GRID, x.dtype)

@@ -18,6 +18,7 @@ from onnxla.testing.cases import strategy
 from onnxla.testing.draw import Draw, Node
 
 PRECISIONS = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16)
+PRECISION_DTYPES = tuple(map(helper.tensor_dtype_to_np_dtype, PRECISIONS))
 
 
 @strategy("Attention")
@@ -31,6 +32,8 @@ def attention(draw: Draw) -> Node:
         lengths = draw.array(np.int64, (batch,), 0, keys)
     q = draw_operand(draw, "Q", (batch, heads * group, queries, size))
     k = draw_operand(draw, "K", (batch, heads, keys, size))
+    # Mostly of the same type: ONNX Runtime takes no others.
+    draw.dtype("V", among=draw.choice(((q.dtype,), (q.dtype,), PRECISION_DTYPES)))
     v = draw_operand(draw, "V", (batch, heads, keys, width))
     past_k = draw_operand(draw, "past_key", (batch, heads, past, size)) if cached else None
     past_v = draw_operand(draw, "past_value", (batch, heads, past, width)) if cached else None
@@ -79,15 +82,20 @@ def sides(draw: Draw, *most: int) -> list[int]:
 
 
 def draw_operand(draw: Draw, name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """Numbers so small that the softmax of their products is no choice of one key."""
-    high = None if draw.specials else 2
-    return draw.tensor(name, shape, None if high is None else -high, high)
+    """Numbers so small that the softmax of their products is no choice of one key.
+
+    They are finite: the text does not say whether what is hidden may be infinite.
+    """
+    return draw.tensor(name, shape, -2, 2)
 
 
 def draw_mask(draw: Draw, scores: tuple[int, ...], lengths: np.ndarray | None) -> np.ndarray:
     """What may be attended to, or a bias of the scores; broadcast to (B, H, S, T)."""
-    shape = draw.broadcastable(scores, least_rank=1)
     total = scores[3]
+    # ONNX Runtime broadcasts batch and heads only.
+    shape = (*draw.broadcastable(scores[:2]), *scores[2:])
+    if not draw.choice((True, True, False)):
+        shape = draw.broadcastable(scores, least_rank=1)
     if draw.has("nonpad_kv_seqlen"):
         # The last axis may be shorter, down to the longest sequence. Then one of size 1 is
         # ambiguous: the text has it both broadcast and padded.
@@ -95,9 +103,11 @@ def draw_mask(draw: Draw, scores: tuple[int, ...], lengths: np.ndarray | None) -
         short = draw.integer(least, total) if total > least and draw.flag() else total
         shape = (*shape[:-1], short)
     dtype = draw.dtype("attn_mask", among=(np.bool_, draw.dtype("Q")))
-    mask = draw.array(dtype, shape)
+    mask = draw.array(dtype, shape, -4, 4)
     if dtype != np.bool_ and draw.flag():
-        mask = np.where(draw.array(np.bool_, shape), mask, np.array(-np.inf, dtype))
+        # A lower number would leave nothing of the scores in half precision.
+        hidden = np.array(draw.choice((-np.inf, -16)), dtype)
+        mask = np.where(draw.array(np.bool_, shape), mask, hidden)
     return mask
 
 

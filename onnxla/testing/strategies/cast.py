@@ -69,6 +69,8 @@ def source_numbers(
     if is_integer(target):
         info = ml_dtypes.iinfo(target)
         return within(draw, source, shape, max(int(info.min), -100), min(int(info.max), 100))
+    if draw.specials and target.name not in FINITE:
+        return draw.array(source, shape)
     most = float(ml_dtypes.finfo(target).max)
     if target.name in FLOAT8:
         most = 2 * most  # what is out of range saturates, or does not
@@ -122,7 +124,7 @@ def texts(draw: Draw, dtype: np.dtype[Any], shape: tuple[int, ...]) -> np.ndarra
         if dtype.name not in FINITE:
             options += ["INF", "-INF", "+INF", "inf", "NaN", "nan", "100.5", "3.1415926535", "1E8"]
     which = draw.array(np.int64, shape, 0, len(options) - 1)
-    return np.array(options, object)[which].reshape(shape)
+    return np.asarray(np.array(options, object)[which], object)
 
 
 @strategy("BitCast")

@@ -14,7 +14,8 @@ from onnxla.ir import dtypes
 from onnxla.testing.cases import strategy
 from onnxla.testing.draw import Draw, Node
 from onnxla.testing.strategies.optional import any_value, element_type, simplest_first
-from onnxla.testing.types import dtype_of, tensor_type, type_proto
+from onnxla.testing.strategies.shape import some_shape
+from onnxla.testing.types import Typed, dtype_of, tensor_type, type_proto
 
 
 class Body:
@@ -68,11 +69,12 @@ class Item:
 
     name: str
     type: str
-    shape: tuple[int, ...] | None = None
+    shape: tuple[int, ...] = ()
 
-    def alike(self, other: Item) -> bool:
-        """Whether both are tensors of one type and shape."""
-        return self.shape is not None and (self.type, self.shape) == (other.type, other.shape)
+    @property
+    def is_tensor(self) -> bool:
+        """Whether it is no sequence and no optional."""
+        return self.type.startswith("tensor(")
 
 
 def supports(op_type: str, version: int, text: str) -> bool:
@@ -84,10 +86,11 @@ def supports(op_type: str, version: int, text: str) -> bool:
     return any(text in c.allowed_type_strs for c in found.type_constraints)
 
 
-def number_types(draw: Draw) -> list[str]:
-    """Types of tensors that can be added in the opset."""
-    texts = onnx.defs.get_schema("Add", draw.version, "").type_constraints[0].allowed_type_strs
-    return simplest_first(texts)
+def number_types(draw: Draw, operand: str) -> list[str]:
+    """Types of tensors that an operand may have and that can be added in the opset."""
+    return simplest_first(
+        t for t in draw.schema.allowed(operand) if supports("Add", draw.version, t)
+    )
 
 
 def stored_item(draw: Draw, body: Body, text: str, shape: Sequence[int]) -> Item:
@@ -114,7 +117,7 @@ def if_(draw: Draw) -> Node:
     cond = draw.array(np.bool_, draw.choice(((), (1,))))
     count = draw.integer(1, 3)
     types = [branch_type(draw) for _ in range(count)]
-    shapes = [draw.shape((0, 3), (0, 3)) for _ in range(count)]
+    shapes = [some_shape(draw, (0, 3), 3) for _ in range(count)]
     branches = []
     ranks: dict[str, int] = {}
     for name in ("then", "else"):
@@ -122,10 +125,10 @@ def if_(draw: Draw) -> Node:
         for i, (text, shape) in enumerate(zip(types, shapes, strict=True)):
             # Since opset 11 the branches' shapes may differ.
             if draw.version >= 11 and draw.flag():
-                shape = draw.shape((0, 3), (0, 3))
+                shape = some_shape(draw, (0, 3), 3)
             item = branch_item(draw, body, text, shape, cond)
             body.output(item.name, text, draw.choice((item.shape, None)))
-            if item.shape is not None and bool(cond.item()) == (name == "then"):
+            if item.is_tensor and bool(cond.item()) == (name == "then"):
                 ranks[f"y{i}"] = len(item.shape)
         branches.append(body.graph())
     return Node(
@@ -140,8 +143,18 @@ def if_(draw: Draw) -> Node:
 def branch_type(draw: Draw) -> str:
     """The type of a branch's output: half of the time one that can be computed with."""
     if not draw.flag():
-        return draw.choice(number_types(draw))
-    return draw.choice(simplest_first(draw.schema.allowed("outputs")))
+        return draw.choice(number_types(draw, "outputs"))
+    texts = simplest_first(draw.schema.allowed("outputs"))
+    return draw.choice([t for t in texts if can_make(draw, t)])
+
+
+def can_make(draw: Draw, text: str) -> bool:
+    """Whether an operator of the opset makes a value of a type."""
+    if text.startswith("optional("):
+        return supports("Optional", draw.version, element_type(text))
+    if text.startswith("seq("):
+        return supports("SequenceConstruct", draw.version, text)
+    return supports("Identity", draw.version, text)
 
 
 def branch_item(
@@ -173,11 +186,11 @@ def branch_item(
     item = stored_item(draw, body, text, shape)
     # A condition of shape [1] would give a scalar an axis.
     broadcasts = draw.version >= 7 and (item.shape or cond.ndim == 0)
-    if broadcasts and text in number_types(draw) and draw.flag():
+    if broadcasts and text in number_types(draw, "outputs") and draw.flag():
         number = dtypes.number_of(dtype_of(text))
         captured = body.node("Cast", "cond", to=number)
         return Item(body.node("Sub", item.name, captured), text, item.shape)
-    return combined(draw, body, item, stored_item(draw, body, text, item.shape or ()))
+    return combined(draw, body, item, stored_item(draw, body, text, item.shape))
 
 
 # Loop.
@@ -197,7 +210,7 @@ def loop(draw: Draw) -> Node:
     trips = draw.array(np.int64, draw.choice(((), (1,))), 0, 4) if "M" in operands else None
     cond = None
     if "cond" in operands:
-        cond = np.full(draw.choice(((), (1,))), draw.integer(0, 4) < 4)
+        cond = np.array(draw.integer(0, 4) < 4)
     # Less has integers since opset 9.
     ways = ["counter", "step"] if draw.version >= 9 else []
     way = draw.choice(["on", "off", *ways] if trips is not None else ["off", *ways])
@@ -210,7 +223,10 @@ def loop(draw: Draw) -> Node:
         one = body.constant(np.array(draw.integer(1, 2)))
         new.append(Item(body.node("Add", carried.name, one), "tensor(int64)", ()))
         shown += [carried, new[-1]]
-    for _ in range(draw.integer(0, 2)):
+    # Before opset 11 a Loop carries something, later it has two operands: ONNX's shape inference
+    # crashes with a single one.
+    least = int(not values and (cond is None or draw.version < 11))
+    for _ in range(draw.integer(least, 2)):
         carry(draw, body, values, new, shown)
     limit = body.constant(np.array(draw.integer(0, 4)))
     if way == "on":
@@ -227,13 +243,13 @@ def loop(draw: Draw) -> Node:
     scanned = []
     for _ in range(draw.integer(0 if new else 1, 2)):
         source = draw.choice([step, *shown])
-        other = stored_item(draw, body, source.type, source.shape or ())
+        other = stored_item(draw, body, source.type, source.shape)
         scanned.append(combined(draw, body, source, other))
         body.output(scanned[-1].name, source.type, source.shape)
     results = [*new, *scanned]
     ranks = {}
     for i, item in enumerate(results):
-        if item.shape is not None:
+        if item.is_tensor:
             ranks[f"y{i}"] = len(item.shape) + (i >= len(new))
     return Node(
         (trips, cond, *values),
@@ -249,7 +265,13 @@ def carry(draw: Draw, body: Body, values: list[Any], new: list[Item], shown: lis
     kind = draw.choice(("number", "any", "growing", "sequence", "optional"))
     outside = f"v_initial_{len(values) + 2}"
     if kind == "sequence" and draw.version >= 13:
-        text = draw.choice([t for t in draw.schema.allowed("v_initial") if t.startswith("seq(")])
+        text = draw.choice(
+            [
+                t
+                for t in draw.schema.allowed("v_initial")
+                if t.startswith("seq(") and can_make(draw, t)
+            ]
+        )
         values.append(any_value(draw, text))
         item = Item(body.input(text), text)
         part = stored_item(draw, body, tensor_type(dtype_of(text)), draw.shape((0, 2)))
@@ -258,32 +280,36 @@ def carry(draw: Draw, body: Body, values: list[Any], new: list[Item], shown: lis
         return
     if kind == "optional" and draw.version >= 16:
         text = draw.choice(
-            [t for t in draw.schema.allowed("v_initial") if t.startswith("optional(tensor")]
+            [
+                t
+                for t in draw.schema.allowed("v_initial")
+                if t.startswith("optional(tensor") and can_make(draw, t)
+            ]
         )
-        values.append(any_value(draw, text))
+        # `build` takes a tensor in an optional for an initializer, which is no optional.
+        values.append(Typed(text, None))
         item = Item(body.input(text), text)
         part = stored_item(draw, body, element_type(text), draw.shape((0, 2)))
         new.append(Item(body.node("Optional", part.name), text))
         return
     tensors = [t for t in draw.schema.allowed("v_initial") if t.startswith("tensor(")]
-    texts = number_types(draw) if kind == "number" else simplest_first(tensors)
+    texts = number_types(draw, "v_initial") if kind == "number" else simplest_first(tensors)
     text = draw.choice([t for t in texts if supports("Identity", draw.version, t)])
-    shape = draw.shape((0, 3), (0, 3))
+    shape = some_shape(draw, (0, 3), 3)
     values.append(draw.array(dtype_of(text), shape))
     # Shapes may change since opset 11.
     grows = kind == "growing" and shape and draw.version >= 11
     if grows and supports("Concat", draw.version, text):
         item = Item(body.input(text), text)
-        part = stored_item(draw, body, text, shape).name if draw.flag() else outside
+        more = stored_item(draw, body, text, shape).name if draw.flag() else outside
         axis = draw.axis(len(shape))
-        new.append(Item(body.node("Concat", item.name, part, axis=axis), text, shape))
+        new.append(Item(body.node("Concat", item.name, more, axis=axis), text, shape))
         return
     item = Item(body.input(text, draw.choice((shape, None))), text, shape)
     other = stored_item(draw, body, text, shape)
     if draw.flag():
         other = Item(outside, text, shape)
-    first, second = (other, item) if draw.flag() else (item, other)
-    new.append(combined(draw, body, first, second))
+    new.append(combined(draw, body, *((other, item) if draw.flag() else (item, other))))
     shown += [item, new[-1]]
 
 
@@ -304,7 +330,7 @@ def scan(draw: Draw) -> Node:
     kinds = [common or branch_kind(draw) for _ in range(n + m)]
     items = [Item(body.input(text, shape), text, shape) for text, shape in kinds]
     states, elements = items[:n], items[n:]
-    steps = draw.side(1, 4)
+    steps = draw.side(0, 4)
     batch = draw.side(1, 3)
     lead = (batch,) if batched else ()
     values = [draw.array(dtype_of(s.type), (*lead, *s.shape)) for s in states]
@@ -330,7 +356,9 @@ def scan(draw: Draw) -> Node:
     ranks = {f"y{i}": len(r.shape) + (i >= n) + batched for i, r in enumerate(results)}
     if batched:
         attributes["directions"] = draw.maybe(lambda: flags(draw, m))
-        lengths = draw.maybe(lambda: draw.array(np.int64, (batch,), 1, steps))
+        # Scan outputs beyond a sequence's end are undefined.
+        least = steps if scanned else min(1, steps)
+        lengths = draw.maybe(lambda: draw.array(np.int64, (batch,), least, steps))
         entries = [i + 1 for i in range(n + m)] + [0] * (lengths is not None)
         return Node((lengths, *values), attributes, len(results), types, ranks, batch=entries)
     attributes["scan_input_axes"] = axes if any(axes) or draw.flag() else None
@@ -345,15 +373,18 @@ def scan(draw: Draw) -> Node:
 
 def branch_kind(draw: Draw) -> tuple[str, tuple[int, ...]]:
     """The type and shape of a tensor in a Scan's body."""
-    texts = draw.schema.allowed("initial_state_and_scan_inputs")
-    text = draw.choice(simplest_first(texts) if draw.flag() else number_types(draw))
-    return text, draw.shape((0, 2), (0, 3))
+    name = "initial_state_and_scan_inputs"
+    if draw.flag():
+        text = draw.choice(simplest_first(draw.schema.allowed(name)))
+    else:
+        text = draw.choice(number_types(draw, name))
+    return text, some_shape(draw, (0, 2), 3)
 
 
 def partner(draw: Draw, body: Body, item: Item, among: Sequence[Item]) -> Item:
     """A tensor of the type and shape of `item`: one of some others, or else a constant."""
-    fit = [other for other in among if other is not item and other.alike(item)]
-    return draw.choice(fit) if fit else stored_item(draw, body, item.type, item.shape or ())
+    fit = [o for o in among if o is not item and (o.type, o.shape) == (item.type, item.shape)]
+    return draw.choice(fit) if fit else stored_item(draw, body, item.type, item.shape)
 
 
 def scan_axis(draw: Draw, rank: int) -> int:

@@ -26,7 +26,7 @@ def conv(draw: Draw) -> Node:
 
 @strategy("ConvInteger")
 def conv_integer(draw: Draw) -> Node:
-    """x of shape (N, C, D1 ...), w of shape (M, C / group, k1 ...), and their zero points."""
+    """X of shape (N, C, D1 ...), w of shape (M, C / group, k1 ...), and their zero points."""
     x, w, attributes = draw_operands(draw)
     operands = [
         draw.tensor("x", x, -128, 255),
@@ -39,7 +39,7 @@ def conv_integer(draw: Draw) -> Node:
 
 @strategy("QLinearConv")
 def qlinear_conv(draw: Draw) -> Node:
-    """x of shape (N, C, D1 ...) and w of shape (M, C / group, k1 ...), both quantized."""
+    """X of shape (N, C, D1 ...) and w of shape (M, C / group, k1 ...), both quantized."""
     x, w, attributes = draw_operands(draw)
     per_map = draw.choice(((), w[:1]))
     operands = [
@@ -98,7 +98,7 @@ def conv_transpose(draw: Draw) -> Node:
 @strategy("DeformConv")
 def deform_conv(draw: Draw) -> Node:
     """X (N, C, D1 ...), W (M, C / group, k1 ...), and an offset, perhaps a mask, for each tap."""
-    spatial = draw.choice((2, 2, 2, 1, 3))
+    spatial = draw.choice((2, 2, 2, 2, 2, 2, 1, 3))
     window, sizes = draw_window(draw, spatial)
     del window["auto_pad"]
     outputs = output_sizes(window, sizes)

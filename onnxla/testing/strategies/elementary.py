@@ -14,8 +14,8 @@ DOMAINS = {
     "Atanh": (-1, 1),
 }
 # Those that tell large operands from small ones; of integers, Abs, Neg and Sign take all.
-FAR = ("Exp", "Sin", "Cos", "Tan", "Atan", "Sinh", "Cosh", "Tanh", "Asinh", "Erf", "Reciprocal")
-FAR += ("Floor", "Ceil", "Round", "Sqrt")
+FAR = {"Exp", "Sin", "Cos", "Tan", "Atan", "Sinh", "Cosh", "Tanh", "Asinh", "Erf", "Reciprocal"}
+FAR |= {"Floor", "Ceil", "Round", "Sqrt"}
 
 
 @strategy(

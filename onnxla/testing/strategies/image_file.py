@@ -26,7 +26,7 @@ MODES = {
 def image_decoder(draw: Draw) -> Node:
     """The bytes of a small image's file in any format, or what is none."""
     data = draw_file(draw)
-    damage = draw.choice((None, None, None, None, "empty", "cut", "noise"))
+    damage = draw.choice((None, None, None, "empty", "cut", "noise", *[None] * 6))
     if damage == "empty":
         data = b""
     elif damage == "cut":
@@ -50,11 +50,11 @@ def draw_file(draw: Draw) -> bytes:
     else:
         pixels = draw.array(np.uint8, (height, width, 4), 0, 255)
         image = Image.fromarray(pixels, "RGBA").convert(mode)
-    options: dict[str, Any] = {
+    options: dict[str, dict[str, Any]] = {
         "JPEG": {"quality": draw.choice((90, 30)), "subsampling": draw.choice((0, 1, 2))},
         "WEBP": {"lossless": draw.flag()},
         "JPEG2000": {"irreversible": draw.flag(), "num_resolutions": 1},
-    }.get(kind, {})
+    }
     file = io.BytesIO()
-    image.save(file, kind, **options)
+    image.save(file, kind, **options.get(kind, {}))
     return file.getvalue()

@@ -19,7 +19,8 @@ def loss(draw: Draw) -> Node:
     mean = reduction in (None, "mean")
     classes = draw.integer(1, 4)
     n, *others = draw.shape((1, 4), (1 if mean else draw.choice((1, 1, 0)), 3))
-    x = draw.tensor(scores, (n, classes, *others))
+    # No text says whether a sum of large scores may be out of range on the way to their mean.
+    x = draw.tensor(scores, (n, classes, *others), -4, 4)
     labels = draw.tensor(target, (n, *others), 0, classes - 1)
     ignored = draw.maybe(lambda: draw.integer(-2, classes))
     if ignored is not None:

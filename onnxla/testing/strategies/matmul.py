@@ -34,9 +34,10 @@ def matmul_integer(draw: Draw) -> Node:
 
 @strategy("QLinearMatMul")
 def qlinear_matmul(draw: Draw) -> Node:
-    """a (..., M, K) and b (..., K, N), both quantized, by row and column or as a whole."""
+    """A (..., M, K) and b (..., K, N), both quantized, by row and column or as a whole."""
     a, b = draw_shapes(draw)
-    y = product_shape(a, b)
+    rank = max(len(a), len(b)) if min(len(a), len(b)) > 1 else max(len(a), len(b), 2) - 1
+    rank -= len(a) == len(b) == 1
     kind = draw.dtype("a_scale") if draw.version >= 21 else np.dtype(np.float32)
     # The text says nothing of quantizing to float8; it rounds to few bits, so that a sum that is
     # rounded on the way may end up in another step.
@@ -44,39 +45,41 @@ def qlinear_matmul(draw: Draw) -> Node:
     draw.dtype("y_zero_point", among=integers)
     inputs: list[np.ndarray] = []
     for operand, shape, axis in (("a", a, -2), ("b", b, -1)):
-        each = quantized_shape(draw, shape, axis)
+        # The text is silent on what a vector is multiplied with.
+        each = quantized_shape(draw, shape, axis) if min(len(a), len(b)) > 1 else ()
         dtype = draw.dtype(operand)
         bounds = (-128, 255) if is_integer(dtype) else (-4, 4)
         point = draw.array(dtype, each, *bounds)
         scale = draw_scale(draw, each).astype(kind)
         inputs += [draw.array(dtype, shape, *bounds), scale, point]
-    each = quantized_shape(draw, y, -2)
-    scale = draw_scale(draw, each, quotients=True).astype(kind)
-    point = draw.tensor("y_zero_point", each, -128, 255)
-    return Node((*inputs, scale, point), ranks={"y0": len(y)})
+    # The text has several for the operands only.
+    scale = draw_scale(draw, quotients=True).astype(kind)
+    point = draw.tensor("y_zero_point", (), -128, 255)
+    return Node((*inputs, scale, point), ranks={"y0": rank})
 
 
 @strategy("Gemm")
 def gemm(draw: Draw) -> Node:
     """A of shape (M, K) and B of shape (K, N), or transposed; C broadcasts to (M, N)."""
-    m, k, n = draw.side(1), draw.side(), draw.side(1)
+    least = draw.choice((1, 1, 1, 0))
+    m, k, n = draw.side(1), draw.side(least), draw.side(1)
     transposed = draw.choice((None, 0, 1)), draw.choice((None, 0, 1))
     a = draw.tensor("A", (k, m) if transposed[0] else (m, k))
     b = draw.tensor("B", (n, k) if transposed[1] else (k, n))
     # The factors are of the operands' type.
-    factors = (None, 1.0, 2.0, 0.0, 3.0)
+    factors = [None, 1.0, 2.0, 0.0, 3.0]
     if not is_integer(a.dtype):
-        factors += (0.5, -1.5)
+        factors += [0.5, -1.5]
     alpha, beta = draw.choice(factors), draw.choice(factors)
     attributes = {"transA": transposed[0], "transB": transposed[1], "alpha": alpha, "beta": beta}
-    shape = (m, n)
+    shape: tuple[int, ...] = (m, n)
     if draw.has("broadcast"):
         attributes["broadcast"] = draw.choice((None, 0, 1))
     if attributes.get("broadcast", 1):
         shape = draw.broadcastable(shape)
     absent = draw.version >= 11 and draw.flag()
     c = None if absent else draw.tensor("C", shape)
-    return Node((a, b, c), attributes, rtol=half_tolerance(a))
+    return Node((a, b, c), attributes, ranks={"y0": 2}, rtol=half_tolerance(a))
 
 
 @strategy("Det")
@@ -104,6 +107,8 @@ def einsum(draw: Draw) -> Node:
             shape[at:at] = [1 if draw.flag() else n for n in stretched]
         terms.append("".join(letters))
         shapes.append(shape)
+    if not any(terms):  # an equation should not be empty
+        terms[0], shapes[0] = "a", [sizes["a"]]
     equation = ",".join(terms)
     found = [letter for letter in sizes if letter in equation]
     if draw.flag():
@@ -128,17 +133,13 @@ def einsum(draw: Draw) -> Node:
 
 def draw_shapes(draw: Draw) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Shapes (..., M, K) and (..., K, N) whose first axes broadcast; each may be just (K,)."""
-    m, k, n = draw.side(), draw.side(), draw.side()
+    least = draw.choice((1, 1, 1, 1, 0))
+    m, k, n = draw.side(least), draw.side(least), draw.side(least)
     first, second = draw.broadcast_shapes(2, rank=2)
     one_dimensional = draw.choice(("neither", "neither", "neither", "first", "second", "both"))
     a = (k,) if one_dimensional in ("first", "both") else (*first, m, k)
     b = (k,) if one_dimensional in ("second", "both") else (*second, k, n)
     return a, b
-
-
-def product_shape(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape of a product of matrices."""
-    return np.matmul(np.zeros(a, np.int8), np.zeros(b, np.int8)).shape
 
 
 def quantized_shape(draw: Draw, shape: tuple[int, ...], axis: int) -> tuple[int, ...]:

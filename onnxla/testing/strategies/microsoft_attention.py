@@ -51,9 +51,7 @@ def mask_of(
         return np.concatenate([ends, *places])
     if kind == "all tokens":
         most = keys + draw.integer(0, 2)
-        mask = raw_mask(draw, (batch, 1, most, most), causal)
-        mask[..., 0] = 1  # Whatever the queries' places are.
-        return mask
+        return raw_mask(draw, (batch, 1, most, most), True)
     shape = (batch, keys) if kind == "keys" else (batch, queries, keys)
     return raw_mask(draw, shape, causal)
 
@@ -79,7 +77,7 @@ def attention(draw: Draw) -> Node:
     """Input of shape (B, S, I), weights of shape (I, N * (D + D + E)) and past (2, B, N, P, D)."""
     batch, queries, features = draw.integer(1, 3), draw.integer(1, 4), draw.integer(1, 4)
     heads, size, value_size = draw.integer(1, 3), draw.integer(1, 4), draw.integer(1, 4)
-    kind = draw.choice(("nothing", "past", "sizes", "buffer"))
+    kind = draw.choice(("nothing", "past", "sizes") * 2 + ("buffer",))
     past = draw.integer(0 if kind == "buffer" else 1, 3) if kind in ("past", "buffer") else 0
     if kind != "sizes":
         value_size = size
@@ -87,14 +85,16 @@ def attention(draw: Draw) -> Node:
     causal = draw.flag()
     width = heads * (2 * size + value_size)
     keys = past + queries
-    kinds = ("keys", "ends", "ends and starts", "ends and sums", "queries and keys", "all tokens")
+    kinds: tuple[str, ...] = ("keys", "ends", "ends and starts", "ends and sums")
+    # A mask of all tokens hides the later ones itself.
+    kinds += ("queries and keys",) if causal else ("queries and keys", "all tokens")
     operands = (
         numbers(draw, "input", batch, queries, features),
         numbers(draw, "weights", features, width),
         draw.maybe(lambda: numbers(draw, "bias", width)),
         mask_of(draw, batch, queries, keys, past, causal, kinds),
         numbers(draw, "past", 2, batch, heads, room, size) if kind in ("past", "buffer") else None,
-        bias_of(draw, batch, heads, queries, keys),
+        None if past and draw.flag() else bias_of(draw, batch, heads, queries, keys),
         np.int32([past]) if kind == "buffer" else None,
     )
     attributes = options(draw, heads, causal)
@@ -151,7 +151,7 @@ def multi_head_attention(draw: Draw) -> Node:
     """
     batch, heads, size = draw.integer(1, 3), draw.integer(1, 3), draw.integer(1, 4)
     queries, causal = draw.integer(1, 4), draw.flag()
-    kind = draw.choice(("apart", "past", "buffer", "by head", "key and value", "all in one"))
+    kind = draw.choice(("apart", "past", "buffer", "by head") * 3 + ("key and value", "all in one"))
     past = draw.integer(0 if kind == "buffer" else 1, 3) if kind in ("past", "buffer") else 0
     # Which tokens are previous ones is not said where there are fewer or more keys.
     free = kind in ("apart", "by head", "key and value") and not causal
@@ -182,8 +182,10 @@ def multi_head_attention(draw: Draw) -> Node:
     mask = mask_of(draw, batch, queries, keys, past, causal, kinds)
     added = bias_of(draw, batch, heads, queries, keys)
     outputs = draw.choice(
-        ([True], [True] * 3)
-        if kind in ("past", "buffer")
+        ([True] * 3,)
+        if kind == "buffer"
+        else ([True], [True] * 3)
+        if kind == "past"
         else ([True], [True] * 3, [True] * 4, [True, False, False, True])
     )
     own = [i for i, x in enumerate((query, key, value)) if x is not None]
@@ -213,7 +215,7 @@ def decoder_masked_multi_head_attention(draw: Draw) -> Node:
     Or key and value of (B, N, L, D). Past keys and values have the shape (B, N, P, D).
     """
     batch, heads, size = draw.integer(1, 3), draw.integer(1, 3), draw.integer(1, 4)
-    kind = draw.choice(("cross", "buffer", "past", "one"))
+    kind = draw.choice(("cross", "buffer") * 3 + ("past", "one"))
     past = draw.integer(0 if kind == "buffer" else 1, 4) if kind != "cross" else 0
     cross = kind == "cross"
     keys = draw.integer(1, 5) if cross else past + 1
@@ -243,7 +245,7 @@ def decoder_masked_multi_head_attention(draw: Draw) -> Node:
             key,
             value,
             draw.maybe(lambda: raw_mask(draw, (batch, keys), False)),
-            bias_of(draw, batch, heads, 1, keys),
+            None if cross and draw.flag() else bias_of(draw, batch, heads, 1, keys),
             *held,
             np.int32([past]) if shared else None,
             np.int32([1]) if shared and draw.flag() else None,

@@ -24,10 +24,22 @@ def y0(rank: int) -> dict[str, int]:
 # Activations
 
 
+def with_a_large_element(x: np.ndarray) -> np.ndarray:
+    """The array with 8 for its first element, so that the largest output is about that large.
+
+    It sets the tolerance. Of large negative numbers alone these activations leave what is lost to
+    rounding in 1 + erf(x) or 1 + tanh(x).
+    """
+    x = x.copy()
+    if x.size:
+        x.flat[0] = 8
+    return x
+
+
 @strategy("Gelu", "QuickGelu", domain=DOMAIN)
 def gelu(draw: Draw) -> Node:
     """X of any shape."""
-    x = draw.tensor("X", draw.shape())
+    x = with_a_large_element(draw.tensor("X", draw.shape()))
     attributes = {"alpha": draw.maybe(lambda: draw.floating(-2, 2))} if draw.has("alpha") else {}
     return Node((x,), attributes, ranks=y0(x.ndim), batch=(0,) if x.ndim else ())
 
@@ -37,7 +49,7 @@ def bias_gelu(draw: Draw) -> Node:
     """An operand of shape (D1, ..., C) and a bias of shape (C)."""
     operand, bias = list(draw.schema.inputs)
     shape = draw.shape((1, 4))
-    x = draw.tensor(operand, shape)
+    x = with_a_large_element(draw.tensor(operand, shape))
 
     def make() -> np.ndarray:
         return draw.tensor(bias, shape[-1:])
@@ -58,7 +70,7 @@ def fused_matmul(draw: Draw) -> Node:
         turned |= {f"transBatch{x}": draw.choice((None, 0, 1)) for x in "AB"}
     moved = any(turned.get(f"transBatch{x}") for x in "AB")
     if moved:  # then both have the same batch axes
-        batch = draw.shape((0, 2), (1, 3))
+        batch = draw.shape((1, 2), (1, 3))
         batches: list[tuple[int, ...]] = [batch, batch]
     else:
         batches = draw.broadcast_shapes(2, 2)
@@ -141,7 +153,9 @@ def fused_conv(draw: Draw) -> Node:
         "activation": name,
         "activation_params": parameters or None,
     }
-    return Node((x, w, b, z), attributes, ranks=y0(x.ndim), batch=(0,) if z is None else (0, 3))
+    return Node(
+        (x, w, b, z), attributes, ranks=y0(x.ndim), batch=(0,) if z is None else (0, 3), rtol=1e-4
+    )
 
 
 def output_sizes(window: dict[str, Any], sizes: Sequence[int]) -> list[int]:
@@ -170,15 +184,15 @@ def simplified_layer_normalization(draw: Draw) -> Node:
     axis = draw.choice((None, -1, *range(len(shape)), *range(-len(shape), 0)))
     x = draw.tensor("X", shape)
     scale = draw.tensor("scale", shape[-1 if axis is None else axis :])
-    wide = "tensor(double)" if x.dtype == np.float64 else "tensor(float)"
     attributes = {"axis": axis, "epsilon": epsilon(draw), "stash_type": draw.choice((None, 1))}
     return Node(
         (x, scale),
         attributes,
         outputs=draw.choice((1, 2)),
-        types={"y1": wide},
+        types={"y1": "tensor(float)"},  # the stash type
         ranks={"y0": x.ndim, "y1": x.ndim},
-        rtol=1e-4,
+        # The quotient is rounded to the type of X before it is scaled.
+        rtol=2e-2 if min(x.itemsize, scale.itemsize) == 2 else 1e-4,
     )
 
 
@@ -197,21 +211,18 @@ def skip_layer_normalization(draw: Draw) -> Node:
         shape = (draw.side(1, 3), *shape[-2:])
     x = draw.tensor("input", shape)
     skips = [shape] if simplified else [shape, (1, *shape[1:]), shape[1:]]
-    inputs = [x, draw.tensor("skip", draw.choice(skips))]
+    inputs: list[np.ndarray | None] = [x, draw.tensor("skip", draw.choice(skips))]
     for name in list(draw.schema.inputs)[2:]:
-        size = shape[-1:]
-        inputs.append(
-            draw.tensor(name, size)
-            if name == "gamma"
-            else draw.maybe(lambda n=name, s=size: draw.tensor(n, s))
-        )
+        given = name == "gamma" or draw.flag()
+        inputs.append(draw.tensor(name, shape[-1:]) if given else None)
     asked = draw.choice(((True,), (True, False, False, True), (True, True, True, True)))
     return Node(
         inputs,
         {"epsilon": epsilon(draw)},
         outputs=asked,
         ranks={f"y{i}": len(shape) for i in range(4)},
-        rtol=1e-3,
+        # Mean and deviation have single precision, but not the sum that they are of.
+        rtol=1e-3 if x.dtype == np.float32 else 2e-2,
     )
 
 
@@ -296,7 +307,6 @@ def grid_sample(draw: Draw) -> Node:
     # The schema also lists dtypes that have no fractions between their elements.
     dtype = draw.dtype("X", among=(np.float32, np.float64, np.float16))
     images, channels = draw.side(1, 2), draw.side(1, 3)
-    # Bicubic weights of a reflected image are compared at a rounding error of its coordinates.
     x = draw.tensor("X", (images, channels, draw.side(1, 5), draw.side(1, 5)))
     grid = draw.tensor("Grid", (images, draw.side(1, 4), draw.side(1, 4), 2), -1.5, 1.5)
     return Node(
@@ -308,7 +318,8 @@ def grid_sample(draw: Draw) -> Node:
         },
         types={"y0": tensor_type(dtype)},
         ranks=y0(4),
-        rtol=1e-4,
+        # In half precision the coordinates are rounded before the weights follow from them.
+        rtol=3e-2 if dtype == np.float16 else 1e-4,
         batch=(0, 1),
     )
 

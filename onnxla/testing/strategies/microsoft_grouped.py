@@ -67,8 +67,9 @@ def group_query_attention(draw: Draw) -> Node:
         bits = draw.choice((8, 4))
         cache = (batch, groups, capacity, size * bits // 8)
         held = [draw.array(np.int8 if bits == 8 else np.uint8, cache, -128, 255) for _ in range(2)]
+        quant_type = draw.choice(("PER_TENSOR", "PER_CHANNEL"))
         for i, name in enumerate(("k_quant_type", "v_quant_type")):
-            attributes[name] = draw.choice(("PER_TENSOR", "PER_CHANNEL"))
+            attributes[name] = draw.choice((quant_type,) * 6 + ("PER_TENSOR", "PER_CHANNEL"))
             shape = (1,) if attributes[name] == "PER_TENSOR" else (1, groups, 1, size)
             scales[i] = draw.array(np.float32, shape, 0.125 / bits, 0.5 / bits)
         attributes["kv_cache_bit_width"] = bits

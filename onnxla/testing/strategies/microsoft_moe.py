@@ -15,7 +15,7 @@ from onnxla.testing.draw import Draw, Node
 from onnxla.testing.strategies.microsoft_quantized import DOMAIN
 
 Array = np.ndarray
-ACTIVATIONS = ("relu", "gelu", "silu", "identity", "swiglu", "relu2", "geglu")
+ACTIVATIONS = ("relu", "gelu", "silu", "identity", "swiglu", "swiglu", "swiglu", "relu2", "geglu")
 
 
 def router(draw: Draw, operand: str, tokens: int, experts: int) -> Array:
@@ -25,7 +25,7 @@ def router(draw: Draw, operand: str, tokens: int, experts: int) -> Array:
 
 
 def options(draw: Draw, experts: int) -> tuple[dict[str, Any], int, bool]:
-    """Attributes, the rows of the first projection for each feature, and whether there is a third."""
+    """Attributes, how many projections are fused into the first one, and if there is a third."""
     activation = draw.choice((None, *ACTIVATIONS))
     attributes: dict[str, Any] = {
         "activation_type": activation,
@@ -34,11 +34,11 @@ def options(draw: Draw, experts: int) -> tuple[dict[str, Any], int, bool]:
     }
     if activation == "swiglu":
         attributes |= {
-            "swiglu_fusion": draw.choice((1, 2, 0)),
+            "swiglu_fusion": draw.choice((1, 1, 2, 0)),
             "activation_alpha": draw.choice((None, 1.7)),
             "activation_beta": draw.choice((None, 1.0)),
             "swiglu_limit": draw.choice((None, 0.5)),
-            "swiglu_limit_after_activation": draw.choice((None, 0, 1)),
+            "swiglu_limit_after_activation": draw.choice((None, 0, None, 0, 1)),
         }
     elif activation == "geglu":
         attributes["swiglu_fusion"] = draw.choice((1, 2))
@@ -89,7 +89,7 @@ def qmoe(draw: Draw) -> Node:
     columns = (size, inner, size)
     bits = draw.choice((None, 4, 2, 8))
     own = [None, None, None]
-    if draw.flag():
+    if draw.choice((False, False, False, True)):
         own = [draw.choice((None, 2, 4, 8)) for _ in range(2)] + [None]
     dtype = draw.dtype("input")
     operands: list[Array | None] = [

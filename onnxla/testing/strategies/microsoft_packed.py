@@ -62,7 +62,7 @@ def matmul_bnb4(draw: Draw) -> Node:
     """A of shape (..., K), or (..., N) without `transB`, and B with N * K numbers of 4 bits."""
     k, n = draw.choice((16, 32, 20, 7, 1)), draw.integer(1, 5)
     block_size = draw.choice((16, 32, 64))
-    transposed = draw.choice((None, 1, 0))
+    transposed = draw.choice((None, None, 1, 1, 1, 0))
     a = draw.tensor("A", (*draw.shape((1, 2), (1, 3)), n if transposed == 0 else k), -1, 1)
     operands = (
         a,
@@ -89,7 +89,7 @@ def gather_block_quantized(draw: Draw) -> Node:
     bits = draw.choice((4, 2, 8)) if packed else 4
     per_byte = 8 // bits if packed else 1
     # Packed numbers are not gathered along the axis along which they are packed.
-    shape = list(draw.shape((2 if per_byte > 1 else 1, 3), (1, 4)))
+    shape = list(draw.shape((draw.choice((2, 2, 1)) if per_byte == 1 else 2, 3), (1, 4)))
     rank = len(shape)
     gather = 0 if packed else draw.integer(0, rank - 1)
     quantize = draw.integer(1 if per_byte > 1 else 0, rank - 1)

@@ -15,8 +15,12 @@ def crop_and_resize(draw: Draw) -> Node:
     shape = (draw.integer(1, 3), draw.integer(1, 2), draw.side(1, 5), draw.side(1, 5))
     regions = draw.integer(1, 4)
     x = draw.tensor("X", shape)
-    # Corners in the image or outside, in any order.
+    # Corners in the image or outside, in any order, by an amount that no place in between is at a
+    # border or halfway between two elements; or those of the image.
     rois = draw.tensor("rois", (regions, 4), -0.25, 1.25)
+    rois = (np.round(8 * rois) / 8 + 0.03).astype(rois.dtype)
+    if draw.flag():
+        rois[0] = (0, 0, 1, 1)
     which = draw.array(np.int32, (regions,), 0, shape[0] - 1)
     size = draw.array(np.int32, (2,), 1, 4)
     attributes = {
@@ -60,6 +64,6 @@ def sparse_to_dense_matmul(draw: Draw) -> Node:
     alpha = draw.maybe(
         lambda: float(draw.integer(0, 3)) if dtype.kind != "f" else draw.floating(-2, 2)
     )
-    # The schema has a sparse A. Here it is dense, which onnxla takes too: ONNX Runtime has no arrays
-    # that are sparse, and a case none.
+    # The schema has a sparse A. Here it is dense, which onnxla takes as well: a case has no sparse
+    # inputs.
     return Node((a, b), {**turned, "alpha": alpha}, ranks=y0(2))

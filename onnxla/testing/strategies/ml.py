@@ -15,12 +15,16 @@ from onnxla.testing.draw import TEXTS, Draw, Node, is_integer
 from onnxla.testing.types import Typed, tensor_type
 
 DOMAIN = "ai.onnx.ml"
-POST_TRANSFORMS = (None, "NONE", "SOFTMAX", "LOGISTIC", "SOFTMAX_ZERO", "PROBIT")
+# Not all runtimes transform: half of the scores stay as they are.
+POST_TRANSFORMS = (None, None, None, "NONE", "SOFTMAX", "LOGISTIC", "SOFTMAX_ZERO", "PROBIT")
 # Both other runtimes approximate the probit function, to this relative error.
 PROBIT = 1e-2
 # The probit function is defined between 0 and 1. These bounds of constants, and of the sum of what
 # is added to them, also keep away from 1/2, where it is 0 and an approximation has no digit right.
 PROBIT_CONSTANT, PROBIT_SUM = (0.0625, 0.125), 0.25
+# What SOFTMAX_ZERO makes of scores that are all 0 is not said. With this constant in one of them it
+# is not 0, since it is no multiple of the small fractions in the others.
+NOT_ZERO = float(np.float32(0.1))
 
 
 def floats(draw: Draw, count: int, low: float = -2, high: float = 2) -> list[float]:
@@ -41,7 +45,7 @@ def picked(draw: Draw, shape: Sequence[int], options: Sequence[Any], dtype: Any)
     places = draw.array(np.int64, shape, 0, len(options) - 1)
     result = np.empty(places.shape, dtype)
     for at in np.ndindex(places.shape):
-        result[at] = options[places[at]]
+        result[at] = options[int(places[at])]
     return result
 
 
@@ -208,7 +212,7 @@ def label_encoder(draw: Draw) -> Node:
     others = [*TEXTS] if source == STRING else [*range(8)] + [math.nan] * (source.kind == "f")
     x = picked(draw, draw.shape(), [*keys, *others], source)
     values = draw.array(target, (len(keys),), -9, 9).tolist()
-    default = draw.array(target, (1,), -9, 9)
+    fallback = draw.array(target, (1,), -9, 9)
     attributes: dict[str, Any] = {}
     for prefix, dtype, items in (("keys", source, keys), ("values", target, values)):
         plural = {"float32": "floats", "int64": "int64s", "object": "strings"}.get(dtype.name)
@@ -218,7 +222,9 @@ def label_encoder(draw: Draw) -> Node:
         )
         if prefix == "values" and draw.flag():
             single = "default_tensor" if tensor else f"default_{str(plural)[:-1]}"
-            attributes[single] = numpy_helper.from_array(default) if tensor else default.tolist()[0]
+            attributes[single] = (
+                numpy_helper.from_array(fallback) if tensor else fallback.tolist()[0]
+            )
     return Node((x,), attributes, types={"y0": tensor_type(target)}, ranks={"y0": x.ndim})
 
 
@@ -329,6 +335,8 @@ def linear(draw: Draw, rows: int) -> tuple[np.ndarray, dict[str, Any], float]:
         coefficients = floats(draw, rows * shape[1])
         # ONNX Runtime has no LinearClassifier without them.
         intercepts = None if draw.choice((True, False, False)) else floats(draw, rows)
+        if post == "SOFTMAX_ZERO":
+            intercepts = [NOT_ZERO, *(intercepts or [0.0] * rows)[1:]]
     attributes = {"coefficients": coefficients, "intercepts": intercepts, "post_transform": post}
     return x, attributes, PROBIT if post == "PROBIT" else 1e-5
 
@@ -371,6 +379,8 @@ def svm_regressor(draw: Draw) -> Node:
         "rho": floats(draw, 1, *PROBIT_CONSTANT) if probit else floats(draw, 1),
         "one_class": None if probit else draw.choice((None, 0, 1)),
     }
+    if post == "SOFTMAX_ZERO":
+        attributes["rho"][0] = NOT_ZERO
     bounds = (0, 1) if probit else (-2, 2)
     x = draw.tensor("X", (draw.side(0, 4), features), *bounds)
     return Node((x,), attributes, ranks={"y0": 2}, rtol=PROBIT if probit else 1e-4, batch=(0,))
@@ -401,6 +411,8 @@ def svm_classifier(draw: Draw) -> Node:
         "coefficients": floats(draw, count, *((0, PROBIT_SUM / terms) if probit else (-2, 2))),
         "rho": floats(draw, pairs, *PROBIT_CONSTANT) if probit else floats(draw, pairs),
     }
+    if post == "SOFTMAX_ZERO":
+        attributes["rho"][0] = NOT_ZERO
     bounds = (0, 1) if probit else (-2, 2)
     x = draw.tensor("X", (draw.side(0, 4), features), *bounds)
     return Node(

@@ -11,7 +11,11 @@ from onnxla.testing.types import Typed, dtype_of, plain, type_proto
 
 
 def simplest_first(texts: Iterable[str]) -> list[str]:
-    """Type strings in order: tensors, then sequences, then optionals."""
+    """Type strings in order: tensors, then sequences, then optionals.
+
+    Those of six bits are left out: XLA has none on the CPU.
+    """
+    texts = [text for text in texts if "float6" not in text]
     return sorted(texts, key=lambda text: (text.count("("), text != "tensor(float)"))
 
 
@@ -58,7 +62,9 @@ def optional_has_element(draw: Draw) -> Node:
 @strategy("OptionalGetElement")
 def optional_get_element(draw: Draw) -> Node:
     """An optional that holds a value; since opset 18 any other value."""
-    text = draw.choice(simplest_first(draw.schema.allowed("input")))
+    # `build` takes a tensor in an optional for an initializer, which is no optional.
+    texts = [t for t in draw.schema.allowed("input") if not t.startswith("optional(tensor")]
+    text = draw.choice(simplest_first(texts))
     value = any_value(draw, text, empty=False)
     ranks = {} if "seq(" in text else {"y0": plain(value).ndim}
     return Node((value,), types={"y0": element_type(text)}, ranks=ranks)

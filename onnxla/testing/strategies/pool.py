@@ -41,7 +41,8 @@ def average_pool(draw: Draw) -> Node:
 @strategy("LpPool")
 def lp_pool(draw: Draw) -> Node:
     """X of shape (N, C, D1 ...)."""
-    window, sizes = draw_window(draw, draw.integer(1, 3))
+    # With ceil_mode a window of nothing but padding is ignored or not, as it pleases the runtime.
+    window, sizes = draw_window(draw, draw.integer(1, 3), covered=True)
     if draw.version == 1:
         window["p"] = draw.choice((None, 2.0, 1.0, 3.0, 2.5))
         if draw.flag():
@@ -56,13 +57,14 @@ def lp_pool(draw: Draw) -> Node:
 @strategy("GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool")
 def global_pool(draw: Draw) -> Node:
     """X of shape (N, C, D1 ...)."""
-    sizes = draw.shape((1, 3), (1, 5))  # There is no mean or maximum of nothing.
+    spatial = draw.choice((2, 2, 2, 1, 3))
+    sizes = draw.shape((spatial, spatial), (1, 5))  # There is no mean or maximum of nothing.
     x = draw.tensor("X", (draw_batch(draw), draw.integer(1, 3), *sizes))
     attributes: dict[str, Any] = {}
     if draw.has("p"):
         whole = draw.version > 1
         attributes["p"] = draw.choice((None, 2, 1, 3, 4) if whole else (None, 2.0, 1.0, 3.0, 2.5))
-    return Node((x,), attributes, rtol=half_tolerance(x, 1e-4), batch=(0,))
+    return Node((x,), attributes, ranks={"y0": x.ndim}, rtol=half_tolerance(x, 1e-4), batch=(0,))
 
 
 @strategy("MaxUnpool")
@@ -87,8 +89,8 @@ def max_unpool(draw: Draw) -> Node:
     image = draw.tensor("X", shape, distinct=True)
     x, index = pooled_with_indices(image, window)
     # Of a larger output the text does not say which one of the two the indices are of.
-    size = draw.maybe(lambda: np.array(shape))
-    return Node((x, index, size), window, ranks={"y0": len(shape)})
+    output_shape = draw.maybe(lambda: np.array(shape))
+    return Node((x, index, output_shape), window, ranks={"y0": len(shape)})
 
 
 def pooled_with_indices(image: np.ndarray, window: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:

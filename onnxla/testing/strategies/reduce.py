@@ -42,7 +42,8 @@ def reduction(draw: Draw) -> Node:
 
 def numbers(draw: Draw, dtype: np.dtype[Any], shape: tuple[int, ...]) -> np.ndarray:
     """Numbers whose reduction is neither out of range nor what little is left of large ones."""
-    if draw.specials:
+    extremal = draw.name in ("ReduceMax", "ReduceMin")
+    if extremal or (draw.specials and not is_integer(dtype)):
         return draw.array(dtype, shape)
     if draw.name == "ReduceProd":
         most = 2.0 if is_integer(dtype) else 1.5
@@ -50,7 +51,6 @@ def numbers(draw: Draw, dtype: np.dtype[Any], shape: tuple[int, ...]) -> np.ndar
     if draw.name == "ReduceLogSum":
         return on_grid(draw.array(dtype, shape, 1 if is_integer(dtype) else 0, 8))
     if draw.name == "ReduceLogSumExp":
-        return draw.array(dtype, shape, *draw.choice(((0, 4), (80, 100), (-100, -80))))
-    if draw.name in ("ReduceMax", "ReduceMin"):
-        return draw.array(dtype, shape)
+        ranges = ((0, 4), (80, 100), (-100, -80))
+        return draw.array(dtype, shape, *draw.choice(ranges[: 2 if dtype.kind == "u" else 3]))
     return on_grid(draw.array(dtype, shape))

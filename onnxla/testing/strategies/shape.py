@@ -36,10 +36,13 @@ def reshape(draw: Draw) -> Node:
     old = some_shape(draw)
     allowzero = draw.choice((None, 0, 1)) if draw.has("allowzero") else None
     new = new_shape(draw, old, bool(allowzero))
+    # An empty list has no type in a file.
+    if "shape" not in draw.schema.inputs:
+        new = new or [1]
     data = draw.tensor("data", old)
     if "shape" in draw.schema.inputs:
         return Node((data, as_int64(new)), {"allowzero": allowzero}, ranks={"y0": len(new)})
-    return Node((data,), {"shape": new or [1]})
+    return Node((data,), {"shape": new}, ranks={"y0": len(new)})
 
 
 def new_shape(draw: Draw, old: tuple[int, ...], allowzero: bool) -> list[int]:
@@ -108,7 +111,7 @@ def constant(draw: Draw) -> Node:
         dtype = draw.dtype("output", but=(STRING,))
         value, result = sparse(draw, dtype), tensor_type(dtype)
     else:
-        texts = {"int": np.int64, "float": np.float32, "string": STRING}
+        texts: dict[str, Any] = {"int": np.int64, "float": np.float32, "string": STRING}
         dtype = np.dtype(texts[kind.removeprefix("value_").removesuffix("s")])
         # An empty list has no type in a file.
         value = draw.array(dtype, (draw.integer(1, 4),) if kind.endswith("s") else ()).tolist()
@@ -192,7 +195,7 @@ def transpose(draw: Draw) -> Node:
     """A tensor of up to five axes, and their order."""
     data = draw.tensor("data", some_shape(draw, (0, 5)))
     perm = draw.maybe(lambda: draw.permutation(data.ndim))
-    return Node((data,), {"perm": perm or None})
+    return Node((data,), {"perm": perm or None}, ranks={"y0": data.ndim})
 
 
 @strategy("Flatten")
@@ -242,7 +245,8 @@ def concat(draw: Draw) -> Node:
     for _ in range(draw.integer(1, 4)):
         sizes[axis] = draw.side(0, 3)
         parts.append(draw.tensor("inputs", sizes))
-    return Node(parts, {"axis": None if draw.version == 1 and axis == 1 else axis})
+    absent = draw.version == 1 and axis == 1
+    return Node(parts, {"axis": None if absent else axis}, ranks={"y0": len(sizes)})
 
 
 @strategy("Split")
@@ -264,6 +268,7 @@ def split(draw: Draw) -> Node:
             parts = [part] * count
     sizes[axis] = sum(parts)
     data = draw.tensor("input", sizes)
+    ranks = {f"y{i}": len(sizes) for i in range(count)}
     attributes: dict[str, Any] = {
         # What version 1 does without an axis is not said.
         "axis": None if axis == 0 and draw.version > 1 and draw.flag() else axis
@@ -272,9 +277,8 @@ def split(draw: Draw) -> Node:
         attributes["num_outputs"] = count if equal else None
     if "split" not in draw.schema.inputs or (draw.version == 1 and draw.flag()):
         attributes["split"] = None if equal else parts
-        return Node((data,), attributes, outputs=count)
+        return Node((data,), attributes, outputs=count, ranks=ranks)
     lengths = np.array(parts).astype(data.dtype if draw.version == 1 else np.int64)
-    ranks = {f"y{i}": len(sizes) for i in range(count)}
     return Node((data, None if equal else lengths), attributes, outputs=count, ranks=ranks)
 
 
@@ -317,11 +321,13 @@ def pad(draw: Draw) -> Node:
         # An empty list has no type in a file.
         if not pads:
             data, pads = draw.tensor("data", (2,)), [1, 0]
-        return Node((data,), {name: pads, "mode": given, "value": value})
+        attributes = {name: pads, "mode": given, "value": value}
+        return Node((data,), attributes, ranks={"y0": data.ndim})
     fill = draw.maybe(lambda: draw.tensor("constant_value"))
     inputs = [data, as_int64(pads), fill]
     if axes is not None:
-        kind = draw.dtype("axes")
+        # ONNX's shape inference reads no int32 here.
+        kind = draw.dtype("axes", among=(np.int64,) if draw.integer(0, 2) < 2 else None)
         inputs.append(np.array(axes, kind))
     return Node(inputs, {"mode": given}, ranks={"y0": len(sizes)})
 
@@ -383,7 +389,8 @@ def slice_(draw: Draw) -> Node:
         ends.append(draw.choice((end, int(info.min if backward else info.max))))
     data = draw.tensor("data", sizes)
     if not inputs:
-        return Node((data,), {"starts": starts, "ends": ends, "axes": axes})
+        attributes = {"starts": starts, "ends": ends, "axes": axes}
+        return Node((data,), attributes, ranks={"y0": rank})
     operands = [None if v is None else np.array(v, kind) for v in (starts, ends, axes, steps)]
     return Node((data, *operands), ranks={"y0": rank})
 

@@ -60,7 +60,10 @@ def string_split(draw: Draw) -> Node:
 @strategy("StringNormalizer")
 def string_normalizer(draw: Draw) -> Node:
     """Words (C) or (1, C)."""
-    words = ("a", "A", "b", "", "Mon", "mon", "MON", "B c", "É", "é", "ß")
+    # ONNX Runtime fails where the machine lacks the locale, by default en_US; the locale C has
+    # ASCII only.
+    locale = draw.choice((None, "C", "en_US", "C"))
+    words = ("a", "A", "b", "", "Mon", "mon", "MON", "B c", *(() if locale == "C" else ("É", "é")))
     length = draw.side(0, 6)
     shape = (1, length) if draw.flag() else (length,)
     stopwords = draw.maybe(lambda: [draw.choice(words) for _ in range(draw.integer(1, 4))])
@@ -70,7 +73,7 @@ def string_normalizer(draw: Draw) -> Node:
             "case_change_action": draw.choice((None, "NONE", "LOWER", "UPPER")),
             "is_case_sensitive": draw.choice((None, 0, 1)),
             "stopwords": stopwords,
-            "locale": draw.choice((None, "en_US")),
+            "locale": locale,
         },
     )
 
@@ -93,9 +96,30 @@ def regex_full_match(draw: Draw) -> Node:
         "a.b",
         "user@x.org",
     )
-    patterns = ("a", "a*", "[a-c]+", "ab|abc", "(ab|a)(c|bc)", r"\w+", r"\d+", ".*", ".+", "(?i)ab")
-    patterns += (r"a\.b", "a.b", r"\S{2,3}", "^ab$", r"(\W|^)[\w.]{0,25}@x\.org", "[^a]", "")
-    patterns += (r"\w", r"(?s)a.b", r"a\sb", "(?:a|b)??", r"\bab\b")
+    patterns: tuple[str, ...] = (
+        "a",
+        "a*",
+        "[a-c]+",
+        "ab|abc",
+        "(ab|a)(c|bc)",
+        r"\w+",
+        r"\d+",
+        ".*",
+        ".+",
+        "(?i)ab",
+        r"a\.b",
+        "a.b",
+        r"\S{2,3}",
+        "^ab$",
+        r"(\W|^)[\w.]{0,25}@x\.org",
+        "[^a]",
+        "",
+        r"\w",
+        r"(?s)a.b",
+        r"a\sb",
+        "(?:a|b)??",
+        r"\bab\b",
+    )
     x = strings(draw, draw.shape(), texts)
     return Node((x,), {"pattern": draw.choice(patterns)})
 

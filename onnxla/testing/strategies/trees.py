@@ -11,6 +11,7 @@ from onnxla.testing.cases import strategy
 from onnxla.testing.draw import Draw, Node, is_integer
 from onnxla.testing.strategies.ml import (
     DOMAIN,
+    NOT_ZERO,
     POST_TRANSFORMS,
     PROBIT,
     PROBIT_CONSTANT,
@@ -114,6 +115,14 @@ def votes(
     }
 
 
+def base_values(draw: Draw, count: int, post: str | None) -> list[float] | None:
+    """What is added to the votes, or None."""
+    if post == "SOFTMAX_ZERO":
+        return [NOT_ZERO, *floats(draw, count - 1, -1, 1)]
+    bounds = PROBIT_CONSTANT if post == "PROBIT" else (-1, 1)
+    return draw.maybe(lambda: floats(draw, count, *bounds))
+
+
 def as_tensors(draw: Draw, attributes: dict[str, Any], dtype: Any) -> dict[str, Any]:
     """Attributes, of which those that may be tensors of doubles are some, for such an X."""
     if dtype != np.float64 or not draw.has("nodes_values_as_tensor") or not draw.flag():
@@ -136,9 +145,7 @@ def tree_ensemble_regressor(draw: Draw) -> Node:
     attributes |= {
         "n_targets": targets,
         "aggregate_function": draw.choice((None, "SUM", "AVERAGE", "MIN", "MAX")),
-        "base_values": draw.maybe(
-            lambda: floats(draw, targets, *(PROBIT_CONSTANT if probit else (-1, 1)))
-        ),
+        "base_values": base_values(draw, targets, post),
         "post_transform": post,
     }
     attributes = as_tensors(draw, attributes, x.dtype)
@@ -153,12 +160,7 @@ def tree_ensemble_classifier(draw: Draw) -> Node:
     probit = post == "PROBIT"
     labels, kind = class_labels(draw, classes, "classlabels_int64s")
     attributes |= votes(draw, leaves, classes, "class", probit) | labels
-    attributes |= {
-        "base_values": draw.maybe(
-            lambda: floats(draw, classes, *(PROBIT_CONSTANT if probit else (-1, 1)))
-        ),
-        "post_transform": post,
-    }
+    attributes |= {"base_values": base_values(draw, classes, post), "post_transform": post}
     return Node(
         (x,),
         as_tensors(draw, attributes, x.dtype),
@@ -198,7 +200,7 @@ def tree_ensemble(draw: Draw) -> Node:
     count = len(sides[0])
     x, splits = operand_and_splits(draw, count)
     mode = modes(draw, count, MEMBER + 1)
-    targets, post = draw.integer(1, 3), draw.choice((None, 0, 1, 2, 3, 4))
+    targets, post = draw.integer(1, 3), draw.choice((None, None, None, 0, 1, 2, 3, 4))
     probit = post == 4
     members: list[float] = []
     for _ in range(int((mode == MEMBER).sum())):
@@ -206,6 +208,8 @@ def tree_ensemble(draw: Draw) -> Node:
     # The probit function is defined between 0 and 1; a target without a leaf has the score 0.
     targets = 1 if probit else targets
     weights = draw.array(x.dtype, (leaves,), *((0.05, 0.1) if probit else (-2, 2)))
+    if post == 3:  # SOFTMAX_ZERO
+        weights = weights + np.asarray(NOT_ZERO, x.dtype)
 
     def tensor(values: Any, dtype: Any = x.dtype) -> Any:
         return numpy_helper.from_array(np.asarray(values, dtype))
