@@ -35,6 +35,9 @@ def non_max_suppression(
 
     A box of boxes [B, N, 4] with scores [B, C, N] is dropped if its overlap with a better one that
     is kept, intersection over union, exceeds `iou_threshold`.
+
+    Departs from ONNX: a box with just `score_threshold` is not kept, as in ONNX Runtime and ONNX's
+    reference evaluator; the text removes those below it.
     """
     limit = 0 if max_output_boxes_per_class is None else max_output_boxes_per_class.item()
     most = np.float32(0 if iou_threshold is None else iou_threshold.item())

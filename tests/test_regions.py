@@ -144,7 +144,7 @@ def test_labels_are_looked_up_by_a_computed_index() -> None:
     module = onnxla.load(model)
     x = np.float32([[1, 2, 3], [5, 1, 1]])
     assert module(x).tolist() == ["eel", "cat"]
-    with pytest.raises(onnxla.StaticOperandError, match="'i'.* meets strings"):
+    with pytest.raises(onnxla.StaticOperandError, match=r"'i'.* meets strings"):
         jax.jit(module.apply)(module.params, x)
 
 

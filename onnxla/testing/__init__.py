@@ -18,7 +18,9 @@ from onnxla.testing.comparison import Disagreement, Outcome, check, compare
 from onnxla.testing.draw import Draw, Node
 from onnxla.testing.faults import Fault, example, faults
 from onnxla.testing.fuzz import Fuzzed, fuzz, sample
+from onnxla.testing.graphs import graphs
 from onnxla.testing.isolation import Isolated, RuntimeCrashed
+from onnxla.testing.malformed import Malformed, malformed_models
 from onnxla.testing.properties import PROPERTIES, PropertyViolated
 from onnxla.testing.runtimes import NotSupported, Onnxla, OnnxRuntime, Reference, Runtime
 from onnxla.testing.types import Typed
@@ -31,6 +33,7 @@ __all__ = [
     "Fault",
     "Fuzzed",
     "Isolated",
+    "Malformed",
     "Node",
     "NotSupported",
     "OnnxRuntime",
@@ -47,6 +50,8 @@ __all__ = [
     "example",
     "faults",
     "fuzz",
+    "graphs",
+    "malformed_models",
     "operators",
     "sample",
     "strategy",

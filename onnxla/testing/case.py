@@ -15,6 +15,7 @@ import onnx
 from onnx import helper
 
 from onnxla.ir import STRING
+from onnxla.testing.script import script
 from onnxla.testing.types import dtype_of, type_string
 
 
@@ -100,9 +101,7 @@ class Case:
 
     def script(self) -> str:
         """A Python script that builds the model and its inputs with `onnx` and numpy alone."""
-        from onnxla.testing.script import script
-
-        return script(self)
+        return script(self.proto, self.inputs)
 
     def save(self, path: str | Path) -> Path:
         """Writes the model to `path` and the inputs beside it, as `.npz`.

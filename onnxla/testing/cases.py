@@ -26,7 +26,8 @@ F = TypeVar("F", bound=Strategy)
 # Of the newest IR version that both the onnx package and ONNX Runtime read.
 IR_VERSION = 11
 
-_STRATEGIES: dict[tuple[str, str], Strategy] = {}
+# By domain and name, once `operators` has imported the families.
+STRATEGIES: dict[tuple[str, str], Strategy] = {}
 
 
 def strategy(*names: str, domain: str = "") -> Callable[[F], F]:
@@ -34,7 +35,7 @@ def strategy(*names: str, domain: str = "") -> Callable[[F], F]:
 
     def decorate(function: F) -> F:
         for name in names:
-            _STRATEGIES[domain, name] = function
+            STRATEGIES[domain, name] = function
         return function
 
     return decorate
@@ -54,7 +55,7 @@ def operators() -> dict[tuple[str, str], list[int]]:
     _load_families()
     found: dict[tuple[str, str], list[int]] = {}
     for version, operator in rows():
-        if (operator.domain, operator.name) in _STRATEGIES:
+        if (operator.domain, operator.name) in STRATEGIES:
             found.setdefault((operator.domain, operator.name), []).append(version)
     return found
 
@@ -87,7 +88,7 @@ def cases(
     if not versions:
         raise KeyError(f"{domain or 'ai.onnx'}.{op_type} does not exist in opset {opset}")
     wanted = None if dtypes is None else tuple(map(np.dtype, dtypes))
-    return _cases(_STRATEGIES[domain, op_type], op_type, tuple(versions), domain, wanted, specials)
+    return _cases(STRATEGIES[domain, op_type], op_type, tuple(versions), domain, wanted, specials)
 
 
 @st.composite
@@ -199,7 +200,7 @@ def add_shapes(model: onnx.ModelProto, inputs: Mapping[str, Any], ranks: Mapping
         known = onnx.ModelProto()
         known.CopyFrom(model)
         if constant:  # the operands that decide the shape may be among the inputs
-            fed = [v.name for v in model.graph.input if v.type.HasField("tensor_type")]
+            fed = [v.name for v in model.graph.input if v.type.WhichOneof("value") == "tensor_type"]
             known.graph.initializer.extend(numpy_helper.from_array(inputs[n], n) for n in fed)
         inferred = onnx.shape_inference.infer_shapes(known, data_prop=constant)
         shapes = {v.name: v.type.tensor_type for v in inferred.graph.output}

@@ -117,8 +117,8 @@ def check(
     if outcome.kind in WRONG:
         if save is not None:
             case.save(Path(save) / f"{case.op_type}-{case.version}")
-        names = [r if isinstance(r, str) else r.name for r in (runtime, against)]
-        raise Disagreement(case, *names, outcome)
+        tested, other = (r if isinstance(r, str) else r.name for r in (runtime, against))
+        raise Disagreement(case, tested, other, outcome)
     return outcome
 
 
@@ -142,9 +142,10 @@ def _difference(case: Case, got: Any, expected: Any) -> str:
     if expected is None or got is None:
         return "" if expected is got else f"{_kind(got)}, not {_kind(expected)}"
     if isinstance(expected, dict):
-        if not isinstance(got, dict) or [*got] != [*expected]:
+        if not isinstance(got, dict) or got.keys() != expected.keys():
             return f"{got}, not {expected}"
-        return _difference(case, *(np.array([*v.values()]) for v in (got, expected)))
+        # In which order the keys are means nothing.
+        return _difference(case, *(np.array([v[key] for key in expected]) for v in (got, expected)))
     return array_difference(
         np.asarray(got), np.asarray(expected), case.rtol, case.atol, case.steps, case.random
     )
@@ -180,11 +181,9 @@ def array_difference(
         wrong = np.asarray(got != expected)
         return _first(wrong, got, expected)
     if is_integer(got.dtype):
-        # Differences of 64-bit integers would overflow; there an inequality is one.
-        wide = got.dtype.itemsize == 8
-        a, b = (x if wide else x.astype(np.int64) for x in (got, expected))
-        wrong = (a != b) if wide and not steps else np.abs(a - b) > steps
-        return _first(wrong, got, expected)
+        # As Python's integers, whose differences do not overflow.
+        a, b = (x.astype(object) for x in (got, expected))
+        return _first(np.asarray(np.abs(a - b) > steps, np.bool_), got, expected)
     with np.errstate(all="ignore"):
         precise = np.complex128 if got.dtype.kind == "c" else np.float64
         a, b = got.astype(precise), expected.astype(precise)

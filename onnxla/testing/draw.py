@@ -132,7 +132,8 @@ class Draw:
 
     def axis(self, rank: int) -> int:
         """An axis of a tensor of a rank, counted from either end."""
-        return self.choice([*range(rank), *range(-rank, 0)])
+        axes: list[int] = [*range(rank), *range(-rank, 0)]
+        return self.choice(axes)
 
     def axes(self, rank: int, least: int = 0, negative: bool = True) -> list[int]:
         """Several axes, in any order; each counted from either end if `negative`."""
@@ -310,8 +311,8 @@ def extremes(dtype: np.dtype[Any]) -> list[Any]:
     if is_integer(dtype):
         info = ml_dtypes.iinfo(dtype)
         return [int(info.max), int(info.min)]
-    info = ml_dtypes.finfo(dtype)
-    values = [np.nan, np.inf, -np.inf, -0.0, float(info.max), float(info.smallest_normal)]
+    limits = ml_dtypes.finfo(dtype)
+    values = [np.nan, np.inf, -np.inf, -0.0, float(limits.max), float(limits.smallest_normal)]
     with np.errstate(all="ignore"):
         return [v for v in values if np.array_equal(float(np.float64(v).astype(dtype)), v, True)]
 
@@ -344,9 +345,9 @@ def spread(
         if rng.integers(2):
             values = np.clip(np.round(values / GRID) * GRID, least, most)
     with np.errstate(all="ignore"):
-        values = np.asarray(values).astype(dtype)
+        array = np.asarray(values).astype(dtype)
         if special:
             chosen = rng.random(shape) < 0.1
             few = [extremes(dtype)[i] for i in rng.integers(0, len(extremes(dtype)), chosen.sum())]
-            values[chosen] = np.array(few).astype(dtype)
-    return values
+            array[chosen] = np.array(few).astype(dtype)
+    return array

@@ -144,7 +144,14 @@ def draw_examples(
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
         verbosity=hypothesis.Verbosity.quiet,
     )
-    hypothesis.seed(seed)(chosen(hypothesis.given(strategy)(lambda case: body(case))))()
+
+    @hypothesis.seed(seed)
+    @chosen
+    @hypothesis.given(strategy)
+    def run(case: Case) -> None:
+        body(case)
+
+    run()
 
 
 def sample(strategy: Any, examples: int = 10, seed: int = 0) -> list[Any]:

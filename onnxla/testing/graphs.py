@@ -27,8 +27,8 @@ from onnxla.ir import STRING, dtypes
 from onnxla.ops import lookup
 from onnxla.testing.case import Case
 from onnxla.testing.cases import (
-    _STRATEGIES,
     IR_VERSION,
+    STRATEGIES,
     add_shapes,
     build,
     operators,
@@ -203,7 +203,7 @@ class _Graph:
     def constant(self, scope: _Scope, array: np.ndarray, stored: bool) -> _Value:
         """A new initializer, or a new input of the main graph."""
         home = scope if stored else scope.root()
-        value = _Value(self.name("w" if stored else "x"), (array,) * 3, by_node=False)
+        value = _Value(self.name("w" if stored else "x"), (array, array, array), by_node=False)
         home.values.append(value)
         if stored:
             scope.initializers.append(numpy_helper.from_array(array, value.name))
@@ -276,7 +276,7 @@ class _Graph:
         self.left -= 1
         found = schema(name, operators()["", name][-1])
         drawing = _Connecting(self, scope, found, wanted)
-        node = _STRATEGIES["", name](drawing)
+        node = STRATEGIES["", name](drawing)
         added = self._add(scope, found, drawing, node)
         if not added:
             self.left += 1

@@ -7,6 +7,7 @@ import multiprocessing
 import signal
 from collections.abc import Mapping
 from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
 from typing import Any
 
 from onnxla.testing.runtimes import NotSupported, Runtime
@@ -28,7 +29,7 @@ class Isolated:
         self.name = runtime.name
         self.runtime = runtime
         self.timeout = timeout
-        self._process: multiprocessing.process.BaseProcess | None = None
+        self._process: SpawnProcess | None = None
         self._connection: Connection | None = None
 
     def run(self, model: bytes, inputs: Mapping[str, Any]) -> list[Any]:
@@ -70,8 +71,9 @@ class Isolated:
         self.close()
         context = multiprocessing.get_context("spawn")  # a fork of JAX's threads could lock up
         self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, self.runtime), daemon=True)
-        self._process.start()
+        process = context.Process(target=_serve, args=(theirs, self.runtime), daemon=True)
+        process.start()
+        self._process = process
         theirs.close()
         atexit.register(self.close)
         self._connection.recv()  # it is there: starting does not count as answering

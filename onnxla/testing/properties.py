@@ -85,7 +85,8 @@ def compiled(case: Case) -> list[Any] | None:
     """The outputs of the compiled program, or None where there is nothing to trace."""
     if (f := traceable(case)) is None:
         return None
-    return _numpy(jax.jit(f.function)(_on_device(f.traced)))
+    outputs: list[Any] = _numpy(jax.jit(f.function)(_on_device(f.traced)))
+    return outputs
 
 
 def _apply(module: onnxla.Module, known: Mapping[str, Any], traced: Mapping[str, Any]) -> list[Any]:
@@ -177,13 +178,13 @@ def differentiable(case: Case) -> Differentiable | None:
     rng = np.random.default_rng(0)
     names = [k for k, v in f.traced.items() if is_floating(v) and v.dtype.itemsize > 1 and v.size]
     others = {k: v for k, v in f.traced.items() if k not in names}
-    point, tangent = {}, {}
+    near, along = {}, {}
     for name in names:
         x = f.traced[name].astype(np.float64)
         r = rng.uniform(0.5, 1.0, x.shape)
         # Towards zero, since many a domain ends at 1 or -1.
-        point[name] = np.where(x == 0, 1e-3 * r, x * (1 - 1e-2 * r))
-        tangent[name] = rng.uniform(-1, 1, x.shape)
+        near[name] = np.where(x == 0, 1e-3 * r, x * (1 - 1e-2 * r))
+        along[name] = rng.uniform(-1, 1, x.shape)
     wide = _in_double_precision(case.model)
     if not names or wide is None:
         return None
@@ -193,7 +194,7 @@ def differentiable(case: Case) -> Differentiable | None:
     def function(traced: Mapping[str, Any]) -> list[Any]:
         return [y for y in _apply(module, known, traced) if y is not None and is_floating(y)]
 
-    point, tangent = _on_device(point), _on_device(tangent)
+    point, tangent = _on_device(near), _on_device(along)
     try:
         with jax.enable_x64(True):
             value, forward = jax.jit(lambda p, t: jax.jvp(function, (p,), (t,)))(point, tangent)

@@ -113,7 +113,7 @@ class OnnxRuntime:
     def run(self, model: bytes, inputs: Mapping[str, Any]) -> list[Any]:
         """The outputs in graph order."""
         import onnxruntime as ort
-        from onnxruntime.capi import onnxruntime_pybind11_state as errors
+        from onnxruntime.capi import onnxruntime_pybind11_state as errors  # pyright: ignore
 
         options = ort.SessionOptions()
         options.log_severity_level = 4
@@ -127,7 +127,7 @@ class OnnxRuntime:
         except (errors.Fail, errors.InvalidGraph, errors.NotImplemented) as error:
             raise NotSupported(str(error)) from error
         try:
-            outputs = session.run(None, feeds)
+            outputs: list[Any] = list(session.run(None, feeds))
         except errors.NotImplemented as error:
             raise NotSupported(str(error)) from error
         return [

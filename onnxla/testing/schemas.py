@@ -106,7 +106,7 @@ def _schemas() -> dict[tuple[str, str, int], Any]:
 def _microsoft() -> dict[tuple[str, str, int], Any]:
     from onnxruntime.capi import _pybind_state
 
-    every = _pybind_state.get_all_operator_schema()
+    every = _pybind_state.get_all_operator_schema()  # pyright: ignore[reportAttributeAccessIssue]
     found = {(s.domain, s.name, s.since_version): s for s in every}
     # ONNX Runtime's optimizer writes this one in ONNX's domain; other tools write it in its own.
     name = "SimplifiedLayerNormalization"

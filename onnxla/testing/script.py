@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,19 +11,18 @@ import onnx
 from onnx import helper
 
 from onnxla.ir.dtypes import STRING, dtype_of
-from onnxla.testing.case import Case
 
 
-def script(case: Case) -> str:
+def script(model: onnx.ModelProto, inputs: Mapping[str, Any]) -> str:
     """A script that builds the model and its inputs, and runs the reference evaluator."""
-    graph = case.proto.graph
+    graph = model.graph
     written = len(graph.node) == 1 and all(
         a.type not in (a.GRAPH, a.GRAPHS, a.SPARSE_TENSOR, a.TYPE_PROTO)
         for a in graph.node[0].attribute
     )
     lines = ["import numpy as np", "import onnx", "from numpy import inf, nan"]
-    body = _model(case) if written else _bytes(case)
-    body += [f"inputs = {{{', '.join(f'{k!r}: {literal(v)}' for k, v in case.inputs.items())}}}"]
+    body = _model(model) if written else _bytes(model)
+    body += [f"inputs = {{{', '.join(f'{k!r}: {literal(v)}' for k, v in inputs.items())}}}"]
     if any("ml_dtypes." in line for line in body):
         lines.append("import ml_dtypes")
     return "\n".join(
@@ -38,16 +38,16 @@ def script(case: Case) -> str:
     )
 
 
-def _model(case: Case) -> list[str]:
-    node = case.node
+def _model(model: onnx.ModelProto) -> list[str]:
+    (node,) = model.graph.node
     attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
     arguments = [repr(node.op_type), repr(list(node.input)), repr(list(node.output))]
     if node.domain:
         arguments.append(f"domain={node.domain!r}")
     arguments += [f"{name}={literal(value)}" for name, value in attributes.items()]
-    graph = case.proto.graph
+    graph = model.graph
     opsets = ", ".join(
-        f"helper.make_opsetid({o.domain!r}, {o.version})" for o in case.proto.opset_import
+        f"helper.make_opsetid({o.domain!r}, {o.version})" for o in model.opset_import
     )
     return [
         f"node = helper.make_node({', '.join(arguments)})",
@@ -59,15 +59,15 @@ def _model(case: Case) -> list[str]:
         f"    [{', '.join(map(_initializer, graph.initializer))}],",
         ")",
         f"model = helper.make_model(graph, opset_imports=[{opsets}], "
-        f"ir_version={case.proto.ir_version})",
+        f"ir_version={model.ir_version})",
     ]
 
 
-def _bytes(case: Case) -> list[str]:
+def _bytes(model: onnx.ModelProto) -> list[str]:
     """The model as its file's bytes: a graph, or subgraphs, would take pages."""
-    text = base64.b64encode(case.model).decode()
+    text = base64.b64encode(model.SerializeToString()).decode()
     return [
-        f"# {', '.join(node.op_type for node in case.proto.graph.node)}",
+        f"# {', '.join(node.op_type for node in model.graph.node)}",
         "import base64",
         f'model = onnx.load_from_string(base64.b64decode("{text}"))',
     ]

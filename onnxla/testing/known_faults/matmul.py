@@ -155,6 +155,24 @@ FAULTS = [
     Fault(
         "reference",
         "Gemm",
+        "returns float32 for float16 in version 6 where `broadcast` is 0",
+        "Y has the type T of the operands.",
+        lambda case: (
+            case.version < 7
+            and not case.attributes.get("broadcast")
+            and case.operands[0].dtype == np.float16
+        ),
+        functools.partial(
+            example,
+            "Gemm",
+            6,
+            *(ones(1, 1, dtype=np.float16) for _ in range(3)),
+            ranks={"y0": 2},
+        ),
+    ),
+    Fault(
+        "reference",
+        "Gemm",
         "multiplies integers by `alpha` in floating point",
         "T has integers of 64 bits, which float64 does not hold exactly.",
         lambda case: (

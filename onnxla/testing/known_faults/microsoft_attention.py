@@ -17,7 +17,7 @@ def ones(*shape: int) -> np.ndarray:
 
 def given(case: Case, position: int) -> bool:
     """Whether an optional input is there."""
-    return len(case.operands) > position and case.operands[position] is not None
+    return any(value is not None for value in case.operands[position : position + 1])
 
 
 def past_and_bias(case: Case) -> bool:
@@ -27,7 +27,7 @@ def past_and_bias(case: Case) -> bool:
 
 def shared_buffer(case: Case) -> bool:
     """Whether past and present are one buffer."""
-    return case.attributes.get("past_present_share_buffer", 0) == 1
+    return bool(case.attributes.get("past_present_share_buffer", 0))
 
 
 def packed(case: Case) -> bool:
@@ -92,7 +92,7 @@ FAULTS = [
             None,
             ones(2, 1, 1, 2, 1),
             None,
-            np.int32([1]),
+            np.array([1], np.int32),
             domain=DOMAIN,
             outputs=2,
             ranks={"y0": 3, "y1": 5},
@@ -150,7 +150,7 @@ FAULTS = [
             ones(1, 1, 3),
             *[None] * 4,
             *[ones(1, 1, 2, 1)] * 2,
-            np.int32([1]),
+            np.array([1], np.int32),
             domain=DOMAIN,
             outputs=3,
             ranks={"y0": 3, "y1": 4, "y2": 4},

@@ -21,9 +21,12 @@ def groups(case: Case) -> bool:
     return operands[4] is not None and operands[1].size > 0
 
 
-def groups_of_bytes(case: Case) -> bool:
-    """Whether each input has a group, and weights have 8 bits."""
-    return groups(case) and case.attributes.get("bits", 4) == 8
+def groups_of_few_or_many_bits(case: Case) -> bool:
+    """Whether each input has a group, and weights 8 bits, or 2 and floating-point zero points."""
+    zeros = [*case.operands, None][3]
+    floats = zeros is not None and zeros.dtype != np.uint8
+    bits = case.attributes.get("bits", 4)
+    return groups(case) and bool(bits == 8 or (bits == 2 and floats))
 
 
 def groups_with_packed_zeros(case: Case) -> bool:
@@ -46,9 +49,9 @@ def grouped(bits: int, zeros: np.ndarray | None) -> Case:
         1,
         ones(1, 32),
         np.full((1, 2, 2 * bits), 3, np.uint8),
-        np.float32([[1, 2]]),
+        np.array([[1, 2]], np.float32),
         zeros,
-        np.int32([0, 1] * 16),
+        np.array([0, 1] * 16, np.int32),
         domain=DOMAIN,
         ranks={"y0": 2},
         K=32,
@@ -69,8 +72,8 @@ FAULTS = [
         lambda: example(
             "MatMulBnb4",
             1,
-            np.float32([[1, 2, 3, 4]]),
-            np.uint8(np.arange(8)),
+            np.array([[1, 2, 3, 4]], np.float32),
+            np.arange(8, dtype=np.uint8),
             ones(1),
             domain=DOMAIN,
             ranks={"y0": 2},
@@ -85,10 +88,10 @@ FAULTS = [
     Fault(
         "onnxruntime",
         "MatMulNBits",
-        "refuses `g_idx` with weights of 8 bits",
+        "refuses `g_idx` with weights of 8 bits, or of 2 bits with floating-point zero points",
         "'bits: Bit-width used to quantize the weights (supported values: 2, 4, 8)'. g_idx is "
         "deprecated, but nothing restricts it.",
-        groups_of_bytes,
+        groups_of_few_or_many_bits,
         lambda: grouped(8, None),
         DOMAIN,
     ),
@@ -98,7 +101,7 @@ FAULTS = [
         "ignores packed zero points if there is a `g_idx`",
         "'Per-block zero point for dequantization. It can be either packed or unpacked.'",
         groups_with_packed_zeros,
-        lambda: grouped(4, np.uint8([[0x21]])),
+        lambda: grouped(4, np.array([[0x21]], np.uint8)),
         DOMAIN,
     ),
     Fault(
@@ -112,7 +115,7 @@ FAULTS = [
             "GatherBlockQuantized",
             1,
             np.ones((1, 16, 2), np.uint8),
-            np.int64([0]),
+            np.array([0], np.int64),
             ones(1, 1, 2),
             domain=DOMAIN,
             ranks={"y0": 3},

@@ -671,7 +671,7 @@ MACHINES = [
         lambda case: "prob_a" in case.attributes and classes_of(case) > 2,
         row(1),
         **INTEGERS,
-        **VECTORS | {"rho": [0.5, 0.0, -1.0]},
+        **dict(VECTORS, rho=[0.5, 0.0, -1.0]),
         classlabels_ints=[5, 6, 7],
         support_vectors=[1.0, 2.0, -1.0],
         vectors_per_class=[1, 1, 1],

@@ -24,7 +24,7 @@ def layer(
 ) -> Case:
     """A layer with one unit, two steps and one sequence."""
     gates = GATES[op]
-    x = np.array([[[1.0]], [[2.0]]], dtype)
+    x = np.array([[[0.25]], [[2.0]]], dtype)
     w, r = np.ones((1, gates, 1), dtype), np.ones((1, gates, 1), dtype)
     rest = (None, np.array([1], np.int32)) if lengths else ()
     ranks = {"y0": 4, "y1": 3}
@@ -36,6 +36,12 @@ def shorter(case: Case) -> bool:
     lengths = (*case.operands, None, None)[4]
     steps = case.operands[0].shape[1 if case.attributes.get("layout") else 0]
     return lengths is not None and bool((lengths < steps).any())
+
+
+def thresholded_by_default(case: Case) -> bool:
+    """Whether ThresholdedRelu has no alpha."""
+    names = case.attributes.get("activations", [])
+    return "ThresholdedRelu" in names and "activation_alpha" not in case.attributes
 
 
 def other_activations(case: Case) -> bool:
@@ -130,5 +136,17 @@ FAULTS = [
             functools.partial(layer, op, version=1, output_sequence=1),
         )
         for op in ("GRU", "LSTM")
+    ),
+    *(
+        fault(
+            "onnxruntime",
+            op,
+            "has 0, not 1, as the alpha of ThresholdedRelu by default",
+            "'Default values are the same as of corresponding ONNX operators', and that of "
+            "ThresholdedRelu is 1.",
+            thresholded_by_default,
+            functools.partial(layer, op, activations=[*DEFAULTS[op][:-1], "ThresholdedRelu"]),
+        )
+        for op in GATES
     ),
 ]

@@ -63,6 +63,18 @@ FAULTS = [
         lambda: example("StringSplit", 20, words("", "a"), delimiter=",", outputs=2),
     ),
     Fault(
+        "reference",
+        "StringSplit",
+        "leaves white space at the end where `maxsplit` stops it",
+        "Without a delimiter 'leading or trailing whitespace is removed in the output'.",
+        lambda case: (
+            not case.attributes.get("delimiter")
+            and "maxsplit" in case.attributes
+            and any(text != text.rstrip() for text in texts_of(case))
+        ),
+        lambda: example("StringSplit", 20, words("a b "), maxsplit=0, outputs=2),
+    ),
+    Fault(
         "onnxruntime",
         "StringSplit",
         "takes no white space but blanks as separators",
@@ -113,6 +125,15 @@ FAULTS = [
             and any(" " in text for text in (*texts_of(case), *case.attributes["stopwords"]))
         ),
         lambda: example("StringNormalizer", 10, words("B c"), stopwords=["B"], is_case_sensitive=1),
+    ),
+    Fault(
+        "onnxruntime",
+        "StringNormalizer",
+        "rejects an input without words",
+        "'If all elements in X are dropped, the output will be the empty value of string tensor "
+        "with shape [1]'; 'only accepts [C]- and [1, C]-tensor', of which C may be 0.",
+        lambda case: case.operands[0].size == 0,
+        lambda: example("StringNormalizer", 10, np.zeros(0, object)),
     ),
     Fault(
         "reference",

@@ -194,9 +194,11 @@ for _op in ("TreeEnsembleRegressor", "TreeEnsembleClassifier"):
             some_leaf_abstains,
             row(1),
             **_more,
-            **stump("BRANCH_LEQ", _votes)
-            | {f"{_votes}_{k}": [2 if k == "nodeids" else 0] for k in ("treeids", "nodeids", "ids")}
-            | {f"{_votes}_weights": [1.0]},
+            **dict(
+                stump("BRANCH_LEQ", _votes),
+                **{f"{_votes}_treeids": [0], f"{_votes}_nodeids": [2], f"{_votes}_ids": [0]},
+                **{f"{_votes}_weights": [1.0]},
+            ),
         ),
     ]
 
@@ -433,7 +435,7 @@ FLAT = [
         "`nodes_*` entry with true and false branches referencing the same `leaf_*` entry'",
         single_leaves,
         row(1),
-        **ensemble(0) | {"nodes_falsenodeids": [1]},
+        **dict(ensemble(0), nodes_falsenodeids=[1]),
     ),
     fault(
         "reference",

@@ -32,7 +32,8 @@ def detection(draw: Draw) -> Node:
     """Numbers, infinities and NaN of any shape; where a type has no infinities, NaN for them."""
     shape = any_shape(draw)
     kinds = draw.array(np.int64, shape, 0, 3)
-    x = np.choose(kinds, [draw.array(np.float32, shape), np.inf, -np.inf, np.nan])
+    numbers = draw.array(np.float32, shape)
+    x = np.select([kinds == 1, kinds == 2, kinds == 3], [np.inf, -np.inf, np.nan], numbers)
     names = ("detect_negative", "detect_positive") if draw.name == "IsInf" else ()
     flags = {name: draw.choice((None, 0, 1)) for name in names}
     return Node([np.asarray(x, draw.dtype("X"))], flags, batch=batch(shape))

@@ -123,7 +123,7 @@ def draw_reduction(draw: Draw) -> tuple[str | None, int | None, int | None]:
     but = (STRING, np.bool_) + (() if complex_too else (np.complex64, np.complex128))
     draw.dtype("data", but=but)
     # The product of a few small integers fits into 8 bits.
-    return reduction, *((-2, 2) if reduction == "mul" else (None, None))
+    return (reduction, -2, 2) if reduction == "mul" else (reduction, None, None)
 
 
 @strategy("ScatterND")
@@ -214,7 +214,7 @@ def top_k(draw: Draw) -> Node:
         attributes["sorted"] = draw.choice((None, 1, 0) if k == 1 else (None, 1))
     # Half of the time few numbers, so that many are equal.
     few = draw.flag()
-    data = draw.tensor("X", sizes, *((0, 1) if few else ()))
+    data = draw.tensor("X", sizes, *((0, 1) if few else (None, None)))
     data[data != data] = 0  # where NaN is in the order is not said
     batch = (0,) if axis % len(sizes) else ()
     if not draw.has("K"):
@@ -243,7 +243,7 @@ def arg(draw: Draw) -> Node:
 def non_zero(draw: Draw) -> Node:
     """A tensor of up to four axes, some of its elements zero."""
     sizes = some_shape(draw)
-    data = draw.tensor("X", sizes, *((0, 1) if draw.flag() else ()))
+    data = draw.tensor("X", sizes, *((0, 1) if draw.flag() else (None, None)))
     return Node((data,), ranks={"y0": 2})
 
 
@@ -266,7 +266,7 @@ def unique(draw: Draw) -> Node:
     sizes = some_shape(draw, (0, 3), 4)
     axis = draw.axis(len(sizes)) if sizes and draw.flag() else None
     few = draw.flag()
-    data = draw.tensor("X", sizes, *((0, 1) if few else ()))
+    data = draw.tensor("X", sizes, *((0, 1) if few else (None, None)))
     outputs = [True, *(not draw.flag() for _ in range(3))]
     ranks = {"y0": 1 if axis is None else len(sizes), "y1": 1, "y2": 1, "y3": 1}
     attributes = {"axis": axis, "sorted": draw.choice((None, 1, 0))}

@@ -45,7 +45,7 @@ def mask_of(
         return ends
     if kind == "ends and starts":
         starts = [draw.integer(0, min(past if causal else keys, int(end) - 1)) for end in ends]
-        return np.concatenate([ends, np.int32(starts)])
+        return np.concatenate([ends, np.array(starts, np.int32)])
     if kind == "ends and sums":
         places = [n * np.arange(batch + 1, dtype=np.int32) for n in (queries, keys)]
         return np.concatenate([ends, *places])
@@ -95,7 +95,7 @@ def attention(draw: Draw) -> Node:
         mask_of(draw, batch, queries, keys, past, causal, kinds),
         numbers(draw, "past", 2, batch, heads, room, size) if kind in ("past", "buffer") else None,
         None if past and draw.flag() else bias_of(draw, batch, heads, queries, keys),
-        np.int32([past]) if kind == "buffer" else None,
+        np.array([past], np.int32) if kind == "buffer" else None,
     )
     attributes = options(draw, heads, causal)
     if kind == "sizes":
@@ -198,7 +198,7 @@ def multi_head_attention(draw: Draw) -> Node:
             mask,
             added,
             *held,
-            np.int32([past]) if kind == "buffer" else None,
+            np.array([past], np.int32) if kind == "buffer" else None,
         ),
         options(draw, heads, causal),
         outputs,
@@ -247,8 +247,8 @@ def decoder_masked_multi_head_attention(draw: Draw) -> Node:
             draw.maybe(lambda: raw_mask(draw, (batch, keys), False)),
             None if cross and draw.flag() else bias_of(draw, batch, heads, 1, keys),
             *held,
-            np.int32([past]) if shared else None,
-            np.int32([1]) if shared and draw.flag() else None,
+            np.array([past], np.int32) if shared else None,
+            np.array([1], np.int32) if shared and draw.flag() else None,
             None,
             draw.maybe(lambda: numbers(draw, "bias", 3 * width)),
         ),

@@ -34,14 +34,19 @@ def group_query_attention(draw: Draw) -> Node:
     size = 16 if rotary else draw.choice((8, 16))
     width = groups * size
     dtype = draw.dtype("query")
-    past = 0 if kind == "begin" else draw.integer(1, 9 if kind == "window" else 6)
+    window: int | None
+    past = 0 if kind == "begin" else draw.integer(1, 6)
     total = past + queries
     if kind == "window":
-        window = draw.integer(1, 4)
-        capacity = window + draw.integer(0, 3)
+        window = length = draw.integer(1, 4)
+        capacity = length + draw.integer(0, 3)
+        # What is after the end of a sequence is not specified: the cache is full in the end.
+        at_once = capacity - length + 1
+        total = capacity + at_once * draw.integer(int(capacity == 1), 3)
+        queries = min(queries, total - 1)
+        past = total - queries
     else:
         window = draw.choice((None, -1, 1, 2, 4))
-        # What is after the end of a sequence is not specified: the cache is full in the end.
         capacity = total if kind == "lengths" else draw.choice((past, total))
     # Only causal attention has a window, or lengths of queries.
     both = window in (None, -1) and kind != "lengths" and draw.flag()
@@ -80,7 +85,7 @@ def group_query_attention(draw: Draw) -> Node:
         attributes["do_rotary"] = 1
         attributes["rotary_interleaved"] = draw.choice((None, 0, 1))
         if kind != "lengths" and draw.flag():
-            places = np.int64([range(past, total)] * batch)
+            places = np.array([range(past, total)] * batch, np.int64)
     bias = draw.choice((None, (1, 1), (batch, heads), (1, heads), (batch, 1)))
     norms: list[Array | None] = [None, None]
     if draw.choice((False,) * 7 + (True,)):

@@ -68,7 +68,7 @@ def moe(draw: Draw) -> Node:
         name = f"fc{i + 1}_experts"
         operands.append(draw.tensor(f"{name}_weights", (experts, rows[i], columns[i]), -1, 1))
         operands.append(
-            draw.maybe(lambda n=name, i=i: draw.tensor(f"{n}_bias", (experts, rows[i]), -1, 1))
+            draw.tensor(f"{name}_bias", (experts, rows[i]), -1, 1) if draw.flag() else None
         )
     return Node(operands, attributes, ranks={"y0": len(outer) + 1}, batch=(0, 1))
 
@@ -88,7 +88,7 @@ def qmoe(draw: Draw) -> Node:
     rows = (fused * inner, size, inner)
     columns = (size, inner, size)
     bits = draw.choice((None, 4, 2, 8))
-    own = [None, None, None]
+    own: list[int | None] = [None] * 3
     if draw.choice((False, False, False, True)):
         own = [draw.choice((None, 2, 4, 8)) for _ in range(2)] + [None]
     dtype = draw.dtype("input")
@@ -110,7 +110,7 @@ def qmoe(draw: Draw) -> Node:
         operands += [
             draw.array(np.uint8, (experts, rows[i], columns[i] * width // 8), 0, 255),
             draw.array(dtype, scales, most / 4, most),
-            draw.maybe(lambda i=i: draw.array(dtype, (experts, rows[i]), -1, 1)),
+            draw.array(dtype, (experts, rows[i]), -1, 1) if draw.flag() else None,
         ]
         packed = (
             (experts, rows[i], -(-columns[i] // blocks * width // 8))
@@ -127,4 +127,12 @@ def qmoe(draw: Draw) -> Node:
         "weights_prepacked": draw.choice((None, 0)),
     } | {f"fc{i + 1}_expert_weight_bits": b for i, b in enumerate(own)}
     batch = (0, 1) if weights is None else (0, 1, 14)
-    return Node([*operands, *zeros, weights], attributes, ranks={"y0": len(outer) + 1}, batch=batch)
+    # Of blocks of 32, ONNX Runtime computes with 8 bits of the input unless weights have 4.
+    rounds = blocks == 32 and {own[0] or bits, own[1] or bits} & {2, 8}
+    return Node(
+        [*operands, *zeros, weights],
+        attributes,
+        ranks={"y0": len(outer) + 1},
+        rtol=3e-2 if rounds else 1e-5,
+        batch=batch,
+    )

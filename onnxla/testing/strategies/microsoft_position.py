@@ -54,7 +54,7 @@ def relative_position_bias(draw: Draw) -> Node:
     table = draw.tensor("bias_table", (buckets, draw.integer(1, 3)))
     # The logarithm of one is no divisor.
     attributes = {"is_bidirectional": both, "max_distance": near + draw.integer(1, 20)}
-    lengths = [np.int64([length])] * 2
+    lengths = [np.array([length], np.int64)] * 2
     return Node((table, *lengths), attributes, ranks={"y0": 4})
 
 
@@ -69,7 +69,7 @@ def gated_relative_position_bias(draw: Draw) -> Node:
         lengths = [draw.integer(1, length) for _ in range(batch)]
         at = np.arange(batch * length).reshape(batch, length)
         kept = np.arange(length) < np.asarray(lengths)[:, None]
-        offset = np.int32([*at[kept], *at[~kept]]).reshape(batch, length)
+        offset = np.array([*at[kept], *at[~kept]], np.int32).reshape(batch, length)
         shape = (sum(lengths), heads * size)
     operands = (
         draw.tensor("query_layer", shape, -1, 1),

@@ -325,7 +325,7 @@ def far_from_ties(draw: Draw, shape: tuple[int, ...]) -> Array:
     x = draw.array(np.int64, shape, 1, 254).reshape(-1) + draw.array(np.float64, (), -0.25, 0.25)
     x[:1], x[1:][-1:] = 0, 255
     zero_point = draw.integer(0, 255) if x.size > 1 else 255
-    return ((x - zero_point) / 32).astype(np.float32).reshape(shape)
+    return np.asarray((x - zero_point) / 32, np.float32).reshape(shape)
 
 
 @strategy("DynamicQuantizeMatMul", domain=DOMAIN)
@@ -362,7 +362,7 @@ def dynamic_quantize_lstm(draw: Draw) -> Node:
 
     def zeros(operand: str) -> Array:
         zero_point = codes(draw, operand, columns)
-        # ONNX Runtime has no others for each column.
+        # ONNX Runtime has few others for each column.
         return zero_point if draw.flag() else np.zeros_like(zero_point)
 
     def kinds() -> list[str]:

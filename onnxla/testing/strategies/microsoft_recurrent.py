@@ -73,12 +73,14 @@ def linear_attention(draw: Draw) -> Node:
     heads = draw.choice(((1, 1), (2, 2), (2, 1), (4, 2), (1, 2), (2, 4)))
     rule = draw.choice((None, *RULES))
     window = draw_window(draw)
-    state = (batch, heads[1], size, value_size)
+    state: tuple[int, ...] = (batch, heads[1], size, value_size)
     state = (window, *state) if window else state
     past = draw.maybe(lambda: draw.tensor("past_state", state, -1, 1))
     used = rule or "gated_delta"
 
-    def gate(operand: str, needed: bool, widths: tuple[int, int], low: float, high: float) -> Array:
+    def gate(
+        operand: str, needed: bool, widths: tuple[int, int], low: float, high: float
+    ) -> Array | None:
         shape = (batch, length, draw.choice(widths))
         return draw.tensor(operand, shape, low, high) if needed or draw.flag() else None
 
@@ -128,7 +130,7 @@ def gated_delta_net(draw: Draw) -> Node:
     tokens: tuple[int, ...] = (batch, length) if kind == "two axes" else (batch * length,)
     if kind == "lengths":
         lengths = [draw.integer(0, 4) for _ in range(batch - 1)] + [length]
-        starts = np.int32([0, *itertools.accumulate(lengths)])
+        starts = np.array([0, *itertools.accumulate(lengths)], np.int32)
         tokens = (int(starts[-1]),)
     rule = draw.choice((None, *RULES))
     used = rule or "gated_delta"

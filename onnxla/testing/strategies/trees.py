@@ -33,8 +33,8 @@ def draw_tree(draw: Draw, least: int = 0) -> Tree:
     while waiting and len(tree) < NODES_AT_MOST:
         node = waiting.pop(end)
         if inner < least or draw.choice((False, True, True)):
-            children = len(tree), len(tree) + 1
-            tree[node] = children[::-1] if draw.flag() else children
+            left, right = children = len(tree), len(tree) + 1
+            tree[node] = (right, left) if draw.flag() else children
             tree += [None, None]
             waiting += children
             inner += 1
