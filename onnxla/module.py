@@ -559,6 +559,12 @@ def unpack(values: tuple[Any, ...]) -> Any:
 def check_input(declared: ir.Value, value: Value, batched: bool = False) -> Value:
     """`value` as the model declares it: numbers of the same kind are converted, shapes compared."""
     kind = declared.type
+    if isinstance(kind, ir.MapType) and isinstance(kind.value, ir.TensorType):
+        # Python's numbers do not say of which dtype they are.
+        dtype = kind.value.dtype
+        if dtype is None or dtype == ir.STRING or not isinstance(value, Mapping):
+            return value
+        return {key: dtype.type(number) for key, number in value.items()}
     if not isinstance(kind, ir.TensorType):
         return value
     if not hasattr(value, "dtype"):

@@ -302,6 +302,23 @@ def test_fuzzing_counts_and_finds_the_simplest_case() -> None:
     assert fuzz("Neg", "onnxla", Reference(), examples=20).ok
 
 
+def test_the_documented_runtime() -> None:
+    """It takes less than twenty lines, and what is said of it is true."""
+    text = (Path(__file__).parent.parent / "docs" / "testing.md").read_text()
+    (code,) = re.findall(r"```python\n# tiny.py\n(.*?)```", text, re.DOTALL)
+    assert len(code.strip().splitlines()) < 20
+    scope: dict[str, Any] = {}
+    exec(code, scope)
+    tiny = scope["Tiny"]()
+    assert fuzz("Neg", tiny, "onnxla", examples=50).counts == {"agreed": 50}
+    assert fuzz("Mul", tiny, "onnxla", examples=50, opset=14).ok
+    result = fuzz("Add", tiny, "onnxla", examples=100, opset=6)
+    assert result.case is not None
+    assert result.case.version == 6
+    assert "axis" in result.case.attributes
+    assert fuzz("Abs", tiny, "onnxla", examples=5).counts == {"unsupported": 5}
+
+
 def test_fuzz_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     page, saved = tmp_path / "report.html", tmp_path / "saved"
     arguments = ["fuzz", "Neg", "Bitwise*", "-n", "5", "--report", str(page)]

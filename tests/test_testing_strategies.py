@@ -17,9 +17,11 @@ from onnxla.testing import Case, Fault, Onnxla, check, compare, faults, operator
 from onnxla.testing.comparison import WRONG
 from onnxla.testing.properties import (
     CONVERTER,
+    INFERENCE,
     PROPERTIES,
     PropertyViolated,
     opset_upgrade_keeps_the_answer,
+    outputs_are_as_inferred,
 )
 from onnxla.testing.pytest import for_operators
 
@@ -29,6 +31,10 @@ REGRESSIONS = sorted((Path(__file__).parent / "regressions").glob("*.onnx"))
 def test_every_operator_has_a_strategy() -> None:
     every = {(operator.domain, operator.name) for _, operator in rows()}
     assert every - operators().keys() == set()
+
+
+# The property that shows a fault of a part of onnx that is no runtime.
+OF_ONNX = {CONVERTER: opset_upgrade_keeps_the_answer, INFERENCE: outputs_are_as_inferred}
 
 
 class Once:
@@ -99,9 +105,9 @@ def test_cases_that_once_failed(path: Path) -> None:
 def test_faults_on_record_are_there_still(fault: Fault) -> None:
     case = fault.example()
     assert fault.when(case)
-    if fault.runtime == CONVERTER:
+    if holds := OF_ONNX.get(fault.runtime):
         with pytest.raises(PropertyViolated):
-            opset_upgrade_keeps_the_answer(case, faults=[])
+            holds(case, faults=[])
         return
     others = ("reference", "onnxruntime") if fault.runtime == "onnxla" else (fault.runtime,)
     kinds = {compare(case, "onnxla", other, faults=[]).kind for other in others}

@@ -60,7 +60,8 @@ class Onnxla:
         try:
             module = onnxla.load(model)
             if self.known:
-                outputs = module.apply(module.params, **inputs, key=key)
+                ordered = [inputs[name] for name in module.input_names]
+                outputs = module.apply(module.params, *ordered, key=key)
                 return [outputs] if len(module.output_names) == 1 else list(outputs)
             return list(module.run(inputs, key).values())
         except onnxla.UnsupportedError as error:

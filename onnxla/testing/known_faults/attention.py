@@ -290,4 +290,22 @@ FAULTS = [
         )
         for runtime, what in (("reference", "fails"), ("onnxruntime", "crashes"))
     ),
+    Fault(
+        "version converter",
+        "Attention",
+        "leaves a mask of opset 23 as it is, though one shorter than the keys means another",
+        "Opset 23: 'Shape must be broadcastable to 4D tensor with shape `(batch_size, q_num_heads, "
+        "q_sequence_length, total_sequence_length)`', so that one of size 1 holds for all keys. "
+        "Opset 24: 'The last dimension can also be shorter than `total_sequence_length` "
+        "and will be padded to `total_sequence_length` with negative infinity'.",
+        one_for_all_keys,
+        lambda: example(
+            "Attention",
+            23,
+            ones(1, 1, 2, 1),
+            ones(1, 1, 2, 1),
+            np.array([[[[1.0], [2.0]]]], np.float32),
+            np.zeros((2, 1), np.float32),
+        ),
+    ),
 ]
