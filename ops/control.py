@@ -163,7 +163,7 @@ class Steps:
         state, go, i = self.state, self.go, 0
         rows: list[list[Value]] = []
         while is_true(go) and i < self.trip:
-            go, *results = self.step(np.asarray(i), [x[i] for x in self.xs], *state)
+            go, *results = self.step(np.asarray(i), [x[i, ...] for x in self.xs], *state)
             if not is_concrete(go if traced else [go, *results]):
                 raise TracedError(UNCOUNTABLE)
             state, i = results[: len(state)], i + 1
@@ -221,7 +221,7 @@ class Steps:
 
         def step(traced: dict[int, Value]) -> list[Value]:
             values = (traced.get(j, value) for j, value in enumerate(state))
-            go, *results = self.step(np.asarray(i), [x[i] for x in self.xs], *values)
+            go, *results = self.step(np.asarray(i), [x[i, ...] for x in self.xs], *values)
             found[:] = go, *results[: len(state)]
             return as_carried(found)
 

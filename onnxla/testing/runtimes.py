@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
@@ -86,7 +87,8 @@ class Reference:
         from onnx.reference.op_run import RuntimeContextError, RuntimeImplementationError
 
         try:
-            with np.errstate(all="ignore"):
+            with np.errstate(all="ignore"), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of numpy and others: its answer counts
                 evaluator = ReferenceEvaluator(onnx.load_from_string(model), new_ops=self.new_ops)
                 return list(evaluator.run(None, dict(inputs)))
         except (NotImplementedError, RuntimeContextError, RuntimeImplementationError) as error:

@@ -9,6 +9,7 @@ import numpy as np
 
 from onnxla.testing.case import Case
 from onnxla.testing.faults import Fault, example
+from onnxla.testing.known_faults.conv import dilated_same
 
 DOMAIN = "com.microsoft"
 ONE = np.asarray(1, np.float32)
@@ -160,6 +161,25 @@ FAULTS = [
             domain=DOMAIN,
             ranks={"y0": 4},
             hidden_size=1,
+        ),
+        DOMAIN,
+    ),
+    Fault(
+        "onnxruntime",
+        "NhwcMaxPool",
+        "has a smaller output with dilations and automatic padding",
+        "ONNX's MaxPool, whose attributes it has: 'SAME_UPPER or SAME_LOWER mean pad the input so "
+        "that output_shape[i] = ceil(input_shape[i] / strides[i])'.",
+        dilated_same,
+        lambda: example(
+            "NhwcMaxPool",
+            1,
+            np.ones((1, 2, 1), np.uint8),
+            domain=DOMAIN,
+            ranks={"y0": 3},
+            kernel_shape=[2],
+            dilations=[2],
+            auto_pad="SAME_UPPER",
         ),
         DOMAIN,
     ),

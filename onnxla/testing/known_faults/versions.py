@@ -7,7 +7,7 @@ import numpy as np
 from onnxla.testing.case import Case
 from onnxla.testing.faults import Fault, example
 
-CONVERTER = "version converter"
+CONVERTER, INFERENCE = "version converter", "shape inference"
 X = np.array([[[1.0, 2.0], [3.0, 4.0]]], np.float32)
 
 
@@ -63,7 +63,7 @@ FAULTS = [
         ),
     ),
     Fault(
-        "shape inference",
+        INFERENCE,
         "LinearClassifier",
         "counts the intercepts for the classes, though they may be absent",
         "'`intercepts`: A collection of intercepts' is optional; there is a score for each class.",
@@ -80,5 +80,23 @@ FAULTS = [
             coefficients=[1.0, 0.0, 0.0, 1.0],
         ),
         "ai.onnx.ml",
+    ),
+    Fault(
+        INFERENCE,
+        "MeanVarianceNormalization",
+        "fails on the operator's function body, unless X is float32 and `axes` is there",
+        "X is of any floating type; `axes` has a default.",
+        lambda case: case.operands[0].dtype != np.float32 or "axes" not in case.attributes,
+        lambda: example(
+            "MeanVarianceNormalization", 13, X[None].astype(np.float16), ranks={"y0": 4}
+        ),
+    ),
+    Fault(
+        INFERENCE,
+        "RMSNormalization",
+        "takes the type of X for that of Y",
+        "Y has the type V, that of `scale`.",
+        lambda case: case.operands[0].dtype != case.operands[1].dtype,
+        lambda: example("RMSNormalization", 23, X, np.ones(2, np.float16), ranks={"y0": 3}),
     ),
 ]
