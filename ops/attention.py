@@ -302,8 +302,8 @@ def linear_attention(
     shape = (query.shape[0], kv_num_heads, xs[1].shape[3], xs[2].shape[3])
     start = jnp.zeros(shape, dtype) if past_state is None else past_state.astype(dtype)
     final, out = lax.scan(step, start, xs)
-    out = out.reshape(*out.shape[:2], q_num_heads, -1) * (scale or 1 / math.sqrt(shape[2]))
-    out = out.swapaxes(0, 1).reshape(*query.shape[:2], -1).astype(query.dtype)
+    out = out.swapaxes(0, 1) * (scale or 1 / math.sqrt(shape[2]))
+    out = out.reshape(*query.shape[:2], q_num_heads * shape[3]).astype(query.dtype)
     return out, final.astype(query.dtype if past_state is None else past_state.dtype)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 
 import numpy as np
 
@@ -24,7 +25,8 @@ def image_decoder(encoded_stream: np.ndarray, *, pixel_format: str = "RGB") -> n
         raise ModelError(f"pixel_format is RGB, BGR or Grayscale, not {pixel_format!r}")
     gray = pixel_format == "Grayscale"
     try:
-        with Image.open(io.BytesIO(encoded_stream.tobytes())) as file:
+        with warnings.catch_warnings(), Image.open(io.BytesIO(encoded_stream.tobytes())) as file:
+            warnings.simplefilter("ignore", UserWarning)  # that transparency is lost
             pixels = np.asarray(file.convert("L" if gray else "RGB"))
     except (OSError, SyntaxError, ValueError):  # what Pillow's readers raise
         return np.zeros((0, 0, 1 if gray else 3), np.uint8)

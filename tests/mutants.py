@@ -183,8 +183,8 @@ MUTANTS = [
     Mutant(
         "smallest is largest",
         "TopK",
-        "flip = (lambda v: v) if largest else",
-        "flip = (lambda v: v) if True else",
+        "keys = x if largest else jnp.negative(x)",
+        "keys = x if True else jnp.negative(x)",
     ),
     Mutant("exclusive sum from the wrong end", "CumSum", "x = x[::-1] if reverse else x", "x = x"),
     Mutant("swapped modes", "DepthToSpace", 'if mode == "DCR":', 'if mode == "CRD":'),

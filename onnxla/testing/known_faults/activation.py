@@ -89,14 +89,6 @@ FAULTS = [
     Fault(
         "reference",
         "Dropout",
-        "fails at versions 1 and 6, which it does not implement",
-        "Opset 1 and 6 have the operator, which is 'a simple copy of the input' in test mode.",
-        lambda case: case.version < 7,
-        lambda: example("Dropout", 6, NEGATIVE, is_test=1, ranks={"y0": 2}),
-    ),
-    Fault(
-        "reference",
-        "Dropout",
         "has a mask of booleans in version 7",
         "Opset 7 has 'mask : T', of the type of the data.",
         lambda case: case.version == 7 and len(case.node.output) > 1,

@@ -76,15 +76,6 @@ FAULTS = [
     *(stops_at_consumed_inputs(op) for op in ("Sum", "Mean")),
     Fault(
         "reference",
-        "Clip",
-        "fails at version 1, which it does not implement",
-        "Opset 1 has the operator, without defaults in its schema: 'They default to "
-        "numeric_limits::lowest() and numeric_limits::max() respectively.'",
-        lambda case: case.version < 6,
-        lambda: example("Clip", 1, ONES, ranks={"y0": 2}),
-    ),
-    Fault(
-        "reference",
         "Mean",
         "fails if the first operand is smaller than what all broadcast to",
         "'This operator supports multidirectional (i.e., Numpy-style) broadcasting.'",
