@@ -14,7 +14,7 @@ import time
 import warnings
 
 import onnx
-from hypothesis import HealthCheck, Phase, errors, given, seed, settings
+from hypothesis import Phase, errors, given, seed, settings
 from tqdm import tqdm
 
 from onnxla.fuzz import select

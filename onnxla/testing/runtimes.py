@@ -196,7 +196,7 @@ def widened(model: bytes) -> tuple[bytes, list[np.dtype[Any] | None]]:
             ends = (value.name, inner) if nodes is before else (inner, value.name)
             to = kind.elem_type if nodes is before else number
             # Without saturation, or infinities would be lost.
-            exact = {"saturate": 0} if "float8" in str(dtype) else {}
+            exact: dict[str, Any] = {"saturate": 0} if "float8" in str(dtype) else {}
             nodes.append(helper.make_node("Cast", ends[:1], ends[1:], to=to, **exact))
             kind.elem_type = number
     if not before and not after:
