@@ -83,13 +83,13 @@ def assert_as_inferred(case: Case) -> None:
     outputs_are_as_inferred(case, faults=[])
 
 
-@for_operators(examples=30)
+@for_operators(examples=20)
 def test_cases_are_valid(case: Case) -> None:
     if (case.domain, case.op_type, case.version) not in REFUSED and not is_misjudged(case):
         assert_valid(case)
 
 
-@for_operators(examples=8)
+@for_operators(examples=6)
 def test_equals_the_others(case: Case) -> None:
     check(case, ONCE, "reference")
     check(case, ONCE, "onnxruntime")
