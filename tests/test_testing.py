@@ -8,13 +8,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import jax
 import ml_dtypes
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
 
+import onnxla
 from onnxla import cli
+from onnxla.ops import table
 from onnxla.testing import (
     Case,
     Disagreement,
@@ -32,7 +35,9 @@ from onnxla.testing import (
     compare,
     example,
     fuzz,
+    operators,
 )
+from onnxla.testing.cases import STRATEGIES
 from onnxla.testing.comparison import array_difference
 from onnxla.testing.fuzz import draw_examples
 from onnxla.testing.runtimes import named
@@ -317,6 +322,28 @@ def test_the_documented_runtime() -> None:
     assert result.case.version == 6
     assert "axis" in result.case.attributes
     assert fuzz("Abs", tiny, "onnxla", examples=5).counts == {"unsupported": 5}
+
+
+def test_the_documented_strategies() -> None:
+    root = Path(__file__).parent.parent
+    operators()  # has the families' own strategies, before others replace them
+    before = dict(STRATEGIES)
+    scope: dict[str, Any] = {"onnxla": onnxla, "jax": jax, "np": np}
+    try:
+        for name, start in (
+            ("README.md", '@onnxla.op("MyOp"'),
+            ("docs/testing.md", '@strategy("MyOp"'),
+            ("CONTRIBUTING.md", '@strategy("Gather")'),
+        ):
+            blocks = re.findall(r"```python\n(.*?)```", (root / name).read_text(), re.DOTALL)
+            (code,) = [block for block in blocks if start in block]
+            exec(code, scope)
+        assert fuzz("MyOp", "onnxla", "properties", domain="my.domain", examples=5).ok
+        assert fuzz("Gather", "onnxla", "reference", examples=50).counts == {"agreed": 50}
+    finally:
+        STRATEGIES.clear()
+        STRATEGIES.update(before)
+        table._TABLE.pop(("my.domain", "MyOp"))
 
 
 def test_fuzz_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

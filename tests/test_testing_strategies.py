@@ -30,7 +30,12 @@ REGRESSIONS = sorted((Path(__file__).parent / "regressions").glob("*.onnx"))
 
 
 def test_every_operator_has_a_strategy() -> None:
-    every = {(operator.domain, operator.name) for _, operator in rows()}
+    # Others' tests register operators of their own.
+    every = {
+        (operator.domain, operator.name)
+        for _, operator in rows()
+        if operator.function.__module__.startswith("onnxla.ops.")
+    }
     assert every - operators().keys() == set()
 
 

@@ -59,6 +59,11 @@ class Fuzzed:
         if outcome.fault is not None:
             self.known[outcome.fault.title] += 1
 
+    def fail(self, case: Case, text: str) -> None:
+        """Keeps the case that fails, and how it does."""
+        self.case, self.wrong = case, text
+        self.reproducer = f"{case!r}\n\n{case.script()}"
+
 
 def fuzz(
     op_type: str,
@@ -117,9 +122,7 @@ def fuzz(
         try:
             draw_examples(strategy, search, examples, seed, (Phase.generate, Phase.shrink))
         except Disagreement as found:
-            result.case = found.case
-            result.wrong = f"{found.outcome.kind}: {found.outcome.detail}"
-            result.reproducer = f"{found.case!r}\n\n{found.case.script()}"
+            result.fail(found.case, f"{found.outcome.kind}: {found.outcome.detail}")
     result.seconds = time.perf_counter() - start
     jax.clear_caches()  # thousands of small programs fill the memory
     return result

@@ -55,8 +55,7 @@ def for_operators(*patterns: str, examples: int = 20, **options: Any) -> Callabl
                 try:
                     given(case=case)
                 except Exception as error:
-                    result.wrong = (str(error) or type(error).__name__).splitlines()[0]
-                    result.reproducer = f"{case!r}\n\n{case.script()}"
+                    result.fail(case, (str(error) or type(error).__name__).splitlines()[0])
                     if saved is not None:
                         case.save(saved / f"{domain or 'ai.onnx'}.{op_type}-{case.version}")
                     raise
