@@ -31,7 +31,7 @@ SAMPLES = [
         (Q, K, V, BIAS),
         {"scale": 0.3, "softcap": 2.0},
         grad=(0, 1, 2, 3),
-        versions=(23,),
+        versions=(23, 25),
     ),
     Sample("Attention", (Q, K, V, MASK), grad=QKV, versions=(24,)),
     Sample("Attention", (Q, K, V, HIDING), grad=QKV, versions=(24,)),
