@@ -130,8 +130,11 @@ def test_faults_on_record_are_there_still(fault: Fault) -> None:
             assert_as_inferred(case)
         return
     others = ("reference", "onnxruntime") if fault.runtime == "onnxla" else (fault.runtime,)
-    kinds = {compare(case, "onnxla", other, faults=[]).kind for other in others}
-    assert kinds & {"disagreed", "failed", "other failed"}, "mended: remove the fault"
+    # Several tries, since memory that was not written may hold the answer.
+    pairs = ((other, attempt) for attempt in range(10) for other in others)
+    kinds = (compare(case, "onnxla", other, faults=[]).kind for other, _ in pairs)
+    wrong = {"disagreed", "failed", "other failed"}
+    assert any(kind in wrong for kind in kinds), "mended: remove the fault"
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda m: f"{m.op_type}-{m.what}")

@@ -124,8 +124,18 @@ def fuzz(
         except Disagreement as found:
             result.fail(found.case, f"{found.outcome.kind}: {found.outcome.detail}")
     result.seconds = time.perf_counter() - start
-    jax.clear_caches()  # thousands of small programs fill the memory
+    forget_programs()
     return result
+
+
+# A small program takes about a megabyte.
+PROGRAMS = 1000
+
+
+def forget_programs() -> None:
+    """Frees JAX's compiled programs if there are many; until then operators share small ones."""
+    if len(jax.devices()[0].client.live_executables()) > PROGRAMS:
+        jax.clear_caches()
 
 
 def draw_examples(

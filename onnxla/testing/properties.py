@@ -91,6 +91,12 @@ def compiled(case: Case) -> list[Any] | None:
     return outputs
 
 
+@functools.lru_cache(maxsize=1)
+def answer(case: Case) -> dict[str, Any]:
+    """The outputs by name, as a user gets them."""
+    return onnxla.load(case.model).run(case.inputs)
+
+
 def _apply(module: onnxla.Module, known: Mapping[str, Any], traced: Mapping[str, Any]) -> list[Any]:
     inputs = [{**known, **traced}[name] for name in module.input_names]
     outputs = module.apply(module.params, *inputs, key=jax.random.key(0))
@@ -115,11 +121,10 @@ def _numpy(values: Any) -> Any:
 
 
 def jit_equals_eager(case: Case) -> bool:
-    """A compiled program computes what its operations do one by one."""
+    """A compiled program computes what its operations do one by one, as outside `jax.jit`."""
     if (f := traceable(case)) is None:
         return False
-    with jax.disable_jit():
-        eager = f.function(_on_device(f.traced))
+    eager = f.function(_on_device(f.traced))
     _assert_same(case, compiled(case), eager, "jit differs from eager")
     return True
 
@@ -151,26 +156,24 @@ def vmap_equals_loop(case: Case) -> bool:
     return True
 
 
+# Outputs, and their derivatives along the line in forward and in reverse mode.
+Derivatives = tuple[list[jax.Array], float, float]
+
+
 @dataclass(frozen=True)
 class Differentiable:
     """A case in double precision, as one number along a line: what derivatives are checked by.
 
     Attributes:
-        function: Floating outputs as a function of the floating inputs, both in double precision.
-        point: The inputs, moved a little, so that they are not at kinks or ties.
-        tangent: The direction of the line.
+        along: Floating outputs and derivatives at a distance along the line from its start: the
+            inputs, moved a little, so that they are not at kinks or ties.
         cotangent: The weights of the outputs.
-        value: The outputs at the point.
-        forward: The derivative along the line in forward mode.
-        reverse: That in reverse mode.
+        start: What is at the start of the line.
     """
 
-    function: Callable[[Mapping[str, Any]], list[Any]]
-    point: dict[str, jax.Array]
-    tangent: dict[str, jax.Array]
-    cotangent: list[jax.Array]
-    forward: float
-    reverse: float
+    along: Callable[[float], Derivatives]
+    cotangent: list[np.ndarray]
+    start: Derivatives
 
 
 @functools.lru_cache(maxsize=1)
@@ -181,13 +184,13 @@ def differentiable(case: Case) -> Differentiable | None:
     rng = np.random.default_rng(0)
     names = [k for k, v in f.traced.items() if is_floating(v) and v.dtype.itemsize > 1 and v.size]
     others = {k: v for k, v in f.traced.items() if k not in names}
-    near, along = {}, {}
+    start, direction = {}, {}
     for name in names:
         x = f.traced[name].astype(np.float64)
         r = rng.uniform(0.5, 1.0, x.shape)
         # Towards zero, since many a domain ends at 1 or -1.
-        near[name] = np.where(x == 0, 1e-3 * r, x * (1 - 1e-2 * r))
-        along[name] = rng.uniform(-1, 1, x.shape)
+        start[name] = np.where(x == 0, 1e-3 * r, x * (1 - 1e-2 * r))
+        direction[name] = rng.uniform(-1, 1, x.shape)
     wide = _in_double_precision(case)
     if not names or wide is None:
         return None
@@ -197,24 +200,32 @@ def differentiable(case: Case) -> Differentiable | None:
     def function(traced: Mapping[str, Any]) -> list[Any]:
         return [y for y in jax.tree.leaves(_apply(module, known, traced)) if is_floating(y)]
 
-    point, tangent = _on_device(near), _on_device(along)
+    point, tangent = _on_device(start), _on_device(direction)
     try:
         with jax.enable_x64(True):
-            value, forward = jax.jit(lambda p, t: jax.jvp(function, (p,), (t,)))(point, tangent)
-            cotangent = [jnp.asarray(rng.uniform(-1, 1, y.shape), y.dtype) for y in value]
-            (gradient,) = jax.jit(lambda p, c: jax.vjp(function, p)[1](c))(point, cotangent)
+            shapes = jax.eval_shape(function, point)
+            cotangent = [np.asarray(rng.uniform(-1, 1, y.shape), y.dtype) for y in shapes]
+
+            # One program for all of it: compiling is what takes time.
+            @jax.jit
+            def derivatives(point: Mapping[str, Any]) -> Any:
+                value, forward = jax.jvp(function, (point,), (tangent,))
+                (gradient,) = jax.vjp(function, point)[1](list(map(jnp.asarray, cotangent)))
+                return value, forward, gradient
+
+            def along(distance: float) -> Derivatives:
+                with jax.enable_x64(True):
+                    moved = {k: point[k] + distance * tangent[k] for k in names}
+                    value, forward, gradient = derivatives(moved)
+                slopes = [gradient[k] for k in names]
+                reverse = _dot(slopes, [tangent[k] for k in names])
+                return value, _dot(cotangent, forward), reverse
+
+            found = Differentiable(along, cotangent, along(0.0))
     except onnxla.UnsupportedError:  # says that there is none
         return None
-    if not value or not all(np.isfinite(y).all() for y in value):
-        return None
-    return Differentiable(
-        function,
-        point,
-        tangent,
-        cotangent,
-        _dot(cotangent, forward),
-        _dot([gradient[k] for k in names], [tangent[k] for k in names]),
-    )
+    value = found.start[0]
+    return found if value and all(np.isfinite(y).all() for y in value) else None
 
 
 def _double(value: Any) -> Any:
@@ -279,24 +290,20 @@ def gradient_equals_finite_differences(case: Case) -> bool:
     """
     if (d := differentiable(case)) is None:
         return False
-    function = jax.jit(d.function)
 
-    def along(t: float) -> float:
-        with jax.enable_x64(True):
-            moved = {k: d.point[k] + t * d.tangent[k] for k in d.point}
-            return _dot(d.cotangent, function(moved))
+    def at(distance: float) -> float:
+        return _dot(d.cotangent, d.along(distance)[0])
 
-    here, slopes = along(0.0), []
+    (_, slope, _), here, slopes = d.start, at(0.0), []
     for step in (1e-5, 1e-6):
-        ahead, behind = along(step), along(-step)
+        ahead, behind = at(step), at(-step)
         slopes += [(ahead - behind) / (2 * step), (ahead - here) / step, (here - behind) / step]
     scale = max(1.0, abs(here), *map(abs, slopes))
     if not np.isfinite(slopes).all() or np.ptp(slopes) > 1e-3 * scale:
         return False
-    if not abs(d.forward - slopes[0]) <= 1e-3 * scale:
-        raise PropertyViolated(
-            case, f"the derivative is {d.forward:.6g}, finite differences are {slopes[0]:.6g}"
-        )
+    if not abs(slope - slopes[0]) <= 1e-3 * scale:
+        text = f"the derivative is {slope:.6g}, finite differences are {slopes[0]:.6g}"
+        raise PropertyViolated(case, text)
     return True
 
 
@@ -304,8 +311,9 @@ def jvp_agrees_with_vjp(case: Case) -> bool:
     """Forward and reverse mode are transposes of each other."""
     if (d := differentiable(case)) is None:
         return False
-    if not abs(d.forward - d.reverse) <= 1e-6 * max(1.0, abs(d.forward)):
-        raise PropertyViolated(case, f"jvp gives {d.forward:.9g}, vjp {d.reverse:.9g}")
+    _, forward, reverse = d.start
+    if not abs(forward - reverse) <= 1e-6 * max(1.0, abs(forward)):
+        raise PropertyViolated(case, f"jvp gives {forward:.9g}, vjp {reverse:.9g}")
     return True
 
 
@@ -353,7 +361,7 @@ def outputs_are_as_inferred(case: Case, faults: Sequence[Fault] | None = None) -
     """Dtypes and shapes are those that the model states and that ONNX infers."""
     if fault_of(case, [INFERENCE], faults):
         return False
-    outputs = onnxla.load(case.model).run(case.inputs)
+    outputs = answer(case)
     bare = onnx.ModelProto()
     bare.CopyFrom(case.proto)
     for value in bare.graph.output:
@@ -400,11 +408,9 @@ def opset_upgrade_keeps_the_answer(case: Case, faults: Sequence[Fault] | None = 
         return False
     if upgraded.graph.input != case.proto.graph.input:  # as of Scan, which had a batch once
         return False
-    outputs = [
-        list(onnxla.load(data).run(case.inputs).values())
-        for data in (case.model, upgraded.SerializeToString())
-    ]
-    _assert_same(case, outputs[1], outputs[0], f"at opset {newest} the outputs differ")
+    later = onnxla.load(upgraded.SerializeToString()).run(case.inputs).values()
+    expected = list(answer(case).values())
+    _assert_same(case, list(later), expected, f"at opset {newest} the outputs differ")
     return True
 
 
@@ -412,14 +418,13 @@ def batch_entries_are_independent(case: Case) -> bool:
     """Where a first axis is a batch, doubling it doubles the outputs, entry by entry."""
     if not case.batch:
         return False
-    module = onnxla.load(_any_batch(case))
-    once = module.run(case.inputs).values()
     doubled = {
         k: np.concatenate([v, np.flip(v, 0)]) if k in case.batch else v
         for k, v in case.inputs.items()
     }
-    twice = module.run(doubled).values()
-    expected = [np.concatenate([y, np.flip(y, 0)]) for y in map(np.asarray, once)]
+    twice = onnxla.load(_any_batch(case)).run(doubled).values()
+    once = map(np.asarray, answer(case).values())
+    expected = [np.concatenate([y, np.flip(y, 0)]) for y in once]
     _assert_same(case, list(twice), expected, "a batch twice as large differs")
     return True
 

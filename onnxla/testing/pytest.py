@@ -8,14 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jax
 import pytest
 
 from onnxla.fuzz import select
 from onnxla.testing import comparison
 from onnxla.testing.case import Case
 from onnxla.testing.cases import cases
-from onnxla.testing.fuzz import Fuzzed, draw_examples
+from onnxla.testing.fuzz import Fuzzed, draw_examples, forget_programs
 
 # The name under which a test says what came of its cases.
 PROPERTY = "onnxla"
@@ -65,7 +64,7 @@ def for_operators(*patterns: str, examples: int = 20, **options: Any) -> Callabl
                 draw_examples(strategy, body, count, option("--onnxla-seed") or 0)
             finally:
                 comparison.OBSERVERS.remove(result.add)
-                jax.clear_caches()  # thousands of small programs fill the memory
+                forget_programs()
                 record = {k: v for k, v in vars(result).items() if k != "case"}
                 record |= {"counts": dict(result.counts), "known": dict(result.known)}
                 request.node.user_properties.append((PROPERTY, record))
