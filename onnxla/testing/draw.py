@@ -184,6 +184,10 @@ class Draw:
         most = min(side[1], 5 if n <= 3 else 3 if n == 4 else 2)
         return tuple(self.side(side[0], max(side[0], most)) for _ in range(n))
 
+    def any_shape(self, rank: tuple[int, int] = (0, 5), most: int = 5) -> tuple[int, ...]:
+        """A shape for what takes any; one in four may have empty axes."""
+        return self.shape(rank, (self.choice((1, 1, 1, 0)), most))
+
     def broadcastable(self, shape: Sequence[int], least_rank: int = 0) -> tuple[int, ...]:
         """A shape that broadcasts to `shape` without changing it."""
         rank = self.integer(min(least_rank, len(shape)), len(shape))

@@ -94,7 +94,7 @@ def compiled(case: Case) -> list[Any] | None:
 @functools.lru_cache(maxsize=1)
 def answer(case: Case) -> dict[str, Any]:
     """The outputs by name, as a user gets them."""
-    return onnxla.load(case.model).run(case.inputs)
+    return onnxla.load(case.model).run(case.inputs, key=jax.random.key(0))
 
 
 def _apply(module: onnxla.Module, known: Mapping[str, Any], traced: Mapping[str, Any]) -> list[Any]:

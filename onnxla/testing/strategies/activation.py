@@ -9,7 +9,7 @@ import numpy as np
 
 from onnxla.testing.cases import strategy
 from onnxla.testing.draw import Draw, Node, is_integer
-from onnxla.testing.strategies.elementary import any_shape, batch, legacy, ranks
+from onnxla.testing.strategies.elementary import batch, legacy, ranks
 
 # Attributes of the functions, and the range that each is drawn from.
 COEFFICIENTS: dict[str, dict[str, tuple[float, float]]] = {
@@ -30,7 +30,7 @@ COEFFICIENTS: dict[str, dict[str, tuple[float, float]]] = {
 def activation(draw: Draw) -> Node:
     """An operand of any shape, now and then with numbers that are far from 0."""
     operand = next(iter(draw.schema.inputs))
-    shape = any_shape(draw)
+    shape = draw.any_shape()
     low, high = (-100, 100) if draw.choice((False, False, False, True)) else (None, None)
     x = draw.tensor(operand, shape, low, high)
     if draw.name == "Gelu" and x.size and not ((x >= 1) & np.isfinite(x)).any():
@@ -48,7 +48,7 @@ def activation(draw: Draw) -> Node:
 @strategy("SwiGLU")
 def gated(draw: Draw) -> Node:
     """Two operands of one shape."""
-    shape = any_shape(draw)
+    shape = draw.any_shape()
     a, b = (draw.tensor(name, shape) for name in "AB")
     return Node(
         (a, b), {"alpha": draw.maybe(lambda: draw.floating(-2, 2))}, batch=batch(shape, shape)
@@ -62,7 +62,7 @@ def shrink(draw: Draw) -> Node:
     `lambd` is not negative, else a number may be on both sides; of integers the result is one, in
     range and not negative if they are unsigned.
     """
-    shape = any_shape(draw)
+    shape = draw.any_shape()
     limits = (-8, 8) if is_integer(draw.dtype("input")) else (None, None)
     x = draw.tensor("input", shape, *limits)
     lambd = draw.maybe(lambda: draw.floating(0, 3))
@@ -90,7 +90,7 @@ def p_relu(draw: Draw) -> Node:
 @strategy("Softmax", "LogSoftmax", "Hardmax")
 def normalization(draw: Draw) -> Node:
     """An operand of rank 1 or more, and one of its axes; before opset 13 also all that follow."""
-    shape = any_shape(draw, 1)
+    shape = draw.any_shape((1, 5))
     rank = len(shape)
     default = -1 if draw.version >= 13 else 1
     if rank > default and draw.flag():
@@ -108,12 +108,8 @@ def normalization(draw: Draw) -> Node:
 
 @strategy("Dropout")
 def dropout(draw: Draw) -> Node:
-    """Data of any shape. When training the ratio may be 0, which drops nothing.
-
-    There is a seed where something is dropped: without one onnxla wants a key from the caller. So
-    versions 1 and 6, which have none, do not drop anything.
-    """
-    x = draw.tensor("data", any_shape(draw))
+    """Data of any shape. When training, the ratio may be 0, which drops nothing."""
+    x = draw.tensor("data", draw.any_shape())
     outputs = draw.choice((1, 2))
     operands: list[np.ndarray | None] = [x]
     attributes: dict[str, Any] = legacy(draw)
@@ -123,10 +119,11 @@ def dropout(draw: Draw) -> Node:
         training = draw.maybe(lambda: draw.array(bool))
         operands += [ratio, training]
         dropped = bool(training) and (ratio is None or float(ratio) > 0)
-        attributes["seed"] = draw.integer(0, 9) if dropped or draw.flag() else None
+        attributes["seed"] = draw.maybe(lambda: draw.integer(0, 9))
     elif draw.has("is_test"):
         attributes["is_test"] = draw.choice((1, 0, None))
-        attributes["ratio"] = draw.choice((None, 0.5)) if attributes["is_test"] else 0.0
+        attributes["ratio"] = draw.choice((None, 0.5, 0.0))
+        dropped = not attributes["is_test"] and attributes["ratio"] != 0
         outputs = 1 if attributes["is_test"] else outputs  # the mask "is not filled" in a test
     else:
         attributes["ratio"] = draw.maybe(lambda: draw.floating(0, 0.875))

@@ -13,9 +13,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from onnxla.ir.dtypes import number_of
 from onnxla.testing.cases import strategy
 from onnxla.testing.draw import Draw, Node
+from onnxla.testing.types import type_of
 
 PRECISIONS = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16)
 PRECISION_DTYPES = tuple(map(helper.tensor_dtype_to_np_dtype, PRECISIONS))
@@ -114,11 +114,6 @@ def draw_mask(draw: Draw, scores: tuple[int, ...], lengths: np.ndarray | None) -
 def pack(x: np.ndarray) -> np.ndarray:
     """(B, H, S, D) as (B, S, H * D)."""
     return x.swapaxes(1, 2).reshape(x.shape[0], x.shape[2], x.shape[1] * x.shape[3])
-
-
-def type_text(x: np.ndarray) -> str:
-    """The type string of a tensor."""
-    return f"tensor({TensorProto.DataType.Name(number_of(x.dtype)).lower()})"
 
 
 def tolerance(*dtypes: Any) -> float:
@@ -223,7 +218,7 @@ def linear_attention(draw: Draw) -> Node:
         },
         2,
         # Without a state there is nothing that its type follows from.
-        types={"y1": type_text(query if state is None else state)},
+        types={"y1": type_of(query if state is None else state)},
         rtol=tolerance(*(x.dtype for x in (query, state) if x is not None)),
         batch=[i for i, x in enumerate(inputs) if x is not None],
     )

@@ -12,7 +12,7 @@ from onnxla.ir.dtypes import STRING, bits_of, number_of
 from onnxla.testing.cases import strategy
 from onnxla.testing.draw import Draw, Node, is_integer
 from onnxla.testing.strategies.arithmetic import on_grid
-from onnxla.testing.strategies.elementary import any_shape, batch, ranks
+from onnxla.testing.strategies.elementary import batch, ranks
 from onnxla.testing.types import dtype_of, tensor_type
 
 BOOL = np.dtype(bool)
@@ -29,7 +29,7 @@ def cast(draw: Draw) -> Node:
     # No text says how a truth value is written, or read.
     if {source, target} == {BOOL, STRING}:
         source = target
-    shape = any_shape(draw)
+    shape = draw.any_shape()
     attributes: dict[str, Any] = {}
     if draw.has("saturate"):
         attributes["saturate"] = draw.choice((None, 0, 1))
@@ -130,7 +130,7 @@ def texts(draw: Draw, dtype: np.dtype[Any], shape: tuple[int, ...]) -> np.ndarra
 @strategy("BitCast")
 def bit_cast(draw: Draw) -> Node:
     """An operand of any shape and a type of the same width. Not all bits are a truth value."""
-    target, shape = draw.dtype("output"), any_shape(draw)
+    target, shape = draw.dtype("output"), draw.any_shape()
     number = number_of(target)
     widths = [t for t in map(dtype_of, draw.schema.allowed("input"))]
     source = draw.dtype("input", [t for t in widths if bits_of(number_of(t)) == bits_of(number)])

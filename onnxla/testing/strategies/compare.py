@@ -7,7 +7,7 @@ import numpy as np
 from onnxla.testing.cases import strategy
 from onnxla.testing.draw import Draw, Node, is_integer
 from onnxla.testing.strategies.arithmetic import operand_shapes
-from onnxla.testing.strategies.elementary import any_shape, batch, ranks
+from onnxla.testing.strategies.elementary import batch, ranks
 
 
 @strategy("Equal", "Greater", "Less", "GreaterOrEqual", "LessOrEqual", "And", "Or", "Xor")
@@ -23,14 +23,14 @@ def comparison(draw: Draw) -> Node:
 @strategy("Not")
 def negation(draw: Draw) -> Node:
     """Booleans of any shape."""
-    shape = any_shape(draw)
+    shape = draw.any_shape()
     return Node([draw.tensor("X", shape)], batch=batch(shape))
 
 
 @strategy("IsNaN", "IsInf")
 def detection(draw: Draw) -> Node:
     """Numbers, infinities and NaN of any shape; where a type has no infinities, NaN for them."""
-    shape = any_shape(draw)
+    shape = draw.any_shape()
     kinds = draw.array(np.int64, shape, 0, 3)
     numbers = draw.array(np.float32, shape)
     x = np.select([kinds == 1, kinds == 2, kinds == 3], [np.inf, -np.inf, np.nan], numbers)

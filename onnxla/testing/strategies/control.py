@@ -14,8 +14,7 @@ from onnxla.ir import dtypes
 from onnxla.testing.cases import strategy
 from onnxla.testing.draw import Draw, Node
 from onnxla.testing.strategies.optional import any_value, element_type, simplest_first
-from onnxla.testing.strategies.shape import some_shape
-from onnxla.testing.types import Typed, dtype_of, tensor_type, type_proto
+from onnxla.testing.types import dtype_of, tensor_type, type_proto
 
 
 class Body:
@@ -113,11 +112,19 @@ def combined(draw: Draw, body: Body, a: Item, b: Item) -> Item:
 
 @strategy("If")
 def if_(draw: Draw) -> Node:
-    """A condition of one element, and two branches with one to three outputs of the same types."""
+    """A condition of one element, and two branches with one to three outputs of the same types.
+
+    The branches may use tensors from outside, which only they use.
+    """
     cond = draw.array(np.bool_, draw.choice(((), (1,))))
     count = draw.integer(1, 3)
     types = [branch_type(draw) for _ in range(count)]
-    shapes = [some_shape(draw, (0, 3), 3) for _ in range(count)]
+    shapes = [draw.any_shape((0, 3), 3) for _ in range(count)]
+    outer = {
+        f"outer_{i}": draw.array(dtype_of(text), shape)
+        for i, (text, shape) in enumerate(zip(types, shapes, strict=True))
+        if text.startswith("tensor(") and draw.flag()
+    }
     branches = []
     ranks: dict[str, int] = {}
     for name in ("then", "else"):
@@ -125,8 +132,14 @@ def if_(draw: Draw) -> Node:
         for i, (text, shape) in enumerate(zip(types, shapes, strict=True)):
             # Since opset 11 the branches' shapes may differ.
             if draw.version >= 11 and draw.flag():
-                shape = some_shape(draw, (0, 3), 3)
-            item = branch_item(draw, body, text, shape, cond)
+                shape = draw.any_shape((0, 3), 3)
+            captured = f"outer_{i}"
+            if captured in outer and draw.flag():
+                outside = Item(captured, text, shapes[i])
+                other = stored_item(draw, body, text, shapes[i])
+                item = combined(draw, body, outside, other)
+            else:
+                item = branch_item(draw, body, text, shape, cond)
             body.output(item.name, text, draw.choice((item.shape, None)))
             if item.is_tensor and bool(cond.item()) == (name == "then"):
                 ranks[f"y{i}"] = len(item.shape)
@@ -137,6 +150,7 @@ def if_(draw: Draw) -> Node:
         outputs=count,
         types={f"y{i}": text for i, text in enumerate(types)},
         ranks=ranks,
+        outer=outer,
     )
 
 
@@ -265,13 +279,7 @@ def carry(draw: Draw, body: Body, values: list[Any], new: list[Item], shown: lis
     kind = draw.choice(("number", "any", "growing", "sequence", "optional"))
     outside = f"v_initial_{len(values) + 2}"
     if kind == "sequence" and draw.version >= 13:
-        text = draw.choice(
-            [
-                t
-                for t in draw.schema.allowed("v_initial")
-                if t.startswith("seq(") and can_make(draw, t)
-            ]
-        )
+        text = carried_type(draw, "seq(")
         values.append(any_value(draw, text))
         item = Item(body.input(text), text)
         part = stored_item(draw, body, tensor_type(dtype_of(text)), draw.shape((0, 2)))
@@ -279,15 +287,8 @@ def carry(draw: Draw, body: Body, values: list[Any], new: list[Item], shown: lis
         new.append(Item(body.node("SequenceInsert", item.name, part.name, *place), text))
         return
     if kind == "optional" and draw.version >= 16:
-        text = draw.choice(
-            [
-                t
-                for t in draw.schema.allowed("v_initial")
-                if t.startswith("optional(tensor") and can_make(draw, t)
-            ]
-        )
-        # `build` takes a tensor in an optional for an initializer, which is no optional.
-        values.append(Typed(text, None))
+        text = carried_type(draw, "optional(tensor")
+        values.append(any_value(draw, text))
         item = Item(body.input(text), text)
         part = stored_item(draw, body, element_type(text), draw.shape((0, 2)))
         new.append(Item(body.node("Optional", part.name), text))
@@ -295,7 +296,7 @@ def carry(draw: Draw, body: Body, values: list[Any], new: list[Item], shown: lis
     tensors = [t for t in draw.schema.allowed("v_initial") if t.startswith("tensor(")]
     texts = number_types(draw, "v_initial") if kind == "number" else simplest_first(tensors)
     text = draw.choice([t for t in texts if supports("Identity", draw.version, t)])
-    shape = some_shape(draw, (0, 3), 3)
+    shape = draw.any_shape((0, 3), 3)
     values.append(draw.array(dtype_of(text), shape))
     # Shapes may change since opset 11.
     grows = kind == "growing" and shape and draw.version >= 11
@@ -311,6 +312,12 @@ def carry(draw: Draw, body: Body, values: list[Any], new: list[Item], shown: lis
         other = Item(outside, text, shape)
     new.append(combined(draw, body, *((other, item) if draw.flag() else (item, other))))
     shown += [item, new[-1]]
+
+
+def carried_type(draw: Draw, kind: str) -> str:
+    """The type of a sequence or an optional that a loop may carry."""
+    texts = [t for t in draw.schema.allowed("v_initial") if t.startswith(kind)]
+    return draw.choice([t for t in texts if can_make(draw, t)])
 
 
 # Scan.
@@ -378,7 +385,7 @@ def branch_kind(draw: Draw) -> tuple[str, tuple[int, ...]]:
         text = draw.choice(simplest_first(draw.schema.allowed(name)))
     else:
         text = draw.choice(number_types(draw, name))
-    return text, some_shape(draw, (0, 2), 3)
+    return text, draw.any_shape((0, 2), 3)
 
 
 def partner(draw: Draw, body: Body, item: Item, among: Sequence[Item]) -> Item:

@@ -26,20 +26,12 @@ FAR |= {"Floor", "Ceil", "Round", "Sqrt"}
 def elementary(draw: Draw) -> Node:
     """An operand of any shape, within the function's domain."""
     operand = next(iter(draw.schema.inputs))
-    shape = any_shape(draw)
+    shape = draw.any_shape()
     low, high = (None, None) if draw.specials else DOMAINS.get(draw.name, (None, None))
     if draw.name in FAR and draw.choice((False, False, False, True)):
         low, high = -100, 100
     x = draw.tensor(operand, shape, low, high)
     return Node([x], legacy(draw), ranks=ranks(shape), batch=batch(shape))
-
-
-def any_shape(
-    draw: Draw, least_rank: int = 0, most: int = 5, full: bool = False
-) -> tuple[int, ...]:
-    """A shape of up to five axes; one in four may be empty, unless it has to be `full`."""
-    least = 1 if full else draw.choice((1, 1, 1, 0))
-    return draw.shape((least_rank, 5), (least, most))
 
 
 def legacy(draw: Draw, operands: int = 1) -> dict[str, list[int] | None]:

@@ -11,7 +11,6 @@ import numpy as np
 from onnxla.ir import STRING
 from onnxla.testing.cases import strategy
 from onnxla.testing.draw import Draw, Node
-from onnxla.testing.strategies.shape import some_shape
 
 
 def indices_below(draw: Draw, dtype: Any, shape: Sequence[int], n: int) -> np.ndarray:
@@ -37,10 +36,10 @@ def unless(draw: Draw, value: int, default: int) -> int | None:
 @strategy("Gather")
 def gather(draw: Draw) -> Node:
     """A tensor, and indices of any shape of one of its axes."""
-    sizes = some_shape(draw, (1, 3))
+    sizes = draw.any_shape((1, 3))
     axis = axis_of(draw, len(sizes), since=1)
     # There is no index of an axis of size 0.
-    shape = some_shape(draw, (0, 3), 3) if sizes[axis] else (0, *draw.shape((0, 2)))
+    shape = draw.any_shape((0, 3), 3) if sizes[axis] else (0, *draw.shape((0, 2)))
     indices = indices_below(draw, draw.dtype("indices"), shape, sizes[axis])
     data = draw.tensor("data", sizes)
     return Node((data, indices), {"axis": unless(draw, axis, 0)})
@@ -49,7 +48,7 @@ def gather(draw: Draw) -> Node:
 @strategy("GatherElements")
 def gather_elements(draw: Draw) -> Node:
     """A tensor, and indices of an axis, of a shape that is no larger on the other axes."""
-    sizes = some_shape(draw, (1, 4))
+    sizes = draw.any_shape((1, 4))
     axis = draw.axis(len(sizes))
     shape = [draw.integer(min(1, n), n) if draw.flag() else n for n in sizes]
     shape[axis] = draw.side(1) if sizes[axis] else 0
@@ -60,11 +59,11 @@ def gather_elements(draw: Draw) -> Node:
 @strategy("GatherND")
 def gather_nd(draw: Draw) -> Node:
     """[B ..., D1 ..., E ...] and indices [B ..., I ..., k] of its k axes after the batch axes."""
-    sizes = some_shape(draw, (1, 4))
+    sizes = draw.any_shape((1, 4))
     batch = draw.integer(0, len(sizes) - 1) if draw.has("batch_dims") else 0
     depth = draw.integer(1, len(sizes) - batch)
     indexed = sizes[batch : batch + depth]
-    outer = some_shape(draw, (0, 2), 3)
+    outer = draw.any_shape((0, 2), 3)
     # There is no index of an axis of size 0.
     if not math.prod(indexed):
         outer = (0, *outer)
@@ -83,7 +82,7 @@ def gather_nd(draw: Draw) -> Node:
 @strategy("Scatter", "ScatterElements")
 def scatter_elements(draw: Draw) -> Node:
     """A tensor, indices of an axis, and updates; no index occurs twice without a reduction."""
-    sizes = some_shape(draw, (1, 4))
+    sizes = draw.any_shape((1, 4))
     axis = draw.axis(len(sizes)) if draw.version >= 11 else draw.integer(0, len(sizes) - 1)
     reduction, low, high = draw_reduction(draw)
     n = sizes[axis]
@@ -129,12 +128,12 @@ def draw_reduction(draw: Draw) -> tuple[str | None, int | None, int | None]:
 @strategy("ScatterND")
 def scatter_nd(draw: Draw) -> Node:
     """[D1 ..., E ...], indices [I ..., k] of its first k axes, and updates [I ..., E ...]."""
-    sizes = some_shape(draw, (1, 4))
+    sizes = draw.any_shape((1, 4))
     depth = draw.integer(1, len(sizes))
     indexed, rest = sizes[:depth], sizes[depth:]
     reduction, low, high = draw_reduction(draw)
     count = math.prod(indexed)
-    outer = some_shape(draw, (0, 2), 3) if count else (0, *draw.shape((0, 1)))
+    outer = draw.any_shape((0, 2), 3) if count else (0, *draw.shape((0, 1)))
     number = math.prod(outer)
     if reduction in (None, "none"):
         # No place is written to twice.
@@ -162,7 +161,7 @@ def scatter_nd(draw: Draw) -> Node:
 @strategy("TensorScatter")
 def tensor_scatter(draw: Draw) -> Node:
     """A cache [B, D ..., S, E ...], an update that is shorter along S, and where it begins."""
-    sizes = some_shape(draw, (2, 4))
+    sizes = draw.any_shape((2, 4))
     rank = len(sizes)
     axis = draw.choice([i for i in (-2, *range(-1, -rank, -1), *range(1, rank)) if i % rank])
     mode = draw.choice((None, "linear", "circular"))
@@ -189,7 +188,7 @@ def one_hot(draw: Draw) -> Node:
         draw.dtype("depth", among=(np.int64,))
     # Before opset 11 indices must not be negative. ONNX infers no shape of a scalar's.
     low = -depth - 2 if draw.version >= 11 else 0
-    indices = draw.tensor("indices", some_shape(draw, (1, 3)), low, depth + 2)
+    indices = draw.tensor("indices", draw.any_shape((1, 3)), low, depth + 2)
     size = np.full(draw.choice(((), (1,))), depth).astype(draw.dtype("depth"))
     rank = indices.ndim + 1
     axis = axis_of(draw, rank)
@@ -203,7 +202,7 @@ def one_hot(draw: Draw) -> Node:
 @strategy("TopK")
 def top_k(draw: Draw) -> Node:
     """A tensor, some of its elements equal, and how many of an axis to keep."""
-    sizes = list(some_shape(draw, (1, 4)))
+    sizes = list(draw.any_shape((1, 4)))
     axis = axis_of(draw, len(sizes))
     sizes[axis] = draw.side(1, 8)
     k = draw.integer(1, sizes[axis])
@@ -227,7 +226,7 @@ def top_k(draw: Draw) -> Node:
 @strategy("ArgMax", "ArgMin")
 def arg(draw: Draw) -> Node:
     """A tensor, and an axis; of equal elements the first or last one counts since opset 12."""
-    sizes = list(some_shape(draw, (1, 4)))
+    sizes = list(draw.any_shape((1, 4)))
     axis = axis_of(draw, len(sizes))
     sizes[axis] = draw.side(1)
     ties = draw.has("select_last_index")
@@ -242,7 +241,7 @@ def arg(draw: Draw) -> Node:
 @strategy("NonZero")
 def non_zero(draw: Draw) -> Node:
     """A tensor of up to four axes, some of its elements zero."""
-    sizes = some_shape(draw)
+    sizes = draw.any_shape((0, 4))
     data = draw.tensor("X", sizes, *((0, 1) if draw.flag() else (None, None)))
     return Node((data,), ranks={"y0": 2})
 
@@ -250,7 +249,7 @@ def non_zero(draw: Draw) -> Node:
 @strategy("Compress")
 def compress(draw: Draw) -> Node:
     """A tensor, and which entries to keep along an axis, or of all elements."""
-    sizes = some_shape(draw, (1, 4))
+    sizes = draw.any_shape((1, 4))
     axis = None if draw.flag() else axis_of(draw, len(sizes))
     n = math.prod(sizes) if axis is None else sizes[axis]
     # Entries that the condition does not reach are dropped.
@@ -263,7 +262,7 @@ def compress(draw: Draw) -> Node:
 @strategy("Unique")
 def unique(draw: Draw) -> Node:
     """A tensor with equal elements or slices along an axis."""
-    sizes = some_shape(draw, (0, 3), 4)
+    sizes = draw.any_shape((0, 3), 4)
     axis = draw.axis(len(sizes)) if sizes and draw.flag() else None
     few = draw.flag()
     data = draw.tensor("X", sizes, *((0, 1) if few else (None, None)))

@@ -10,13 +10,12 @@ from onnxla.ir import dtypes
 from onnxla.testing.cases import strategy
 from onnxla.testing.draw import Draw, Node
 from onnxla.testing.strategies.control import Body, number_types
-from onnxla.testing.strategies.shape import some_shape
 from onnxla.testing.types import Typed, dtype_of, tensor_type
 
 
 def sequence_of(draw: Draw, dtype: np.dtype[Any], least: int = 0, most: int = 4) -> Any:
     """A sequence of tensors of any shapes."""
-    items = [draw.array(dtype, some_shape(draw, (0, 3))) for _ in range(draw.integer(least, most))]
+    items = [draw.array(dtype, draw.any_shape((0, 3))) for _ in range(draw.integer(least, most))]
     return items or Typed(sequence_type(dtype), [])
 
 
@@ -49,7 +48,7 @@ def sequence_empty(draw: Draw) -> Node:
 def sequence_construct(draw: Draw) -> Node:
     """One to four tensors of any shapes."""
     dtype = draw.dtype("inputs")
-    tensors = [draw.array(dtype, some_shape(draw, (0, 3))) for _ in range(draw.integer(1, 4))]
+    tensors = [draw.array(dtype, draw.any_shape((0, 3))) for _ in range(draw.integer(1, 4))]
     return Node(tensors, types={"y0": sequence_type(dtype)})
 
 
@@ -59,7 +58,7 @@ def sequence_insert(draw: Draw) -> Node:
     dtype = draw.dtype("input_sequence")
     sequence = sequence_of(draw, dtype)
     n = length(sequence)
-    tensor = draw.array(dtype, some_shape(draw, (0, 3)))
+    tensor = draw.array(dtype, draw.any_shape((0, 3)))
     return Node((sequence, tensor, draw.maybe(lambda: position(draw, -n, n))))
 
 
@@ -93,7 +92,7 @@ def concat_from_sequence(draw: Draw) -> Node:
     """One to four tensors that differ in the size of one axis, or not at all for a new axis."""
     dtype = draw.dtype("input_sequence")
     new_axis = draw.choice((None, 0, 1))
-    sizes = list(some_shape(draw, (0 if new_axis else 1, 3)))
+    sizes = list(draw.any_shape((0 if new_axis else 1, 3)))
     rank = len(sizes) + bool(new_axis)
     axis = draw.axis(rank)
     items = []
@@ -108,7 +107,7 @@ def concat_from_sequence(draw: Draw) -> Node:
 @strategy("SplitToSequence")
 def split_to_sequence(draw: Draw) -> Node:
     """A tensor, and the sizes of its parts along an axis: of all of them, of each, or 1."""
-    sizes = list(some_shape(draw, (1, 4)))
+    sizes = list(draw.any_shape((1, 4)))
     axis = draw.axis(len(sizes))
     kind = draw.choice((None, "each", "all"))
     # The text says both that sizes are positive and that they may be 0.
@@ -141,7 +140,7 @@ def sequence_map(draw: Draw) -> Node:
     text = draw.choice(number_types(draw, "additional_inputs"))
     dtype = dtype_of(text)
     count = draw.integer(0, 3)
-    shapes = [some_shape(draw, (0, 3)) for _ in range(count)]
+    shapes = [draw.any_shape((0, 3)) for _ in range(count)]
     sequence = [draw.array(dtype, s) for s in shapes] or Typed(f"seq({text})", [])
     names, tensors = [body.input(text)], []
     further: list[Any] = []

@@ -25,15 +25,10 @@ def as_input(values: list[int] | None) -> np.ndarray | None:
     return None if values is None else as_int64(values)
 
 
-def some_shape(draw: Draw, rank: tuple[int, int] = (0, 4), most: int = 5) -> tuple[int, ...]:
-    """A shape of some rank; one of five may have axes of size 0."""
-    return draw.shape(rank, (int(draw.integer(0, 4) < 4), most))
-
-
 @strategy("Reshape")
 def reshape(draw: Draw) -> Node:
     """A tensor of up to four axes, and a shape with as many elements."""
-    old = some_shape(draw)
+    old = draw.any_shape((0, 4))
     allowzero = draw.choice((None, 0, 1)) if draw.has("allowzero") else None
     new = new_shape(draw, old, bool(allowzero))
     # An empty list has no type in a file.
@@ -76,7 +71,7 @@ def new_shape(draw: Draw, old: tuple[int, ...], allowzero: bool) -> list[int]:
 @strategy("Shape")
 def shape(draw: Draw) -> Node:
     """A tensor of up to six axes, and where to start and end reading its sizes."""
-    data = draw.tensor("data", some_shape(draw, (0, 6)))
+    data = draw.tensor("data", draw.any_shape((0, 6)))
     attributes = {}
     if draw.has("start"):
         # Positions outside the shape are moved to its ends.
@@ -89,7 +84,7 @@ def shape(draw: Draw) -> Node:
 @strategy("Size")
 def size(draw: Draw) -> Node:
     """A tensor of up to six axes."""
-    return Node((draw.tensor("data", some_shape(draw, (0, 6))),))
+    return Node((draw.tensor("data", draw.any_shape((0, 6))),))
 
 
 @strategy("Identity")
@@ -104,7 +99,7 @@ def constant(draw: Draw) -> Node:
     """A tensor, dense or sparse, or a number or text or a list of them."""
     kind = draw.choice(sorted(draw.schema.attributes))
     if kind == "value":
-        array = draw.tensor("output", some_shape(draw))
+        array = draw.tensor("output", draw.any_shape((0, 4)))
         value: Any = numpy_helper.from_array(array)
         result = tensor_type(draw.dtype("output"))
     elif kind == "sparse_value":
@@ -137,7 +132,7 @@ def sparse(draw: Draw, dtype: np.dtype[Any]) -> Any:
 @strategy("ConstantOfShape")
 def constant_of_shape(draw: Draw) -> Node:
     """A shape of up to four axes, and the value of all elements."""
-    sizes = some_shape(draw)
+    sizes = draw.any_shape((0, 4))
     value = draw.maybe(lambda: draw.tensor("output", (1,)))
     result = "tensor(float)" if value is None else tensor_type(draw.dtype("output"))
     return Node(
@@ -152,7 +147,7 @@ def constant_of_shape(draw: Draw) -> Node:
 def eye_like(draw: Draw) -> Node:
     """A matrix, a diagonal that may lie outside of it, and a dtype."""
     # Without `dtype` the output has the input's, which must then be one that an output may have.
-    data = draw.tensor("input", some_shape(draw, (2, 2)))
+    data = draw.tensor("input", draw.any_shape((2, 2)))
     dtype = draw.maybe(lambda: draw.dtype("output"))
     return Node(
         (data,),
@@ -193,7 +188,7 @@ def range_(draw: Draw) -> Node:
 @strategy("Transpose")
 def transpose(draw: Draw) -> Node:
     """A tensor of up to five axes, and their order."""
-    data = draw.tensor("data", some_shape(draw, (0, 5)))
+    data = draw.tensor("data", draw.any_shape())
     perm = draw.maybe(lambda: draw.permutation(data.ndim))
     return Node((data,), {"perm": perm or None}, ranks={"y0": data.ndim})
 
@@ -201,7 +196,7 @@ def transpose(draw: Draw) -> Node:
 @strategy("Flatten")
 def flatten(draw: Draw) -> Node:
     """A tensor of up to five axes, and how many of them become rows."""
-    data = draw.tensor("input", some_shape(draw, (0, 5)))
+    data = draw.tensor("input", draw.any_shape())
     least = -data.ndim if draw.version >= 11 else 0
     axis = draw.choice([*range(data.ndim + 1), *range(least, 0)])
     return Node((data,), {"axis": None if axis == 1 and draw.flag() else axis})
@@ -210,7 +205,7 @@ def flatten(draw: Draw) -> Node:
 @strategy("Squeeze")
 def squeeze(draw: Draw) -> Node:
     """A tensor with axes of size 1, and some of these, or none given for all."""
-    sizes = [1 if draw.flag() else n for n in some_shape(draw, (0, 5))]
+    sizes = [1 if draw.flag() else n for n in draw.any_shape()]
     units = [i for i, n in enumerate(sizes) if n == 1]
     axes = None
     # What an empty list of axes means is not said.
@@ -227,7 +222,7 @@ def squeeze(draw: Draw) -> Node:
 @strategy("Unsqueeze")
 def unsqueeze(draw: Draw) -> Node:
     """A tensor of up to three axes, and the positions of one to three new ones."""
-    data = draw.tensor("data", some_shape(draw, (0, 3)))
+    data = draw.tensor("data", draw.any_shape((0, 3)))
     rank = data.ndim + draw.integer(1, 3)
     chosen = draw.permutation(rank)[: rank - data.ndim]
     axes = [a - rank * (draw.version >= 11 and draw.flag()) for a in chosen]
@@ -239,7 +234,7 @@ def unsqueeze(draw: Draw) -> Node:
 @strategy("Concat")
 def concat(draw: Draw) -> Node:
     """One to four tensors that differ in the size of one axis."""
-    sizes = list(some_shape(draw, (1, 4)))
+    sizes = list(draw.any_shape((1, 4)))
     axis = draw.axis(len(sizes)) if draw.version >= 11 else draw.integer(0, len(sizes) - 1)
     parts = []
     for _ in range(draw.integer(1, 4)):
@@ -252,7 +247,7 @@ def concat(draw: Draw) -> Node:
 @strategy("Split")
 def split(draw: Draw) -> Node:
     """A tensor, and the sizes of one to four parts along an axis, equal if not given."""
-    sizes = list(some_shape(draw, (1, 4)))
+    sizes = list(draw.any_shape((1, 4)))
     axis = draw.axis(len(sizes)) if draw.version >= 11 else draw.integer(0, len(sizes) - 1)
     count = draw.integer(1, 4)
     equal = draw.flag()
@@ -294,11 +289,11 @@ def expand(draw: Draw) -> Node:
 def tile(draw: Draw) -> Node:
     """A tensor, and how often it is repeated along each axis; along one in version 1."""
     if draw.version == 1:
-        data = draw.tensor("input", some_shape(draw, (1, 4)))
+        data = draw.tensor("input", draw.any_shape((1, 4)))
         tiles = np.array(draw.integer(1, 3)).astype(data.dtype)
         axis = np.array(draw.integer(0, data.ndim - 1)).astype(data.dtype)
         return Node((data, tiles, axis), ranks={"y0": data.ndim})
-    data = draw.tensor("input", some_shape(draw))
+    data = draw.tensor("input", draw.any_shape((0, 4)))
     repeats = [draw.side(0, 3) for _ in range(data.ndim)]
     return Node((data, as_int64(repeats)), ranks={"y0": data.ndim})
 
@@ -308,7 +303,7 @@ def pad(draw: Draw) -> Node:
     """A tensor of up to four axes, and what is added or removed at the ends of some of them."""
     modes = ("constant", "reflect", "edge", "wrap" if draw.version >= 19 else "edge")
     mode = draw.choice(modes)
-    sizes = some_shape(draw, (0, 4))
+    sizes = draw.any_shape((0, 4))
     axes = draw.maybe(lambda: draw.axes(len(sizes))) if draw.has("axes") else None
     chosen = range(len(sizes)) if axes is None else axes
     pairs = [draw_pads(draw, sizes[axis], mode, negative=draw.version > 1) for axis in chosen]
@@ -348,7 +343,7 @@ def draw_pads(draw: Draw, n: int, mode: str, negative: bool) -> tuple[int, int]:
 @strategy("CenterCropPad")
 def center_crop_pad(draw: Draw) -> Node:
     """A tensor, and new sizes of some of its axes."""
-    sizes = some_shape(draw)
+    sizes = draw.any_shape((0, 4))
     # An empty list of axes has no type in a file.
     axes = draw.maybe(lambda: draw.axes(len(sizes), 1)) or None
     chosen = range(len(sizes)) if axes is None else axes
@@ -363,7 +358,7 @@ def center_crop_pad(draw: Draw) -> Node:
 @strategy("Slice")
 def slice_(draw: Draw) -> Node:
     """A tensor of one to four axes, and positions inside of some axes or beyond their ends."""
-    sizes = some_shape(draw, (1, 4))
+    sizes = draw.any_shape((1, 4))
     rank = len(sizes)
     inputs = "starts" in draw.schema.inputs
     if draw.flag():
@@ -400,7 +395,7 @@ def trilu(draw: Draw) -> Node:
     """Matrices [..., N, M], and a diagonal that may lie outside of them."""
     # No text is zero, which the other elements are set to.
     draw.dtype("input", but=(STRING,))
-    data = draw.tensor("input", some_shape(draw, (2, 5)))
+    data = draw.tensor("input", draw.any_shape((2, 5)))
     k = draw.maybe(lambda: as_int64(draw.integer(-6, 6)))
     upper = draw.choice((None, 1, 0))
     return Node((data, k), {"upper": upper}, batch=(0,) if data.ndim > 2 else ())
@@ -409,7 +404,7 @@ def trilu(draw: Draw) -> Node:
 @strategy("DepthToSpace", "SpaceToDepth")
 def depth_and_space(draw: Draw) -> Node:
     """[N, C b², H, W], or [N, C, H b, W b], where b is the size of a block."""
-    n, c, h, w = some_shape(draw, (4, 4))
+    n, c, h, w = draw.any_shape((4, 4))
     block = draw.integer(1, 3)
     deep = draw.name == "DepthToSpace"
     sizes = (n, c * block**2, h, w) if deep else (n, c, h * block, w * block)
@@ -421,7 +416,7 @@ def depth_and_space(draw: Draw) -> Node:
 @strategy("ReverseSequence")
 def reverse_sequence(draw: Draw) -> Node:
     """A tensor whose first two axes are time and batch, in either order."""
-    sizes = some_shape(draw, (2, 4))
+    sizes = draw.any_shape((2, 4))
     time = draw.integer(0, 1)
     data = draw.tensor("input", sizes)
     lengths = draw.array(np.int64, (sizes[1 - time],), 0, sizes[time])
