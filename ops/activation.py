@@ -41,7 +41,7 @@ def p_relu(X: Value, slope: Value) -> Value:
 @op("PRelu", since=(1, 6), roles={"slope": "weight"})
 def p_relu_6(X: Value, slope: Value) -> Value:
     """`p_relu` with one slope [1], or one for each channel [C] of X [N, C, ...]."""
-    if slope.ndim == 1 and slope.size > 1 and X.ndim > 1:
+    if slope.ndim == 1 and slope.size != 1 and X.ndim > 1:
         slope = slope.reshape(slope.shape + (1,) * (X.ndim - 2))
     return p_relu(X, slope)
 

@@ -293,7 +293,8 @@ def grid_sample(
     check(mode, "nearest", "linear", "cubic")
     check(padding_mode, "zeros", "border", "reflection")
     X, grid = jnp.asarray(X), jnp.asarray(grid)
-    dtype = X.dtype if is_floating(X) else grid.dtype
+    # In half precision cubic weights would cancel to little.
+    dtype = np.promote_types(X.dtype if is_floating(X) else grid.dtype, np.float32)
     taps = []
     for axis, n in enumerate(X.shape[2:]):
         position = grid[..., -1 - axis].astype(dtype)

@@ -197,7 +197,8 @@ def one_hot(indices: Value, depth: np.ndarray, values: Value, *, axis: int = -1)
     axis %= indices.ndim + 1
     places = m.expand_dims(indices.astype(np.int64), axis)
     classes = np.arange(n).reshape(-1, *(1,) * (indices.ndim - axis))
-    return m.where((places == classes) | (places + n == classes), values[1], values[0])
+    # One element each, not a string: numpy would make text of another dtype of it.
+    return m.where((places == classes) | (places + n == classes), values[1:], values[:1])
 
 
 @op("TopK", since=(11, 24), static=("K",))

@@ -10,6 +10,7 @@ import math
 import operator
 from collections.abc import Callable
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -98,11 +99,23 @@ def slide(
     return x
 
 
+@jax.custom_jvp
+def larger(a: Value, b: Value) -> Value:
+    """The maximum, NaN if either is. The gradient goes to one of them, to `a` if they are equal."""
+    return lax.max(a, b)
+
+
+@larger.defjvp
+def _(primals: tuple[Value, Value], tangents: tuple[Value, Value]) -> tuple[Value, Value]:
+    (a, b), (da, db) = primals, tangents
+    return larger(a, b), jnp.where(b > a, db, da)
+
+
 def slide_max(x: Value, seen: Window) -> Value:
     """Maxima in a window. The gradient goes to one element even where several are equal."""
-    return slide(x, seen, lambda a, b: jnp.where(b > a, b, a), lax.max, lowest(x.dtype))
+    return slide(x, seen, larger, lax.max, lowest(x.dtype))
 
 
 def slide_sum(x: Value, seen: Window) -> Value:
-    """Sums over a window."""
-    return slide(wide(x), seen, operator.add, lax.add, 0).astype(x.dtype)
+    """Sums over a window, in single precision where `x` has less."""
+    return slide(wide(x), seen, operator.add, lax.add, 0)

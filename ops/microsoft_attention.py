@@ -99,7 +99,10 @@ def attend(
         qk_matmul_output_mode=2,
         scale=scale or None,
     )
-    return join_heads(Y), K, V, jnp.maximum(scores, jnp.finfo(scores.dtype).min)
+    # What is hidden has the lowest number of single precision, which half precision has not.
+    wide = scores.astype(np.promote_types(scores.dtype, np.float32))
+    shown = jnp.maximum(wide, float(np.finfo(np.float32).min)).astype(scores.dtype)
+    return join_heads(Y), K, V, shown
 
 
 @op("Attention", domain=DOMAIN, since=(1,), roles=QKV)

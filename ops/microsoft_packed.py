@@ -23,7 +23,7 @@ def unpacked(x: Value, bits: int) -> Value:
         raise ModelError(f"bits={bits} is none of 2, 4 and 8")
     shifts = np.arange(0, 8, bits, dtype=np.uint8)
     numbers = (jnp.asarray(x)[..., None] >> shifts) & np.uint8(2**bits - 1)
-    return numbers.reshape(*x.shape[:-1], -1)
+    return numbers.reshape(*x.shape[:-1], x.shape[-1] * len(shifts))
 
 
 @op("MatMulNBits", domain=DOMAIN, since=(1,), roles={"scales": SCALE, "bias": "bias"})

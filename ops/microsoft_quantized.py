@@ -381,14 +381,16 @@ def matmul_integer_to_float(
 
     A's parameters may be [K], and B's [N].
     """
+    dtype, wide = a_scale.dtype, np.promote_types(a_scale.dtype, np.float32)
+    # Sums of products may be out of range in half precision where they are not once scaled.
+    a_scale, b_scale = (jnp.asarray(s, wide) for s in (a_scale, b_scale))
     if a_scale.size == 1 or A.shape[-1] == 1:
-        y = product_of_columns(A, B, a_zero_point, b_zero_point).astype(a_scale.dtype)
-        y = y * (jnp.asarray(a_scale) * b_scale)
+        y = product_of_columns(A, B, a_zero_point, b_zero_point).astype(wide)
+        y = y * (a_scale * b_scale)
     else:
-        a = shifted(A, a_zero_point).astype(a_scale.dtype) * jnp.asarray(a_scale)
-        b = shifted(B, b_zero_point).astype(a_scale.dtype)
-        y = matmul(a, b) * jnp.asarray(b_scale)
-    return y if bias is None else y + bias
+        a = shifted(A, a_zero_point).astype(wide) * a_scale
+        y = matmul(a, shifted(B, b_zero_point).astype(wide)) * b_scale
+    return (y if bias is None else y + bias.astype(wide)).astype(dtype)
 
 
 @op(

@@ -69,10 +69,14 @@ def causal_conv_with_state_microsoft(
     x, weight, bias, past_state = as_traced([input, weight, bias, past_state])
 
     def channels_first(x: Value) -> Value:
-        return x.reshape(*x.shape[:2], -1).swapaxes(1, 2) if channels_last else x
+        if not channels_last:
+            return x
+        return x.reshape(*x.shape[:2], math.prod(x.shape[2:])).swapaxes(1, 2)
 
     def as_given(x: Value) -> Value:
-        return x.swapaxes(1, 2).reshape(len(x), -1, *input.shape[2:]) if channels_last else x
+        if not channels_last:
+            return x
+        return x.swapaxes(1, 2).reshape(len(x), x.shape[2], *input.shape[2:])
 
     x, past = channels_first(x), latest(past_state, state_window)
     (batch, channels, length), reach = x.shape, (weight.shape[2] - 1) * dilation

@@ -453,7 +453,9 @@ def svm_regressor(
     if n_supports:
         X = kernel(X, support_vectors, n_supports, kernel_type, kernel_params)
     result = affine(X, coefficients, rho, 1)
-    return transform(jnp.where(result > 0, 1, -1) if one_class else result, post_transform)
+    if one_class:
+        result = jnp.where(result > 0, 1, -1).astype(result.dtype)
+    return transform(result, post_transform)
 
 
 def couple(wins: Value, pairs: Sequence[tuple[int, int]], n: int) -> Value:

@@ -217,9 +217,10 @@ def lrn(
     channels = X.shape[1]
     seen = window((channels,), (size,), pads=((size - 1) // 2, size // 2))
     positions = math.prod(X.shape[2:])
-    squares = lax.square(X).reshape(X.shape[0], channels, positions).swapaxes(1, 2)
+    (wide,) = widened(X)
+    squares = lax.square(wide).reshape(X.shape[0], channels, positions).swapaxes(1, 2)
     total = slide_sum(squares, seen).swapaxes(1, 2).reshape(X.shape)
-    return X / (bias + alpha / size * total) ** beta
+    return (wide / (bias + alpha / size * total) ** beta).astype(X.dtype)
 
 
 @op("MeanVarianceNormalization", since=(9, 13))

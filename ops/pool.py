@@ -12,7 +12,7 @@ from onnxla.ops.elementary import abs_
 from onnxla.ops.lowering import slide_max, slide_sum
 from onnxla.ops.table import op
 from onnxla.ops.values import Value, as_traced
-from onnxla.ops.window import lowest, pairs, per_axis, window
+from onnxla.ops.window import lowest, pairs, per_axis, wide, window
 
 
 @op("MaxPool", since=(1, 8, 10, 11, 12, 22))
@@ -30,6 +30,7 @@ def max_pool(
 ) -> tuple[Value, ...]:
     """Maxima in a sliding window, and their indices in X as if flat; of equals the first one.
 
+    NaN is the maximum of a window that has one, as in PyTorch; the text is silent on it.
     Indices are int64, row-major; with `storage_order` the spatial axes are column-major.
     """
     seen = window(X.shape[2:], kernel_shape, strides, dilations, pads, auto_pad, ceil_mode)
@@ -42,16 +43,19 @@ def max_pool(
     for axis in reversed(range(rank)):
         step = math.prod(sizes[:axis] if storage_order else sizes[axis + 1 :])
         values, flat = best, jnp.broadcast_to(index, best.shape)
-        best = index = None
-        for tap, at in enumerate(seen.positions(axis).T * step):
-            view = (..., seen.span(axis, tap), *(slice(None),) * (rank - 1 - axis))
-            value = values[view]
-            here = flat[view] + at.reshape(-1, *(1,) * (rank - 1 - axis))
-            if best is None:
-                best, index = value, here
-            else:
-                more = value > best
-                best, index = jnp.where(more, value, best), jnp.where(more, here, index)
+        others = rank - 1 - axis
+        for tap, at in enumerate(seen.positions(axis).T):
+            view = (..., seen.span(axis, tap), *(slice(None),) * others)
+            place = at.reshape(-1, *(1,) * others)
+            value, here = values[view], flat[view] + place * step
+            inside = (place >= 0) & (place < sizes[axis])
+            if tap == 0:
+                best, index, found = value, here, inside
+                continue
+            # NaN is larger than all others, and padding smaller than the lowest number.
+            more = inside & (~found | (~(value <= best) & (best == best)))
+            best, index = jnp.where(more, value, best), jnp.where(more, here, index)
+            found = found | inside
     planes = np.arange(math.prod(X.shape[:2])).reshape(*X.shape[:2], *(1,) * rank)
     return best, index + planes * math.prod(sizes)
 
@@ -75,7 +79,8 @@ def average_pool(
         at = seen.positions(axis)
         first, last = (-low, size + high) if count_include_pad else (0, size)
         count = count[..., None] * ((at >= first) & (at < last)).sum(1)
-    return slide_sum(X, seen) / count.astype(X.dtype)
+    total = slide_sum(X, seen)
+    return (total / count.astype(total.dtype)).astype(X.dtype)
 
 
 def root(total: Value, p: float) -> Value:
@@ -106,7 +111,7 @@ def lp_pool(
 ) -> Value:
     """p-norms of a sliding window."""
     seen = window(X.shape[2:], kernel_shape, strides, dilations, pads, auto_pad, ceil_mode)
-    return root(slide_sum(power(X, p), seen), p)
+    return root(slide_sum(power(wide(X), p), seen), p).astype(X.dtype)
 
 
 @op("LpPool", since=(1,))
@@ -121,7 +126,7 @@ def lp_pool_1(
 ) -> Value:
     """`lp_pool` with any real p; without `kernel_shape` the window is all of space."""
     seen = window(X.shape[2:], kernel_shape or X.shape[2:], strides, None, pads, auto_pad)
-    return root(slide_sum(power(X, p), seen), p)
+    return root(slide_sum(power(wide(X), p), seen), p).astype(X.dtype)
 
 
 def space(X: Value) -> tuple[int, ...]:
@@ -143,7 +148,7 @@ def global_max_pool(X: Value) -> Value:
 
 def global_lp_pool(X: Value, *, p: float = 2) -> Value:
     """p-norms over all of space; [N, C, 1, ...]."""
-    return root(jnp.sum(power(X, p), space(X), keepdims=True), p)
+    return root(jnp.sum(power(wide(X), p), space(X), keepdims=True), p).astype(X.dtype)
 
 
 @op("GlobalLpPool", since=(1,))
@@ -211,6 +216,6 @@ def max_roi_pool(
     rows = inside(corners[:, 1], corners[:, 3], pooled_shape[0], X.shape[2])
     columns = inside(corners[:, 0], corners[:, 2], pooled_shape[1], X.shape[3])
     images = X[rois[:, 0].astype(np.int32)][:, :, :, None]
-    wide = jnp.max(jnp.where(columns[:, None, None], images, -jnp.inf), 4)
-    both = jnp.max(jnp.where(rows[:, None, :, :, None], wide[:, :, None], -jnp.inf), 3)
+    band = jnp.max(jnp.where(columns[:, None, None], images, -jnp.inf), 4)
+    both = jnp.max(jnp.where(rows[:, None, :, :, None], band[:, :, None], -jnp.inf), 3)
     return jnp.where(both == -jnp.inf, 0, both)

@@ -104,7 +104,8 @@ def identity_of(data: Value, sign: int) -> dict[str, Any]:
     if data.dtype == bool:
         return {"initial": sign > 0}
     limits = np.iinfo(data.dtype)
-    return {"initial": limits.max if sign > 0 else limits.min}
+    # A number of the dtype: a Python integer may have more bits than JAX gives it.
+    return {"initial": data.dtype.type(limits.max if sign > 0 else limits.min)}
 
 
 @reduction("ReduceProd", (1, 11, 13), (18,))

@@ -63,7 +63,7 @@ FAULTS = [
         "aligns slopes with the last axis before opset 7",
         "Opset 1 and 6 say: 'If `Slope` is of size 1, the value is shared across different "
         "channels', so that more of them belong to one channel each, of X (N, C, ...).",
-        lambda case: case.version < 7 and case.operands[1].size > 1 and case.operands[0].ndim > 2,
+        lambda case: case.version < 7 and case.operands[1].size != 1 and case.operands[0].ndim > 2,
         lambda: example(
             "PRelu",
             6,

@@ -171,6 +171,23 @@ FAULTS = [
     ),
     Fault(
         "reference",
+        "GatherND",
+        "fails on an empty batch",
+        "Nothing excludes it.",
+        lambda case: 0 in case.operands[1].shape[: case.attributes.get("batch_dims", 0)],
+        lambda: example("GatherND", 13, SINGLE[:0], int64(0)[:0, None], batch_dims=1),
+    ),
+    Fault(
+        "reference",
+        "Unique",
+        "fails on texts along an axis",
+        "T has tensor(string), and 'when an optional attribute 'axis' is provided, unique "
+        "subtensors sliced along the 'axis' are returned'.",
+        lambda case: case.operands[0].dtype == STRING and "axis" in case.attributes,
+        lambda: example("Unique", 11, np.array([["a"]], object), axis=0, ranks={"y0": 2}),
+    ),
+    Fault(
+        "reference",
         "Unique",
         "puts out entries along axis 0, or sorted ones, where `sorted` is 0",
         "'Outputs are either sorted in ascending order or optionally in the order of the first "

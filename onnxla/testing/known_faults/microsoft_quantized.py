@@ -10,6 +10,7 @@ import numpy as np
 from onnxla.testing.case import Case
 from onnxla.testing.faults import Fault, example
 from onnxla.testing.known_faults.conv import dilated_same
+from onnxla.testing.known_faults.pool import less_than_none
 
 DOMAIN = "com.microsoft"
 ONE = np.asarray(1, np.float32)
@@ -161,6 +162,26 @@ FAULTS = [
             domain=DOMAIN,
             ranks={"y0": 4},
             hidden_size=1,
+        ),
+        DOMAIN,
+    ),
+    Fault(
+        "onnxruntime",
+        "QLinearAveragePool",
+        "moves the windows where automatic padding would be less than none",
+        "ONNX's AveragePool, whose attributes it has: 'SAME_UPPER or SAME_LOWER mean pad the input "
+        "so that output_shape[i] = ceil(input_shape[i] / strides[i])'.",
+        less_than_none,
+        lambda: example(
+            "QLinearAveragePool",
+            1,
+            np.arange(3, dtype=np.uint8).reshape(1, 1, 3),
+            *(np.array(1, np.float32), np.array(0, np.uint8)) * 2,
+            domain=DOMAIN,
+            ranks={"y0": 3},
+            kernel_shape=[1],
+            strides=[3],
+            auto_pad="SAME_UPPER",
         ),
         DOMAIN,
     ),

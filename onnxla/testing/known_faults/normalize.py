@@ -148,6 +148,28 @@ FAULTS = [
     Fault(
         "reference",
         "LRN",
+        "gives 0 where the square of a number is not in range of float16",
+        "'Y[n, c, d1, ..., dk] = X[n, c, d1, ..., dk] / (bias + alpha / size * square_sum[...] ) ^ "
+        "beta', in which nothing else is out of range.",
+        lambda case: (
+            case.operands[0].dtype == np.float16 and bool((abs(case.operands[0]) > 100).any())
+        ),
+        functools.partial(example, "LRN", 13, np.full((1, 1, 1, 1), 1000, np.float16), size=1),
+    ),
+    Fault(
+        "onnxruntime",
+        "LRN",
+        "gives NaN to channels that are far from one with an infinite square",
+        "The sum is that of the channels around. ONNX Runtime takes it from that of the channel "
+        "before, so that infinity is taken from infinity.",
+        lambda case: not np.isfinite(np.square(case.operands[0].astype(np.float32))).all(),
+        functools.partial(
+            example, "LRN", 13, np.array([np.inf, 1], np.float32).reshape(1, 2, 1, 1), size=1
+        ),
+    ),
+    Fault(
+        "reference",
+        "LRN",
         "takes the number of instances for that of channels",
         "'max(0, c - floor((size - 1) / 2)) <= i <= min(C - 1, c + ceil((size - 1) / 2))'",
         lambda case: case.operands[0].shape[0] != case.operands[0].shape[1],

@@ -53,8 +53,9 @@ def less_than_none(case: Case) -> bool:
     """Whether the stride is so long that the last window ends before the input does."""
     if case.attributes.get("auto_pad") not in SAME:
         return False
+    shape = case.operands[0].shape
     window = zip(
-        case.operands[0].shape[2:],
+        shape[1:-1] if case.attributes.get("channels_last") else shape[2:],
         case.attributes["kernel_shape"],
         steps(case, "strides"),
         steps(case, "dilations"),
@@ -63,10 +64,10 @@ def less_than_none(case: Case) -> bool:
     return any((-(-n // s) - 1) * s + (k - 1) * d + 1 < n for n, k, s, d in window)
 
 
-def longer_window(case: Case) -> bool:
-    """Whether the window is longer than the input without padding."""
-    sizes = zip(case.operands[0].shape[2:], case.attributes["kernel_shape"], strict=True)
-    return any(n < k for n, k in sizes)
+def misread_pads(case: Case) -> bool:
+    """Whether the pads are others if the two of each axis follow each other, or if ignored."""
+    pads = case.attributes.get("pads", [])
+    return bool(pads[1] != pads[2]) if len(pads) == 4 else any(pads)
 
 
 def partial_window(case: Case) -> bool:
@@ -82,7 +83,80 @@ def partial_window(case: Case) -> bool:
     return False
 
 
+def has_nan(case: Case) -> bool:
+    """Whether an element is NaN."""
+    return bool(np.isnan(case.operands[0]).any())
+
+
+SILENT = "The text is silent on NaN. onnxla takes it for the maximum, as PyTorch does."
+MINUS_INFINITY = np.full_like(RISING, -np.inf)
+ONE_NAN = np.where(RISING > 0, RISING, np.float32(np.nan))
+
 FAULTS = [
+    Fault(
+        "reference",
+        "MaxPool",
+        "adds padding twice with `ceil_mode`, unless there is a stride or dilation",
+        "'output_spatial_shape[i] = ceil((input_spatial_shape[i] + pad_shape[i] - dilation[i] * "
+        "(kernel_shape[i] - 1) - 1) / strides_spatial_shape[i] + 1)'",
+        lambda case: (
+            by_common_code(case)
+            and case.attributes.get("ceil_mode", 0) == 1
+            and any(case.attributes.get("pads", ()))
+        ),
+        lambda: example(
+            "MaxPool",
+            22,
+            RISING.reshape(1, 1, 2, 2),
+            kernel_shape=[2, 2],
+            pads=[1, 1, 1, 1],
+            ceil_mode=1,
+        ),
+    ),
+    Fault(
+        "reference",
+        "MaxPool",
+        "fails on integers along two axes, unless there is a stride or dilation",
+        "T also has int8 and uint8. The reference pads them with NaN.",
+        lambda case: (
+            by_common_code(case)
+            and (spatial_rank(case) == 2 or case.attributes.get("auto_pad") in SAME)
+            and case.operands[0].dtype.kind in "iu"
+        ),
+        functools.partial(
+            example, "MaxPool", 22, np.ones((1, 1, 2, 2), np.int8), kernel_shape=[1, 1]
+        ),
+    ),
+    Fault(
+        "reference",
+        "MaxPool",
+        "leaves NaN out as if it were padding, and fails on a window of nothing else",
+        SILENT,
+        has_nan,
+        functools.partial(example, "MaxPool", 22, ONE_NAN, kernel_shape=[2]),
+    ),
+    *(
+        fault
+        for op, attributes in (("MaxPool", {"kernel_shape": [2]}), ("GlobalMaxPool", {}))
+        for fault in (
+            Fault(
+                "onnxruntime",
+                op,
+                "leaves NaN out, in some dtypes unless it comes first",
+                SILENT,
+                has_nan,
+                functools.partial(example, op, 22, ONE_NAN, **attributes),
+            ),
+            Fault(
+                "onnxruntime",
+                op,
+                "gives the lowest finite number for minus infinity",
+                "'pooling consisting of computing the max on all values', of which -inf is one.",
+                lambda case: bool(np.isneginf(case.operands[0]).any()),
+                functools.partial(example, op, 22, MINUS_INFINITY, **attributes),
+            ),
+        )
+    ),
     Fault(
         "reference",
         "MaxPool",
@@ -123,11 +197,11 @@ FAULTS = [
     Fault(
         "reference",
         "MaxPool",
-        "fails on a window longer than the input without its padding, unless there is a stride",
-        "'output_spatial_shape[i] = floor((input_spatial_shape[i] + pad_shape[i] - "
-        "kernel_spatial_shape[i]) / strides_spatial_shape[i] + 1)'",
-        lambda case: longer_window(case) and by_common_code(case),
-        functools.partial(example, "MaxPool", 22, RISING[..., :1], kernel_shape=[2], pads=[1, 0]),
+        "takes pads along two axes in another order and ignores others, unless there is a stride",
+        "The 'pads format should be as follow [x1_begin, x2_begin...x1_end, x2_end,...], where "
+        "xi_begin is the number of pixels added at the beginning of axis i'.",
+        lambda case: misread_pads(case) and by_common_code(case),
+        functools.partial(example, "MaxPool", 22, RISING, kernel_shape=[2], pads=[0, 1]),
     ),
     Fault(
         "reference",
@@ -232,14 +306,8 @@ FAULTS = [
                 "leaves NaN out as if it were padding",
                 "'pooling consisting of computing' the average or Lp norm 'on all values of a "
                 "subset of the input tensor', of which NaN is one.",
-                lambda case: bool(np.isnan(case.operands[0]).any()),
-                functools.partial(
-                    example,
-                    op,
-                    22,
-                    np.where(RISING > 0, RISING, np.float32(np.nan)),
-                    kernel_shape=[2],
-                ),
+                has_nan,
+                functools.partial(example, op, 22, ONE_NAN, kernel_shape=[2]),
             ),
             Fault(
                 "reference",
@@ -290,6 +358,19 @@ FAULTS = [
         "Nothing excludes N = 0.",
         no_images,
         functools.partial(example, "GlobalAveragePool", 22, ones(0, 1, 1)),
+    ),
+    Fault(
+        "reference",
+        "LpPool",
+        "gives infinity where the norm is in range of float16 and its power is not",
+        "The text says: 'Lp pooling consisting of computing the Lp norm on all values of a subset "
+        "of the input tensor'. Nothing is out of range in it.",
+        lambda case: (
+            case.operands[0].dtype == np.float16 and bool((abs(case.operands[0]) > 16).any())
+        ),
+        functools.partial(
+            example, "LpPool", 22, RISING.astype(np.float16) * 1000, kernel_shape=[1]
+        ),
     ),
     Fault(
         "reference",

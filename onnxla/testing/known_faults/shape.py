@@ -52,6 +52,18 @@ def out_of_order(case: Case) -> bool:
     return len(axes) > 1 and (axes != sorted(axes) or min(axes) < 0)
 
 
+def begins_before_first(case: Case) -> bool:
+    """Whether a backward slice begins before the first element of an axis."""
+    if len(case.operands) < 5 or case.operands[4] is None:
+        return False
+    data, starts, _, axes, steps = case.operands
+    chosen = range(len(starts)) if axes is None else axes
+    return any(
+        step < 0 and start < -data.shape[int(axis)]
+        for start, axis, step in zip(starts, chosen, steps, strict=True)
+    )
+
+
 def sparse_example() -> Case:
     """A vector of three elements, one of which is stored."""
     value = helper.make_sparse_tensor(
@@ -135,6 +147,25 @@ FAULTS = [
         "also: 'The order of values in `axes` does not matter and can come in any order.'",
         out_of_order,
         lambda: example("Unsqueeze", 11, SINGLE, axes=[1, 0]),
+    ),
+    Fault(
+        "reference",
+        "Squeeze",
+        "squeezes one axis after another before opset 13",
+        "'Negative value means counting dimensions from the back. Accepted range is [-r, r-1] "
+        "where r = rank(data)': the axes are those of the data, in any order.",
+        out_of_order,
+        lambda: example("Squeeze", 11, np.zeros((1, 2, 1), np.float32), axes=[2, 0]),
+    ),
+    Fault(
+        "reference",
+        "Slice",
+        "begins nowhere if a backward slice begins before the first element",
+        "'starts[axes[i]] is clamped to range ... [0, dims[axes[i]]-1] for negative stepping.'",
+        begins_before_first,
+        lambda: example(
+            "Slice", 13, SINGLE, int64(-3), int64(-4), int64(0), int64(-1), ranks={"y0": 2}
+        ),
     ),
     Fault(
         "reference",
