@@ -280,6 +280,9 @@ def bind_operands(operator: Operator, node: Node, operands: list[Value]) -> list
             f"{operator.name} takes the inputs {', '.join(operator.inputs)}; "
             f"this node has {len(operands)}"
         )
+    needed = node.inputs[: operator.required]
+    if absent := [operator.input_name(i) for i, name in enumerate(needed) if not name]:
+        raise ModelError(f"{node} needs the input {', '.join(absent)}, which is absent")
     bound = list(operands)
     leaves = jax.tree.leaves(operands)
     concrete = any(map(has_no_type_in_jax, leaves))
@@ -307,13 +310,8 @@ def explain(node: Node, env: Mapping[str, Value]) -> Iterator[None]:
         described = ", ".join(f"{name}: {describe(env.get(name))}" for name in node.inputs)
         attributes = ", ".join(f"{k}={shorten(v)}" for k, v in node.attributes.items())
         note = f"in {node} [{attributes}] with ({described})"
-        wrong = ""
         if isinstance(error, IndexError):  # operators look up sizes by the axes that a file names
-            wrong = "has an axis or index that is out of range"
-        elif isinstance(error, AttributeError) and "" in node.inputs:
-            wrong = "needs an input that is absent"
-        if wrong:
-            explained = ModelError(f"{node} {wrong}: {error}")
+            explained = ModelError(f"{node} has an axis or index that is out of range: {error}")
             explained.add_note(note)
             raise explained from error
         error.add_note(note)

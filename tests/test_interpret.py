@@ -275,7 +275,7 @@ def test_wrong_attributes_and_inputs_are_named() -> None:
         helper.make_node("Relu", ["x", "x"], ["y"])
     )
     gather = helper.make_node("Gather", ["x", ""], ["y"])
-    assert "Gather -> y needs an input that is absent" in error(gather)
+    assert "Gather -> y needs the input indices, which is absent" in error(gather)
     gather = helper.make_node("Gather", ["x", "x"], ["y"], axis=5)
     assert "Gather -> y has an axis or index that is out of range" in error(gather)
     softmax = helper.make_node("Softmax", ["x"], ["y"], axis=["a"])
