@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import numpy as np
 
@@ -89,6 +90,7 @@ def has_nan(case: Case) -> bool:
 
 
 SILENT = "The text is silent on NaN. onnxla takes it for the maximum, as PyTorch does."
+MAXIMA: dict[str, dict[str, Any]] = {"MaxPool": {"kernel_shape": [2]}, "GlobalMaxPool": {}}
 MINUS_INFINITY = np.full_like(RISING, -np.inf)
 ONE_NAN = np.where(RISING > 0, RISING, np.float32(np.nan))
 
@@ -137,7 +139,7 @@ FAULTS = [
     ),
     *(
         fault
-        for op, attributes in (("MaxPool", {"kernel_shape": [2]}), ("GlobalMaxPool", {}))
+        for op, attributes in MAXIMA.items()
         for fault in (
             Fault(
                 "onnxruntime",
