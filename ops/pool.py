@@ -43,7 +43,7 @@ def max_pool(
     for axis in reversed(range(rank)):
         step = math.prod(sizes[:axis] if storage_order else sizes[axis + 1 :])
         values, flat = best, jnp.broadcast_to(index, best.shape)
-        others = rank - 1 - axis
+        others, found = rank - 1 - axis, np.zeros((), bool)
         for tap, at in enumerate(seen.positions(axis).T):
             view = (..., seen.span(axis, tap), *(slice(None),) * others)
             place = at.reshape(-1, *(1,) * others)
