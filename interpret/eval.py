@@ -280,8 +280,8 @@ def bind_operands(operator: Operator, node: Node, operands: list[Value]) -> list
             f"{operator.name} takes the inputs {', '.join(operator.inputs)}; "
             f"this node has {len(operands)}"
         )
-    needed = node.inputs[: operator.required]
-    if absent := [operator.input_name(i) for i, name in enumerate(needed) if not name]:
+    pairs = zip(operator.inputs, node.inputs, strict=False)
+    if absent := [name for name, given in pairs if name in operator.present and not given]:
         raise ModelError(f"{node} needs the input {', '.join(absent)}, which is absent")
     bound = list(operands)
     leaves = jax.tree.leaves(operands)

@@ -32,6 +32,8 @@ class Operator:
         roles: What a parameter is that feeds an operand: weight, bias, scale, embedding,
             running_statistic, quantization_scale or exponent.
         inputs: Names of the inputs in order; the last one repeats when `variadic`.
+        required: How many inputs a node has to list, be they absent.
+        present: Inputs that cannot be absent: without a default, and of a type without None.
         attributes: Names of the attributes with their defaults (`inspect.Parameter.empty`: none).
         reserved: Those of `RESERVED` that the function asks for.
     """
@@ -44,6 +46,7 @@ class Operator:
     roles: Mapping[str, str]
     inputs: tuple[str, ...]
     required: int
+    present: frozenset[str]
     variadic: bool
     attributes: Mapping[str, Any]
     reserved: frozenset[str]
@@ -85,6 +88,8 @@ def op(
         positional = [p for p in parameters if p.kind != p.KEYWORD_ONLY]
         keywords = {p.name: p.default for p in parameters if p.kind == p.KEYWORD_ONLY}
         inputs = tuple(p.name for p in positional)
+        listed = [p for p in positional if p.default is p.empty and p.kind != p.VAR_POSITIONAL]
+        typed = [p for p in listed if p.annotation is not p.empty]
         if unknown := {*static, *(roles or {})}.difference(inputs):
             raise ValueError(f"{name} has no inputs {sorted(unknown)}; it has {inputs}")
         register(
@@ -96,7 +101,8 @@ def op(
                 frozenset(static),
                 dict(roles or {}),
                 inputs,
-                sum(p.default is p.empty and p.kind != p.VAR_POSITIONAL for p in positional),
+                len(listed),
+                frozenset(p.name for p in typed if "None" not in str(p.annotation)),
                 any(p.kind == p.VAR_POSITIONAL for p in positional),
                 {k: v for k, v in keywords.items() if k not in RESERVED},
                 RESERVED.intersection(keywords),
