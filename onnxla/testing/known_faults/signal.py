@@ -29,23 +29,24 @@ def mel(bands: int, length: int, low: Any, high: Any) -> Case:
     return example("MelWeightMatrix", 17, *whole, low, high, types=types)
 
 
-def is_shortened(case: Case) -> bool:
-    """Whether an inverse, one-sided transform needs fewer elements than there are."""
+def is_resized(case: Case) -> bool:
+    """Whether an inverse, one-sided transform needs fewer elements than there are, or more."""
     flags = case.attributes.get("inverse", 0) and case.attributes.get("onesided", 0)
     x, length, *axis = [*case.operands, None, None][:3]
     along = case.attributes.get("axis", 1) if case.version == 17 else -2
     along = int(axis[0]) if axis[0] is not None else along
-    return bool(flags) and length is not None and int(length) // 2 + 1 < x.shape[along]
+    return bool(flags) and length is not None and int(length) // 2 + 1 != x.shape[along]
 
 
 FAULTS = [
     Fault(
         "onnxruntime",
         "DFT",
-        "does not leave out the last elements where dft_length asks for it, one-sided and inverse",
-        "'If less than the axis dimension, only the first `dft_length` values will be used as the "
+        "is wrong where dft_length asks for other elements than there are, one-sided and inverse",
+        "'If greater than the axis dimension, the signal will be zero-padded up to `dft_length`. "
+        "If less than the axis dimension, only the first `dft_length` values will be used as the "
         "signal.'",
-        is_shortened,
+        is_resized,
         lambda: example(
             "DFT",
             20,
