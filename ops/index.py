@@ -113,7 +113,11 @@ def tuples(data: Value, indices: Value, batch_dims: int = 0) -> Index:
 def gather(data: Value, indices: Value, *, axis: int = 0) -> Value:
     """Entries of `data` along `axis`; rank q + r - 1. Negative indices count from the end."""
     check_indices(indices, data.shape[axis])
-    return xp(data, indices).take(data, indices, axis=axis)
+    m = xp(data, indices)
+    if indices.size == 0:  # jnp.take of an empty axis has the data's shape
+        axis %= data.ndim
+        return m.zeros((*data.shape[:axis], *indices.shape, *data.shape[axis + 1 :]), data.dtype)
+    return m.take(data, indices, axis=axis)
 
 
 @op("GatherElements", since=(11, 13))

@@ -56,6 +56,8 @@ def as_known(value: Value) -> Value:
     """A concrete value as numpy (lists element by element), its dtype unchanged."""
     if isinstance(value, list | tuple):
         return [as_known(v) for v in value]
+    if isinstance(value, str):  # what numpy makes of a tensor of one string
+        return np.asarray(value, object)
     return value if value is None or isinstance(value, dict) else np.asarray(value)
 
 

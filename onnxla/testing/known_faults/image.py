@@ -86,6 +86,13 @@ def kind(case: Case) -> np.dtype[Any]:
     return dtype
 
 
+def cubic_beyond_border(case: Case) -> bool:
+    """Whether, with `border`, a cubic position is outside of the image."""
+    border = case.attributes.get("padding_mode") == "border"
+    outside = np.abs(case.operands[1].astype(np.float64)) > 1
+    return mode(case) == "cubic" and border and bool(outside.any())
+
+
 FAULTS = [
     Fault(
         "reference",
@@ -258,6 +265,25 @@ FAULTS = [
             IMAGE,
             f32([[[[0, 0]]]]),
             mode="bilinear",
+            ranks={"y0": 4},
+        ),
+    ),
+    Fault(
+        "reference",
+        "GridSample",
+        "moves cubic positions to the border before it takes neighbours around them",
+        "'border: use border values for out-of-bound grid locations', without saying whether those "
+        "of a position or of its neighbours. onnxla moves the neighbours, as ONNX Runtime and "
+        "PyTorch do.",
+        cubic_beyond_border,
+        functools.partial(
+            example,
+            "GridSample",
+            22,
+            f32([[[[1, 2], [3, 5]]]]),
+            f32([[[[1.25, 0]]]]),
+            mode="cubic",
+            padding_mode="border",
             ranks={"y0": 4},
         ),
     ),
