@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import jax
 import onnx
 import pytest
 
@@ -130,6 +131,8 @@ def test_faults_on_record_are_there_still(fault: Fault) -> None:
             assert_as_inferred(case)
         return
     others = ("reference", "onnxruntime") if fault.runtime == "onnxla" else (fault.runtime,)
+    if (fault.runtime, fault.op_type) == ("onnxla", "Asin") and jax.__version_info__ >= (0, 12):
+        return  # later versions of XLA do not round its subnormal numbers
     # Several tries, since memory that was not written may hold the answer.
     pairs = ((other, attempt) for attempt in range(10) for other in others)
     kinds = (compare(case, "onnxla", other, faults=[]).kind for other, _ in pairs)
