@@ -294,7 +294,8 @@ def gradient_equals_finite_differences(case: Case) -> bool:
     def at(distance: float) -> float:
         return _dot(d.cotangent, d.along(distance)[0])
 
-    (_, slope, _), here, slopes = d.start, at(0.0), []
+    value, slope, _ = d.start
+    here, slopes = _dot(d.cotangent, value), []
     for step in (1e-5, 1e-6):
         ahead, behind = at(step), at(-step)
         slopes += [(ahead - behind) / (2 * step), (ahead - here) / step, (here - behind) / step]

@@ -25,8 +25,8 @@ def ignores_axis(op: str, version: int, dtype: Any) -> Fault:
         "reference",
         op,
         "ignores `axis` and broadcasts as numpy does",
-        "Opset 1 and 6 say: 'The starting of the mutually equal shape is specified by the argument "
-        '"axis", and if it is not set, suffix matching is assumed.\'',
+        "Opset 1 and 6 say of Add, to which others refer: 'The starting of the mutually equal "
+        'shape is specified by the argument "axis", and if it is not set, suffix matching is assumed.\'',
         not_the_last_axes,
         lambda: example(
             op,

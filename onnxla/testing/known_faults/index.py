@@ -74,8 +74,8 @@ FAULTS = [
         "GatherElements",
         "wants indices as large as the data on the other axes",
         "'indices: Tensor of int32/int64 indices, with the same rank r as the input'; the output "
-        "has their shape, and 'out[i][j] = input[index[i][j]][j] if axis = 0'. Nothing asks for "
-        "equal sizes.",
+        "has their shape, and 'out[i][j][k] = input[index[i][j][k]][j][k] if axis = 0'. Nothing "
+        "asks for equal sizes.",
         smaller_window,
         lambda: example("GatherElements", 13, SINGLE, np.zeros((1, 1), np.int64)),
     ),

@@ -457,7 +457,7 @@ LINEAR = [
             "reference",
             op_type,
             "takes absent `intercepts` for NaN",
-            "'Intercepts are optional'",
+            "The attribute is not required. LinearRegressor: 'Weights of the intercepts, if used.'",
             lacks("intercepts"),
             row(1),
             coefficients=[1.0, 2.0][:count],

@@ -153,7 +153,8 @@ FAULTS = [
                 "onnxruntime",
                 op,
                 "gives the lowest finite number for minus infinity",
-                "'pooling consisting of computing the max on all values', of which -inf is one.",
+                "MaxPool is 'computing the max on all values', of which -inf is one; GlobalMaxPool "
+                "'is equivalent to MaxPool'.",
                 lambda case: bool(np.isneginf(case.operands[0]).any()),
                 functools.partial(example, op, 22, MINUS_INFINITY, **attributes),
             ),
@@ -201,7 +202,7 @@ FAULTS = [
         "MaxPool",
         "takes pads along two axes in another order and ignores others, unless there is a stride",
         "The 'pads format should be as follow [x1_begin, x2_begin...x1_end, x2_end,...], where "
-        "xi_begin is the number of pixels added at the beginning of axis i'.",
+        "xi_begin the number of pixels added at the beginning of axis i'.",
         lambda case: misread_pads(case) and by_common_code(case),
         functools.partial(example, "MaxPool", 22, RISING, kernel_shape=[2], pads=[0, 1]),
     ),
@@ -268,8 +269,8 @@ FAULTS = [
                 "reference",
                 op,
                 "rejects `ceil_mode` with automatic padding",
-                "The text has a formula for it: 'the output spatial shape will be following when "
-                "ceil_mode is enabled: VALID: ...'.",
+                "AveragePool's text has a formula for it: 'the output spatial shape will be "
+                "following when ceil_mode is enabled: VALID: ...'. LpPool's does not exclude it.",
                 automatic_ceil,
                 functools.partial(
                     example, op, 22, RISING, kernel_shape=[2], auto_pad="VALID", ceil_mode=1
@@ -279,8 +280,9 @@ FAULTS = [
                 "reference",
                 op,
                 "ignores dilations where padding is automatic",
-                "'pad_shape[i] = (output_spatial_shape[i] - 1) * strides_spatial_shape[i] + "
-                "((kernel_spatial_shape[i] - 1) * dilations[i] + 1) - input_spatial_shape[i]'",
+                "AveragePool's text: 'pad_shape[i] = (output_spatial_shape[i] - 1) * "
+                "strides_spatial_shape[i] + ((kernel_spatial_shape[i] - 1) * dilations[i] + 1) - "
+                "input_spatial_shape[i]'. LpPool has the same attributes.",
                 automatic_gaps,
                 functools.partial(
                     example, op, 22, RISING, kernel_shape=[2], dilations=[2], auto_pad="VALID"

@@ -102,7 +102,7 @@ FAULTS = [
             "reference",
             op,
             "ignores `activations`",
-            "'A list of activation functions', each 'one of the activation functions specified "
+            "'A list of ... activation functions', each 'one of the activation functions specified "
             "above'.",
             other_activations,
             functools.partial(layer, op, activations=["Relu"] * len(DEFAULTS[op])),

@@ -200,7 +200,7 @@ FAULTS = [
         "onnxruntime",
         "CenterCropPad",
         "fails for a scalar",
-        "The text asks for no axes: 'If axes not provided, all axes are assumed [0, 1, ..., r-1]'.",
+        "The text asks for no axes: 'If not provided, all axes are assumed [0, 1, ..., r-1]'.",
         lambda case: case.operands[0].ndim == 0,
         lambda: example("CenterCropPad", 18, np.float32(1), int64()),
     ),
