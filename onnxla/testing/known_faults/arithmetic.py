@@ -26,7 +26,8 @@ def ignores_axis(op: str, version: int, dtype: Any) -> Fault:
         op,
         "ignores `axis` and broadcasts as numpy does",
         "Opset 1 and 6 say of Add, to which others refer: 'The starting of the mutually equal "
-        'shape is specified by the argument "axis", and if it is not set, suffix matching is assumed.\'',
+        'shape is specified by the argument "axis", and if it is not set, suffix matching is '
+        "assumed.'",
         not_the_last_axes,
         lambda: example(
             op,

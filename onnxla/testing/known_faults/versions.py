@@ -23,7 +23,8 @@ FAULTS = [
         "Hardmax",
         "keeps `axis`, though it means another thing before opset 13",
         "Before, the input is 'coerced into a 2-dimensional tensor', so that the maximum is one of "
-        "all axes from `axis` on; since then, `axis` is 'the dimension Hardmax will be performed on'.",
+        "all axes from `axis` on; since then, `axis` is 'the dimension Hardmax will be performed "
+        "on'.",
         hardmax_of_several_axes,
         lambda: example("Hardmax", 11, X),
     ),
