@@ -18,11 +18,12 @@ lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-# The four folders are one package; linked together, type checkers see them as it is imported.
+# The rooms are one package; linked together, type checkers see it as it is imported.
+ROOMS = commands edit interpret ir ops parameters peers testing train
+
 types: $(VENV)/dev.stamp
 	rm -rf build/typing && mkdir -p build/typing/onnxla
-	for path in onnxla/*.py onnxla/testing onnxla/py.typed ir ops interpret; do \
-		ln -s ../../../$$path build/typing/onnxla/; done
+	for path in api/*.py api/py.typed $(ROOMS); do ln -s ../../../$$path build/typing/onnxla/; done
 	cd build/typing && ../../$(BIN)/mypy --config-file ../../pyproject.toml -p onnxla
 	$(BIN)/pyright --pythonpath $(BIN)/python
 

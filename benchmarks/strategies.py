@@ -17,7 +17,7 @@ import onnx
 from hypothesis import Phase, errors, given, seed, settings
 from tqdm import tqdm
 
-from onnxla.fuzz import select
+from onnxla.commands.fuzz import select
 from onnxla.testing import Case, cases, operators
 
 

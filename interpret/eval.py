@@ -15,9 +15,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from onnxla.interpret.autocast import autocast
-from onnxla.interpret.binding import origins
-from onnxla.ir.edit import names_read
+from onnxla.interpret.rules.mixed_precision import autocast
+from onnxla.interpret.staging import origins
 from onnxla.ir.errors import ModelError, StaticOperandError, UnsupportedError
 from onnxla.ir.model import (
     AttributeReference,
@@ -27,6 +26,7 @@ from onnxla.ir.model import (
     SparseTensor,
     Tensor,
 )
+from onnxla.ir.traverse import names_read
 from onnxla.ops.straight_through import MARK, straight_through
 from onnxla.ops.table import Operator, lookup
 from onnxla.ops.values import Value, as_known, has_no_type_in_jax, is_concrete, is_known

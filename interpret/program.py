@@ -13,10 +13,7 @@ import numpy as np
 
 from onnxla.interpret.advice import advise, may_be_known
 from onnxla.interpret.eval import Context, eval_graph
-from onnxla.interpret.parameters import Parameters, find_parameters
 from onnxla.interpret.regions import Region, Regions
-from onnxla.interpret.support import unsupported
-from onnxla.ir.edit import cut
 from onnxla.ir.errors import StaticOperandError, UnsupportedError
 from onnxla.ir.model import (
     Function,
@@ -29,9 +26,12 @@ from onnxla.ir.model import (
     Type,
     Value,
 )
+from onnxla.ir.rewrite import cut
 from onnxla.ops.cast import convert
+from onnxla.ops.missing import missing_operators
 from onnxla.ops.values import NOT_IN_JAX, as_traced, is_concrete, is_floating
 from onnxla.ops.values import Value as Array
+from onnxla.parameters.roles import Parameters, find_parameters
 
 
 class Known:
@@ -223,7 +223,7 @@ class Program:
         try:
             yield
         except UnsupportedError as error:
-            error.args = ("\n  ".join([str(error), *unsupported(self.model)]),)
+            error.args = ("\n  ".join([str(error), *missing_operators(self.model)]),)
             raise
 
     def _evaluate_batched(

@@ -15,9 +15,9 @@ from typing import Any
 import jax
 
 from onnxla.interpret.eval import Context, eval_at
-from onnxla.ir.edit import names_read
 from onnxla.ir.errors import StaticOperandError
 from onnxla.ir.model import Graph
+from onnxla.ir.traverse import names_read
 from onnxla.ops.values import NOT_IN_JAX, Value, is_known
 
 # Regions kept after each region, one for each combination of shapes; the oldest one goes first.

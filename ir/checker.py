@@ -13,10 +13,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias, TypeVar
 
-from onnxla.ir.edit import names_read, subgraphs
 from onnxla.ir.errors import ModelError
 from onnxla.ir.model import Attribute, AttributeReference, Function, Graph, Model, Node
 from onnxla.ir.onnx_pb2 import AttributeProto, NodeProto
+from onnxla.ir.traverse import names_read, subgraphs
 from onnxla.ir.wire import ATTRIBUTE_FIELDS, normal_domain
 
 MAX_NESTING = 60  # of graphs; protobuf cannot parse 40

@@ -37,7 +37,7 @@ from onnxla.ir.onnx_pb2 import (
     TensorProto,
     ValueInfoProto,
 )
-from onnxla.ir.splice import MAX_MESSAGE, Bytes, cut
+from onnxla.ir.splice import MAX_MESSAGE, Bytes, extract
 from onnxla.ir.tensors import Source, element_count, store
 from onnxla.ir.wire import (
     ATTRIBUTE_FIELDS,
@@ -94,7 +94,7 @@ def _bytes_of(source: Any) -> bytes:
 
 
 def _read(data: memoryview, file: MappedFile | None, folder: DataFolder) -> Model:
-    reduced, payloads = cut(data)
+    reduced, payloads = extract(data)
     source = Source(payloads, file, folder, set())
     model = _Reader(source).model(_parse(reduced, data))
     if source.used != payloads.keys():

@@ -19,7 +19,7 @@ from onnxla.ir.errors import ModelError
 from onnxla.ir.files import MappedFile
 from onnxla.ir.model import Model
 from onnxla.ir.onnx_pb2 import ModelProto, TensorProto
-from onnxla.ir.splice import Bytes, cut
+from onnxla.ir.splice import Bytes, extract
 from onnxla.ir.wire import decode_entries
 from onnxla.ir.writer import ExternalData, TooLargeError, pieces
 
@@ -147,7 +147,7 @@ def _data_names(path: Path) -> set[str] | None:
 
 
 def _parse(path: Path) -> ModelProto:
-    return ModelProto.FromString(bytes(cut(MappedFile(path).view)[0]))
+    return ModelProto.FromString(bytes(extract(MappedFile(path).view)[0]))
 
 
 def _locations(message: Message) -> Iterator[str]:

@@ -44,7 +44,7 @@ def placeholders() -> Callable[[], bytes]:
     return make
 
 
-def cut(file: memoryview) -> tuple[Bytes, dict[bytes, memoryview]]:
+def extract(file: memoryview) -> tuple[Bytes, dict[bytes, memoryview]]:
     """A serialized model without its large data, and the data by placeholder.
 
     What does not look like protobuf is copied as it is, for protobuf's parser to complain about.

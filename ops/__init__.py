@@ -30,6 +30,7 @@ from onnxla.ops import (
     normalize,
     optional,
     pool,
+    preview_training,
     quantize,
     random,
     reduce,
@@ -38,7 +39,6 @@ from onnxla.ops import (
     shape,
     signal,
     text,
-    training,
     trees,
 )
 from onnxla.ops.table import Operator, lookup, op, rows
@@ -75,6 +75,7 @@ __all__ = [
     "op",
     "optional",
     "pool",
+    "preview_training",
     "quantize",
     "random",
     "reduce",
@@ -84,6 +85,5 @@ __all__ = [
     "shape",
     "signal",
     "text",
-    "training",
     "trees",
 ]

@@ -12,10 +12,10 @@ import numpy as np
 from jax import lax
 
 from onnxla.ir.errors import ModelError
+from onnxla.ops.chain_rule import product, singular
 from onnxla.ops.elementary import tanh
 from onnxla.ops.index import argmax
 from onnxla.ops.random import random_key, uniform
-from onnxla.ops.singular import product, singular
 from onnxla.ops.table import op
 from onnxla.ops.values import Value, is_floating
 

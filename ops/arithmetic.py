@@ -13,7 +13,7 @@ from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
 from onnxla.ir.errors import ModelError
-from onnxla.ops.singular import singular
+from onnxla.ops.chain_rule import singular
 from onnxla.ops.table import op
 from onnxla.ops.values import Value, alike, is_floating, is_known, xp
 

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import erf as real_erf
 
-from onnxla.ops.singular import singular
+from onnxla.ops.chain_rule import singular
 from onnxla.ops.table import op
 from onnxla.ops.values import Value, is_floating, xp
 

@@ -20,8 +20,8 @@ from hypothesis import Phase
 from onnxla.ops import lookup, table
 from onnxla.testing import cases, compare
 from onnxla.testing.case import Case
-from onnxla.testing.comparison import WRONG
-from onnxla.testing.fuzz import draw_examples
+from onnxla.testing.fuzzing import draw_examples
+from onnxla.testing.outcomes import WRONG
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from onnx import numpy_helper
 
 from compiling import QUICKLY
 from onnxla import ir
-from onnxla.models import fetch
+from onnxla.commands.downloads import fetch
 
 Shapes = Mapping[str, tuple[Any, ...]]
 

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 
-from onnxla.cli import main
+from onnxla.commands.main import main
 from small_models import BIAS, WEIGHT, graph, linear
 
 X = np.arange(6, dtype=np.float32).reshape(2, 3)

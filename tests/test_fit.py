@@ -24,8 +24,8 @@ import pytest
 
 import onnxla
 from onnxla import losses
-from onnxla.history import History
-from onnxla.step import make_objective, make_step
+from onnxla.train.history import History
+from onnxla.train.step import make_objective, make_step
 from real_models import FURTHER
 from small_models import header, make
 
@@ -685,7 +685,7 @@ def write_model(folder: Path) -> Path:
 KILLED = """
 import os, signal, sys
 import numpy as np
-import onnxla.loop
+import onnxla.train.loop
 
 folder = sys.argv[1]
 data = np.load(folder + "/data.npz")

@@ -16,7 +16,7 @@ from test_samples import ROWS, build
 
 import onnxla
 from compiling import QUICKLY
-from onnxla.ops.singular import product, singular
+from onnxla.ops.chain_rule import product, singular
 from samples import Sample, i64
 from small_models import header, make
 
@@ -331,7 +331,7 @@ def test_a_singular_function_is_differentiated_by_what_it_is_asked_for() -> None
 SHARDED = """
 import jax
 import jax.numpy as jnp
-from onnxla.ops.singular import singular
+from onnxla.ops.chain_rule import singular
 
 mesh = jax.make_mesh((2,), ("devices",), axis_types=(jax.sharding.AxisType.Auto,))
 one, split = jax.sharding.PartitionSpec(), jax.sharding.PartitionSpec("devices")

@@ -14,7 +14,7 @@ import onnxruntime
 import pytest
 
 import onnxla
-from onnxla.compare import onnxruntime as onnxruntime_values
+from onnxla.peers.node_by_node import onnxruntime as onnxruntime_values
 from small_models import BIAS, WEIGHT, graph, header, linear, make
 
 X = np.arange(12, dtype=np.float32).reshape(4, 3)

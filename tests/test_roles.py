@@ -14,7 +14,7 @@ from onnx import helper
 
 import onnxla
 from onnxla import ir
-from onnxla.interpret.parameters import find_parameters
+from onnxla.parameters.roles import find_parameters
 from real_models import FURTHER, LISTED
 from small_models import graph, header, linear, make
 

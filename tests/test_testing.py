@@ -16,8 +16,9 @@ import pytest
 from onnx import TensorProto, helper
 
 import onnxla
-from onnxla import cli
+from onnxla.commands import main as cli
 from onnxla.ops import table
+from onnxla.peers.runtimes import named
 from onnxla.testing import (
     Case,
     Disagreement,
@@ -37,10 +38,9 @@ from onnxla.testing import (
     fuzz,
     operators,
 )
-from onnxla.testing.cases import STRATEGIES
-from onnxla.testing.comparison import array_difference
-from onnxla.testing.fuzz import draw_examples
-from onnxla.testing.runtimes import named
+from onnxla.testing.fuzzing import draw_examples
+from onnxla.testing.operator_cases import STRATEGIES
+from onnxla.testing.outcomes import array_difference
 from onnxla.testing.types import type_of, type_proto, type_string
 from small_runtimes import Breaking, Doubling
 
@@ -414,7 +414,7 @@ def test_right(case):
 
 
 def test_the_core_needs_no_extra() -> None:
-    code = "import sys; sys.modules['hypothesis'] = None; import onnxla.cli"
+    code = "import sys; sys.modules['hypothesis'] = None; import onnxla.commands.main"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

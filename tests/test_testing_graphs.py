@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, Phase, find, given, settings
 
 from onnxla.testing import check
 from onnxla.testing.case import Case
-from onnxla.testing.graphs import SUBGRAPHS, graph_operators, graphs
+from onnxla.testing.random_graphs import SUBGRAPHS, graph_operators, graphs
 
 SETTINGS = settings(
     derandomize=True,

@@ -15,8 +15,8 @@ import pytest
 from mutants import MUTANTS, Mutant, caught_after
 from onnxla.ops import rows
 from onnxla.testing import Case, Fault, Onnxla, check, compare, faults, operators
-from onnxla.testing.comparison import WRONG
-from onnxla.testing.faults import fault_of
+from onnxla.testing.fault_records import fault_of
+from onnxla.testing.outcomes import WRONG
 from onnxla.testing.properties import (
     CONVERTER,
     INFERENCE,

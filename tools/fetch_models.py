@@ -1,13 +1,13 @@
 """Fetches real models into the cache: `python tools/fetch_models.py [NAME ...] [--list]`.
 
 A name is a model ("rapidocr/cls.onnx") or a package ("rapidocr-onnxruntime"); none means all.
-The table and the work are in `onnxla.models`.
+The table and the work are in `onnxla.commands.downloads`.
 """
 
 import argparse
 import sys
 
-from onnxla.models import PACKAGES, FetchError, cache_folder, fetch, names
+from onnxla.commands.downloads import PACKAGES, FetchError, cache_folder, fetch, names
 
 __all__ = ["fetch", "main"]
 

@@ -14,7 +14,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from backend_suite import cases, expected_failures
 from onnxla import ir
-from onnxla.interpret.support import all_nodes
+from onnxla.ir.traverse import all_nodes
 from onnxla.ops import Operator, rows
 from samples import samples
 from test_control import MODELS, model_of

@@ -18,7 +18,7 @@ import numpy as np
 import optax
 
 import onnxla
-from onnxla.demo import (
+from onnxla.commands.demo import (
     BATCH,
     MODEL,
     TEST_FONTS,
@@ -29,7 +29,7 @@ from onnxla.demo import (
     load_fonts,
     predict,
 )
-from onnxla.models import fetch
+from onnxla.commands.downloads import fetch
 
 
 def draw(

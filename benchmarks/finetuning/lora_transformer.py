@@ -27,7 +27,7 @@ from PIL import Image
 
 import onnxla
 from onnxla import demo
-from onnxla.models import fetch
+from onnxla.commands.downloads import fetch
 
 BATCH, LONGEST, DOTS = 16, 14, 16  # lines in a batch, letters in a line, dots in a letter's height
 

@@ -20,7 +20,7 @@ import numpy as np
 import onnx
 
 import onnxla
-from onnxla.models import fetch
+from onnxla.commands.downloads import fetch
 
 BLOCK, SIZE, PADDING = 4096, 1024, 256
 # Places of four types among the model's 214 outputs, from `config.min.json` in its wheel.

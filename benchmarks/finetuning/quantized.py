@@ -25,7 +25,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 import onnxla
 from onnxla import demo
-from onnxla.models import fetch
+from onnxla.commands.downloads import fetch
 
 STEPS, SAMPLES = 120, 512
 

@@ -1,0 +1,54 @@
+"""onnxla runs ONNX models as JAX: compiled, differentiable, trainable, saved back as ONNX."""
+
+from typing import TYPE_CHECKING, Any
+
+from onnxla.public import MODULES, PUBLIC, find
+
+if TYPE_CHECKING:  # what `PUBLIC` says, in the words of type checkers
+    from onnxla import losses as losses
+    from onnxla.findings import Findings as Findings
+    from onnxla.findings import check as check
+    from onnxla.ir.errors import ModelError as ModelError
+    from onnxla.ir.errors import OnnxlaError as OnnxlaError
+    from onnxla.ir.errors import StaticOperandError as StaticOperandError
+    from onnxla.ir.errors import UnsupportedError as UnsupportedError
+    from onnxla.module import Module as Module
+    from onnxla.module import load as load
+    from onnxla.ops.table import op as op
+    from onnxla.peers.node_by_node import compare as compare
+    from onnxla.train.checkpoints import CheckpointError as CheckpointError
+    from onnxla.train.evaluation import evaluate as evaluate
+    from onnxla.train.fitting import fit as fit
+    from onnxla.train.loop import FitResult as FitResult
+    from onnxla.train.loop import NonFiniteLossError as NonFiniteLossError
+    from onnxla.train.loop import TrainingInterrupted as TrainingInterrupted
+
+__all__ = [
+    "CheckpointError",
+    "Findings",
+    "FitResult",
+    "ModelError",
+    "Module",
+    "NonFiniteLossError",
+    "OnnxlaError",
+    "StaticOperandError",
+    "TrainingInterrupted",
+    "UnsupportedError",
+    "check",
+    "compare",
+    "evaluate",
+    "fit",
+    "load",
+    "losses",
+    "op",
+]
+
+
+def __getattr__(name: str) -> Any:
+    found = find(name)
+    globals()[name] = found  # so that it is looked for once
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*PUBLIC, *MODULES, "public"})

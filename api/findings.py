@@ -1,0 +1,109 @@
+"""Everything that is wrong, unsupported or noteworthy in a model, all at once."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from onnxla import ir
+from onnxla.edit.quantization import find_quantized
+from onnxla.ir.traverse import all_nodes
+from onnxla.ops.missing import missing_operators
+from onnxla.parameters.roles import Parameters, find_parameters, trainable
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What `check` found.
+
+    Attributes:
+        errors: What is wrong with the file; it cannot be loaded.
+        unsupported: Operators that onnxla does not implement; the parts that use them cannot run.
+        notes: What is worth knowing before training or running.
+    """
+
+    errors: tuple[str, ...]
+    unsupported: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether the model loads and every operator is supported."""
+        return not self.errors and not self.unsupported
+
+    def __str__(self) -> str:
+        groups = {"error": self.errors, "unsupported": self.unsupported, "note": self.notes}
+        lines = [f"{kind}: {text}" for kind, texts in groups.items() for text in texts]
+        return "\n".join(lines) if lines else "nothing to report: every operator is supported"
+
+
+def check(source: Any) -> Findings:
+    """Checks a model without running it. `source`: whatever `load` takes.
+
+    A file that cannot be read at all is one error among the findings.
+    """
+    try:
+        model = ir.read(source)
+    except ir.ModelError as error:
+        return Findings((str(error),), (), ())
+    errors = tuple(ir.check(model))
+    if errors:
+        return Findings(errors, (), ())
+    return Findings((), tuple(missing_operators(model)), tuple(notes(model)))
+
+
+def notes(model: ir.Model) -> Iterator[str]:
+    """What is worth knowing: inputs that decide shapes, and what there is to train."""
+    parameters = find_parameters(model)
+    for name in parameters.static_inputs:
+        yield (
+            f"input '{name}' decides a shape: a call is compiled for each of its values, and "
+            "apply needs it as a numpy array or fixed by specialize"
+        )
+    learned = trainable(parameters.roles).intersection(parameters.roles.values())
+    if not learned:
+        yield "no parameter has the role of a learned weight: there is nothing to train by default"
+    quantized, others = find_quantized(model)
+    if quantized:
+        yield (
+            f"{len(quantized)} weights are quantized: `module.quantization_aware()` makes them "
+            "trainable" + (f", but not {len(others)} others" if others else "")
+        )
+    kinds = {node.op_type for node, _ in all_nodes(model)}
+    biased = sum(node.op_type == "Conv" and len(node.inputs) > 2 for node, _ in all_nodes(model))
+    if biased and "BatchNormalization" not in kinds:
+        yield (
+            f"no BatchNormalization, and {biased} convolutions with a bias: if the network had "
+            "any, it was folded into them, and training has no batch statistics"
+        )
+    if learned and "Dropout" not in kinds:
+        yield (
+            "no Dropout: if the network had any, the exporter left it out, and training drops "
+            "nothing; `module.insert_dropout(after)` puts one in"
+        )
+    for first, second in copies(parameters):
+        yield (
+            f"'{first}' and '{second}' hold the same numbers: if the weight was tied, the exporter "
+            "copied it, and the copies will differ after training"
+        )
+
+
+def copies(parameters: Parameters) -> Iterator[tuple[str, str]]:
+    """Pairs of weights or embeddings of which one is the other, or the other transposed."""
+    groups: dict[tuple[Any, ...], list[str]] = {}
+    for name, tensor in parameters.params.items():
+        if parameters.roles[name] in ("weight", "embedding") and len(tensor.shape) == 2:
+            array = tensor.numpy()
+            if array.size and array.min() != array.max():  # not zeros or ones, for a new layer
+                # The corners stay where they are when a matrix is transposed.
+                corners = array[0, 0].item(), array[-1, -1].item()
+                groups.setdefault((tensor.dtype, array.size, corners), []).append(name)
+    for names in groups.values():
+        for first, second in itertools.combinations(names, 2):
+            a, b = (parameters.params[name].numpy() for name in (first, second))
+            if np.array_equal(a, b) or np.array_equal(a, b.T):
+                yield first, second

@@ -1,0 +1,600 @@
+"""`Module`: an ONNX model as a JAX function with its parameters."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from onnxla import ir
+from onnxla.edit.adapter_files import load_adapters, save_adapters
+from onnxla.edit.heads import find_features, insert_dropout, replace_head
+from onnxla.edit.lora import add_adapters, initial, merge_adapters, select
+from onnxla.edit.quantization import quantization_aware, restore, straight_through
+from onnxla.interpret.program import Program
+from onnxla.ir.rewrite import cut, replace_tensors
+from onnxla.ops.values import Value
+from onnxla.parameters.selection import chosen, frozen_statistics
+from onnxla.public import find
+from onnxla.summary import describe_type, summarize
+from onnxla.tables import Report
+
+
+def load(source: Any) -> Module:
+    """Loads an ONNX model.
+
+    Args:
+        source: A path, the file's bytes, a binary file object, anything with
+            `SerializeToString()`, such as an `onnx.ModelProto`, or an `onnxla.ir.Model`. External
+            data is looked for in the folder of a path.
+
+    Raises:
+        ModelError: The file is malformed, inconsistent or unsafe; the message lists what is wrong.
+    """
+    model = source if isinstance(source, ir.Model) else ir.read(source)
+    ir.verify(model)
+    program = Program(model)
+    with jax.enable_x64(True):
+        params = {k: to_device(tensor) for k, tensor in program.parameters.params.items()}
+    return Module(params, program)
+
+
+def to_device(tensor: ir.Tensor) -> jax.Array:
+    """A tensor as a JAX array. Only one tensor at a time is in memory twice."""
+    # A copy: on the CPU, JAX may otherwise alias the mapped file.
+    array = jnp.array(tensor.numpy()).block_until_ready()
+    tensor.release()
+    return array
+
+
+@functools.partial(
+    jax.tree_util.register_dataclass, data_fields=["params"], meta_fields=["program"]
+)
+class Module:
+    """A model as a function of its inputs, and a pytree whose leaves are its parameters.
+
+    Attributes:
+        params: Parameters by ONNX name: the floating-point constants that decide no shape.
+        program: The model and what has been compiled of it, shared by modules that differ only in
+            their parameters.
+    """
+
+    params: dict[str, jax.Array]
+    program: Program
+
+    def __init__(self, params: dict[str, jax.Array], program: Program) -> None:
+        self.params = params
+        self.program = program
+
+    @property
+    def roles(self) -> Mapping[str, str]:
+        """Role of each parameter, such as `weight`, `bias` or `constant`; see `partition`."""
+        return self.program.parameters.roles
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """Names of the inputs that a call takes, in order."""
+        return tuple(value.name for value in self.program.inputs)
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """Names of the outputs, in order."""
+        return self.program.output_names
+
+    def __call__(self, *args: Value, key: jax.Array | None = None, **kwargs: Value) -> Any:
+        """The outputs for inputs by position or by ONNX name; compiled once per input shape.
+
+        Returns:
+            The output, or a tuple of the outputs in graph order if there are several.
+
+        Raises:
+            TypeError, ValueError: An input is missing, unknown, or of another dtype or shape than
+                the model states.
+        """
+        return unpack(self.program.call(self.params, self._bind(args, kwargs), key))
+
+    def run(self, inputs: Mapping[str, Value], key: jax.Array | None = None) -> dict[str, Any]:
+        """Outputs by name for inputs by name."""
+        values = self.program.call(self.params, self.check_inputs(inputs), key)
+        return dict(zip(self.output_names, values, strict=True))
+
+    def apply(
+        self,
+        params: Mapping[str, Value],
+        *args: Value,
+        key: jax.Array | None = None,
+        outputs: Sequence[str] | None = None,
+        **kwargs: Value,
+    ) -> Any:
+        """The outputs as a pure function of parameters and inputs, for `jax.jit` and `jax.grad`.
+
+        An input given as a numpy array is a known value: whatever is computed from it alone is
+        computed while tracing, and it may decide shapes.
+
+        Args:
+            params: All parameters by name.
+            *args: Inputs in order.
+            key: JAX key for operators that draw random numbers.
+            outputs: Names of values to return instead of the graph's outputs; intermediate values
+                may be among them.
+            **kwargs: Inputs by ONNX name.
+
+        Raises:
+            StaticOperandError: The shape of some value depends on traced data. The message names
+                the node, the operand and where it comes from.
+        """
+        inputs = self._bind(args, kwargs)
+        return unpack(self.program.evaluate(params, inputs, key=key, outputs=outputs))
+
+    def apply_train(
+        self,
+        params: Mapping[str, Value],
+        *args: Value,
+        key: jax.Array | None = None,
+        outputs: Sequence[str] | None = None,
+        freeze_statistics: bool | str | Sequence[str] = (),
+        **kwargs: Value,
+    ) -> tuple[Any, dict[str, Value]]:
+        """`apply` as in training: with the batch's statistics, and values dropped at random.
+
+        Quantized numbers have gradients: see `quantization_aware`. They are held by floats, and an
+        output that the model states to be of integers is converted; one that `outputs` names may
+        have no such statement. So arithmetic on them that differs for integers, as Div, differs.
+
+        BatchNormalization in inference form, as most files have it, trains too; one within a branch
+        or a loop uses the batch's statistics and leaves the running ones as they are. Of a
+        `batched` module each element is a batch of its own.
+
+        Args:
+            params: All parameters by name.
+            *args: Inputs in order.
+            key: JAX key that decides what is dropped; needed if the model has a Dropout.
+            outputs: As for `apply`.
+            freeze_statistics: Names or patterns of running statistics, or True for all: each
+                BatchNormalization that has one of them uses its running statistics, as in
+                inference, and they have no next ones.
+            **kwargs: Inputs by ONNX name.
+
+        Returns:
+            The outputs, and the next running statistics by parameter name, for
+            `{**params, **updates}` before the next step.
+        """
+        updates: dict[str, Value] = {}
+        frozen = frozen_statistics(freeze_statistics, self.roles)
+        values = self.program.evaluate(
+            params,
+            self._bind(args, kwargs),
+            key=key,
+            outputs=outputs,
+            updates=updates,
+            frozen=frozen,
+        )
+        return unpack(values), updates
+
+    def replace(self, params: Mapping[str, Value]) -> Module:
+        """The same model with other values for some or all of its parameters.
+
+        Raises:
+            ValueError: A name is no parameter, or a value's shape is not that of the parameter.
+        """
+        for name, value in params.items():
+            if name not in self.params:
+                raise ValueError(f"no parameter is named '{name}'")
+            if np.shape(value) != self.params[name].shape:
+                raise ValueError(
+                    f"parameter '{name}' has shape {self.params[name].shape}, not {np.shape(value)}"
+                )
+        with jax.enable_x64(True):
+            new = {name: jnp.asarray(value) for name, value in params.items()}
+        return Module({**self.params, **new}, self.program)
+
+    def partition(
+        self, *patterns: str, roles: Sequence[str] | None = None
+    ) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
+        """The parameters in two: (to train, to freeze). `{**train, **frozen}` are all of them.
+
+        Args:
+            *patterns: Names or shell-style patterns (`head.*`) of the parameters to train; without
+                any, all whose role is one of `roles`. A pattern chooses among the roles too; a name
+                that is spelled out is chosen whatever its role is, if no `roles` are given.
+            roles: Roles to train; by default those of learned weights: weight, bias, scale and
+                embedding, or adapter alone if the model has adapters (see `lora`).
+
+        Raises:
+            ValueError: A pattern matches no parameter, or none of these roles.
+        """
+        return self._split(chosen(patterns, self.roles, roles))
+
+    def freeze(
+        self, *patterns: str, roles: Sequence[str] | None = None
+    ) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
+        """`partition`, told what not to train: (to train, to freeze).
+
+        Args:
+            *patterns: Names or patterns of parameters that stay as they are; without any, all whose
+                role is one of `roles`.
+            roles: Only freeze parameters in these roles, such as `["embedding"]`. What does not
+                train by default is frozen in any case.
+
+        Raises:
+            ValueError: A pattern matches no parameter that trains, or none of these roles.
+        """
+        usual = chosen((), self.roles)
+        wanted = chosen(patterns, self.roles, roles) if patterns or roles is not None else set()
+        return self._split(usual - wanted)
+
+    def _split(self, train: Collection[str]) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
+        """The parameters in two: those named, and the others; both in the order of the file."""
+        named = {name: value for name, value in self.params.items() if name in train}
+        return named, {k: v for k, v in self.params.items() if k not in named}
+
+    def labels(self, groups: Mapping[str, str], default: str = "frozen") -> dict[str, str]:
+        """A label for each parameter, for `optax.partition` (once called `multi_transform`).
+
+        For example `{"head.*": "fast", "*": "slow"}`, with `optax.set_to_zero()` for `"frozen"`.
+
+        Args:
+            groups: Label by name or pattern; the first that chooses a parameter labels it. As for
+                `partition`, a pattern chooses among learned weights.
+            default: Label of the parameters that none chooses.
+
+        Raises:
+            ValueError: A pattern matches no parameter that trains.
+        """
+        labels: dict[str, str] = {}
+        for pattern, label in groups.items():
+            labels = {**dict.fromkeys(chosen((pattern,), self.roles), label), **labels}
+        return {name: labels.get(name, default) for name in self.params}
+
+    def specialize(self, **inputs: Value) -> Module:
+        """The model with some inputs fixed to known values.
+
+        They are then no longer inputs, and may decide shapes. `save` still writes the whole model.
+        """
+        bound = self._bind((), inputs, partial=True)
+        fixed = {name: np.asarray(value) for name, value in bound.items()}
+        program = self.program
+        fixed = {**program.fixed, **fixed}
+        return Module(self.params, program.edited(fixed=fixed))
+
+    def cut(
+        self, inputs: Sequence[str] | None = None, outputs: Sequence[str] | None = None
+    ) -> Module:
+        """The part of the model between values of its graph, as a module that can be saved.
+
+        Args:
+            inputs: Names of values that become inputs (default: the graph's own).
+            outputs: Names of values that become outputs (default: the graph's own).
+        """
+        part = cut(self.program.model, inputs, outputs)
+        names = {value.name for value in part.graph.inputs}
+        fixed = {name: value for name, value in self.program.fixed.items() if name in names}
+        program = self.program.edited(model=part, fixed=fixed)
+        return Module({k: self.params[k] for k in program.parameters.params}, program)
+
+    def with_model(self, model: ir.Model) -> Module:
+        """An edited model with this module's parameters; those that are new are read from it."""
+        ir.verify(model)
+        program = self.program.edited(model=model)
+        with jax.enable_x64(True):
+            params = {
+                name: self.params[name] if name in self.params else to_device(tensor)
+                for name, tensor in program.parameters.params.items()
+            }
+        return Module(params, program)
+
+    def lora(
+        self,
+        *patterns: str,
+        rank: int = 8,
+        alpha: float | None = None,
+        key: jax.Array | None = None,
+    ) -> Module:
+        """The model with a trainable low-rank path beside some weights, and the same outputs.
+
+        A path is two products of ONNX nodes, with the weight's rows and columns on the outside and
+        `rank` numbers between them, times alpha / rank. Its factors `<weight>.lora_A` and
+        `<weight>.lora_B` are parameters in the role `adapter`, which are what `partition` then
+        trains by default. `merge` adds them to their weights, and so does `save`; beside a
+        quantized weight they stay.
+
+        Args:
+            *patterns: Names or shell-style patterns of the weights, float or quantized, of MatMul,
+                Gemm, Conv, Gather or MatMulNBits nodes. Without any: all in the role `weight` that
+                are larger than their path, and no embeddings.
+            rank: Rank of the update; in a convolution, of each group.
+            alpha: By default `rank`, so that the path is not scaled.
+            key: JAX key that the first factor is drawn with; the second is zero.
+
+        Raises:
+            ValueError: A pattern matches no weight that can be adapted; the message says why.
+            UnsupportedError: The model's opset is below 7.
+        """
+        model = self.program.model
+        targets = select(model, patterns, rank)
+        # numpy draws: JAX would compile a program for each shape.
+        rng = np.random.default_rng(key_numbers(key))
+        scaled = float(rank if alpha is None else alpha)
+        adapters = {name: initial(target, rank, scaled, rng) for name, target in targets.items()}
+        return self.with_model(add_adapters(model, targets, adapters))
+
+    def save_adapters(self, path: str | os.PathLike[str]) -> None:
+        """Writes the adapters alone as safetensors, with the rank and alpha of each.
+
+        The file is written beside the target and renamed. `load_adapters` of the same model reads
+        it. Needs the package safetensors.
+
+        Raises:
+            ValueError: There are no adapters, or other parameters have changed too: then
+                `save(path, merge=False)` writes all.
+        """
+        save_adapters(self.program.model, self.params, path)
+
+    def load_adapters(self, path: str | os.PathLike[str]) -> Module:
+        """The model with the adapters that `save_adapters` wrote for it.
+
+        Raises:
+            ModelError: The file is malformed, or belongs to a model with other weights.
+        """
+        return self.with_model(load_adapters(self.program.model, path))
+
+    def merge(self) -> Module:
+        """The model with its adapters added to the weights; those of quantized weights stay."""
+        merged = merge_adapters(self._with_values())
+        return Module(load(merged).params, self.with_model(merged).program)
+
+    def quantization_aware(self) -> Module:
+        """A quantized model with floating-point weights to train, and the same outputs.
+
+        Each integer weight beside its scale gets a latent one in its place, a parameter, and a
+        QuantizeLinear after it; so does each int32 bias that a DequantizeLinear reads. In
+        `apply_train`, gradients pass straight through rounding and are zero where numbers saturate.
+        `save` writes the file's own integer tensors and nodes again.
+
+        Scales are parameters already, in a role that is not trained by default; ask for learned
+        step sizes with `partition(roles=["weight", "bias", "quantization_scale"])`. They are small,
+        so their learning rate must be, too.
+
+        Raises:
+            ValueError: There are no quantized weights, or none with a known scale beside them.
+        """
+        return self.with_model(quantization_aware(self._with_values()))
+
+    def straight_through(self, *operators: str) -> Module:
+        """The model in which some operators have the derivative 1 in `apply_train`.
+
+        For fake quantization that a file spells out, as x / scale, Round, Clip, times scale.
+
+        Args:
+            *operators: Any of Ceil, Floor, Round and Sign, whose own derivative is 0.
+
+        Raises:
+            ValueError: Another operator is named, or one that the model does not have.
+        """
+        return self.with_model(straight_through(self.program.model, operators))
+
+    def replace_head(
+        self,
+        features: str,
+        classes: int,
+        *,
+        softmax: bool = False,
+        name: str = "head",
+        inputs: Mapping[str, Value] | None = None,
+        key: jax.Array | None = None,
+    ) -> Module:
+        """The model up to a value, and a new linear layer of it as the only output.
+
+        The layer has the parameters `<name>.weight`, normal with variance 1 / features, and
+        `<name>.bias`, zero; the output is called `<name>.logits`. It is a Gemm node if the value
+        has two axes, and otherwise a MatMul over the last axis and an Add.
+
+        Args:
+            features: Name of a value [..., features] of the graph, such as what the last layer
+                reads.
+            classes: Size of the last axis of the output.
+            softmax: Whether a Softmax follows, to the output `<name>.probabilities`.
+            name: What the names of the new values begin with.
+            inputs: Example inputs by name, for a file that does not state the number of features.
+            key: JAX key that the weight is drawn with.
+
+        Raises:
+            ValueError: There is no such value, or it is no floating-point tensor.
+            UnsupportedError: The number of features cannot be found without `inputs`, or the
+                model's opset is below 7.
+        """
+        value = find_features(self.program, self.params, features, inputs)
+        rng = np.random.default_rng(key_numbers(key))
+        return self.with_model(replace_head(self.program.model, value, classes, rng, softmax, name))
+
+    def insert_dropout(self, after: str | Sequence[str], ratio: float = 0.5) -> Module:
+        """The model with a Dropout after some floating-point values: the same but in `apply_train`.
+
+        A value keeps its name and all that read it, also in subgraphs, read the dropped one; the
+        one before is `<name>.before_dropout`. `save` writes the Dropout too: in ONNX Runtime it
+        does nothing.
+
+        Args:
+            after: Names or shell-style patterns of values that nodes of the main graph make.
+            ratio: Share of the elements that become 0; the others are divided by 1 - ratio.
+
+        Raises:
+            ValueError: A pattern matches no value, or the ratio is not between 0 and 1.
+        """
+        patterns = [after] if isinstance(after, str) else after
+        return self.with_model(insert_dropout(self.program.model, patterns, ratio))
+
+    def batched(self) -> Module:
+        """The model mapped over a new leading axis of every input: for a model with batch 1."""
+        return Module(self.params, self.program.edited(batched=True))
+
+    def autocast(self, dtype: Any = "bfloat16") -> Module:
+        """The same module with matrix products and convolutions of float32 computed in `dtype`.
+
+        Parameters, inputs, outputs and whatever else the graph computes stay in their dtypes, as do
+        recurrent operators. `save` writes the model as it was.
+        """
+        return Module(self.params, self.program.edited(compute_dtype=jnp.dtype(dtype)))
+
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        merge: bool = True,
+        external_data: bool | str | None = None,
+        check: Any = False,
+        tolerance: float = 1e-3,
+    ) -> None:
+        """Writes the model with the current parameters as ONNX.
+
+        Only tensors that changed are changed, in the file's own element types; names, order,
+        metadata, opsets and unknown fields stay. Files are written beside the target and renamed,
+        so that a crash, a full disk or a failed check loses nothing.
+
+        Args:
+            path: The file to write or replace.
+            merge: Whether adapters are added to their weights, as by `merge`.
+            external_data: Where the data of tensors goes. None: that of tensors which were external
+                goes to one file beside `path`, named `<file name>.data`; so does that of all large
+                tensors if the model would be larger than 2 GiB. True: that of all large tensors
+                does. A file name: as True, under that name, with a number if it is taken. False:
+                all is in `path`. A data file that the old model alone used is removed.
+            check: Whether the new file is run in ONNX Runtime before it replaces the old one, and
+                its outputs are compared with the module's: True for random inputs, or inputs by
+                name or in order. Needs the extra `compare`.
+            tolerance: Difference that the check accepts, relative to an output's largest value.
+
+        Raises:
+            OSError: The files cannot be written.
+            OnnxlaError: The check failed, or the model cannot be written as asked for.
+        """
+        compares = check is not False and check is not None
+        ir.save(
+            self.to_ir(merge=merge),
+            path,
+            external_data=external_data,
+            check=(lambda new: find("check_saved_file")(self, new, check, tolerance))
+            if compares
+            else None,
+        )
+
+    def to_ir(self, *, merge: bool = True) -> ir.Model:
+        """The model as data, with the current parameters, and with adapters merged unless told."""
+        model = self._with_values()
+        return restore(merge_adapters(model) if merge else model)
+
+    def _with_values(self) -> ir.Model:
+        """The model that is evaluated, with the current parameters."""
+        changed = {}
+        for name, tensor in self.program.parameters.params.items():
+            value = np.asarray(self.params[name]).astype(tensor.dtype)
+            if not np.array_equal(bits(value), bits(tensor.numpy())):
+                changed[tensor] = tensor.with_data(value)
+            tensor.release()
+        return replace_tensors(self.program.model, changed)
+
+    def summary(self) -> Report:
+        """Inputs, outputs, operators and parameters by role: text, or HTML in a notebook."""
+        program = self.program
+        return summarize(program.model, program.parameters, program.fixed)
+
+    def __repr__(self) -> str:
+        inputs = ", ".join(f"{v.name}: {describe_type(v.type)}" for v in self.program.inputs)
+        count = sum(np.size(value) for value in self.params.values())
+        return (
+            f"Module({inputs}) -> ({', '.join(self.output_names)}), "
+            f"{count:,} parameters in {len(self.params)} tensors"
+        )
+
+    def check_inputs(self, inputs: Mapping[str, Value]) -> dict[str, Value]:
+        """Inputs by name in the model's dtypes. Raises: TypeError or ValueError if they differ."""
+        return self._bind((), inputs)
+
+    def _bind(
+        self, args: Sequence[Value], kwargs: Mapping[str, Value], partial: bool = False
+    ) -> dict[str, Value]:
+        """Inputs by name, checked against the model and in its dtypes."""
+        expected = {value.name: value for value in self.program.inputs}
+        if len(args) > len(expected):
+            raise TypeError(
+                f"the model takes {len(expected)} inputs ({', '.join(expected)}), got {len(args)}"
+            )
+        inputs = dict(zip(expected, args, strict=False))
+        for name, value in kwargs.items():
+            if name in inputs:
+                raise TypeError(f"input '{name}' is given twice")
+            if name not in expected and name not in self.program.defaults:
+                raise TypeError(f"the model has no input '{name}'; it takes {', '.join(expected)}")
+            inputs[name] = value
+        if not partial and (missing := [name for name in expected if name not in inputs]):
+            raise TypeError(f"missing inputs: {', '.join(missing)}")
+        with jax.enable_x64(True):
+            return {
+                name: check_input(
+                    expected.get(name) or self.program.defaults[name], value, self.program.batched
+                )
+                for name, value in inputs.items()
+            }
+
+
+def key_numbers(key: jax.Array | None) -> list[int]:
+    """A JAX key as a seed of numpy's generator; of key 0 for None."""
+    numbers: list[int] = jax.random.key_data(jax.random.key(0) if key is None else key).tolist()
+    return numbers
+
+
+def bits(array: np.ndarray) -> np.ndarray:
+    """The bytes of an array, which differ where numbers compare equal, as 0.0 and -0.0."""
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+
+
+def unpack(values: tuple[Any, ...]) -> Any:
+    """One output as itself, several as a tuple."""
+    return values[0] if len(values) == 1 else values
+
+
+def check_input(declared: ir.Value, value: Value, batched: bool = False) -> Value:
+    """`value` as the model declares it: numbers of the same kind are converted, shapes compared."""
+    kind = declared.type
+    if isinstance(kind, ir.MapType) and isinstance(kind.value, ir.TensorType):
+        # Python's numbers do not say of which dtype they are.
+        dtype = kind.value.dtype
+        if dtype is None or dtype == ir.STRING or not isinstance(value, Mapping):
+            return value
+        return {key: dtype.type(number) for key, number in value.items()}
+    if not isinstance(kind, ir.TensorType):
+        return value
+    if not hasattr(value, "dtype"):
+        value = np.asarray(value)
+    if kind.dtype is not None and value.dtype != kind.dtype:
+        if kind.dtype == ir.STRING:
+            return value.astype(object)
+        if not same_kind(value.dtype, kind.dtype):
+            raise TypeError(f"input '{declared.name}' takes {kind.dtype}, got {value.dtype}")
+        value = value.astype(kind.dtype)
+    if kind.shape is not None:
+        shape = value.shape[1:] if batched else value.shape
+        fits = len(shape) == len(kind.shape) and all(
+            got == size or not isinstance(size, int)
+            for got, size in zip(shape, kind.shape, strict=True)
+        )
+        if not fits:
+            sizes = ", ".join("?" if size is None else str(size) for size in kind.shape)
+            raise ValueError(
+                f"input '{declared.name}' takes shape [{sizes}], got {list(shape)}"
+                + ("" if batched else "; to map over a leading axis, use module.batched()")
+            )
+    return value
+
+
+def same_kind(a: Any, b: Any) -> bool:
+    """Whether two dtypes are both floating point, or both integer."""
+    return any(
+        jnp.issubdtype(a, kind) and jnp.issubdtype(b, kind)
+        for kind in (jnp.floating, jnp.integer, jnp.complexfloating)
+    )

@@ -1,0 +1,47 @@
+"""Where each public name is defined. A room's code is imported when one of its names is used.
+
+This table is the one place at which a room may reach a later one: `import onnxla` stays fast, and a
+`Module` has methods, such as `save(check=...)`, whose work belongs to rooms that build on it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+PUBLIC = {
+    "Findings": "onnxla.findings",
+    "Module": "onnxla.module",
+    "check": "onnxla.findings",
+    "load": "onnxla.module",
+    "ModelError": "onnxla.ir.errors",
+    "OnnxlaError": "onnxla.ir.errors",
+    "StaticOperandError": "onnxla.ir.errors",
+    "UnsupportedError": "onnxla.ir.errors",
+    "op": "onnxla.ops.table",
+    "CheckpointError": "onnxla.train.checkpoints",
+    "FitResult": "onnxla.train.loop",
+    "NonFiniteLossError": "onnxla.train.loop",
+    "TrainingInterrupted": "onnxla.train.loop",
+    "evaluate": "onnxla.train.evaluation",
+    "fit": "onnxla.train.fitting",
+    "compare": "onnxla.peers.node_by_node",
+}
+# What methods of `Module` are made of, and users call through them alone.
+METHODS = {"check_saved_file": "onnxla.peers.saved_file"}
+# Modules that are attributes of the package once it is imported.
+MODULES = ("backend", "ir", "losses", "testing")
+
+
+def find(name: str) -> Any:
+    """What a name stands for; the module that defines it is imported if it has not been yet.
+
+    Raises:
+        AttributeError: The package has no such name.
+    """
+    if name in MODULES:
+        return importlib.import_module(f"onnxla.{name}")
+    module = {**PUBLIC, **METHODS}.get(name)
+    if module is None:
+        raise AttributeError(f"module 'onnxla' has no attribute '{name}'")
+    return getattr(importlib.import_module(module), name)

@@ -1,0 +1,75 @@
+"""What a model is, at a glance."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+
+import numpy as np
+
+from onnxla import ir
+from onnxla.ir.traverse import all_nodes
+from onnxla.ops.missing import missing_operators
+from onnxla.parameters.roles import ROLES, Parameters, trainable
+from onnxla.tables import Report, Table
+
+
+def describe_type(kind: ir.Type) -> str:
+    """A type such as `float32[N, 3, 48, 192]`."""
+    match kind:
+        case ir.TensorType(dtype, shape):
+            name = "string" if dtype == ir.STRING else str(dtype or "?")
+            sizes = (
+                "..." if shape is None else ", ".join("?" if s is None else str(s) for s in shape)
+            )
+            return f"{name}[{sizes}]"
+        case ir.SequenceType(element):
+            return f"sequence of {describe_type(element)}"
+        case ir.OptionalType(element):
+            return f"optional {describe_type(element)}"
+        case ir.MapType(key, value):
+            return f"map from {key} to {describe_type(value)}"
+    return "?"
+
+
+def describe_dims(parameters: Parameters, role: str) -> tuple[int, int]:
+    """Number of parameters with a role, and of their elements."""
+    tensors = [t for name, t in parameters.params.items() if parameters.roles[name] == role]
+    return len(tensors), sum(math.prod(tensor.shape) for tensor in tensors)
+
+
+def summarize(model: ir.Model, parameters: Parameters, fixed: Mapping[str, np.ndarray]) -> Report:
+    """Inputs, outputs, opsets, operators, parameters by role, and what is not supported."""
+    opsets = ", ".join(f"{domain or 'ai.onnx'} {v}" for domain, v in model.opsets.items())
+    producer = f", producer {model.producer}" if model.producer else ""
+    defaults = {tensor.name for tensor in model.graph.initializers}
+    inputs = [
+        (v.name, describe_type(v.type), "fixed" if v.name in fixed else "")
+        for v in model.graph.inputs
+        if v.name not in defaults
+    ]
+    outputs = [(value.name, describe_type(value.type)) for value in model.graph.outputs]
+    counts = Counter(
+        f"{node.domain}.{node.op_type}".lstrip(".") for node, _ in all_nodes(model)
+    ).most_common()
+    roles, trains = [], trainable(parameters.roles)
+    for role in ROLES:
+        count, elements = describe_dims(parameters, role)
+        if count:
+            trained = "trainable" if role in trains else "not trained by default"
+            roles.append((role, f"{count:,}", f"{elements:,}", trained))
+    parts: list[str | Table] = [
+        f"{model.graph.name}: IR version {model.ir_version}, opset {opsets}{producer}",
+        Table("inputs", (), inputs),
+        Table("outputs", (), outputs),
+        Table("parameters", ("role", "tensors", "elements", ""), roles),
+        Table(
+            f"operators ({sum(count for _, count in counts)} nodes)",
+            (),
+            [(name, str(count)) for name, count in counts],
+        ),
+    ]
+    if missing := missing_operators(model):
+        parts.append(Table("not supported", (), [(line,) for line in missing]))
+    return Report(parts)

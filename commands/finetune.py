@@ -1,0 +1,161 @@
+"""The command `onnxla finetune`: trains a model on arrays in a file, and saves it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from onnxla.inputs import read_array
+from onnxla.module import Module, load
+from onnxla.train.batches import as_batches
+from onnxla.train.evaluation import evaluate
+from onnxla.train.fitting import fit
+from onnxla.train.loop import TrainingInterrupted
+from onnxla.train.losses import LOSSES
+from onnxla.train.optimizer import LEARNING_RATE
+
+DESCRIPTION = """\
+Trains a model and saves it as ONNX, with the same nodes, names and metadata. The data is an .npz
+file with an array for each input, by the input's name, and one more, of any name such as "target",
+which the loss compares with the model's output. The first axis of all counts the samples."""
+
+
+def add_finetune(commands: Any) -> None:
+    """Adds the command's grammar."""
+    command = commands.add_parser(
+        "finetune", help="train a model on your data, and save it as ONNX", description=DESCRIPTION
+    )
+    add = command.add_argument
+    add("file", type=Path, metavar="FILE")
+    add("--data", type=Path, required=True, metavar="NPZ", help="what to train on")
+    add("--loss", required=True, choices=sorted(LOSSES), help="what to make small")
+    add("--out", type=Path, required=True, metavar="FILE", help="where the tuned model goes")
+    add("--validation", type=Path, metavar="NPZ", help="what to evaluate on, made like the data")
+    add("--output", metavar="NAME", help="the output that the loss is of, if there are several")
+    length = command.add_mutually_exclusive_group()
+    length.add_argument("--epochs", type=int, metavar="N", help="passes over the data (default: 1)")
+    length.add_argument("--steps", type=int, metavar="N", help="batches to train on, instead")
+    add("--batch-size", type=int, default=32, metavar="N", help="default: %(default)s")
+    add(
+        "--learning-rate",
+        type=float,
+        metavar="RATE",
+        help=f"the largest of AdamW (default: {LEARNING_RATE:g})",
+    )
+    add("--clip-norm", type=float, metavar="NORM", help="largest norm of a gradient")
+    add(
+        "--accumulate", type=int, default=1, metavar="N", help="batches for one update (default: 1)"
+    )
+    add("--patience", type=int, metavar="N", help="stop after N epochs without a better one")
+    for name, meaning in (
+        ("train", "parameters to train, by name or pattern (default: learned weights)"),
+        ("freeze", "parameters not to train"),
+        ("freeze-statistics", "running statistics to keep"),
+    ):
+        add(f"--{name}", action="append", default=[], metavar="GLOB", help=f"{meaning}; repeatable")
+    add(
+        "--lora",
+        type=int,
+        metavar="RANK",
+        help="train low-rank updates, of the weights that --train names or of all matrices",
+    )
+    add("--bfloat16", action="store_true", help="compute products in bfloat16")
+    add("--checkpoint", type=Path, metavar="FOLDER", help="where checkpoints go")
+    add("--checkpoint-every", type=int, metavar="N", help="steps between them, beside each epoch's")
+    add("--resume", action="store_true", help="go on from the last checkpoint in the folder")
+    add("--plot", type=Path, metavar="PNG", help="draw the loss")
+    add("--seed", type=int, default=0, help="default: %(default)s")
+    add("--quiet", action="store_true", help="no progress bar")
+    command.set_defaults(command=run_finetune)
+
+
+def run_finetune(arguments: argparse.Namespace) -> int:
+    """`onnxla finetune`."""
+    if arguments.resume and arguments.checkpoint is None:
+        raise ValueError("--resume goes on from the last checkpoint in a folder: pass --checkpoint")
+    for path in (arguments.out, arguments.plot):
+        if path is not None and not path.parent.is_dir():
+            raise ValueError(f"there is no folder '{path.parent}' for '{path.name}'")
+    module = load(arguments.file)
+    data = read_data(module, arguments.data)
+    validation = None if arguments.validation is None else read_data(module, arguments.validation)
+    held_out = data if validation is None else validation
+    train = arguments.train
+    if arguments.lora is not None:
+        module, train = module.lora(*train, rank=arguments.lora), []
+    print(module)
+    metrics = ["accuracy"] if arguments.loss.startswith("cross_entropy") else []
+    options = {
+        "batch_size": arguments.batch_size,
+        "outputs": None if arguments.output is None else [arguments.output],
+    }
+    report("before", evaluate(module, held_out, arguments.loss, metrics, **options))
+    try:
+        result = fit(
+            module,
+            data,
+            arguments.loss,
+            epochs=arguments.epochs,
+            steps=arguments.steps,
+            train=train,
+            freeze=arguments.freeze,
+            freeze_statistics=arguments.freeze_statistics,
+            learning_rate=arguments.learning_rate,
+            accumulate=arguments.accumulate,
+            clip_norm=arguments.clip_norm,
+            validation=validation,
+            metrics=metrics if validation is not None else [],
+            patience=arguments.patience,
+            compute_dtype="bfloat16" if arguments.bfloat16 else None,
+            seed=arguments.seed,
+            checkpoint=arguments.checkpoint,
+            checkpoint_every=arguments.checkpoint_every,
+            resume=arguments.resume,
+            progress=not arguments.quiet,
+            **options,
+        )
+    except TrainingInterrupted as stopped:
+        print(f"onnxla: {stopped}", file=sys.stderr)
+        if arguments.checkpoint is not None:
+            print("the same command with --resume goes on from there", file=sys.stderr)
+        return 130
+    print(result.history)
+    report("after", evaluate(result.module, held_out, arguments.loss, metrics, **options))
+    checking = find_spec("onnxruntime") is not None
+    inputs, _ = as_batches(module, held_out, arguments.batch_size).first()
+    result.module.save(arguments.out, check=inputs if checking else False)
+    print(f"saved {arguments.out}" + ("; ONNX Runtime's outputs agree" if checking else ""))
+    if arguments.plot is not None:
+        result.history.plot().figure.savefig(arguments.plot)
+        print(f"drawn {arguments.plot}")
+    return 0
+
+
+def read_data(module: Module, path: Path) -> dict[str, np.ndarray]:
+    """The arrays of an .npz file: the inputs', and one more.
+
+    Raises:
+        ValueError: The file has others.
+    """
+    data = read_array(path)
+    if not isinstance(data, Mapping):
+        raise ValueError(f"'{path}' holds one array; an .npz file has them by name")
+    targets = [name for name in data if name not in module.input_names]
+    missing = [name for name in module.input_names if name not in data]
+    if missing or len(targets) != 1:
+        raise ValueError(
+            f"'{path}' has the arrays {', '.join(data)}; the model takes "
+            f"{', '.join(module.input_names)}, and the loss one more, such as 'target'"
+        )
+    return dict(data)
+
+
+def report(when: str, measured: Mapping[str, float]) -> None:
+    """Prints losses and metrics."""
+    print(f"{when}: " + ", ".join(f"{name} {value:.6g}" for name, value in measured.items()))

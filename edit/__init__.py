@@ -1,0 +1,1 @@
+"""Changed models, still ONNX: adapters, heads, Dropout, weights to train behind quantization."""

@@ -1,0 +1,149 @@
+"""Adapters in a file of their own: safetensors, for the model file that they were trained on.
+
+The file has the factors `<weight>.lora_A` and `<weight>.lora_B`, and in its metadata as JSON the
+rank and alpha of each weight and a fingerprint of the model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from onnxla import ir
+from onnxla.edit.adaptable import DTYPES, Target, find_targets
+from onnxla.edit.lora import add_adapters, find_adapters, make_adapter, strip_adapters
+from onnxla.ir.saving import replace_file
+from onnxla.ir.tensors import encode_raw
+from onnxla.parameters.roles import named_constants
+
+FORMAT = "onnxla.lora.1"
+
+
+def fingerprint(model: ir.Model) -> str:
+    """A hash of the names, dtypes, shapes and data of a model's constant tensors, no adapters."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(
+        named_constants(strip_adapters(model, find_adapters(model))).items()
+    ):
+        data = tensor.numpy()
+        digest.update(json.dumps([name, str(tensor.dtype), tensor.shape]).encode())
+        # An array of strings holds addresses.
+        digest.update(repr(data.tolist()).encode() if data.dtype == ir.STRING else encode_raw(data))
+        tensor.release()
+    return digest.hexdigest()
+
+
+def save_adapters(model: ir.Model, params: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
+    """Writes the adapters of a model; see `Module.save_adapters`."""
+    from safetensors.numpy import save
+
+    adapters = find_adapters(model)
+    if not adapters:
+        raise ValueError("the model has no adapters; make some with lora()")
+    kept = {tensor.name for adapter in adapters.values() for tensor in adapter.tensors}
+    changed = [
+        name
+        for name, tensor in named_constants(model).items()
+        if name in params and name not in kept and not same(params[name], tensor)
+    ]
+    if changed:
+        raise ValueError(
+            f"other parameters have changed too ({', '.join(changed[:5])}), which a file of "
+            "adapters does not hold; write the whole model: save(path, merge=False)"
+        )
+    tensors = {t.name: np.asarray(params[t.name]) for a in adapters.values() for t in (a.a, a.b)}
+    stripped = strip_adapters(model, adapters)
+    described = {}
+    for name, target in find_targets(stripped).items():
+        if name in adapters and isinstance(target, Target):
+            adapter, rank = adapters[name], target.rank(adapters[name].a.shape)
+            scale = 1.0 if adapter.scale is None else float(params[adapter.scale.name])
+            described[name] = {"rank": rank, "alpha": scale * rank}
+    metadata = {
+        "format": FORMAT,
+        "base": fingerprint(model),
+        "adapters": json.dumps(described),
+    }
+    replace_file(Path(path), [save(tensors, metadata)])
+
+
+def same(value: Any, tensor: ir.Tensor) -> bool:
+    """Whether a parameter has the value that the model's file gives it."""
+    return np.asarray(value).astype(tensor.dtype).tobytes() == tensor.numpy().tobytes()
+
+
+def load_adapters(model: ir.Model, path: str | os.PathLike[str]) -> ir.Model:
+    """The model with the adapters of a file; see `Module.load_adapters`."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "numpy") as file:
+            described, base = described_adapters(file.metadata())
+            targets = fitting(model, described, file)
+            if base != fingerprint(model):
+                raise ir.ModelError(
+                    "they were trained beside other weights: the constants of this model are not "
+                    "those of the file that they belong to"
+                )
+            adapters = {
+                name: make_adapter(
+                    targets[name],
+                    *(file.get_tensor(f"{name}.lora_{part}") for part in "AB"),
+                    scale=alpha / rank,
+                )
+                for name, (rank, alpha) in described.items()
+            }
+    except (SafetensorError, ir.ModelError) as error:
+        raise ir.ModelError(f"cannot load the adapters '{os.fspath(path)}': {error}") from error
+    return add_adapters(model, targets, adapters)
+
+
+def described_adapters(metadata: Any) -> tuple[dict[str, tuple[int, float]], str]:
+    """Rank and alpha by weight, and the fingerprint, as a file's metadata state them."""
+    metadata = metadata or {}
+    if metadata.get("format") != FORMAT:
+        raise ir.ModelError(f"its format is {metadata.get('format')!r}, not '{FORMAT}'")
+    try:
+        entries = json.loads(metadata["adapters"])
+        described = {n: (int(e["rank"]), float(e["alpha"])) for n, e in entries.items()}
+        return described, str(metadata["base"])
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise ir.ModelError(f"its metadata are malformed: {error!r}") from error
+
+
+def fitting(
+    model: ir.Model, described: Mapping[str, tuple[int, float]], file: Any
+) -> dict[str, Target]:
+    """The weights that a file adapts, by name, after its tensors were compared with them.
+
+    Shapes and dtypes are compared before any data is read.
+    """
+    found = find_targets(model)
+    taken = find_adapters(model)
+    targets = {}
+    expected: dict[str, str] = {}
+    for name, (rank, alpha) in described.items():
+        target = found.get(name, "the model has no such constant")
+        if name in taken:
+            target = "it has an adapter already"
+        if isinstance(target, str):
+            raise ir.ModelError(f"they adapt '{name}', which cannot be: {target}")
+        if rank < 1 or not np.isfinite(alpha):
+            raise ir.ModelError(f"'{name}' has rank {rank} and alpha {alpha}")
+        targets[name] = target
+        for part, shape in zip("AB", target.factor_shapes(rank), strict=True):
+            expected[f"{name}.lora_{part}"] = f"{DTYPES[target.view.dtype.name]}{[*shape]}"
+    if odd := sorted({*expected} ^ {*file.keys()}):
+        raise ir.ModelError(f"the tensors that are missing or too many: {', '.join(odd[:5])}")
+    for name, wanted in expected.items():
+        entry = file.get_slice(name)
+        actual = f"{entry.get_dtype()}{entry.get_shape()}"
+        if actual != wanted:
+            raise ir.ModelError(f"'{name}' is {actual}, not {wanted}")
+    return targets

@@ -1,0 +1,163 @@
+"""New nodes for a model: another head, Dropout. What comes out is ONNX."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import jax
+import numpy as np
+
+from onnxla import ir
+from onnxla.interpret.program import Program
+from onnxla.ir.rewrite import add_initializers, cut, need_opset, rewrite
+from onnxla.parameters.selection import matching
+
+# Sizes to try where the model leaves one open: convolutional networks take no small pictures.
+OPEN_SIZES = (2, 64, 256)
+
+
+def replace_head(
+    model: ir.Model,
+    features: ir.Value,
+    classes: int,
+    rng: np.random.Generator,
+    softmax: bool = False,
+    name: str = "head",
+) -> ir.Model:
+    """The model up to the value `features`, and a linear layer of it; see `Module.replace_head`."""
+    need_opset(model, 7, "a new head")
+    kind = features.type
+    assert isinstance(kind, ir.TensorType)
+    assert kind.dtype is not None
+    assert kind.shape
+    dtype, (*batch, size) = kind.dtype, kind.shape
+    assert isinstance(size, int)
+    weight = rng.normal(0, size**-0.5, (size, classes)).astype(dtype)
+    tensors = [
+        ir.Tensor.of(f"{name}.weight", weight),
+        ir.Tensor.of(f"{name}.bias", np.zeros(classes, dtype)),
+    ]
+    nodes: list[ir.Node] = []
+
+    def emit(op_type: str, inputs: Sequence[str], part: str, **attributes: ir.Attribute) -> str:
+        output = f"{name}.{part}"
+        nodes.append(ir.Node(op_type, tuple(inputs), (output,), attributes, name=output))
+        return output
+
+    if len(batch) == 1:
+        output = emit("Gemm", [features.name, f"{name}.weight", f"{name}.bias"], "logits")
+    else:
+        product = emit("MatMul", [features.name, f"{name}.weight"], "product")
+        output = emit("Add", [product, f"{name}.bias"], "logits")
+    if softmax:
+        # The last axis, by its number: before opset 13 an axis stands for all from there on.
+        output = emit("Softmax", [output], "probabilities", axis=len(batch))
+    part = cut(model, outputs=[features.name])
+    value = ir.Value(output, ir.TensorType(dtype, (*batch, classes)))
+    graph = replace(part.graph, nodes=(*part.graph.nodes, *nodes), outputs=(value,))
+    return add_initializers(replace(part, graph=graph), tensors)
+
+
+def find_features(
+    program: Program,
+    params: Mapping[str, Any],
+    name: str,
+    inputs: Mapping[str, Any] | None = None,
+) -> ir.Value:
+    """A value of the graph, with a type of which at least the dtype and the last size are known.
+
+    They are what the file states, or are found by abstract evaluation of `inputs`; without these,
+    of inputs as the model declares them, with sizes that it leaves open made up.
+
+    Raises:
+        ValueError: There is no such value, or it is no floating-point tensor with axes.
+        UnsupportedError: What is needed cannot be found without `inputs`.
+    """
+    graph = program.model.graph
+    values = (*graph.value_info, *graph.outputs, *graph.inputs)
+    kind = next((value.type for value in values if value.name == name), None)
+    dtype, shape = (kind.dtype, kind.shape) if isinstance(kind, ir.TensorType) else (None, None)
+    if inputs is not None or dtype is None or not shape or not isinstance(shape[-1], int):
+        found = abstract_value(program, params, name, inputs)
+        if shape is None or len(shape) != len(found.shape):
+            shape = (None,) * len(found.shape)
+        dtype, shape = np.dtype(found.dtype), (*shape[:-1], *found.shape[-1:])
+    if not shape or not ir.is_float(dtype):
+        raise ValueError(f"'{name}' is {dtype}{list(shape)}, which holds no features")
+    return ir.Value(name, ir.TensorType(dtype, shape))
+
+
+def abstract_value(
+    program: Program, params: Mapping[str, Any], name: str, inputs: Mapping[str, Any] | None
+) -> jax.ShapeDtypeStruct:
+    """Dtype and shape of a value of the graph, which nothing is computed for."""
+    program = program.edited(batched=False)
+    program.graph((name,))  # raises if there is no such value
+    failure: Exception | None = None
+    for given in [inputs] if inputs is not None else example_inputs(program):
+        known = {k: v for k, v in given.items() if k in program.parameters.static_inputs}
+        traced = {k: v for k, v in given.items() if k not in known}
+
+        def evaluate(params: Any, traced: Any, known: Any = known) -> Any:
+            return program.evaluate(params, {**known, **traced}, outputs=[name])[0]
+
+        try:
+            with jax.enable_x64(True):
+                found: jax.ShapeDtypeStruct = jax.eval_shape(evaluate, params, traced)
+                return found
+        except (ir.OnnxlaError, TypeError, ValueError) as error:
+            failure = error
+    raise ir.UnsupportedError(
+        f"the size of '{name}' cannot be found ({failure}); give example inputs: inputs={{...}}"
+    ) from failure
+
+
+def example_inputs(program: Program) -> Iterator[dict[str, np.ndarray]]:
+    """Zeros of the types that the model's inputs have, for each of the made up sizes."""
+    for size in OPEN_SIZES:
+        given = {}
+        for value in program.inputs:
+            kind = value.type
+            if not isinstance(kind, ir.TensorType) or kind.dtype is None or kind.shape is None:
+                return
+            shape = [d if isinstance(d, int) else size for d in kind.shape]
+            given[value.name] = np.broadcast_to(np.zeros((), kind.dtype), shape)  # takes no memory
+        yield given
+
+
+def insert_dropout(model: ir.Model, patterns: Sequence[str], ratio: float) -> ir.Model:
+    """The model with a Dropout after some values; see `Module.insert_dropout`."""
+    if not 0 < ratio < 1:
+        raise ValueError(f"the ratio must be between 0 and 1, got {ratio}")
+    opset = need_opset(model, 1, "Dropout")
+    made = [name for node in model.graph.nodes for name in node.outputs if name]
+    chosen: set[str] = set()
+    for pattern in patterns:
+        chosen |= {*matching(pattern, made, "value that a node makes")}
+
+    def dropout(name: str) -> Iterator[ir.Node]:
+        before, node_name = f"{name}.before_dropout", f"{name}.dropout"
+        if opset < 12:
+            attributes: dict[str, ir.Attribute] = {"ratio": ratio}
+            if opset < 7:
+                attributes["is_test"] = 1
+            yield ir.Node("Dropout", (before,), (name,), attributes, node_name)
+        else:
+            share = f"{name}.dropout_ratio"
+            yield ir.Node("Constant", (), (share,), {"value_float": ratio}, share)
+            yield ir.Node("Dropout", (before, share), (name,), {}, node_name)
+
+    def node(old: ir.Node) -> Iterator[ir.Node]:
+        # The value keeps its name after the Dropout, so that all that read it stay as they are.
+        outputs = tuple(
+            f"{name}.before_dropout" if name in chosen and old in top else name
+            for name in old.outputs
+        )
+        yield old if outputs == old.outputs else replace(old, outputs=outputs)
+        for name in chosen.intersection(old.outputs) if old in top else ():
+            yield from dropout(name)
+
+    top = set(model.graph.nodes)
+    return rewrite(model, node=node)

@@ -1,0 +1,1 @@
+"""What is done around one call of an operator, a file each."""

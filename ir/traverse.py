@@ -1,0 +1,48 @@
+"""The nodes of a model, those of its subgraphs and functions too, and what they read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from onnxla.ir.model import Graph, Model, Node
+
+
+def all_nodes(model: Model) -> Iterator[tuple[Node, Mapping[str, int]]]:
+    """Every node with the opset imports that hold for it, those of subgraphs and functions too."""
+
+    def walk(
+        nodes: Sequence[Node], opsets: Mapping[str, int]
+    ) -> Iterator[tuple[Node, Mapping[str, int]]]:
+        for node in nodes:
+            yield node, opsets
+            for graph in subgraphs(node):
+                yield from walk(graph.nodes, opsets)
+
+    yield from walk(model.graph.nodes, model.opsets)
+    for function in model.functions:
+        yield from walk(function.nodes, function.opsets)
+
+
+def names_read(node: Node) -> set[str]:
+    """Names that a node reads from its scope, those that its subgraphs use included."""
+    names = set(filter(None, node.inputs))
+    if (node.domain, node.op_type) == ("ai.onnx.preview.training", "Gradient"):
+        # What is differentiated is named by an attribute.
+        names |= {y} if isinstance(y := node.attributes.get("y"), str) else set()
+    for graph in subgraphs(node):
+        made = {value.name for value in graph.inputs} | {t.name for t in graph.initializers}
+        read = {value.name for value in graph.outputs}
+        for inner in graph.nodes:
+            read |= names_read(inner)
+            made.update(inner.outputs)
+        names |= read - made
+    return names
+
+
+def subgraphs(node: Node) -> list[Graph]:
+    """Graphs in a node's attributes."""
+    graphs: list[Graph] = []
+    for attribute in node.attributes.values():
+        items = attribute if isinstance(attribute, tuple) else (attribute,)
+        graphs += [item for item in items if isinstance(item, Graph)]
+    return graphs

@@ -1,0 +1,23 @@
+"""Which operators of a model have no implementation."""
+
+from __future__ import annotations
+
+from onnxla.ir.model import Model, Node
+from onnxla.ir.traverse import all_nodes
+from onnxla.ops.table import lookup
+
+
+def missing_operators(model: Model) -> list[str]:
+    """One line for each operator without an implementation, naming the first node that uses it."""
+    local = {(f.domain, f.name, f.overload) for f in model.functions}
+    missing: dict[tuple[str, str, int], list[Node]] = {}
+    for node, opsets in all_nodes(model):
+        version = opsets.get(node.domain, 1)
+        known = (node.domain, node.op_type, node.overload) in local
+        if not known and lookup(node.domain, node.op_type, version) is None:
+            missing.setdefault((node.domain, node.op_type, version), []).append(node)
+    lines = []
+    for (domain, name, version), nodes in missing.items():
+        times = f"{len(nodes)} nodes, the first" if len(nodes) > 1 else "1 node"
+        lines.append(f"{domain or 'ai.onnx'}.{name} of opset {version} ({times}: {nodes[0]})")
+    return lines

@@ -1,0 +1,1 @@
+"""What the constants of a model are used for, which of them train, and how they are chosen."""

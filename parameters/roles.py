@@ -1,0 +1,127 @@
+"""Which constant tensors of a model are parameters, by what name, and in which role.
+
+A parameter is a floating-point tensor that decides no shape: an initializer, or the value of a
+`Constant` node, since several exporters put every weight there. (A scalar that is only an exponent
+is part of a formula, and none.) Its role is read off its uses.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from onnxla.ir.dtypes import STRING, is_float
+from onnxla.ir.model import Graph, Model, Node, Tensor
+from onnxla.parameters.walk import Analysis, Formal, Source, role_of
+
+TRAINABLE = frozenset({"weight", "embedding", "bias", "scale"})
+# A tensor with several uses has the first of these roles that one of them gives it.
+ROLES = (
+    "weight",
+    "embedding",
+    "bias",
+    "scale",
+    "running_statistic",
+    "quantization_scale",
+    "constant",
+    "adapter",
+)
+# Metadata of a tensor that states its role, for what no operand tells: `adapter`, a factor of a
+# low-rank update beside a weight.
+ROLE = "onnxla.role"
+# Smaller tensors that are no parameters are compiled into the program; larger ones are passed.
+BUFFER_SIZE = 1024
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """The constant tensors of a model that are passed to its compiled function.
+
+    Attributes:
+        params: Parameters by name, in the order of the file.
+        roles: Role of each parameter.
+        buffers: Large tensors that are not floating point, by name.
+        static_inputs: Graph inputs that decide a shape by their value.
+    """
+
+    params: Mapping[str, Tensor]
+    roles: Mapping[str, str]
+    buffers: Mapping[str, Tensor]
+    static_inputs: tuple[str, ...]
+
+
+def constants(
+    nodes: Sequence[Node], graph: Graph | None = None, path: str = ""
+) -> Iterator[tuple[str, str, Tensor]]:
+    """Constant tensors with their path and name, those of subgraphs included."""
+    for tensor in graph.initializers if graph else ():
+        if isinstance(tensor, Tensor):
+            yield path, tensor.name, tensor
+    for node in nodes:
+        value = node.attributes.get("value")
+        if node.op_type == "Constant" and isinstance(value, Tensor):
+            yield path, node.outputs[0], value
+        for key, attribute in node.attributes.items():
+            items: Iterable[object] = attribute if isinstance(attribute, tuple) else (attribute,)
+            for item in items:
+                if isinstance(item, Graph):
+                    inner = f"{path}{node.name or node.outputs[0]}/{key}/"
+                    yield from constants(item.nodes, item, inner)
+
+
+def analyze(model: Model) -> Analysis:
+    """What the constant tensors of a model are used for."""
+    analysis = Analysis(model)
+    env: dict[str, Source] = {v.name: Formal(v.name) for v in model.graph.inputs}
+    env |= {t.name: t for t in model.graph.initializers if isinstance(t, Tensor)}
+    analysis.walk(model.graph.nodes, env, model.opsets)
+    return analysis
+
+
+def named_constants(model: Model) -> dict[str, Tensor]:
+    """Constant tensors by name, preceded by a path where several subgraphs use the name."""
+    found = list(constants(model.graph.nodes, model.graph))
+    for function in model.functions:
+        found += constants(function.nodes, path=f"{function.domain}.{function.name}/")
+    counts = Counter(name for _, name, _ in found)
+    return {
+        name if counts[name] == 1 or not path else path + name: tensor
+        for path, name, tensor in found
+    }
+
+
+def trainable(roles: Mapping[str, str]) -> frozenset[str]:
+    """The roles that train by default: of a model with adapters they alone."""
+    return frozenset({"adapter"}) if "adapter" in roles.values() else TRAINABLE
+
+
+def first_role(roles: set[str]) -> str:
+    """The first of `ROLES` among them."""
+    return next((role for role in ROLES if role in roles), "constant")
+
+
+def find_parameters(model: Model) -> Parameters:
+    """The parameters of a model."""
+    analysis = analyze(model)
+    params, roles, buffers = {}, {}, {}
+    for unique, tensor in named_constants(model).items():
+        uses = analysis.uses.get(tensor, set())
+        if tensor in analysis.static or tensor.dtype == STRING:
+            continue
+        if uses == {"exponent"} and tensor.shape in ((), (1,)):
+            continue  # x**2 is a formula; as a function of its exponent it is not even real
+        if is_float(tensor.dtype):
+            params[unique] = tensor
+            stated = tensor.metadata.get(ROLE, "")
+            if stated not in ROLES:
+                stated = first_role({role_of(use, tensor) for use in uses})
+                tensor.release()
+            roles[unique] = stated
+        elif np.prod(tensor.shape, dtype=float) >= BUFFER_SIZE:
+            buffers[unique] = tensor
+    inputs = (value.name for value in model.graph.inputs)
+    static_inputs = tuple(name for name in inputs if Formal(name) in analysis.static)
+    return Parameters(params, roles, buffers, static_inputs)

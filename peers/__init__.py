@@ -1,0 +1,1 @@
+"""Other runtimes: one adapter each, and how their values differ from ours."""

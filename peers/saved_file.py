@@ -1,0 +1,67 @@
+"""Whether a saved file computes in ONNX Runtime what the module computes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from onnxla import ir
+from onnxla.inputs import random_inputs
+from onnxla.peers.node_by_node import difference
+
+
+def check_saved_file(
+    module: Any, path: str | os.PathLike[str], inputs: Any, tolerance: float
+) -> None:
+    """Compares the outputs of a file with those of the module that was saved to it.
+
+    Args:
+        module: The `Module`; compared without `batched` and `autocast`, which no file holds.
+        path: The file.
+        inputs: True for random ones, or inputs by name or in order.
+        tolerance: Tolerated difference, relative to the largest absolute value of the output.
+
+    Raises:
+        OnnxlaError: An output differs by more; the message says which and by how much.
+        ImportError: ONNX Runtime is not installed.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ImportError(
+            "save(check=...) runs the file in ONNX Runtime; install it with the extra 'compare'"
+        ) from error
+    plain = type(module)(module.params, module.program.edited(batched=False, compute_dtype=None))
+    feeds = feed(plain, inputs)
+    fixed = {name: np.asarray(value) for name, value in plain.program.fixed.items()}
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    session = onnxruntime.InferenceSession(
+        os.fspath(path), options, providers=["CPUExecutionProvider"]
+    )
+    theirs = session.run(plain.output_names, {**fixed, **feeds})
+    ours = plain.run(feeds)
+    for name, value in zip(plain.output_names, theirs, strict=True):
+        found = difference(ir.Node("output"), name, ours[name], value, 0.0, tolerance)
+        if not found.ok:
+            detail = found.reason or (
+                f"differs by {found.absolute:.3g}, its largest value being {found.scale:.3g}"
+            )
+            raise ir.OnnxlaError(
+                f"output '{name}' of the saved file is not the module's: {detail}. Nothing was "
+                "replaced. onnxla.compare(module) finds the node where it begins; where values are "
+                "rounded, pass a larger tolerance="
+            )
+
+
+def feed(module: Any, inputs: Any) -> dict[str, np.ndarray]:
+    """Inputs by name as numpy arrays. `inputs`: True for random ones, by name, or in order."""
+    if inputs is True:
+        return random_inputs(module.program.inputs)
+    if not isinstance(inputs, Mapping):
+        given = inputs if isinstance(inputs, tuple | list) else (inputs,)
+        inputs = dict(zip(module.input_names, given, strict=True))
+    return {name: np.asarray(value) for name, value in module.check_inputs(inputs).items()}

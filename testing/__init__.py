@@ -1,0 +1,58 @@
+"""Testing ONNX operators by property, in onnxla or in any other runtime.
+
+`cases` draws valid uses of an operator with Hypothesis, `check` runs one in two runtimes:
+
+    from hypothesis import given
+    from onnxla.testing import cases, check
+
+    @given(cases("Conv", dtypes=["float32"]))
+    def test_conv(case):
+        check(case, my_runtime)  # against the onnx reference evaluator
+
+Needs the extra `testing`.
+"""
+
+from onnxla.peers.isolation import Isolated, RuntimeCrashed
+from onnxla.peers.runtimes import NotSupported, Onnxla, OnnxRuntime, Reference, Runtime
+from onnxla.testing.case import Case
+from onnxla.testing.draw import Draw, Node
+from onnxla.testing.fault_records import Fault, example, faults
+from onnxla.testing.fuzzing import Fuzzed, fuzz, sample
+from onnxla.testing.malformed import Malformed, malformed_models
+from onnxla.testing.operator_cases import cases, operators, strategy
+from onnxla.testing.outcomes import Disagreement, Outcome, check, compare
+from onnxla.testing.properties import PROPERTIES, PropertyViolated
+from onnxla.testing.random_graphs import graphs
+from onnxla.testing.types import Typed
+
+__all__ = [
+    "PROPERTIES",
+    "Case",
+    "Disagreement",
+    "Draw",
+    "Fault",
+    "Fuzzed",
+    "Isolated",
+    "Malformed",
+    "Node",
+    "NotSupported",
+    "OnnxRuntime",
+    "Onnxla",
+    "Outcome",
+    "PropertyViolated",
+    "Reference",
+    "Runtime",
+    "RuntimeCrashed",
+    "Typed",
+    "cases",
+    "check",
+    "compare",
+    "example",
+    "faults",
+    "fuzz",
+    "graphs",
+    "malformed_models",
+    "operators",
+    "sample",
+    "strategy",
+]

@@ -1,0 +1,65 @@
+"""Faults in object detection."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+
+from onnxla.testing.case import Case
+from onnxla.testing.fault_records import Fault, example
+from onnxla.testing.known_faults.conv import f32, i64
+
+BOXES = f32([[[0, 0, 1, 1]]])
+SCORES = f32([[[0.5]]])
+
+
+def operands(case: Case, least: int) -> list[np.ndarray | None]:
+    """The operands, as many as the schema has."""
+    found = list(case.operands)
+    return found + [None] * (least - len(found))
+
+
+FAULTS = [
+    Fault(
+        "reference",
+        "NonMaxSuppression",
+        "fails without `iou_threshold` or `max_output_boxes_per_class`",
+        "Both are optional: 'Default to 0'.",
+        lambda case: None in [x if x is None else 0 for x in operands(case, 5)[2:4]],
+        functools.partial(example, "NonMaxSuppression", 11, BOXES, SCORES, i64([1])),
+    ),
+    Fault(
+        "reference",
+        "NonMaxSuppression",
+        "fails on thresholds that are scalars",
+        "'Float representing the threshold ... It is scalar.'",
+        lambda case: any(x is not None and x.ndim == 0 for x in operands(case, 5)[2:]),
+        functools.partial(
+            example,
+            "NonMaxSuppression",
+            11,
+            BOXES,
+            SCORES,
+            np.array(1),
+            np.array(0.5, np.float32),
+        ),
+    ),
+    Fault(
+        "reference",
+        "RoiAlign",
+        "shifts the coordinates of version 10 by half a pixel",
+        "Version 16 says: 'Use the value 'output_half_pixel' to omit the pixel shift for the input "
+        "(use this for a backward-compatible behavior).'",
+        lambda case: case.version == 10,
+        functools.partial(
+            example,
+            "RoiAlign",
+            10,
+            np.arange(4, dtype=np.float32).reshape(1, 1, 2, 2),
+            f32([[0, 0, 1, 1]]),
+            i64([0]),
+            sampling_ratio=1,
+        ),
+    ),
+]

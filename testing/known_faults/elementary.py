@@ -1,0 +1,50 @@
+"""Faults in elementary functions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import ml_dtypes
+import numpy as np
+
+from onnxla.testing.case import Case
+from onnxla.testing.fault_records import Fault, example
+
+
+def nearly_zero(case: Case) -> bool:
+    """Whether a number is so small that half of it is subnormal."""
+    x = case.operands[0]
+    size = np.abs(x.astype(np.float64))
+    least = np.finfo(np.float64 if x.dtype == np.float64 else np.float32).smallest_normal
+    return bool(((size > 0) & (size < 4 * least)).any())
+
+
+def underflows(op: str, version: int, least: Sequence[float] = (1.1754944e-38,)) -> Fault:
+    """XLA rounds subnormal numbers to 0, on the way to a result that is not 0."""
+    return Fault(
+        "onnxla",
+        op,
+        "gives 0 where numbers are nearly subnormal",
+        "The text says nothing of precision. XLA rounds subnormal numbers to 0 on the way, which "
+        "saves time and changes the result by less than the least number.",
+        nearly_zero,
+        lambda: example(op, version, np.array(least, np.float32)),
+    )
+
+
+FAULTS = [
+    Fault(
+        "onnxruntime",
+        "Sign",
+        "gives 0 for the NaN of float16 and bfloat16",
+        "The text says: 'If input > 0, output 1. if input < 0, output -1. if input == 0, output "
+        "0.' None holds for NaN, which stays NaN in onnxla and the reference, and in ONNX Runtime "
+        "in single and double precision.",
+        lambda case: (
+            case.operands[0].dtype in (np.float16, ml_dtypes.bfloat16)
+            and bool(np.isnan(case.operands[0]).any())
+        ),
+        lambda: example("Sign", 13, np.array([np.nan], np.float16)),
+    ),
+    underflows("Asin", 22),
+]

@@ -1,0 +1,84 @@
+"""Faults in optimizers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from onnxla.testing.case import Case
+from onnxla.testing.fault_records import Fault, example
+from onnxla.testing.strategies.preview_training import DOMAIN
+
+TEXT = "The outputs have T3, the type of the tensors to be optimized."
+
+
+def single(case: Case) -> bool:
+    """Whether tensors are in single precision."""
+    return bool(case.operands[2].dtype == np.float32)
+
+
+def rate_is_double(case: Case) -> bool:
+    """Whether only the rate is in double precision."""
+    return single(case) and case.operands[0].dtype == np.float64
+
+
+def step(op: str, groups: int, rate: Any, **attributes: Any) -> Case:
+    """A step for one tensor."""
+    tensors = [np.ones(2, np.float32)] * groups
+    types = {f"y{i}": "tensor(float)" for i in range(groups - 1)}
+    return example(
+        op,
+        1,
+        np.array(0.5, rate),
+        np.array(1),
+        *tensors,
+        domain=DOMAIN,
+        outputs=groups - 1,
+        types=types,
+        ranks=dict.fromkeys(types, 1),
+        **attributes,
+    )
+
+
+FAULTS = [
+    Fault(
+        "reference",
+        "Adam",
+        "gives float64 for a tensor of float32",
+        TEXT,
+        lambda case: single(case) and len(case.operands) == 6,
+        lambda: step("Adam", 4, np.float32),
+        DOMAIN,
+    ),
+    Fault(
+        "reference",
+        "Adam",
+        "gives float32 for several tensors of float64",
+        TEXT,
+        lambda case: not single(case) and len(case.operands) > 6,
+        lambda: example(
+            "Adam",
+            1,
+            np.array(0.5, np.float32),
+            np.array(1),
+            *[np.ones(2)] * 8,
+            domain=DOMAIN,
+            outputs=6,
+            types={f"y{i}": "tensor(double)" for i in range(6)},
+            ranks={f"y{i}": 1 for i in range(6)},
+        ),
+        DOMAIN,
+    ),
+    Fault(
+        "reference",
+        "Momentum",
+        "gives float64 for tensors of float32, where the rate is float64",
+        TEXT,
+        rate_is_double,
+        lambda: step(
+            "Momentum", 3, np.float64, alpha=0.5, beta=0.5, mode="standard", norm_coefficient=0.0
+        ),
+        DOMAIN,
+    ),
+]

@@ -1,0 +1,67 @@
+"""Faults in reductions."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+
+from onnxla.testing.fault_records import Fault, example
+from onnxla.testing.known_faults.elementary import underflows
+
+FAULTS = [
+    *(
+        Fault(
+            "reference",
+            op,
+            "refuses integers",
+            "Until opset 18 T has them: 'tensor(uint32), tensor(uint64), tensor(int32), "
+            "tensor(int64)'. The text does not say how the logarithm becomes an integer: onnxla "
+            "truncates it, as ONNX Runtime does.",
+            lambda case: case.operands[0].dtype.kind in "iu",
+            functools.partial(example, op, 18, np.ones(2, np.int32)),
+        )
+        for op in ("ReduceLogSum", "ReduceLogSumExp")
+    ),
+    Fault(
+        "reference",
+        "ReduceLogSumExp",
+        "fails on a tensor without axes",
+        "The text says: 'Input tensors of rank zero are valid.'",
+        lambda case: case.operands[0].ndim == 0,
+        lambda: example("ReduceLogSumExp", 28, np.array(1, np.float32)),
+    ),
+    Fault(
+        "reference",
+        "ReduceSumSquare",
+        "sums 32-bit integers to 64-bit ones",
+        "'reduced' has the type T of 'data'.",
+        lambda case: case.operands[0].dtype in (np.int32, np.uint32),
+        lambda: example("ReduceSumSquare", 18, np.ones(2, np.int32)),
+    ),
+    Fault(
+        "reference",
+        "ReduceL2",
+        "gives infinity where the norm is in range of float16 and its square is not",
+        "The text says: 'Computes the L2 norm of the input tensor's elements'. Nothing is out of "
+        "range in it.",
+        lambda case: (
+            case.operands[0].dtype == np.float16 and bool((abs(case.operands[0]) > 30).any())
+        ),
+        lambda: example("ReduceL2", 18, np.array([1000], np.float16)),
+    ),
+    *(
+        Fault(
+            "onnxruntime",
+            op,
+            "may ignore NaN",
+            "The text is silent on NaN. onnxla returns it, as the reference does.",
+            lambda case: (
+                case.operands[0].dtype.kind == "f" and bool(np.isnan(case.operands[0]).any())
+            ),
+            functools.partial(example, op, 20, np.array([1, np.nan], np.float32)),
+        )
+        for op in ("ReduceMax", "ReduceMin")
+    ),
+    underflows("ReduceProd", 18, (1.1754944e-38, 0.5)),
+]

@@ -1,0 +1,152 @@
+"""Faults in recurrent layers."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from onnxla.testing.case import Case
+from onnxla.testing.fault_records import Fault, example
+
+GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
+DEFAULTS = {"RNN": ["Tanh"], "GRU": ["Sigmoid", "Tanh"], "LSTM": ["Sigmoid", "Tanh", "Tanh"]}
+
+
+def layer(
+    op: str,
+    dtype: Any = np.float32,
+    lengths: bool = False,
+    version: int = 22,
+    **attributes: Any,
+) -> Case:
+    """A layer with one unit, two steps and one sequence."""
+    gates = GATES[op]
+    x = np.array([[[0.25]], [[2.0]]], dtype)
+    w, r = np.ones((1, gates, 1), dtype), np.ones((1, gates, 1), dtype)
+    rest = (None, np.array([1], np.int32)) if lengths else ()
+    ranks = {"y0": 4, "y1": 3}
+    return example(op, version, x, w, r, *rest, outputs=2, ranks=ranks, hidden_size=1, **attributes)
+
+
+def shorter(case: Case) -> bool:
+    """Whether a sequence is shorter than there are steps."""
+    lengths = (*case.operands, None, None)[4]
+    steps = case.operands[0].shape[1 if case.attributes.get("layout") else 0]
+    return lengths is not None and bool((lengths < steps).any())
+
+
+def thresholded_by_default(case: Case) -> bool:
+    """Whether ThresholdedRelu has no alpha."""
+    names = case.attributes.get("activations", [])
+    return "ThresholdedRelu" in names and "activation_alpha" not in case.attributes
+
+
+def other_activations(case: Case) -> bool:
+    """Whether the activations are not those by default."""
+    names, defaults = case.attributes.get("activations"), DEFAULTS[case.op_type]
+    return names is not None and any(n != defaults[i % len(defaults)] for i, n in enumerate(names))
+
+
+def fault(
+    runtime: str,
+    op: str,
+    what: str,
+    text: str,
+    when: Callable[[Case], bool],
+    make: Callable[[], Case],
+) -> Fault:
+    """A fault of a recurrent layer."""
+    return Fault(runtime, op, what, text, when, make)
+
+
+FAULTS = [
+    *(
+        fault(
+            "onnxruntime",
+            op,
+            "accepts a model of float64 and then fails: it has no such implementation",
+            "T is one of tensor(float16), tensor(float), tensor(double).",
+            lambda case: case.operands[0].dtype == np.float64,
+            functools.partial(layer, op, np.float64),
+        )
+        for op in ("GRU", "LSTM")
+    ),
+    *(
+        fault(
+            "reference",
+            op,
+            "ignores `clip`",
+            "'Clipping bounds the elements of a tensor in the range of [-threshold, +threshold] "
+            "and is applied to the input of activations.'",
+            lambda case: "clip" in case.attributes,
+            functools.partial(layer, op, clip=0.5),
+        )
+        for op in GATES
+    ),
+    *(
+        fault(
+            "reference",
+            op,
+            "ignores `sequence_lens`",
+            "'Optional tensor specifying lengths of the sequences in a batch.'",
+            shorter,
+            functools.partial(layer, op, lengths=True),
+        )
+        for op in GATES
+    ),
+    *(
+        fault(
+            "reference",
+            op,
+            "ignores `activations`",
+            "'A list of ... activation functions', each 'one of the activation functions specified "
+            "above'.",
+            other_activations,
+            functools.partial(layer, op, activations=["Relu"] * len(DEFAULTS[op])),
+        )
+        for op in ("GRU", "LSTM")
+    ),
+    fault(
+        "reference",
+        "RNN",
+        "fails for all activations but Tanh and Affine, and has one for both directions",
+        "'One (or two if bidirectional) activation function for input gate. The activation "
+        "function must be one of the activation functions specified above.'",
+        other_activations,
+        lambda: layer("RNN", activations=["Relu"]),
+    ),
+    fault(
+        "reference",
+        "LSTM",
+        "ignores `input_forget`",
+        "'Couple the input and forget gates if 1.'",
+        lambda case: case.attributes.get("input_forget") == 1,
+        lambda: layer("LSTM", input_forget=1),
+    ),
+    *(
+        fault(
+            "reference",
+            op,
+            "fails for the attribute `output_sequence`",
+            "Version 1 has it: 'The sequence output for the hidden is optional if 0.'",
+            lambda case: "output_sequence" in case.attributes,
+            functools.partial(layer, op, version=1, output_sequence=1),
+        )
+        for op in ("GRU", "LSTM")
+    ),
+    *(
+        fault(
+            "onnxruntime",
+            op,
+            "has 0, not 1, as the alpha of ThresholdedRelu by default",
+            "'Default values are the same as of corresponding ONNX operators', and that of "
+            "ThresholdedRelu is 1.",
+            thresholded_by_default,
+            functools.partial(layer, op, activations=[*DEFAULTS[op][:-1], "ThresholdedRelu"]),
+        )
+        for op in GATES
+    ),
+]

@@ -1,0 +1,65 @@
+"""The pytest plugin: how many cases, a folder for failing ones, a report on the whole run.
+
+A conftest.py that says `pytest_plugins = ["onnxla.testing.plugin"]` loads it.
+"""
+
+from __future__ import annotations
+
+import collections
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from onnxla.testing.fuzz_report import FuzzReport
+from onnxla.testing.fuzzing import Fuzzed
+from onnxla.testing.pytest import PROPERTY
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Adds the options."""
+    group = parser.getgroup("onnxla", "ONNX operators by property (onnxla.testing)")
+    group.addoption(
+        "--onnxla-examples", type=int, metavar="N", help="cases of each operator, in every test"
+    )
+    group.addoption(
+        "--onnxla-seed", type=int, default=0, metavar="N", help="what they are drawn from"
+    )
+    group.addoption(
+        "--onnxla-save",
+        type=Path,
+        metavar="FOLDER",
+        help="write the simplest case that fails of each operator, as .onnx and .npz",
+    )
+    group.addoption(
+        "--onnxla-report", type=Path, metavar="FILE", help="write a report, as a page if .html"
+    )
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Writes what `check` found in the tests made by `for_operators`, also those of workers."""
+    records = [
+        value
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        if getattr(report, "when", None) == "call"
+        for name, value in report.user_properties
+        if name == PROPERTY
+    ]
+    path = config.getoption("--onnxla-report")
+    if not records or path is None:
+        return
+    results = [
+        Fuzzed(
+            **{
+                **record,
+                "counts": collections.Counter(record["counts"]),
+                "known": collections.Counter(record["known"]),
+            }
+        )
+        for record in records
+    ]
+    FuzzReport("tested", "expected", results, int(config.getoption("--onnxla-seed") or 0)).save(
+        path
+    )
+    terminalreporter.write_line(f"onnxla: report written to {path}")

@@ -1,0 +1,470 @@
+"""What must hold for every case in onnxla, whatever its values: properties, each a function.
+
+Each takes a case and returns whether the property says anything about it: a model of strings has no
+gradient. It raises `PropertyViolated` where it does not hold.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import onnx
+
+import onnxla
+from onnxla import ir
+from onnxla.ops.values import is_floating
+from onnxla.testing.case import Case
+from onnxla.testing.fault_records import Fault, fault_of
+from onnxla.testing.outcomes import Outcome, difference, one_line
+from onnxla.testing.schemas import schema
+from onnxla.testing.types import dtype_of, type_string
+
+# How faults call two parts of onnx.
+CONVERTER = "version converter"
+INFERENCE = "shape inference"
+# A property of a case; false if it does not apply.
+Property = Callable[[Case], bool]
+
+
+class PropertyViolated(AssertionError):
+    """A property does not hold. The message has the case as a script."""
+
+    def __init__(self, case: Case, text: str) -> None:
+        self.case = case
+        self.text = text
+        super().__init__(f"{text}\n{case!r}\n\n{case.script()}")
+
+
+@dataclass(frozen=True)
+class Traceable:
+    """A case as a function that JAX can trace.
+
+    Attributes:
+        module: The loaded model.
+        function: The outputs as a function of `traced` (by name); random ones from a fixed key.
+        traced: Numeric inputs that decide no shape.
+        known: The other inputs.
+    """
+
+    module: onnxla.Module
+    function: Callable[[Mapping[str, Any]], list[Any]]
+    traced: dict[str, np.ndarray]
+    known: dict[str, Any]
+
+
+@functools.lru_cache(maxsize=1)
+def traceable(case: Case) -> Traceable | None:
+    """A case as a function for JAX, or None where there is nothing to trace."""
+    module = onnxla.load(case.model)
+    if module.program.data_dependent:
+        return None
+    static = module.program.parameters.static_inputs
+    arrays = {k: v for k, v in case.inputs.items() if isinstance(v, np.ndarray) and k not in static}
+    numeric = {k: v for k, v in arrays.items() if v.dtype != ir.STRING}
+    # An integer may turn out to decide a shape; then none of them is traced.
+    floats = {k: v for k, v in numeric.items() if is_floating(v)}
+    for traced in (numeric, floats):
+        known = {k: v for k, v in case.inputs.items() if k not in traced}
+        found = Traceable(module, functools.partial(_apply, module, known), traced, known)
+        if not traced:
+            return None
+        try:
+            jax.eval_shape(found.function, _on_device(traced))
+        except (onnxla.StaticOperandError, onnxla.UnsupportedError):
+            continue
+        return found
+    return None
+
+
+@functools.lru_cache(maxsize=1)
+def compiled(case: Case) -> list[Any] | None:
+    """The outputs of the compiled program, or None where there is nothing to trace."""
+    if (f := traceable(case)) is None:
+        return None
+    outputs: list[Any] = _numpy(jax.jit(f.function)(_on_device(f.traced)))
+    return outputs
+
+
+@functools.lru_cache(maxsize=1)
+def answer(case: Case) -> dict[str, Any]:
+    """The outputs by name, as a user gets them."""
+    return onnxla.load(case.model).run(case.inputs, key=jax.random.key(0))
+
+
+def _apply(module: onnxla.Module, known: Mapping[str, Any], traced: Mapping[str, Any]) -> list[Any]:
+    inputs = [{**known, **traced}[name] for name in module.input_names]
+    outputs = module.apply(module.params, *inputs, key=jax.random.key(0))
+    return [outputs] if len(module.output_names) == 1 else list(outputs)
+
+
+def _on_device(arrays: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
+    with jax.enable_x64(True):
+        return {name: jnp.asarray(value) for name, value in arrays.items()}
+
+
+def _assert_same(case: Case, got: Any, expected: Any, text: str) -> None:
+    # Random values come from one key: they are the same, too.
+    if found := difference(replace(case, random=False), _numpy(got), _numpy(expected)):
+        raise PropertyViolated(case, f"{text}: {found}")
+
+
+def _numpy(values: Any) -> Any:
+    if isinstance(values, list | tuple):
+        return [_numpy(value) for value in values]
+    return values if values is None or isinstance(values, dict) else np.asarray(values)
+
+
+def jit_equals_eager(case: Case) -> bool:
+    """A compiled program computes what its operations do one by one, as outside `jax.jit`."""
+    if (f := traceable(case)) is None:
+        return False
+    eager = f.function(_on_device(f.traced))
+    _assert_same(case, compiled(case), eager, "jit differs from eager")
+    return True
+
+
+def known_equals_traced(case: Case) -> bool:
+    """Evaluation on known values, as in shape arithmetic, gives what the compiled program does."""
+    if (f := traceable(case)) is None:
+        return False
+    known = f.function(f.traced)
+    _assert_same(case, known, compiled(case), "known values differ from traced ones")
+    return True
+
+
+def vmap_equals_loop(case: Case) -> bool:
+    """A batch under `jax.vmap` gives what its elements give one by one.
+
+    The second element has the numbers of the first in another order.
+    """
+    if (f := traceable(case)) is None or case.random:
+        return False
+    # Integers stay: in another order they might be no indices.
+    other = {k: np.flip(v) if is_floating(v) else v for k, v in f.traced.items()}
+    loop = [compiled(case), jax.jit(f.function)(_on_device(other))]
+    stacked = {k: np.stack([v, other[k]]) for k, v in f.traced.items()}
+    batched = jax.jit(jax.vmap(f.function))(_on_device(stacked))
+    for index, expected in enumerate(loop):
+        got = jax.tree.map(lambda value, i=index: value[i], batched)
+        _assert_same(case, got, expected, f"element {index} under vmap differs")
+    return True
+
+
+# Outputs, and their derivatives along the line in forward and in reverse mode.
+Derivatives = tuple[list[jax.Array], float, float]
+
+
+@dataclass(frozen=True)
+class Differentiable:
+    """A case in double precision, as one number along a line: what derivatives are checked by.
+
+    Attributes:
+        along: Floating outputs and derivatives at a distance along the line from its start: the
+            inputs, moved a little, so that they are not at kinks or ties.
+        cotangent: The weights of the outputs.
+        start: What is at the start of the line.
+    """
+
+    along: Callable[[float], Derivatives]
+    cotangent: list[np.ndarray]
+    start: Derivatives
+
+
+@functools.lru_cache(maxsize=1)
+def differentiable(case: Case) -> Differentiable | None:
+    """The derivatives of a case, or None where it has none: nothing floats, or it has no value."""
+    if (f := traceable(case)) is None:
+        return None
+    rng = np.random.default_rng(0)
+    names = [k for k, v in f.traced.items() if is_floating(v) and v.dtype.itemsize > 1 and v.size]
+    others = {k: v for k, v in f.traced.items() if k not in names}
+    start, direction = {}, {}
+    for name in names:
+        x = f.traced[name].astype(np.float64)
+        r = rng.uniform(0.5, 1.0, x.shape)
+        # Towards zero, since many a domain ends at 1 or -1.
+        start[name] = np.where(x == 0, 1e-3 * r, x * (1 - 1e-2 * r))
+        direction[name] = rng.uniform(-1, 1, x.shape)
+    wide = _in_double_precision(case)
+    if not names or wide is None:
+        return None
+    module = onnxla.load(wide)
+    known = {k: _double(v) for k, v in (f.known | others).items()}
+
+    def function(traced: Mapping[str, Any]) -> list[Any]:
+        return [y for y in jax.tree.leaves(_apply(module, known, traced)) if is_floating(y)]
+
+    point, tangent = _on_device(start), _on_device(direction)
+    try:
+        with jax.enable_x64(True):
+            shapes = jax.eval_shape(function, point)
+            cotangent = [np.asarray(rng.uniform(-1, 1, y.shape), y.dtype) for y in shapes]
+
+            # One program for all of it: compiling is what takes time.
+            @jax.jit
+            def derivatives(point: Mapping[str, Any]) -> Any:
+                value, forward = jax.jvp(function, (point,), (tangent,))
+                (gradient,) = jax.vjp(function, point)[1](list(map(jnp.asarray, cotangent)))
+                return value, forward, gradient
+
+            def along(distance: float) -> Derivatives:
+                with jax.enable_x64(True):
+                    moved = {k: point[k] + distance * tangent[k] for k in names}
+                    value, forward, gradient = derivatives(moved)
+                slopes = [gradient[k] for k in names]
+                reverse = _dot(slopes, [tangent[k] for k in names])
+                return value, _dot(cotangent, forward), reverse
+
+            found = Differentiable(along, cotangent, along(0.0))
+    except onnxla.UnsupportedError:  # says that there is none
+        return None
+    value = found.start[0]
+    return found if value and all(np.isfinite(y).all() for y in value) else None
+
+
+def _double(value: Any) -> Any:
+    if isinstance(value, np.ndarray) and is_floating(value) and value.dtype.itemsize > 1:
+        return value.astype(np.float64)
+    return value
+
+
+# Attributes that state an element type, which is then not that of the operands.
+STATED = {"to", "dtype", "output_dtype", "softmax_precision", "stash_type", "value_float"}
+FLOATS = {onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16}
+
+
+def _in_double_precision(case: Case) -> bytes | None:
+    """The model with its floats in double precision.
+
+    None where an attribute states another type, or the schema has no such operands. (The type
+    variables of com.microsoft have no double, but its functions take it.)
+    """
+    if len(case.proto.graph.node) == 1:
+        described = schema(case.op_type, case.version, case.domain)
+        for formal, value in zip(described.inputs, case.operands, strict=False):
+            variable = described.inputs[formal] in described.types
+            wide = "tensor(double)" in described.allowed(formal) or (
+                case.domain == "com.microsoft" and variable
+            )
+            if isinstance(value, np.ndarray) and is_floating(value) and not wide:
+                return None
+    proto = onnx.load_from_string(case.model)
+    return proto.SerializeToString() if _widen(proto.graph) else None
+
+
+def _widen(graph: onnx.GraphProto) -> bool:
+    """Puts floats in double precision, also those of subgraphs; false where that cannot be done."""
+    for value in [*graph.input, *graph.output, *graph.value_info]:
+        if value.type.tensor_type.elem_type in FLOATS:
+            value.type.tensor_type.elem_type = onnx.TensorProto.DOUBLE
+    tensors = [*graph.initializer]
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.name in STATED:
+                return False
+            if attribute.HasField("g") and not _widen(attribute.g):
+                return False
+            if attribute.HasField("t"):
+                tensors.append(attribute.t)
+    for tensor in tensors:
+        if tensor.data_type in FLOATS:
+            array = onnx.numpy_helper.to_array(tensor).astype(np.float64)
+            tensor.CopyFrom(onnx.numpy_helper.from_array(array, tensor.name))
+    return True
+
+
+def _dot(a: Sequence[Any], b: Sequence[Any]) -> float:
+    return float(sum(np.vdot(np.asarray(x), np.asarray(y)) for x, y in zip(a, b, strict=True)))
+
+
+def gradient_equals_finite_differences(case: Case) -> bool:
+    """The derivative along a random direction is that of central differences.
+
+    It says nothing where the differences do not settle: near a kink or a jump.
+    """
+    if (d := differentiable(case)) is None:
+        return False
+
+    def at(distance: float) -> float:
+        return _dot(d.cotangent, d.along(distance)[0])
+
+    value, slope, _ = d.start
+    here, slopes = _dot(d.cotangent, value), []
+    for step in (1e-5, 1e-6):
+        ahead, behind = at(step), at(-step)
+        slopes += [(ahead - behind) / (2 * step), (ahead - here) / step, (here - behind) / step]
+    scale = max(1.0, abs(here), *map(abs, slopes))
+    if not np.isfinite(slopes).all() or np.ptp(slopes) > 1e-3 * scale:
+        return False
+    if not abs(slope - slopes[0]) <= 1e-3 * scale:
+        text = f"the derivative is {slope:.6g}, finite differences are {slopes[0]:.6g}"
+        raise PropertyViolated(case, text)
+    return True
+
+
+def jvp_agrees_with_vjp(case: Case) -> bool:
+    """Forward and reverse mode are transposes of each other."""
+    if (d := differentiable(case)) is None:
+        return False
+    _, forward, reverse = d.start
+    if not abs(forward - reverse) <= 1e-6 * max(1.0, abs(forward)):
+        raise PropertyViolated(case, f"jvp gives {forward:.9g}, vjp {reverse:.9g}")
+    return True
+
+
+def gradient_is_finite(case: Case) -> bool:
+    """At finite inputs with finite outputs no gradient is NaN."""
+    if (f := traceable(case)) is None:
+        return False
+    floats = {k: v for k, v in f.traced.items() if is_floating(v) and v.dtype.itemsize > 1}
+    if not floats or not all(np.isfinite(v.astype(np.float64)).all() for v in floats.values()):
+        return False
+    others = _on_device({k: v for k, v in f.traced.items() if k not in floats})
+
+    def gradient(traced: Mapping[str, Any]) -> tuple[list[Any], Any]:
+        def function(traced: Mapping[str, Any]) -> list[Any]:
+            outputs = jax.tree.leaves(f.function({**others, **traced}))
+            return [y for y in outputs if is_floating(y)]
+
+        value, pull = jax.vjp(function, traced)
+        return value, pull([jnp.ones_like(y) for y in value])[0]
+
+    try:
+        # Without it JAX does not transpose operations in double precision.
+        with jax.enable_x64(True):
+            value, gradients = jax.jit(gradient)(_on_device(floats))
+    except onnxla.UnsupportedError:
+        return False
+    if not value or not all(np.isfinite(np.asarray(y, np.float64)).all() for y in value):
+        return False
+    for name, slope in gradients.items():
+        if np.isnan(np.asarray(slope, np.float64)).any():
+            raise PropertyViolated(case, f"the gradient by '{name}' is NaN")
+    return True
+
+
+def save_load_is_identity(case: Case) -> bool:
+    """What is read and written, or loaded and saved, is the same message."""
+    models = {"read": ir.read(case.model), "loaded": onnxla.load(case.model).to_ir()}
+    for how, model in models.items():
+        if onnx.load_from_string(ir.write(model)) != case.proto:
+            raise PropertyViolated(case, f"what is written is not the model that was {how}")
+    return True
+
+
+def outputs_are_as_inferred(case: Case, faults: Sequence[Fault] | None = None) -> bool:
+    """Dtypes and shapes are those that the model states and that ONNX infers."""
+    if fault_of(case, [INFERENCE], faults):
+        return False
+    outputs = answer(case)
+    bare = onnx.ModelProto()
+    bare.CopyFrom(case.proto)
+    for value in bare.graph.output:
+        if value.type.HasField("tensor_type"):
+            value.type.tensor_type.ClearField("shape")
+    inferred = onnx.shape_inference.infer_shapes(bare, data_prop=True)
+    for value in inferred.graph.output:
+        got = outputs[value.name]
+        if not value.type.HasField("tensor_type") or got is None:
+            continue
+        got = np.asarray(got)
+        if got.dtype != dtype_of(type_string(value.type)):
+            text = f"'{value.name}' is {got.dtype}, stated {type_string(value.type)}"
+            raise PropertyViolated(case, text)
+        if value.type.tensor_type.HasField("shape"):
+            dims = value.type.tensor_type.shape.dim
+            shape = [d.dim_value if d.HasField("dim_value") else None for d in dims]
+            if len(shape) != got.ndim or any(
+                n is not None and n != m for n, m in zip(shape, got.shape, strict=True)
+            ):
+                text = f"'{value.name}' has shape {list(got.shape)}, inferred {shape}"
+                raise PropertyViolated(case, text)
+    return True
+
+
+def opset_upgrade_keeps_the_answer(case: Case, faults: Sequence[Fault] | None = None) -> bool:
+    """A model that onnx's version converter brings to the newest opset computes the same.
+
+    It says nothing about what the converter does not convert, or converts wrongly for a reason that
+    is on record.
+    """
+    if case.domain != "" or case.random or fault_of(case, [CONVERTER], faults):
+        return False
+    newest = onnx.defs.onnx_opset_version()
+    try:
+        upgraded = onnx.version_converter.convert_version(case.proto, newest)
+        onnx.checker.check_model(upgraded, full_check=True)
+    except (
+        RuntimeError,
+        onnx.checker.ValidationError,
+        onnx.shape_inference.InferenceError,
+        onnx.version_converter.ConvertError,
+    ):
+        return False
+    if upgraded.graph.input != case.proto.graph.input:  # as of Scan, which had a batch once
+        return False
+    later = onnxla.load(upgraded.SerializeToString()).run(case.inputs).values()
+    expected = list(answer(case).values())
+    _assert_same(case, list(later), expected, f"at opset {newest} the outputs differ")
+    return True
+
+
+def batch_entries_are_independent(case: Case) -> bool:
+    """Where a first axis is a batch, doubling it doubles the outputs, entry by entry."""
+    if not case.batch:
+        return False
+    doubled = {
+        k: np.concatenate([v, np.flip(v, 0)]) if k in case.batch else v
+        for k, v in case.inputs.items()
+    }
+    twice = onnxla.load(_any_batch(case)).run(doubled).values()
+    once = map(np.asarray, answer(case).values())
+    expected = [np.concatenate([y, np.flip(y, 0)]) for y in once]
+    _assert_same(case, list(twice), expected, "a batch twice as large differs")
+    return True
+
+
+def _any_batch(case: Case) -> bytes:
+    """The model without a statement about the size of the batch."""
+    proto = onnx.ModelProto()
+    proto.CopyFrom(case.proto)
+    for value in proto.graph.input:
+        if value.name in case.batch:
+            value.type.tensor_type.shape.dim[0].Clear()
+    for value in proto.graph.output:
+        value.type.tensor_type.ClearField("shape")
+    return proto.SerializeToString()
+
+
+PROPERTIES: tuple[Property, ...] = (
+    jit_equals_eager,
+    known_equals_traced,
+    vmap_equals_loop,
+    gradient_equals_finite_differences,
+    jvp_agrees_with_vjp,
+    gradient_is_finite,
+    save_load_is_identity,
+    outputs_are_as_inferred,
+    opset_upgrade_keeps_the_answer,
+    batch_entries_are_independent,
+)
+
+
+def judge(case: Case) -> Outcome:
+    """What came of all properties of a case: `agreed`, or which one does not hold."""
+    for holds in PROPERTIES:
+        try:
+            holds(case)
+        except PropertyViolated as error:
+            return Outcome("disagreed", f"{holds.__name__}: {error.text}")
+        except onnxla.UnsupportedError as error:
+            return Outcome("unsupported", str(error))
+        except Exception as error:
+            return Outcome("failed", f"{holds.__name__}: {one_line(error)}")
+    return Outcome("agreed")

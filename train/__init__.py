@@ -1,0 +1,1 @@
+"""Training: one step, the loop over batches, losses, evaluation, checkpoints."""

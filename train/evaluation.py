@@ -1,0 +1,99 @@
+"""Losses and metrics of a model on data, without training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from onnxla.module import Module, unpack
+from onnxla.ops.values import Value
+from onnxla.train.batches import ArrayBatches, StreamedBatches, as_batches
+from onnxla.train.losses import LOSSES, METRICS, Function, find_function, function_name, widen
+from onnxla.train.step import Objective, arguments, make_objective, output_names, prepare
+
+Metrics = str | Function | Sequence[str | Function]
+
+
+def evaluate(
+    module: Module,
+    data: Any,
+    loss: str | Function | None = None,
+    metrics: Metrics = (),
+    *,
+    batch_size: int = 32,
+    outputs: Sequence[str] | None = None,
+) -> dict[str, float]:
+    """The mean loss (as `loss`) and metrics by name of a module on data: on every sample of it.
+
+    Args:
+        module: The model, which is applied as in inference.
+        data: As for `fit`.
+        loss: As for `fit`, or None.
+        metrics: Names (`"accuracy"`, or a loss's) and functions of the outputs and the targets,
+            each a mean over the samples of a batch.
+        batch_size: Samples in a batch of arrays; the last one may be smaller.
+        outputs: Names of the values that losses and metrics are functions of, by default the
+            graph's outputs.
+
+    Raises:
+        TypeError, ValueError: The data does not fit the model, or a name is not known.
+    """
+    batches = as_batches(module, data, batch_size)
+    objective = None
+    if loss is not None:
+        objective = make_objective(module, find_function(loss, LOSSES), outputs)
+    with jax.numpy_dtype_promotion("standard"):
+        return make_evaluation(module, objective, metrics, outputs)(module.params, batches)
+
+
+def make_evaluation(
+    module: Module,
+    objective: Objective | None,
+    metrics: Metrics,
+    outputs: Sequence[str] | None = None,
+) -> Callable[[Mapping[str, Value], ArrayBatches | StreamedBatches], dict[str, float]]:
+    """A function of all parameters and batches: the means of the loss and the metrics.
+
+    Raises:
+        ValueError: A name is no metric's, or there is nothing to evaluate.
+    """
+    given = (metrics,) if isinstance(metrics, str) or callable(metrics) else tuple(metrics)
+    functions = [find_function(metric, METRICS) for metric in given]
+    if objective is None and not functions:
+        raise ValueError("nothing to evaluate: pass loss= or metrics=")
+    read = tuple(outputs or module.output_names)
+    for function in functions:
+        output_names(module, outputs, function)
+    wanted = read if objective is None else objective.outputs
+
+    @jax.jit
+    def measure(params: Mapping[str, Value], inputs: Any, targets: Any) -> dict[str, jax.Array]:
+        args, kwargs = arguments(module, inputs)
+        values = module.apply(params, *args, outputs=(*wanted, *read), **kwargs)
+        for_loss, found = unpack(values[: len(wanted)]), unpack(values[len(wanted) :])
+        found = jax.tree.map(widen, found)
+        measured = {function_name(f): jnp.asarray(f(found, targets)) for f in functions}
+        if objective is not None:
+            value, further = objective.measure(for_loss, targets)
+            measured = {"loss": value, **further, **measured}
+        return measured
+
+    def evaluation(
+        params: Mapping[str, Value], batches: ArrayBatches | StreamedBatches
+    ) -> dict[str, float]:
+        sums: dict[str, float] = {}
+        samples = 0
+        for inputs, targets in batches.epoch(0):
+            count = len(jax.tree.leaves(inputs)[0])
+            measured = measure(params, prepare(module, inputs), targets)
+            for name, value in jax.device_get(measured).items():
+                sums[name] = sums.get(name, 0.0) + float(value) * count
+            samples += count
+        if not samples:
+            raise ValueError("the data to evaluate on has no batches")
+        return {name: total / samples for name, total in sums.items()}
+
+    return evaluation

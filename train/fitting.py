@@ -1,0 +1,249 @@
+"""`fit`: training as a loop over batches, with evaluation, checkpoints and resume."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from onnxla.ir.traverse import all_nodes
+from onnxla.module import Module
+from onnxla.train.batches import as_batches
+from onnxla.train.checkpoints import Checkpoints
+from onnxla.train.evaluation import Metrics, make_evaluation
+from onnxla.train.loop import FitResult, Loop
+from onnxla.train.losses import LOSSES, Function, find_function, function_name
+from onnxla.train.optimizer import make_optimizer
+from onnxla.train.step import find_statistics, make_objective, make_step, master, prepare
+
+
+def fit(
+    module: Module,
+    data: Any,
+    loss: str | Function,
+    *,
+    epochs: int | None = None,
+    steps: int | None = None,
+    batch_size: int = 32,
+    shuffle: bool = True,
+    train: str | Sequence[str] = (),
+    roles: Sequence[str] | None = None,
+    freeze: str | Sequence[str] = (),
+    freeze_statistics: Any = (),
+    outputs: Sequence[str] | None = None,
+    optimizer: Any = None,
+    learning_rate: Any = None,
+    accumulate: int = 1,
+    clip_norm: float | None = None,
+    validation: Any = None,
+    metrics: Metrics = (),
+    patience: int | None = None,
+    compute_dtype: Any = None,
+    remat: bool = False,
+    seed: int = 0,
+    checkpoint: str | os.PathLike[str] | None = None,
+    checkpoint_every: int | None = None,
+    resume: bool = True,
+    progress: bool = True,
+) -> FitResult:
+    """The module trained on data, and the history of the run.
+
+    Training is that of `apply_train`: Dropout drops, and BatchNormalization uses the batch's
+    statistics and updates the running ones. Parameters of less than 32 bits are trained in float32
+    and rounded in the end.
+
+    Args:
+        module: The model to train. It stays as it is.
+        data: A tuple (inputs, targets) of arrays with a leading sample axis, where the inputs are
+            one array, a tuple of them in order or a dict by name; or a dict of arrays, in which
+            what is no input is a target; or any iterable of batches in one of these forms, such as
+            a list or a PyTorch DataLoader, or with `steps` a generator. Each new shape of a batch
+            compiles the step again.
+        loss: `"cross_entropy"` (integer labels), `"cross_entropy_probabilities"`,
+            `"binary_cross_entropy"`, `"mse"`, `"ctc"` (see `onnxla.losses`), or a function of the
+            outputs and the targets that returns a scalar, or a scalar and a dict of scalars to
+            record. Those of logits read what the model's last Softmax or Sigmoid reads, if it ends
+            with one.
+        epochs: Number of passes over the data; 1 if `steps` is not given either.
+        steps: Number of steps, in as many epochs as they need.
+        batch_size: Samples in a batch of arrays. In training, samples of an epoch's random order
+            that do not fill the last batch wait for the next epoch.
+        shuffle: Whether arrays are shuffled, in each epoch anew. If not, the last batch may be
+            smaller.
+        train: Names or patterns of the parameters to train, as for `partition`.
+        roles: Roles of the parameters to train, as for `partition`.
+        freeze: Names or patterns of parameters that do not train all the same.
+        freeze_statistics: Names or patterns of the running statistics that stay as they are, as for
+            `apply_train`.
+        outputs: Names of the values that loss and metrics are functions of, by default the graph's
+            outputs; intermediate values may be among them.
+        optimizer: An optax optimizer; by default AdamW.
+        learning_rate: AdamW's largest learning rate, 1e-4 by default; it rises during the first
+            twentieth of the steps and then falls to 0.
+        accumulate: Number of steps whose mean gradient makes one update of the parameters.
+        clip_norm: Largest norm of the gradient.
+        validation: Data to evaluate on after each epoch, every sample of it.
+        metrics: Names (`"accuracy"`, or a loss's) and functions of the outputs and the targets,
+            computed on the validation data.
+        patience: Stops after so many epochs without a lower validation loss; the parameters are
+            then those of the epoch with the lowest.
+        compute_dtype: Dtype such as `"bfloat16"` in which matrix products and convolutions are
+            computed; parameters and everything else stay in the model's (see `Module.autocast`).
+        remat: Whether values other than products are computed again for the gradient, which takes
+            less memory and more time.
+        seed: Decides the order of arrays, and what Dropout drops.
+        checkpoint: Folder for checkpoints: one after each epoch, when interrupted, and every
+            `checkpoint_every` steps. The last three are kept, and the best.
+        checkpoint_every: Number of steps.
+        resume: Whether to go on from the folder's last checkpoint, if it has any. An iterable must
+            give the same batches again; those already used are skipped.
+        progress: Whether to show a progress bar.
+
+    Raises:
+        TypeError, ValueError: The data does not fit the model or the loss, or an option is wrong.
+        NonFiniteLossError: A loss or gradient is NaN or infinite. That step changes nothing.
+        CheckpointError: A checkpoint cannot be written, or is of another run.
+        KeyboardInterrupt: After the step at hand is complete and, if asked for, saved.
+
+        The last three have an attribute `result` with what was trained until then.
+    """
+    if epochs is not None and steps is not None:
+        raise ValueError("pass epochs or steps, not both")
+    epochs = 1 if epochs is None and steps is None else epochs
+    for name, number in (("epochs", epochs), ("steps", steps), ("patience", patience)):
+        if number is not None and number < 1:
+            raise ValueError(f"{name} is at least 1, got {number}")
+    if validation is None and (metrics or patience is not None):
+        raise ValueError("metrics and patience are about validation data: pass validation=")
+    batches = as_batches(module, data, batch_size, shuffle=shuffle, seed=seed)
+    total = steps
+    if epochs is not None and batches.length is not None:
+        total = epochs * batches.length
+    tuned = module if compute_dtype is None else module.autocast(compute_dtype)
+    function = find_function(loss, LOSSES)
+    objective = make_objective(tuned, function, outputs, freeze_statistics)
+    with jax.numpy_dtype_promotion("standard"):
+        inputs, targets = batches.first()
+        statistics = find_statistics(objective, prepare(module, inputs), targets)
+        trained = choose(module, names(train), roles, names(freeze), statistics)
+        optimizer = make_optimizer(
+            module, trained, optimizer, learning_rate, total, accumulate, clip_norm
+        )
+        params = {name: master(module.params[name]) for name in trained}
+        state = {
+            "params": params,
+            "statistics": {name: master(module.params[name]) for name in statistics},
+            "optimizer": optimizer.init(params),
+        }
+        loop = Loop(
+            module,
+            make_step(objective, optimizer, seed, remat),
+            state,
+            {
+                name: value
+                for name, value in module.params.items()
+                if name not in {*trained, *statistics}
+            },
+            batches,
+            epochs=epochs,
+            total=steps,
+            patience=patience,
+            every=checkpoint_every,
+        )
+        if (read := objective.outputs) != tuple(outputs or module.output_names):
+            loop.history.note(
+                f"the loss reads '{', '.join(read)}', the logits before the last node"
+            )
+        if validation is not None:
+            evaluation = make_evaluation(tuned, objective, metrics, outputs)
+            held_out = as_batches(module, validation, batch_size)
+            loop.evaluate = lambda params: evaluation(params, held_out)
+        if checkpoint is not None:
+            loop.description = describe(
+                module,
+                params,
+                state["optimizer"],
+                loss=function_name(function),
+                data=batches.describe(),
+                learning_rate=learning_rate if isinstance(learning_rate, float) else None,
+                accumulate=accumulate,
+                clip_norm=clip_norm,
+                compute_dtype=None if compute_dtype is None else str(jnp.dtype(compute_dtype)),
+                freeze_statistics=freeze_statistics,
+                outputs=objective.outputs,
+                seed=seed,
+            )
+            loop.checkpoints = Checkpoints(checkpoint)
+            if not resume and loop.checkpoints.steps:
+                raise ValueError(
+                    f"'{checkpoint}' has checkpoints of steps {loop.checkpoints.steps}: "
+                    "resume from the last, or choose another folder"
+                )
+        with contextlib.ExitStack() as stack:
+            if loop.checkpoints is not None:
+                stack.callback(loop.checkpoints.close)
+                loop.resume()
+            return loop.run(stack.enter_context(make_bar(total, loop.step)) if progress else None)
+
+
+def choose(
+    module: Module,
+    patterns: Sequence[str],
+    roles: Sequence[str] | None,
+    freeze: Sequence[str],
+    statistics: Sequence[str],
+) -> list[str]:
+    """Names of the parameters to train.
+
+    Raises:
+        ValueError: There is none, or a pattern matches none.
+    """
+    wanted, _ = module.partition(*patterns, roles=roles)
+    frozen = module.partition(*freeze)[0] if freeze else {}
+    trained = [name for name in wanted if name not in {*frozen, *statistics}]
+    if not trained:
+        found = ", ".join(sorted(set(module.roles.values()))) or "none"
+        raise ValueError(
+            "no parameter trains: all are frozen, or have a role that does not train by default "
+            f"(the model's: {found}); pass train= patterns or roles="
+        )
+    return trained
+
+
+def names(patterns: str | Sequence[str]) -> tuple[str, ...]:
+    """One pattern or several as a tuple."""
+    return (patterns,) if isinstance(patterns, str) else tuple(patterns)
+
+
+def describe(module: Module, params: Any, optimizer_state: Any, **settings: Any) -> dict[str, Any]:
+    """What a run must have in common with one that goes on from its checkpoint, as JSON has it."""
+    tensors = {name: f"{value.dtype}{list(value.shape)}" for name, value in params.items()}
+    parts = ", ".join(re.findall(r"\w+State", str(jax.tree.structure(optimizer_state))))
+    every = {"model": digest(module), "trained": tensors, "optimizer": parts, **settings}
+    return dict(json.loads(json.dumps(every)))
+
+
+def digest(module: Module) -> str:
+    """A hash of a module's nodes and parameters."""
+    hashed = hashlib.sha256()
+    for node, _ in all_nodes(module.program.model):
+        hashed.update(repr((node.domain, node.op_type, node.inputs, node.outputs)).encode())
+    for name, value in module.params.items():
+        hashed.update(name.encode())
+        hashed.update(np.asarray(value).tobytes())
+    return hashed.hexdigest()[:16]
+
+
+def make_bar(total: int | None, done: int) -> Any:
+    """A progress bar for a terminal or a notebook."""
+    from tqdm.auto import tqdm
+
+    return tqdm(total=total, initial=done, desc="training", unit="step")

@@ -1,0 +1,318 @@
+"""The training loop: steps, epochs, checkpoints, and where a run goes on after a stop."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import signal
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from onnxla.ir.errors import OnnxlaError
+from onnxla.module import Module
+from onnxla.ops.values import Value
+from onnxla.train.batches import ArrayBatches, Batch, StreamedBatches
+from onnxla.train.checkpoints import METRIC, CheckpointError, Checkpoints, require_same
+from onnxla.train.history import History
+from onnxla.train.step import prepare
+
+REPORTED = 10  # steps between two updates of the progress bar's numbers
+
+
+class NonFiniteLossError(OnnxlaError):
+    """A loss or its gradient is NaN or infinite.
+
+    Attributes:
+        result: What `fit` would have returned before that step.
+    """
+
+    result: FitResult
+
+
+class TrainingInterrupted(KeyboardInterrupt):
+    """Somebody pressed Ctrl-C during `fit`.
+
+    Attributes:
+        result: What `fit` would have returned after the last step.
+    """
+
+    result: FitResult
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What a training run made.
+
+    Attributes:
+        module: The module with the trained parameters and running statistics.
+        history: Losses and metrics.
+    """
+
+    module: Module
+    history: History
+
+    def __repr__(self) -> str:
+        return f"{self.module!r}\n{self.history}"
+
+    def _repr_html_(self) -> str:
+        return self.history._repr_html_()
+
+
+@dataclass
+class Loop:
+    """A training run.
+
+    Attributes:
+        module: The module in training, with the parameters that it started from.
+        take_step: The compiled step, see `make_step`.
+        state: What steps change: `params`, `statistics` and `optimizer`.
+        frozen: The other parameters.
+        batches: The training data.
+        evaluate: The validation loss (`loss`) and metrics for all parameters.
+        epochs: Number of epochs at which the run ends.
+        total: Number of steps at which the run ends.
+        patience: Number of epochs without a lower validation loss after which the run ends.
+        checkpoints: Where checkpoints go.
+        every: Number of steps between them, beside those after each epoch.
+        description: What a run that goes on from a checkpoint must have in common with this one.
+        step: Number of steps done.
+        epoch: Number of epochs done.
+        position: Number of steps done in the epoch at hand.
+        best: Parameters and statistics of the epoch with the lowest validation loss.
+        pending: The step whose numbers have not been read: its number, batch and numbers. Reading
+            waits for the device, which should have its next step by then.
+    """
+
+    module: Module
+    take_step: Callable[..., Any]
+    state: dict[str, Any]
+    frozen: Mapping[str, Value]
+    batches: ArrayBatches | StreamedBatches
+    evaluate: Callable[[Mapping[str, Value]], dict[str, float]] | None = None
+    epochs: int | None = None
+    total: int | None = None
+    patience: int | None = None
+    checkpoints: Checkpoints | None = None
+    every: int | None = None
+    description: Mapping[str, Any] = field(default_factory=dict)
+    history: History = field(default_factory=History)
+    step: int = 0
+    epoch: int = 0
+    position: int = 0
+    best: dict[str, Value] | None = None
+    pending: tuple[int, Batch, dict[str, Any]] | None = None
+
+    def run(self, bar: Any = None) -> FitResult:
+        """Trains to the end. Raises what `fit` says, with the attribute `result`."""
+        try:
+            with interrupts() as pressed:
+                while not self.finished():
+                    self.run_epoch(pressed, bar)
+        except (NonFiniteLossError, CheckpointError, TrainingInterrupted) as error:
+            error.result = self.result()
+            raise
+        return self.result()
+
+    def run_epoch(self, pressed: Callable[[], bool], bar: Any) -> None:
+        """Trains to the end of the epoch at hand, or of the run."""
+        started = self.position
+        for inputs, targets in self.batches.epoch(self.epoch, skip=self.position):
+            inputs = prepare(self.module, inputs)
+            self.state, seen = self.take_step(
+                self.state, self.frozen, np.uint32(self.step), inputs, targets
+            )
+            self.read()
+            self.pending = self.step, (inputs, targets), seen
+            self.step += 1
+            self.position += 1
+            if bar is not None:
+                self.report(bar)
+            if pressed():
+                self.interrupt()
+            if self.step == self.total:
+                break
+            if self.every and self.step % self.every == 0:
+                self.save()
+        if self.position == started == 0:
+            self.run_dry()
+        else:
+            self.end_epoch()
+
+    def run_dry(self) -> None:
+        """Ends the run where an iterator has no more batches."""
+        if self.step == 0:
+            raise ValueError("the data has no batches")
+        text = f"the data ended after {self.step} steps" + (
+            f" of {self.total}" if self.total is not None else ""
+        )
+        warnings.warn(text, stacklevel=5)
+        self.history.note(text)
+        self.total = self.step
+
+    def read(self) -> None:
+        """Waits for the last step and notes its numbers.
+
+        Raises:
+            NonFiniteLossError: One of them is not finite.
+        """
+        if self.pending is None:
+            return
+        number, batch, seen = self.pending
+        self.pending = None
+        values = {name: float(value) for name, value in jax.device_get(seen).items()}
+        if not (math.isfinite(values["loss"]) and math.isfinite(values["gradient_norm"])):
+            raise NonFiniteLossError(explain(number, self.epoch, batch, values))
+        self.history.add_step(**values)
+
+    def report(self, bar: Any) -> None:
+        """Shows a step on the progress bar."""
+        if self.step % REPORTED == 0 and self.history.loss:
+            bar.set_postfix(epoch=self.epoch, loss=f"{self.history.loss[-1]:.4g}", refresh=False)
+        bar.update()
+
+    def interrupt(self) -> None:
+        """Saves, and ends the run."""
+        self.read()
+        text = f"stopped after step {self.step}"
+        if self.checkpoints is None:
+            raise TrainingInterrupted(
+                f"{text}; nothing was saved, as no checkpoint folder was given"
+            )
+        self.save()
+        raise TrainingInterrupted(f"{text}; its checkpoint is in '{self.checkpoints.folder}'")
+
+    def end_epoch(self) -> None:
+        """Evaluates, notes the epoch, and saves."""
+        self.read()
+        losses = self.history.loss[self.step - self.position :]
+        measured = self.evaluate(self.params()) if self.evaluate is not None else {}
+        if "loss" in measured:
+            measured = {METRIC: measured.pop("loss"), **measured}
+        self.history.add_epoch(step=self.step, loss=math.fsum(losses) / len(losses), **measured)
+        if self.patience is not None and self.history.best_epoch() == self.epoch:
+            self.best = jax.tree.map(jnp.copy, {**self.state["statistics"], **self.state["params"]})
+        self.epoch += 1
+        self.position = 0
+        if self.checkpoints is not None:
+            metric = measured.get(METRIC, math.nan)
+            self.save(metric if math.isfinite(metric) else None)
+
+    def finished(self) -> bool:
+        """Whether the run is at its end."""
+        best = self.history.best_epoch()
+        if (
+            self.patience is not None
+            and best is not None
+            and self.epoch - 1 - best >= self.patience
+        ):
+            self.history.note(
+                f"stopped after {self.epoch} epochs: the validation loss was lowest in epoch {best}"
+            )
+            return True
+        ends = ((self.step, self.total), (self.epoch, self.epochs))
+        return any(end is not None and now >= end for now, end in ends)
+
+    def params(self) -> dict[str, Value]:
+        """All parameters as they are now, in the model's dtypes."""
+        return self.rounded({**self.frozen, **self.state["statistics"], **self.state["params"]})
+
+    def rounded(self, params: Mapping[str, Value]) -> dict[str, Value]:
+        """Parameters in the model's dtypes."""
+        return {
+            name: value.astype(self.module.params[name].dtype) for name, value in params.items()
+        }
+
+    def result(self) -> FitResult:
+        """The best parameters where `patience` asks for them, else those of now."""
+        params = self.params() if self.best is None else self.rounded(self.best)
+        return FitResult(self.module.replace(params), self.history)
+
+    def save(self, metric: float | None = None) -> None:
+        """Writes a checkpoint."""
+        self.read()
+        assert self.checkpoints is not None
+        place = {"epoch": self.epoch, "position": self.position}
+        run = {"description": self.description, "history": self.history.to_dict(), **place}
+        self.checkpoints.save(self.step, self.state, run, metric)
+
+    def resume(self) -> None:
+        """Goes on from the last checkpoint, if there is one.
+
+        Raises:
+            CheckpointError: It is of another run, or that of the best epoch is missing.
+        """
+        if self.checkpoints is None or not self.checkpoints.steps:
+            return
+        step = self.checkpoints.steps[-1]
+        run = self.checkpoints.read_run(step)
+        where = f"of step {step} in '{self.checkpoints.folder}'"
+        require_same(run["description"], self.description, where)
+        like = self.state
+        self.state = self.checkpoints.read_state(step, like)
+        self.history = History(**run["history"])
+        self.step, self.epoch, self.position = step, run["epoch"], run["position"]
+        best = self.history.best_epoch()
+        if self.patience is not None and best is not None:
+            step = int(self.history.epochs["step"][best])
+            if step not in self.checkpoints.steps:
+                raise CheckpointError(f"the checkpoint of the best epoch, {step}, is missing")
+            state = self.checkpoints.read_state(step, like)
+            self.best = {**state["statistics"], **state["params"]}
+
+
+def explain(number: int, epoch: int, batch: Batch, values: Mapping[str, float]) -> str:
+    """What was seen in a step whose loss or gradient is not finite."""
+    inputs, targets = batch
+    named = {f"input '{name}'": value for name, value in inputs.items()}
+    named |= {
+        f"targets{jax.tree_util.keystr(path)}": leaf
+        for path, leaf in jax.tree_util.tree_leaves_with_path(targets)
+    }
+    seen = "; ".join(f"{name}: {describe_values(np.asarray(v))}" for name, v in named.items())
+    return (
+        f"the loss of step {number} (epoch {epoch}) is {values['loss']}, the norm of its gradient "
+        f"{values['gradient_norm']}; the parameters are those before it. The batch: {seen}. If "
+        "these are as they should be, a lower learning_rate or clip_norm=1.0 may help"
+    )
+
+
+def describe_values(array: np.ndarray) -> str:
+    """Dtype, shape and range of an array, and how many of its elements are not finite."""
+    text = f"{array.dtype}{list(array.shape)}"
+    if array.size == 0 or not np.issubdtype(array.dtype, np.number):
+        return text
+    finite = np.isfinite(array.astype(np.float64))
+    if finite.any():
+        text += f" in [{array[finite].min():.6g}, {array[finite].max():.6g}]"
+    return text if finite.all() else text + f", {(~finite).sum()} of them not finite"
+
+
+@contextlib.contextmanager
+def interrupts() -> Iterator[Callable[[], bool]]:
+    """Whether Ctrl-C was pressed, as a function, so that no step is left half done.
+
+    Pressed again, it interrupts at once.
+    """
+    pressed = threading.Event()
+    ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if threading.current_thread() is not threading.main_thread() or not ours:
+        yield pressed.is_set  # somebody else's affair
+        return
+
+    def press(number: int, frame: Any) -> None:
+        if pressed.is_set():
+            raise KeyboardInterrupt
+        pressed.set()
+
+    signal.signal(signal.SIGINT, press)
+    try:
+        yield pressed.is_set
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
