@@ -12,7 +12,7 @@ from onnxla import ir
 
 
 def random_inputs(
-    values: tuple[ir.Value, ...], sizes: Mapping[str, int] | None = None, seed: int = 0
+    values: tuple[ir.ValueInfo, ...], sizes: Mapping[str, int] | None = None, seed: int = 0
 ) -> dict[str, np.ndarray]:
     """Random arrays for tensor inputs: floats from N(0, 1), integers 0 and 1.
 

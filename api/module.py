@@ -558,7 +558,7 @@ def unpack(values: tuple[Any, ...]) -> Any:
     return values[0] if len(values) == 1 else values
 
 
-def check_input(declared: ir.Value, value: Value, batched: bool = False) -> Value:
+def check_input(declared: ir.ValueInfo, value: Value, batched: bool = False) -> Value:
     """`value` as the model declares it: numbers of the same kind are converted, shapes compared."""
     kind = declared.type
     if isinstance(kind, ir.MapType) and isinstance(kind.value, ir.TensorType):

@@ -36,7 +36,7 @@ def chain(count: int) -> ir.Model:
     )
     nodes = tuple(ir.Node("MatMul", (f"x{i}", f"w{i}"), (f"x{i + 1}",)) for i in range(count))
     kind = ir.TensorType(float32, ("N", SIDE))
-    ends = [(ir.Value(name, kind),) for name in ("x0", f"x{count}")]
+    ends = [(ir.ValueInfo(name, kind),) for name in ("x0", f"x{count}")]
     return ir.Model(ir.Graph(nodes, *ends, tensors), {"": 20}, ir_version=9)
 
 

@@ -20,7 +20,7 @@ OPEN_SIZES = (2, 64, 256)
 
 def replace_head(
     model: ir.Model,
-    features: ir.Value,
+    features: ir.ValueInfo,
     classes: int,
     rng: np.random.Generator,
     softmax: bool = False,
@@ -55,7 +55,7 @@ def replace_head(
         # The last axis, by its number: before opset 13 an axis stands for all from there on.
         output = emit("Softmax", [output], "probabilities", axis=len(batch))
     part = cut(model, outputs=[features.name])
-    value = ir.Value(output, ir.TensorType(dtype, (*batch, classes)))
+    value = ir.ValueInfo(output, ir.TensorType(dtype, (*batch, classes)))
     graph = replace(part.graph, nodes=(*part.graph.nodes, *nodes), outputs=(value,))
     return add_initializers(replace(part, graph=graph), tensors)
 
@@ -65,7 +65,7 @@ def find_features(
     params: Mapping[str, Any],
     name: str,
     inputs: Mapping[str, Any] | None = None,
-) -> ir.Value:
+) -> ir.ValueInfo:
     """A value of the graph, with a type of which at least the dtype and the last size are known.
 
     They are what the file states, or are found by abstract evaluation of `inputs`; without these,
@@ -86,7 +86,7 @@ def find_features(
         dtype, shape = np.dtype(found.dtype), (*shape[:-1], *found.shape[-1:])
     if not shape or not ir.is_float(dtype):
         raise ValueError(f"'{name}' is {dtype}{list(shape)}, which holds no features")
-    return ir.Value(name, ir.TensorType(dtype, shape))
+    return ir.ValueInfo(name, ir.TensorType(dtype, shape))
 
 
 def abstract_value(

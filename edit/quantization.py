@@ -192,7 +192,7 @@ def find_quantized(model: Model) -> tuple[dict[Tensor, Grid], list[Tensor]]:
             if name in moved and grid and not grid.is_shared:
                 grid = None
             role = operator.roles.get(operator.input_name(index))
-            if grid or role in ("weight", "bias") or (dequantizes and index == 0):
+            if grid or role in ("weight", "bias", "addend") or (dequantizes and index == 0):
                 grids.setdefault(tensor, set()).add(grid)
     found = {}
     for tensor, (grid, *more) in grids.items():

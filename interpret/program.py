@@ -24,20 +24,19 @@ from onnxla.ir.model import (
     SequenceType,
     TensorType,
     Type,
-    Value,
+    ValueInfo,
 )
 from onnxla.ir.rewrite import cut
 from onnxla.ops.cast import convert
 from onnxla.ops.missing import missing_operators
-from onnxla.ops.values import NOT_IN_JAX, as_traced, is_concrete, is_floating
-from onnxla.ops.values import Value as Array
+from onnxla.ops.values import NOT_IN_JAX, Value, as_traced, is_concrete, is_floating
 from onnxla.parameters.roles import Parameters, find_parameters
 
 
 class Known:
     """Known inputs by name, hashable by their contents: a static argument of `jax.jit`."""
 
-    def __init__(self, inputs: Mapping[str, Array]) -> None:
+    def __init__(self, inputs: Mapping[str, Value]) -> None:
         self.inputs = inputs
         self.key = tuple((name, x.dtype, x.shape, x.tobytes()) for name, x in inputs.items())
 
@@ -55,7 +54,7 @@ def has_no_array(kind: Type) -> bool:
     return isinstance(kind, MapType) or (isinstance(kind, TensorType) and kind.dtype in NOT_IN_JAX)
 
 
-def as_declared(value: Array, declared: Value) -> Array:
+def as_declared(value: Value, declared: ValueInfo) -> Value:
     """A graph's output in its dtype: in training, floats may hold quantized numbers."""
     kind = declared.type
     if not isinstance(kind, TensorType) or kind.dtype is None or not hasattr(value, "dtype"):
@@ -80,7 +79,7 @@ class Program:
     """
 
     model: Model
-    fixed: Mapping[str, Array] = field(default_factory=dict)
+    fixed: Mapping[str, Value] = field(default_factory=dict)
     batched: bool = False
     static: frozenset[str] = frozenset()
     data_dependent: bool = False
@@ -114,13 +113,13 @@ class Program:
         return {tensor: name for name, tensor in both.items()}
 
     @functools.cached_property
-    def inputs(self) -> tuple[Value, ...]:
+    def inputs(self) -> tuple[ValueInfo, ...]:
         """Inputs that a call must give: those without a default that are not fixed."""
         given = {t.name for t in self.model.graph.initializers} | set(self.fixed)
         return tuple(value for value in self.model.graph.inputs if value.name not in given)
 
     @functools.cached_property
-    def defaults(self) -> dict[str, Value]:
+    def defaults(self) -> dict[str, ValueInfo]:
         """Inputs that a call may give, by name: those with a default, and those that are fixed."""
         given = {value.name for value in self.inputs}
         return {v.name: v for v in self.model.graph.inputs if v.name not in given}
@@ -142,15 +141,15 @@ class Program:
 
     def evaluate(
         self,
-        params: Mapping[str, Array],
-        inputs: Mapping[str, Array],
-        buffers: Mapping[str, Array] | None = None,
+        params: Mapping[str, Value],
+        inputs: Mapping[str, Value],
+        buffers: Mapping[str, Value] | None = None,
         *,
         key: jax.Array | None = None,
         outputs: Sequence[str] | None = None,
-        updates: dict[str, Array] | None = None,
+        updates: dict[str, Value] | None = None,
         frozen: Collection[str] = (),
-    ) -> tuple[Array, ...]:
+    ) -> tuple[Value, ...]:
         """Values of `outputs`: pure, and traceable where no shape depends on traced data.
 
         With a dict for `updates`, in training: it gets the next values of running statistics, but
@@ -181,16 +180,16 @@ class Program:
 
     def context(
         self,
-        params: Mapping[str, Array],
-        buffers: Mapping[str, Array],
+        params: Mapping[str, Value],
+        buffers: Mapping[str, Value],
         key: jax.Array | None,
-        updates: dict[str, Array] | None = None,
+        updates: dict[str, Value] | None = None,
         frozen: Collection[str] = (),
     ) -> Context:
         """What nodes are evaluated in; with `updates`, in training but for `frozen` statistics."""
         constants = {**buffers, **params}
 
-        def read(tensor: Any) -> Array:
+        def read(tensor: Any) -> Value:
             name = self.names.get(tensor)
             return tensor.numpy() if name is None else constants[name]
 
@@ -201,7 +200,7 @@ class Program:
             return context
         by_identity = {id(value): name for name, value in params.items()}
 
-        def note_update(value: Array, following: Array) -> None:
+        def note_update(value: Value, following: Value) -> None:
             if id(value) in by_identity:
                 updates[by_identity[id(value)]] = following
 
@@ -228,14 +227,14 @@ class Program:
 
     def _evaluate_batched(
         self,
-        params: Mapping[str, Array],
-        inputs: Mapping[str, Array],
-        buffers: Mapping[str, Array] | None,
+        params: Mapping[str, Value],
+        inputs: Mapping[str, Value],
+        buffers: Mapping[str, Value] | None,
         key: jax.Array | None,
         outputs: Sequence[str] | None,
-        updates: dict[str, Array] | None,
+        updates: dict[str, Value] | None,
         frozen: Collection[str],
-    ) -> tuple[Array, ...]:
+    ) -> tuple[Value, ...]:
         """`evaluate` of each element along the leading axis of the inputs.
 
         Each has statistics of its own in training; the next running ones are their means.
@@ -243,9 +242,9 @@ class Program:
         one = Program(self.model, self.fixed, compute_dtype=self.compute_dtype)
 
         def evaluate(
-            key: jax.Array | None, inputs: Mapping[str, Array]
-        ) -> tuple[tuple[Array, ...], dict[str, Array]]:
-            found: dict[str, Array] = {}
+            key: jax.Array | None, inputs: Mapping[str, Value]
+        ) -> tuple[tuple[Value, ...], dict[str, Value]]:
+            found: dict[str, Value] = {}
             noted = None if updates is None else found
             values = one.evaluate(
                 params, inputs, buffers, key=key, outputs=outputs, updates=noted, frozen=frozen
@@ -265,11 +264,11 @@ class Program:
     def _compiled(self) -> Any:
         def run(
             known: Known,
-            params: Mapping[str, Array],
-            buffers: Mapping[str, Array],
-            traced: Mapping[str, Array],
+            params: Mapping[str, Value],
+            buffers: Mapping[str, Value],
+            traced: Mapping[str, Value],
             key: jax.Array | None,
-        ) -> tuple[Array, ...]:
+        ) -> tuple[Value, ...]:
             inputs = {**known.inputs, **traced}
             if self.batched:
                 return self.evaluate(params, inputs, buffers, key=key)
@@ -286,10 +285,10 @@ class Program:
 
     def call(
         self,
-        params: Mapping[str, Array],
-        inputs: Mapping[str, Array],
+        params: Mapping[str, Value],
+        inputs: Mapping[str, Value],
         key: jax.Array | None = None,
-    ) -> tuple[Array, ...]:
+    ) -> tuple[Value, ...]:
         """Outputs for `inputs`, compiled once for each combination of shapes and known inputs.
 
         Which inputs must be known is found by tracing: an input that turns out to decide a shape is
@@ -299,7 +298,7 @@ class Program:
             while not self.data_dependent:
                 known, traced = self._split(inputs)
                 try:
-                    outputs: tuple[Array, ...] = self._compiled(
+                    outputs: tuple[Value, ...] = self._compiled(
                         known, params, self.buffers, traced, key
                     )
                     return outputs
@@ -319,11 +318,11 @@ class Program:
             values = self.regions((params, self.buffers), known, given, traced, key)
             return tuple(map(as_traced, values))
 
-    def has_regions(self, params: Mapping[str, Array], inputs: Mapping[str, Array]) -> bool:
+    def has_regions(self, params: Mapping[str, Value], inputs: Mapping[str, Value]) -> bool:
         """Whether nodes can be evaluated between programs: on concrete values, one by one."""
         return not self.batched and is_concrete(jax.tree.leaves((params, inputs)))
 
-    def _split(self, inputs: Mapping[str, Array]) -> tuple[Known, dict[str, Array]]:
+    def _split(self, inputs: Mapping[str, Value]) -> tuple[Known, dict[str, Value]]:
         """Inputs that are known while a call is traced, and the others."""
         known = Known({k: np.asarray(inputs[k]) for k in inputs if k in self.static})
         return known, {k: v for k, v in inputs.items() if k not in self.static}

@@ -25,7 +25,7 @@ from onnxla.ir.model import SparseTensor as SparseTensor
 from onnxla.ir.model import Tensor as Tensor
 from onnxla.ir.model import TensorType as TensorType
 from onnxla.ir.model import Type as Type
-from onnxla.ir.model import Value as Value
+from onnxla.ir.model import ValueInfo as ValueInfo
 from onnxla.ir.reader import read as read
 from onnxla.ir.saving import save as save
 from onnxla.ir.writer import write as write

@@ -59,7 +59,7 @@ Type: TypeAlias = TensorType | SequenceType | OptionalType | MapType | None
 
 
 @dataclass(frozen=True)
-class Value:
+class ValueInfo:
     """A named value of a graph with its type: an input, an output or an intermediate value."""
 
     name: str
@@ -192,10 +192,10 @@ class Graph:
     """
 
     nodes: tuple[Node, ...]
-    inputs: tuple[Value, ...] = ()
-    outputs: tuple[Value, ...] = ()
+    inputs: tuple[ValueInfo, ...] = ()
+    outputs: tuple[ValueInfo, ...] = ()
     initializers: tuple[Tensor | SparseTensor, ...] = ()
-    value_info: tuple[Value, ...] = ()
+    value_info: tuple[ValueInfo, ...] = ()
     name: str = "graph"
     wire: Message | None = field(default=None, repr=False)
 

@@ -25,7 +25,7 @@ from onnxla.ir.model import (
     Node,
     SparseTensor,
     Tensor,
-    Value,
+    ValueInfo,
 )
 from onnxla.ir.onnx_pb2 import (
     AttributeProto,
@@ -286,12 +286,12 @@ class _Reader:
             raise _about("sparse tensor", wire.values.name, error) from error.__cause__
 
 
-def _values(wires: Iterable[ValueInfoProto]) -> tuple[Value, ...]:
+def _values(wires: Iterable[ValueInfoProto]) -> tuple[ValueInfo, ...]:
     return tuple(map(_value, wires))
 
 
-def _value(wire: ValueInfoProto) -> Value:
+def _value(wire: ValueInfoProto) -> ValueInfo:
     try:
-        return Value(text(wire.name), decode_type(wire.type), wire)
+        return ValueInfo(text(wire.name), decode_type(wire.type), wire)
     except ModelError as error:
         raise _about("value", wire.name, error) from error.__cause__

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from onnxla.ir.errors import UnsupportedError
-from onnxla.ir.model import Graph, Model, Node, Tensor, TensorType, Value
+from onnxla.ir.model import Graph, Model, Node, Tensor, TensorType, ValueInfo
 from onnxla.ir.traverse import names_read
 
 
@@ -51,7 +51,9 @@ def replace_tensors(model: Model, tensors: Mapping[Tensor, Tensor]) -> Model:
 def add_initializers(model: Model, tensors: Sequence[Tensor]) -> Model:
     """The model with more initializers, which before IR version 4 are inputs too."""
     graph = model.graph
-    inputs = tuple(Value(tensor.name, TensorType(tensor.dtype, tensor.shape)) for tensor in tensors)
+    inputs = tuple(
+        ValueInfo(tensor.name, TensorType(tensor.dtype, tensor.shape)) for tensor in tensors
+    )
     graph = replace(
         graph,
         initializers=(*graph.initializers, *tensors),
@@ -117,8 +119,8 @@ def cut(
         graph=replace(
             graph,
             nodes=tuple(reversed(nodes)),
-            inputs=(*(types.get(name, Value(name)) for name in new), *kept),
-            outputs=tuple(types.get(name, Value(name)) for name in outputs),
+            inputs=(*(types.get(name, ValueInfo(name)) for name in new), *kept),
+            outputs=tuple(types.get(name, ValueInfo(name)) for name in outputs),
             initializers=tuple(t for t in graph.initializers if t.name in wanted),
             value_info=tuple(v for v in graph.value_info if v.name in wanted),
         ),
@@ -129,5 +131,5 @@ def expose_intermediates(model: Model) -> Model:
     """The model with every value that a node of the main graph makes as an output."""
     types = {v.name: v for v in (*model.graph.value_info, *model.graph.outputs)}
     names = [name for node in model.graph.nodes for name in node.outputs if name]
-    outputs = tuple(types.get(name, Value(name)) for name in names)
+    outputs = tuple(types.get(name, ValueInfo(name)) for name in names)
     return replace(model, graph=replace(model.graph, outputs=outputs))

@@ -23,6 +23,11 @@ def all_nodes(model: Model) -> Iterator[tuple[Node, Mapping[str, int]]]:
         yield from walk(function.nodes, function.opsets)
 
 
+def is_standard(node: Node, *op_types: str) -> bool:
+    """Whether a node is of one of ONNX's own operators."""
+    return not node.domain and node.op_type in op_types
+
+
 def names_read(node: Node) -> set[str]:
     """Names that a node reads from its scope, those that its subgraphs use included."""
     names = set(filter(None, node.inputs))

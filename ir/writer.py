@@ -27,7 +27,7 @@ from onnxla.ir.model import (
     SparseTensor,
     Tensor,
     TensorType,
-    Value,
+    ValueInfo,
 )
 from onnxla.ir.onnx_pb2 import (
     AttributeProto,
@@ -327,7 +327,7 @@ _LIST_OF: dict[int, int] = {
 }
 
 
-def _value(value: Value) -> ValueInfoProto:
+def _value(value: ValueInfo) -> ValueInfoProto:
     wire = _copy(value.wire, ValueInfoProto)
     _set(wire, name=value.name)
     set_type(wire, value.type)

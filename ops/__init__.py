@@ -41,10 +41,11 @@ from onnxla.ops import (
     text,
     trees,
 )
-from onnxla.ops.table import Operator, lookup, op, rows
+from onnxla.ops.table import Operator, Traits, lookup, op, rows
 
 __all__ = [
     "Operator",
+    "Traits",
     "activation",
     "arithmetic",
     "attention",

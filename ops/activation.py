@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -98,13 +99,13 @@ def gelu(X: Value, *, approximate: str = "none") -> Value:
     return X * (0.5 * (1 + tanh(math.sqrt(2 / math.pi) * (X + 0.044715 * cube))))
 
 
-@op("Sigmoid", since=(1, 6, 13))
+@op("Sigmoid", since=(1, 6, 13), probabilities="binary")
 def sigmoid(X: Value) -> Value:
     """1 / (1 + exp(-X))."""
     return jax.nn.sigmoid(X)
 
 
-@op("HardSigmoid", since=(1, 6, 22))
+@op("HardSigmoid", since=(1, 6, 22), probabilities="other")
 def hard_sigmoid(X: Value, *, alpha: float = 0.2, beta: float = 0.5) -> Value:
     """Alpha * X + beta, limited to [0, 1]. Its derivative at both ends is 0."""
     line = alpha * jnp.asarray(X) + beta
@@ -147,7 +148,7 @@ def softsign(input: Value) -> Value:
     return jax.nn.soft_sign(input)
 
 
-def normalizer(name: str) -> Callable[[Callable[..., Value]], Callable[..., Value]]:
+def normalizer(name: str, **traits: Any) -> Callable[[Callable[..., Value]], Callable[..., Value]]:
     """Registers a function along an axis, and its form before opset 13.
 
     That one takes all axes from `axis` on as a single one.
@@ -160,8 +161,8 @@ def normalizer(name: str) -> Callable[[Callable[..., Value]], Callable[..., Valu
             return function(matrix, axis=1).reshape(input.shape)
 
         flattened.__doc__ = f"`{function.__name__}` over all axes from `axis` on."
-        op(name, since=(1, 11))(flattened)
-        return op(name, since=(13,))(function)
+        op(name, since=(1, 11), **traits)(flattened)
+        return op(name, since=(13,), **traits)(function)
 
     return decorate
 
@@ -197,7 +198,7 @@ def log_softmax_jvp(
     return stable_log_softmax(*primals, axis), tangents[0] - weighted.sum(axis, keepdims=True)
 
 
-@normalizer("Softmax")
+@normalizer("Softmax", probabilities="categorical")
 def softmax(input: Value, *, axis: int = -1) -> Value:
     """exp(input), divided by its sum along `axis`."""
     return stable_softmax(input, axis)
@@ -218,7 +219,7 @@ def hardmax(input: Value, *, axis: int = -1) -> Value:
     return jax.nn.one_hot(first, input.shape[axis], dtype=input.dtype, axis=axis % input.ndim)
 
 
-@op("Dropout", since=(12, 13, 22), static=("ratio", "training_mode"))
+@op("Dropout", since=(12, 13, 22), static=("ratio", "training_mode"), moves="dropped")
 def dropout(
     data: Value,
     ratio: np.ndarray | None = None,
@@ -241,7 +242,7 @@ def dropout(
     return jnp.where(mask, jnp.asarray(data) * (1 / (1 - share)), 0), mask
 
 
-@op("Dropout", since=(10,))
+@op("Dropout", since=(10,), moves="dropped")
 def dropout_10(
     data: Value, *, ratio: float = 0.5, key: jax.Array | None = None, train: bool = False
 ) -> tuple[Value, Value]:
@@ -249,7 +250,7 @@ def dropout_10(
     return dropout(data, np.asarray(ratio), key=key, train=train)
 
 
-@op("Dropout", since=(7,))
+@op("Dropout", since=(7,), moves="dropped")
 def dropout_7(
     data: Value, *, ratio: float = 0.5, key: jax.Array | None = None, train: bool = False
 ) -> tuple[Value, Value]:
@@ -258,7 +259,7 @@ def dropout_7(
     return output, mask.astype(data.dtype)
 
 
-@op("Dropout", since=(1, 6))
+@op("Dropout", since=(1, 6), moves="dropped")
 def dropout_6(
     data: Value,
     *,

@@ -52,7 +52,7 @@ def binary(
     return decorate
 
 
-@binary("Add", (1, 6, 7, 13, 14), roles={"A": "bias", "B": "bias"})
+@binary("Add", (1, 6, 7, 13, 14), roles={"A": "addend", "B": "addend"})
 def add(A: Value, B: Value) -> Value:
     """A + B."""
     return xp(A, B).add(A, B)
@@ -64,7 +64,7 @@ def sub(A: Value, B: Value) -> Value:
     return xp(A, B).subtract(A, B)
 
 
-@binary("Mul", (1, 6, 7, 13, 14), roles={"A": "scale", "B": "scale"})
+@binary("Mul", (1, 6, 7, 13, 14), roles={"A": "factor", "B": "factor"})
 def mul(A: Value, B: Value) -> Value:
     """A * B."""
     return xp(A, B).multiply(A, B) if is_known([A, B]) or not is_floating(A) else times(A, B)

@@ -89,7 +89,7 @@ def within(
     return visible + ([distance >= -left_window_size] if left_window_size >= 0 else [])
 
 
-@op("Attention", since=(24, 25))
+@op("Attention", since=(24, 25), product=True)
 def attention(
     Q: Value,
     K: Value,
@@ -156,7 +156,7 @@ def attention(
     return join_heads(Y) if packed else Y, K, V, stages[qk_matmul_output_mode]
 
 
-@op("Attention", since=(23,))
+@op("Attention", since=(23,), product=True)
 def attention_23(
     Q: Value,
     K: Value,

@@ -101,13 +101,13 @@ def to_e8m0(x: Value, saturate: bool, round_mode: str) -> Value:
     return code.astype(np.uint8).view(E8M0)
 
 
-@op("Cast", since=(24, 25, 28))
+@op("Cast", since=(24, 25, 28), converts=True)
 def cast(input: Value, *, to: int, saturate: int = 1, round_mode: str = "up") -> Value:
     """`input` as the element type with the number `to`."""
     return convert(input, dtype_of(to), bool(saturate), round_mode)
 
 
-@op("Cast", since=(6, 9, 13, 19, 21, 23))
+@op("Cast", since=(6, 9, 13, 19, 21, 23), converts=True)
 def cast_23(input: Value, *, to: int, saturate: int = 1) -> Value:
     """`cast` without float8e8m0.
 
@@ -117,7 +117,7 @@ def cast_23(input: Value, *, to: int, saturate: int = 1) -> Value:
     return cast(input, to=to, saturate=saturate)
 
 
-@op("Cast", since=(1,))
+@op("Cast", since=(1,), converts=True)
 def cast_1(input: Value, *, to: str) -> Value:
     """`cast` to a type by its name, such as FLOAT or INT64."""
     name = {"FLOAT": "float32", "DOUBLE": "float64"}.get(to.upper(), to.lower())
@@ -127,7 +127,7 @@ def cast_1(input: Value, *, to: str) -> Value:
         raise ModelError(f"{to!r} is not the name of an element type") from None
 
 
-@op("CastLike", since=(15, 19, 21, 23, 24, 25))
+@op("CastLike", since=(15, 19, 21, 23, 24, 25), converts=True)
 def cast_like(
     input: Value, target_type: Value, *, saturate: int = 1, round_mode: str = "up"
 ) -> Value:

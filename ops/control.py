@@ -78,7 +78,7 @@ def is_true(value: Value) -> bool:
     return bool(np.asarray(value).item())
 
 
-@op("If", since=(1, 11, 13, 16, 19, 21, 23, 24, 25))
+@op("If", since=(1, 11, 13, 16, 19, 21, 23, 24, 25), controls=1)
 def if_(cond: Value, *, then_branch: Subgraph, else_branch: Subgraph) -> tuple[Value, ...]:
     """The values of one of the branches. A traced condition needs branches of equal shapes."""
     if is_concrete(cond):
@@ -255,7 +255,7 @@ class Steps:
         ]
 
 
-@op("Loop", since=(1, 11, 13, 16, 19, 21, 23, 24, 25))
+@op("Loop", since=(1, 11, 13, 16, 19, 21, 23, 24, 25), controls=2)
 def loop(
     M: Value | None = None,
     cond: Value | None = None,

@@ -35,7 +35,13 @@ def biased(Y: Value, B: Value | None) -> Value:
     return Y if B is None else Y + per_channel(B, Y.ndim)
 
 
-@op("Conv", since=(1, 11, 22), roles={"W": "weight", "B": "bias"})
+@op(
+    "Conv",
+    since=(1, 11, 22),
+    roles={"W": "weight", "B": "bias"},
+    product=True,
+    output_channels={"W": 0},
+)
 def conv(
     X: Value,
     W: Value,
@@ -136,7 +142,13 @@ def qlinear_conv(
     return quantized(y, y_zero_point, y_zero_point.dtype, train=train)
 
 
-@op("ConvTranspose", since=(1, 11, 22), roles={"W": "weight", "B": "bias"})
+@op(
+    "ConvTranspose",
+    since=(1, 11, 22),
+    roles={"W": "weight", "B": "bias"},
+    product=True,
+    output_channels={"W": 1},
+)
 def conv_transpose(
     X: Value,
     W: Value,
@@ -180,7 +192,7 @@ def conv_transpose(
     return biased(convolve(X, w.reshape(-1, *w.shape[2:]), seen.transposed(), group), B)
 
 
-@op("DeformConv", since=(19, 22), roles={"W": "weight", "B": "bias"})
+@op("DeformConv", since=(19, 22), roles={"W": "weight", "B": "bias"}, product=True)
 def deform_conv(
     X: Value,
     W: Value,

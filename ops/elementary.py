@@ -24,25 +24,25 @@ def abs_(X: Value) -> Value:
     return jnp.sign(X) * X if is_floating(X) else xp(X).abs(X)
 
 
-@op("Sign", since=(9, 13))
+@op("Sign", since=(9, 13), steps=True)
 def sign(input: Value) -> Value:
     """1, 0 or -1 in the type of `input`."""
     return xp(input).sign(input)
 
 
-@op("Floor", since=(1, 6, 13))
+@op("Floor", since=(1, 6, 13), steps=True)
 def floor(X: Value) -> Value:
     """The greatest integer that is not above X."""
     return xp(X).floor(X)
 
 
-@op("Ceil", since=(1, 6, 13))
+@op("Ceil", since=(1, 6, 13), steps=True)
 def ceil(X: Value) -> Value:
     """The least integer that is not below X."""
     return xp(X).ceil(X)
 
 
-@op("Round", since=(11, 22))
+@op("Round", since=(11, 22), steps=True)
 def round_(X: Value) -> Value:
     """The nearest integer; the even one of two."""
     return xp(X).rint(X)
@@ -62,7 +62,7 @@ def reciprocal(X: Value) -> Value:
     return jnp.reciprocal(X)
 
 
-@op("Exp", since=(1, 6, 13))
+@op("Exp", since=(1, 6, 13), probabilities="other")
 @singular
 def exp(input: Value) -> Value:
     """The exponential."""

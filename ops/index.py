@@ -109,7 +109,7 @@ def tuples(data: Value, indices: Value, batch_dims: int = 0) -> Index:
     return tuple(index)
 
 
-@op("Gather", since=(1, 11, 13), roles={"data": "embedding"})
+@op("Gather", since=(1, 11, 13), roles={"data": "embedding"}, moves="gathered")
 def gather(data: Value, indices: Value, *, axis: int = 0) -> Value:
     """Entries of `data` along `axis`; rank q + r - 1. Negative indices count from the end."""
     check_indices(indices, data.shape[axis])
@@ -120,7 +120,7 @@ def gather(data: Value, indices: Value, *, axis: int = 0) -> Value:
     return m.take(data, indices, axis=axis)
 
 
-@op("GatherElements", since=(11, 13))
+@op("GatherElements", since=(11, 13), moves="gathered")
 def gather_elements(data: Value, indices: Value, *, axis: int = 0) -> Value:
     """Element [i, j, ...] is that of `data` with position `axis` replaced by `indices[i, j, ...]`.
 
@@ -132,7 +132,7 @@ def gather_elements(data: Value, indices: Value, *, axis: int = 0) -> Value:
     return xp(data, indices).take_along_axis(data[tuple(window)], indices, axis)
 
 
-@op("GatherND", since=(11, 12, 13))
+@op("GatherND", since=(11, 12, 13), moves="gathered")
 def gather_nd(data: Value, indices: Value, *, batch_dims: int = 0) -> Value:
     """Slices of `data` at the index tuples in the last axis of `indices`.
 

@@ -14,13 +14,19 @@ from onnxla.ops.values import Value, alike, is_floating
 EXACT = lax.Precision.HIGHEST
 
 
-@op("MatMul", since=(1, 9, 13), roles={"A": "weight", "B": "weight"})
+@op(
+    "MatMul",
+    since=(1, 9, 13),
+    roles={"A": "weight", "B": "weight"},
+    product=True,
+    output_channels={"B": -1},
+)
 def matmul(A: Value, B: Value) -> Value:
     """A @ B as in `numpy.matmul`: 1-D operands are vectors, leading axes broadcast."""
     return jnp.matmul(A, B, precision=EXACT)
 
 
-@op("Gemm", since=(7, 9, 11, 13), roles={"A": "weight", "B": "weight", "C": "bias"})
+@op("Gemm", since=(7, 9, 11, 13), roles={"A": "weight", "B": "weight", "C": "bias"}, product=True)
 def gemm(
     A: Value,
     B: Value,
@@ -40,7 +46,7 @@ def gemm(
     return product if C is None else product + scaled(C, beta)
 
 
-@op("Gemm", since=(1, 6), roles={"A": "weight", "B": "weight", "C": "bias"})
+@op("Gemm", since=(1, 6), roles={"A": "weight", "B": "weight", "C": "bias"}, product=True)
 def gemm_1(
     A: Value,
     B: Value,
@@ -56,7 +62,7 @@ def gemm_1(
     return gemm(A, B, C, alpha=alpha, beta=beta, transA=transA, transB=transB)
 
 
-@op("Einsum", since=(12, 28), roles={"Inputs": "weight"})
+@op("Einsum", since=(12, 28), roles={"Inputs": "weight"}, product=True)
 def einsum(*Inputs: Value, equation: str) -> Value:
     """The sum over products that `equation` describes, as in `numpy.einsum`."""
     return jnp.einsum(equation.replace(" ", ""), *Inputs, precision=EXACT)

@@ -105,7 +105,7 @@ def attend(
     return join_heads(Y), K, V, shown
 
 
-@op("Attention", domain=DOMAIN, since=(1,), roles=QKV)
+@op("Attention", domain=DOMAIN, since=(1,), roles=QKV, product=True)
 def attention_microsoft(
     input: Value,
     weights: Value,
@@ -187,7 +187,7 @@ def qattention(
     )
 
 
-@op("MultiHeadAttention", domain=DOMAIN, since=(1,), roles={"bias": "bias"})
+@op("MultiHeadAttention", domain=DOMAIN, since=(1,), roles={"bias": "bias"}, product=True)
 def multi_head_attention(
     query: Value,
     key: Value | None = None,

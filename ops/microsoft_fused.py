@@ -67,7 +67,7 @@ def quick_gelu(X: Value, *, alpha: float = 1.7020000219345093) -> Value:
     return swish(X, alpha=alpha)
 
 
-@op("FusedMatMul", domain=DOMAIN, since=(1,), roles={"A": "weight", "B": "weight"})
+@op("FusedMatMul", domain=DOMAIN, since=(1,), roles={"A": "weight", "B": "weight"}, product=True)
 def fused_matmul(
     A: Value,
     B: Value,
@@ -91,7 +91,9 @@ def fused_matmul(
     return product if alpha == 1 else product * alpha
 
 
-@op("TransposeMatMul", domain=DOMAIN, since=(1,), roles={"A": "weight", "B": "weight"})
+@op(
+    "TransposeMatMul", domain=DOMAIN, since=(1,), roles={"A": "weight", "B": "weight"}, product=True
+)
 def transpose_matmul(
     A: Value, B: Value, *, alpha: float = 1.0, transA: int = 0, transB: int = 0
 ) -> Value:
@@ -99,7 +101,13 @@ def transpose_matmul(
     return fused_matmul(A, B, alpha=alpha, transA=transA, transB=transB)
 
 
-@op("FusedGemm", domain=DOMAIN, since=(1,), roles={"A": "weight", "B": "weight", "C": "bias"})
+@op(
+    "FusedGemm",
+    domain=DOMAIN,
+    since=(1,),
+    roles={"A": "weight", "B": "weight", "C": "bias"},
+    product=True,
+)
 def fused_gemm(
     A: Value,
     B: Value,
@@ -119,7 +127,7 @@ def fused_gemm(
     return activated(Y, activation, activation_alpha, activation_beta, activation_gamma)
 
 
-@op("FusedConv", domain=DOMAIN, since=(1,), roles={"W": "weight", "B": "bias"})
+@op("FusedConv", domain=DOMAIN, since=(1,), roles={"W": "weight", "B": "bias"}, product=True)
 def fused_conv(
     X: Value,
     W: Value,
@@ -223,6 +231,7 @@ def normalized_embeddings(
     since=(1,),
     roles={"gamma": "scale", "beta": "bias"}
     | dict.fromkeys(("word_embedding", "position_embedding", "segment_embedding"), "embedding"),
+    optional=("segment_ids", "segment_embedding"),
 )
 def embed_layer_normalization(
     input_ids: Value,
@@ -266,7 +275,7 @@ def unique_microsoft(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     return y, inverse, counts
 
 
-@op("GatherND", domain=DOMAIN, since=(1,))
+@op("GatherND", domain=DOMAIN, since=(1,), moves="gathered")
 def gather_nd_microsoft(data: Value, indices: Value) -> Value:
     """`gather_nd` without batch axes."""
     return gather_nd(data, indices)

@@ -52,7 +52,7 @@ def bias_split_gelu(X: Value, bias: Value) -> Value:
     return left * gelu(right)
 
 
-@op("GemmFastGelu", domain=DOMAIN, since=(1,), roles={"W": "weight", "bias": "bias"})
+@op("GemmFastGelu", domain=DOMAIN, since=(1,), roles={"W": "weight", "bias": "bias"}, product=True)
 def gemm_fast_gelu(X: Value, W: Value, bias: Value | None = None) -> Value:
     """`fast_gelu` of X @ W + bias."""
     return fast_gelu(matmul(X, W), bias)

@@ -73,7 +73,14 @@ def decoded(codes: Value, scale: Value, bits: int) -> Value:
     return numbers.astype(scale.dtype) * scale
 
 
-@op("GroupQueryAttention", domain=DOMAIN, since=(1,), static=("total_sequence_length",))
+@op(
+    "GroupQueryAttention",
+    domain=DOMAIN,
+    since=(1,),
+    static=("total_sequence_length",),
+    optional=("key", "value", "past_key", "past_value"),
+    product=True,
+)
 def group_query_attention(
     query: Value,
     key: Value | None,

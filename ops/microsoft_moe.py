@@ -131,6 +131,7 @@ def fused(activation_type: str, swiglu_fusion: int, third: Value | None) -> int 
     since=(1,),
     roles={f"fc{i}_experts_weights": "weight" for i in (1, 2, 3)}
     | {f"fc{i}_experts_bias": "bias" for i in (1, 2, 3)},
+    optional=("fc1_experts_bias",),
 )
 def moe(
     input: Value,
@@ -202,6 +203,7 @@ def dequantized(
     since=(1,),
     roles={f"fc{i}_scales": SCALE for i in (1, 2, 3)}
     | {f"fc{i}_experts_bias": "bias" for i in (1, 2, 3)},
+    optional=("fc1_experts_bias",),
 )
 def qmoe(
     input: Value,

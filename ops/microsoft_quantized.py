@@ -31,7 +31,7 @@ UNARY: dict[str, str] = dict.fromkeys(("X_scale", "Y_scale"), SCALE)
 POOL: dict[str, str] = dict.fromkeys(("x_scale", "y_scale"), SCALE)
 
 
-@op("QuantizeLinear", domain=DOMAIN, since=(1,), roles={"y_scale": SCALE})
+@op("QuantizeLinear", domain=DOMAIN, since=(1,), roles={"y_scale": SCALE}, converts=True)
 def quantize_linear_microsoft(
     x: Value,
     y_scale: Value,
@@ -44,7 +44,7 @@ def quantize_linear_microsoft(
     return quantize_linear(x, y_scale, y_zero_point, axis=axis, train=train)
 
 
-@op("DequantizeLinear", domain=DOMAIN, since=(1,), roles={"x_scale": SCALE})
+@op("DequantizeLinear", domain=DOMAIN, since=(1,), roles={"x_scale": SCALE}, converts=True)
 def dequantize_linear_microsoft(
     x: Value, x_scale: Value, x_zero_point: Value | None = None, *, axis: int = 1
 ) -> Value:
@@ -66,7 +66,13 @@ def elementwise(name: str, function: Callable[[Value, Value], Value], meaning: s
     """Registers a function of two quantized operands."""
     scales = ("A_scale", "B_scale", "C_scale")
 
-    @op(name, domain=DOMAIN, since=(1,), roles=dict.fromkeys(scales, SCALE))
+    @op(
+        name,
+        domain=DOMAIN,
+        since=(1,),
+        roles=dict.fromkeys(scales, SCALE),
+        optional=("A_zero_point", "B_zero_point"),
+    )
     def quantized(
         A: Value,
         A_scale: Value,
@@ -91,7 +97,7 @@ elementwise("QLinearAdd", jnp.add, "sum")
 elementwise("QLinearMul", jnp.multiply, "product")
 
 
-@op("QLinearLeakyRelu", domain=DOMAIN, since=(1,), roles=UNARY)
+@op("QLinearLeakyRelu", domain=DOMAIN, since=(1,), roles=UNARY, optional=("X_zero_point",))
 def qlinear_leaky_relu(
     X: Value,
     X_scale: Value,
@@ -107,7 +113,7 @@ def qlinear_leaky_relu(
     return quantize_linear(y, Y_scale, like(X, X_zero_point, Y_zero_point), train=train)
 
 
-@op("QLinearSigmoid", domain=DOMAIN, since=(1,), roles=UNARY)
+@op("QLinearSigmoid", domain=DOMAIN, since=(1,), roles=UNARY, optional=("X_zero_point",))
 def qlinear_sigmoid(
     X: Value,
     X_scale: Value,
@@ -127,6 +133,7 @@ def qlinear_sigmoid(
     domain=DOMAIN,
     since=(1,),
     roles=dict.fromkeys(("X_scale", "y_scale"), SCALE),
+    optional=("x_zero_point",),
 )
 def qlinear_softmax(
     X: Value,
@@ -214,7 +221,7 @@ def qlinear_global_average_pool(
     return quantize_linear(y, y_scale, y_zero_point, train=train)
 
 
-@op("QLinearAveragePool", domain=DOMAIN, since=(1,), roles=POOL)
+@op("QLinearAveragePool", domain=DOMAIN, since=(1,), roles=POOL, optional=("x_zero_point",))
 def qlinear_average_pool(
     X: Value,
     x_scale: Value,
@@ -423,6 +430,7 @@ def rounded(x: Value, train: bool) -> Value:
     domain=DOMAIN,
     since=(1,),
     roles={"B": "bias", "P": "weight", "W_scale": SCALE, "R_scale": SCALE},
+    optional=("B", "sequence_lens", "initial_h", "initial_c", "P"),
 )
 def dynamic_quantize_lstm(
     X: Value,
@@ -500,6 +508,13 @@ def dynamic_quantize_lstm(
         f"{name}_scale": SCALE
         for name in ("word_embedding", "position_embedding", "segment_embedding", "gamma", "beta")
     },
+    optional=(
+        "segment_ids",
+        "segment_embedding",
+        "mask",
+        "segment_embedding_scale",
+        "segment_embedding_zero_point",
+    ),
 )
 def qembed_layer_normalization(
     input_ids: Value,

@@ -99,6 +99,7 @@ def quantized(
     "QuantizeLinear",
     since=(10, 13, 19, 21, 23, 24, 25, 28),
     roles={"y_scale": "quantization_scale"},
+    converts=True,
 )
 def quantize_linear(
     x: Value,
@@ -133,6 +134,7 @@ def quantize_linear(
     "DequantizeLinear",
     since=(10, 13, 19, 21, 23, 24, 25, 28),
     roles={"x_scale": "quantization_scale"},
+    converts=True,
 )
 def dequantize_linear(
     x: Value,

@@ -37,7 +37,7 @@ def integers(values: Value) -> tuple[int, ...]:
     return tuple(np.ravel(values).tolist())
 
 
-@op("Reshape", since=(5, 13, 14, 19, 21, 23, 24, 25), static=("shape",))
+@op("Reshape", since=(5, 13, 14, 19, 21, 23, 24, 25), static=("shape",), moves="reshaped")
 def reshape(data: Value, shape: np.ndarray, *, allowzero: int = 0) -> Value:
     """`data` with another shape. One -1 is inferred; 0 keeps the old size unless `allowzero`."""
     sizes = [
@@ -46,25 +46,25 @@ def reshape(data: Value, shape: np.ndarray, *, allowzero: int = 0) -> Value:
     return data.reshape(sizes)
 
 
-@op("Reshape", since=(1,))
+@op("Reshape", since=(1,), moves="reshaped")
 def reshape_1(data: Value, *, shape: tuple[int, ...] = ()) -> Value:
     """`reshape` with the shape as an attribute."""
     return reshape(data, np.asarray(shape))
 
 
-@op("Shape", since=(1, 13, 15, 19, 21, 23, 24, 25))
+@op("Shape", since=(1, 13, 15, 19, 21, 23, 24, 25), reads_shape=True)
 def shape(data: Value, *, start: int = 0, end: int | None = None) -> np.ndarray:
     """Sizes of the axes from `start` to `end`; int64 [number]. Known even if data is not."""
     return np.asarray(data.shape[slice(start, end)], np.int64)
 
 
-@op("Size", since=(1, 13, 19, 21, 23, 24, 25))
+@op("Size", since=(1, 13, 19, 21, 23, 24, 25), reads_shape=True)
 def size(data: Value) -> np.ndarray:
     """Number of elements; int64 []. Known even if data is not."""
     return np.asarray(data.size, np.int64)
 
 
-@op("Identity", since=(1, 13, 14, 16, 19, 21, 23, 24, 25))
+@op("Identity", since=(1, 13, 14, 16, 19, 21, 23, 24, 25), moves="reshaped")
 def identity(input: Value) -> Value:
     """The input, be it a tensor, a sequence or an optional."""
     return input
@@ -134,55 +134,55 @@ def range_(
     return values.astype(dtype)
 
 
-@op("Transpose", since=(1, 13, 21, 23, 24, 25))
+@op("Transpose", since=(1, 13, 21, 23, 24, 25), moves="permuted")
 def transpose(data: Value, *, perm: tuple[int, ...] | None = None) -> Value:
     """`data` with its axes in the order `perm`; by default reversed."""
     return data.transpose(perm)
 
 
-@op("Flatten", since=(1, 9, 11, 13, 21, 23, 24, 25))
+@op("Flatten", since=(1, 9, 11, 13, 21, 23, 24, 25), moves="reshaped")
 def flatten(input: Value, *, axis: int = 1) -> Value:
     """The input as a matrix: its axes before `axis` are the rows, the others the columns."""
     return input.reshape(math.prod(input.shape[:axis]), math.prod(input.shape[axis:]))
 
 
-@op("Squeeze", since=(13, 21, 23, 24, 25), static=("axes",))
+@op("Squeeze", since=(13, 21, 23, 24, 25), static=("axes",), moves="reshaped")
 def squeeze(data: Value, axes: np.ndarray | None = None) -> Value:
     """`data` without `axes`, which have size 1; by default without all such axes."""
     return data.squeeze(None if axes is None else integers(axes))
 
 
-@op("Squeeze", since=(1, 11))
+@op("Squeeze", since=(1, 11), moves="reshaped")
 def squeeze_1(data: Value, *, axes: tuple[int, ...] | None = None) -> Value:
     """`squeeze` with the axes as an attribute."""
     return data.squeeze(axes)
 
 
-@op("Unsqueeze", since=(13, 21, 23, 24, 25), static=("axes",))
+@op("Unsqueeze", since=(13, 21, 23, 24, 25), static=("axes",), moves="reshaped")
 def unsqueeze(data: Value, axes: np.ndarray) -> Value:
     """`data` with further axes of size 1; `axes` are their positions in the result."""
     return xp(data).expand_dims(data, integers(axes))
 
 
-@op("Unsqueeze", since=(1, 11))
+@op("Unsqueeze", since=(1, 11), moves="reshaped")
 def unsqueeze_1(data: Value, *, axes: tuple[int, ...]) -> Value:
     """`unsqueeze` with the axes as an attribute."""
     return xp(data).expand_dims(data, axes)
 
 
-@op("Concat", since=(4, 11, 13))
+@op("Concat", since=(4, 11, 13), moves="joined")
 def concat(*inputs: Value, axis: int) -> Value:
     """The inputs, one after another along `axis`; their other sizes are equal."""
     return xp(*inputs).concatenate(alike(*inputs), axis)
 
 
-@op("Concat", since=(1,))
+@op("Concat", since=(1,), moves="joined")
 def concat_1(*inputs: Value, axis: int | None = None) -> Value:
     """`concat` along axis 1 by default."""
     return concat(*inputs, axis=1 if axis is None else axis)
 
 
-@op("Split", since=(13, 18), static=("split",))
+@op("Split", since=(13, 18), static=("split",), moves="sliced")
 def split_(
     input: Value,
     split: np.ndarray | None = None,
@@ -203,7 +203,7 @@ def split_(
     return tuple(xp(input).split(input, offsets, axis))
 
 
-@op("Split", since=(2, 11))
+@op("Split", since=(2, 11), moves="sliced")
 def split_2(
     input: Value, *, split: tuple[int, ...] | None = None, axis: int = 0, n_outputs: int
 ) -> tuple[Value, ...]:
@@ -212,7 +212,7 @@ def split_2(
     return split_(input, sizes, axis=axis, n_outputs=n_outputs)
 
 
-@op("Split", since=(1,), static=("split",))
+@op("Split", since=(1,), static=("split",), moves="sliced")
 def split_1(
     input: Value, split: Value = None, *, axis: int | None = None, n_outputs: int
 ) -> tuple[Value, ...]:
@@ -231,7 +231,7 @@ assert SPLIT_1 is not None
 register(replace(SPLIT_1, attributes={"split": None, "axis": None}))
 
 
-@op("Expand", since=(8, 13), static=("shape",))
+@op("Expand", since=(8, 13), static=("shape",), moves="repeated")
 def expand(input: Value, shape: np.ndarray) -> Value:
     """The input broadcast together with `shape`, whose sizes of 1 keep the input's."""
     sizes = np.broadcast_shapes(input.shape, integers(shape))
@@ -240,7 +240,7 @@ def expand(input: Value, shape: np.ndarray) -> Value:
     return xp(input).broadcast_to(input, sizes)
 
 
-@op("Tile", since=(6, 13), static=("repeats",))
+@op("Tile", since=(6, 13), static=("repeats",), moves="repeated")
 def tile(input: Value, repeats: np.ndarray) -> Value:
     """The input repeated `repeats[i]` times along each axis i."""
     counts = integers(repeats)
@@ -251,7 +251,7 @@ def tile(input: Value, repeats: np.ndarray) -> Value:
     return xp(input).tile(input, counts)
 
 
-@op("Tile", since=(1,), static=("tiles", "axis"))
+@op("Tile", since=(1,), static=("tiles", "axis"), moves="repeated")
 def tile_1(input: Value, tiles: np.ndarray, axis: np.ndarray) -> Value:
     """The input repeated `tiles` times along one axis."""
     repeats = np.ones(input.ndim, np.int64)
@@ -331,7 +331,7 @@ def center_crop_pad(
     return pad(input_data, np.concatenate([begin, extra - begin]), axes=np.asarray(chosen))
 
 
-@op("Slice", since=(10, 11, 13), static=("starts", "ends", "axes", "steps"))
+@op("Slice", since=(10, 11, 13), static=("starts", "ends", "axes", "steps"), moves="sliced")
 def slice_(
     data: Value,
     starts: np.ndarray,
@@ -360,7 +360,7 @@ def slice_(
     return data[tuple(index)]
 
 
-@op("Slice", since=(1,))
+@op("Slice", since=(1,), moves="sliced")
 def slice_1(
     data: Value,
     *,

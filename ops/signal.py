@@ -39,7 +39,7 @@ def two_sided(x: Value, n: int | None, axis: int, inverse: int) -> Value:
     return jnp.concatenate([half, jnp.flip(rest, axis).conj()], axis)
 
 
-@op("DFT", since=(20,), static=("dft_length", "axis"))
+@op("DFT", since=(20,), static=("dft_length", "axis"), transform=True)
 def dft(
     input: Value,
     dft_length: np.ndarray | None = None,
@@ -69,7 +69,7 @@ def dft(
     return to_parts(transform(x, n, axis=along + 1), input.dtype)
 
 
-@op("DFT", since=(17,), static=("dft_length",))
+@op("DFT", since=(17,), static=("dft_length",), transform=True)
 def dft_17(
     input: Value,
     dft_length: np.ndarray | None = None,
@@ -82,7 +82,7 @@ def dft_17(
     return dft(input, dft_length, np.asarray(axis), inverse=inverse, onesided=onesided)
 
 
-@op("STFT", since=(17,), static=("frame_step", "frame_length"))
+@op("STFT", since=(17,), static=("frame_step", "frame_length"), transform=True)
 def stft(
     signal: Value,
     frame_step: np.ndarray,

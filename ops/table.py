@@ -1,4 +1,4 @@
-"""The table of operators: what each one is called, since when, and what its operands are.
+"""The table of operators: what each one is called, since when, and what is true of it.
 
 An operator is a function whose signature is the ONNX signature: positional parameters are the
 inputs in order (`= None` where optional, `*xs` where variadic), keyword-only parameters are the
@@ -14,26 +14,58 @@ from __future__ import annotations
 import bisect
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar
 
 RESERVED = frozenset({"n_outputs", "key", "train", "frozen", "between"})
 
+Moves = Literal["reshaped", "permuted", "repeated", "sliced", "gathered", "joined", "dropped"]
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+@dataclass(frozen=True, kw_only=True)
+class Traits:
+    """What other rooms must know of an operator, so that none of them lists operators by name.
+
+    Attributes:
+        moves: How the elements of its first operand make up its result, where they alone do:
+            `reshaped` (in their order), `permuted`, `repeated`, `sliced`, `gathered` (by numbers in
+            another operand), `dropped` (in training, at random); or those of all: `joined`.
+        converts: Whether its result is its first operand in another dtype, or on another scale.
+        reads_shape: Whether of its operand only the shape counts.
+        product: Whether its time goes into sums of products, which mixed precision makes narrow.
+        probabilities: Of which kind of logits it makes probabilities: `categorical`, `binary`, or
+            `other` if losses cannot read these logits.
+        steps: Whether it is constant between jumps, so that its derivative is zero.
+        transform: Whether it is a fixed linear transform, as Fourier's.
+        controls: How many of its first operands decide where control flow goes.
+        output_channels: By operand with a weight, the weight's axis that is the output's channels.
+    """
+
+    moves: Moves | None = None
+    converts: bool = False
+    reads_shape: bool = False
+    product: bool = False
+    probabilities: Literal["categorical", "binary", "other"] | None = None
+    steps: bool = False
+    transform: bool = False
+    controls: int = 0
+    output_channels: Mapping[str, int] = field(default_factory=dict)
+
+
 @dataclass(frozen=True)
-class Operator:
+class Operator(Traits):
     """One row of the table.
 
     Attributes:
         since: Schema versions that `function` has been checked against, ascending.
         static: Operands that decide a shape, so that they must be known while tracing.
         roles: What a parameter is that feeds an operand: weight, bias, scale, embedding,
-            running_statistic, quantization_scale or exponent.
+            running_statistic, quantization_scale, exponent; or addend or factor, which may be a
+            bias or a scale.
         inputs: Names of the inputs in order; the last one repeats when `variadic`.
         required: How many inputs a node has to list, be they absent.
-        present: Inputs that cannot be absent: without a default, and of a type without None.
+        present: Inputs that cannot be absent.
         attributes: Names of the attributes with their defaults (`inspect.Parameter.empty`: none).
         reserved: Those of `RESERVED` that the function asks for.
     """
@@ -76,11 +108,23 @@ def op(
     domain: str = "",
     static: Sequence[str] = (),
     roles: Mapping[str, str] | None = None,
+    optional: Sequence[str] = (),
+    **traits: Any,
 ) -> Callable[[F], F]:
     """Registers a function as the operator `domain.name` from the schema versions `since` on.
 
+    Args:
+        name: The operator's name.
+        since: Schema versions that the function is right for.
+        domain: The operator's domain.
+        static: Inputs that decide a shape.
+        roles: What a parameter is that feeds an input.
+        optional: Inputs that may be absent though they have no default, since others follow.
+        **traits: What else is true of the operator: the fields of `Traits`.
+
     Raises:
-        ValueError: `static` or `roles` name something that is no input of the function.
+        ValueError: `static`, `roles` or `optional` name what is no input of the function.
+        TypeError: There is no such trait.
     """
 
     def decorate(function: F) -> F:
@@ -89,8 +133,8 @@ def op(
         keywords = {p.name: p.default for p in parameters if p.kind == p.KEYWORD_ONLY}
         inputs = tuple(p.name for p in positional)
         listed = [p for p in positional if p.default is p.empty and p.kind != p.VAR_POSITIONAL]
-        typed = [p for p in listed if p.annotation is not p.empty]
-        if unknown := {*static, *(roles or {})}.difference(inputs):
+        named = {*static, *optional, *(roles or {}), *traits.get("output_channels", ())}
+        if unknown := named.difference(inputs):
             raise ValueError(f"{name} has no inputs {sorted(unknown)}; it has {inputs}")
         register(
             Operator(
@@ -102,10 +146,11 @@ def op(
                 dict(roles or {}),
                 inputs,
                 len(listed),
-                frozenset(p.name for p in typed if "None" not in str(p.annotation)),
+                frozenset(p.name for p in listed).difference(optional),
                 any(p.kind == p.VAR_POSITIONAL for p in positional),
                 {k: v for k, v in keywords.items() if k not in RESERVED},
                 RESERVED.intersection(keywords),
+                **traits,
             )
         )
         return function

@@ -13,42 +13,46 @@ from typing import TypeAlias, TypeGuard
 
 from onnxla.ir.dtypes import is_float
 from onnxla.ir.model import Function, Model, Node, Tensor
-from onnxla.ir.traverse import subgraphs
-from onnxla.ops.table import lookup
+from onnxla.ir.traverse import is_standard, subgraphs
+from onnxla.ops.table import Operator, lookup
 from onnxla.parameters import formulas
 
-# Operators whose result is their operands' elements, moved or converted.
-REARRANGING = frozenset(
-    {
-        *("Identity", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Expand"),
-        *("Cast", "CastLike", "QuantizeLinear", "DequantizeLinear", "Concat", "Split", "Dropout"),
-        *("Slice", "Tile"),
-    }
-)
 # What is added or multiplied may be a bias or a scale, but also an epsilon, 1/sqrt(d), a mask or a
 # window; which it is, its shape and its numbers tell. (What is subtracted or divided by is a mean
 # and a deviation: learned numbers are added and multiplied.)
-ELEMENTWISE = {"Add": "addend", "Mul": "factor"}
 ELEMENTWISE_ROLES = {"addend": "bias", "factor": "scale"}
-# By operator with a weight: the weight's axis that is the output's channels.
-OUTPUT_CHANNELS = {"Conv": 0, "ConvTranspose": 1, "MatMul": -1}
-SHAPE_READERS = frozenset({"Shape", "Size"})
-TRANSFORMS = frozenset({"DFT", "STFT"})
-# How many of the first operands decide where control flow goes. What constants they are computed
-# from is a setting such as a bound, and must be known for a loop to be counted.
-CONTROLLING = {"If": 1, "Loop": 2}
 
 
 @dataclass(frozen=True, eq=False)
 class Producer:
     """What computes a value: a node, and the sources of the operands that its result depends on.
 
-    `constant`: it depends on constant tensors alone.
+    Attributes:
+        operator: The table's row for the node; None of a model-local function.
+        constant: Whether it depends on constant tensors alone.
     """
 
     node: Node
+    operator: Operator | None
     operands: tuple[Source, ...]
     constant: bool
+
+    @property
+    def passes(self) -> bool:
+        """Whether the value consists of the first operand's elements, moved or converted."""
+        traits = self.operator
+        return traits is not None and (traits.converts or traits.moves not in (None, "gathered"))
+
+    @property
+    def joins(self) -> bool:
+        """Whether the value consists of the elements of all operands."""
+        return self.operator is not None and self.operator.moves == "joined"
+
+    def role(self, index: int) -> str | None:
+        """What a parameter is that feeds an operand of the node, if the table says so."""
+        if self.operator is None or not self.operator.inputs:
+            return None
+        return self.operator.roles.get(self.operator.input_name(index))
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,7 @@ class Analysis:
     Attributes:
         static: What decides a shape.
         operands: What each node's operands are computed from, those in subgraphs included.
-        uses: Roles of what each tensor feeds, or what it is to an `ELEMENTWISE` operator.
+        uses: Roles of what each tensor feeds, `addend` and `factor` among them.
         formulas: Of those tensors that have been looked at, whether they hold a formula.
     """
 
@@ -89,7 +93,7 @@ class Analysis:
         for node in nodes:
             operands = self.operands[node] = tuple(env.get(name) for name in node.inputs)
             value = node.attributes.get("value")
-            if node.op_type == "Constant" and isinstance(value, Tensor):
+            if is_standard(node, "Constant") and isinstance(value, Tensor):
                 env[node.outputs[0]] = value
                 continue
             results: list[Source] = []
@@ -98,46 +102,53 @@ class Analysis:
                 inner |= {t.name: t for t in graph.initializers if isinstance(t, Tensor)}
                 self.walk(graph.nodes, inner, opsets)
                 outputs = [inner.get(value.name) for value in graph.outputs]
-                if node.op_type == "Loop" and outputs:
+                if is_standard(node, "Loop") and outputs:
                     self.mark_static(outputs[0], inputs=False)  # whether it goes on
                 results += outputs
-            self.note_uses(node, operands, opsets)
+            operator = lookup(node.domain, node.op_type, opsets.get(node.domain, 1))
+            if self.function_of(node):
+                operator = None
             given = [source for name, source in zip(node.inputs, operands, strict=True) if name]
             constant = all(map(is_constant, (*given, *results)))
-            producer = Producer(node, (*operands, *results), constant)
+            producer = Producer(node, operator, (*operands, *results), constant)
+            self.note_uses(producer)
             env.update(dict.fromkeys(node.outputs, producer))
 
-    def note_uses(self, node: Node, operands: Sequence[Source], opsets: Mapping[str, int]) -> None:
-        """Marks what feeds a static operand, or one that has a role."""
+    def function_of(self, node: Node) -> Function | None:
+        """The model-local function that a node calls, if it calls one."""
         key = (node.domain, node.op_type, node.overload)
-        if function := next(
+        return next(
             (f for f in self.model.functions if (f.domain, f.name, f.overload) == key), None
-        ):
-            static, roles = self.note_function(key, function)
+        )
+
+    def note_uses(self, producer: Producer) -> None:
+        """Marks what feeds a static operand, or one that has a role."""
+        node, operator = producer.node, producer.operator
+        operands = producer.operands[: len(node.inputs)]
+        if function := self.function_of(node):
+            static, roles = self.note_function(function)
             for name, source in zip(function.inputs, operands, strict=False):
                 if name in static:
                     self.mark_static(source)
                 for role in roles.get(name, ()):
                     self.mark_role(source, role)
-        elif operator := lookup(node.domain, node.op_type, opsets.get(node.domain, 1)):
-            for source in operands[: CONTROLLING.get(node.op_type, 0)]:
+        elif operator is not None:
+            for source in operands[: operator.controls]:
                 self.mark_static(source, inputs=False)
             for index, source in enumerate(operands):
-                name = operator.input_name(index) if operator.inputs else ""
-                if name in operator.static:
+                if operator.inputs and operator.input_name(index) in operator.static:
                     self.mark_static(source)
-                role = operator.roles.get(name, "constant")
+                role = producer.role(index) or "constant"
                 if role == "weight" and self.is_mel_basis(source, operands):
                     role = "constant"
                     self.formulas[source] = True
-                if node.op_type in ELEMENTWISE and len(operands) == 2:
-                    role = self.elementwise_role(node, source, operands[1 - index])
+                if role in ELEMENTWISE_ROLES and len(operands) == 2:
+                    role = self.elementwise_role(role, source, operands[1 - index])
                 self.mark_role(source, role)
 
-    def note_function(
-        self, key: tuple[str, str, str], function: Function
-    ) -> tuple[set[str], dict[str, set[str]]]:
+    def note_function(self, function: Function) -> tuple[set[str], dict[str, set[str]]]:
         """Which inputs of a function are static, and the roles of its inputs; walked once."""
+        key = (function.domain, function.name, function.overload)
         if key not in self.functions:
             formals = {name: Formal(name, key) for name in function.inputs}
             self.walk(function.nodes, {**formals}, function.opsets)
@@ -156,20 +167,21 @@ class Analysis:
         pending, seen = [source], set()
         while pending:
             match pending.pop():
-                case Producer(node, operands) as producer if producer not in seen:
+                case Producer() as producer if producer not in seen:
                     seen.add(producer)
-                    operator = lookup(node.domain, node.op_type, 1 << 30)
-                    weighted = operator is not None and "weight" in operator.roles.values()
-                    if node.op_type not in SHAPE_READERS and not weighted:
-                        pending += operands
+                    operator = producer.operator
+                    if operator is None or not (
+                        operator.reads_shape or "weight" in operator.roles.values()
+                    ):
+                        pending += producer.operands
                 case Tensor() | Formal() as leaf if inputs or isinstance(leaf, Tensor):
                     self.static.add(leaf)
 
     def mark_role(self, source: Source, role: str) -> None:
         """Gives the tensors that a value consists of a role."""
-        while isinstance(source, Producer) and source.node.op_type in REARRANGING:
+        while isinstance(source, Producer) and source.passes:
             first, *others = source.operands
-            for other in others if source.node.op_type == "Concat" else ():
+            for other in others if source.joins else ():
                 self.mark_role(other, role)
             source = first
         if isinstance(source, Tensor | Formal):
@@ -180,9 +192,8 @@ class Analysis:
                 if not isinstance(operand, Tensor) or extent(operand) > 1:
                     self.mark_role(operand, role)
 
-    def elementwise_role(self, node: Node, source: Source, other: Source) -> str:
-        """The role of a tensor that is added to, or multiplied by, what `other` computes."""
-        role = ELEMENTWISE[node.op_type]
+    def elementwise_role(self, role: str, source: Source, other: Source) -> str:
+        """The role of an addend to, or a factor of, what `other` computes."""
         if not isinstance(source, Tensor):
             return role
         scalar = not extent(source)
@@ -201,7 +212,7 @@ class Analysis:
 
         Scalars may if nobody would write them down, and what they scale is no input.
         """
-        if not isinstance(other, Producer) or other.node.op_type != "Mul":
+        if not isinstance(other, Producer) or other.role(0) != "factor":
             return None
         for factor, data in zip(other.operands, reversed(other.operands), strict=True):
             if isinstance(factor, Tensor) and extent(factor) == extent(addend) <= 1:
@@ -230,11 +241,10 @@ class Analysis:
             if not isinstance(producer, Producer) or producer in seen or producer.constant:
                 continue
             seen.add(producer)
-            operator = lookup(producer.node.domain, producer.node.op_type, 1 << 30)
-            if producer.node.op_type in TRANSFORMS:
+            if producer.operator is not None and producer.operator.transform:
                 answer = "formulas"
             for index, operand in enumerate(producer.operands[: len(producer.node.inputs)]):
-                role = operator.roles.get(operator.input_name(index)) if operator else None
+                role = producer.role(index)
                 tensor = rearranged(operand)
                 if role in ("weight", "embedding", "running_statistic") and isinstance(
                     tensor, Tensor
@@ -260,7 +270,7 @@ def is_constant(source: Source) -> bool:
 
 def rearranged(source: Source) -> Source:
     """What a value's elements come from."""
-    while isinstance(source, Producer) and source.node.op_type in REARRANGING:
+    while isinstance(source, Producer) and source.passes:
         source = source.operands[0]
     return source
 
@@ -268,11 +278,13 @@ def rearranged(source: Source) -> Source:
 def has_one_channel(source: Source) -> bool:
     """Whether a value is what a weight with one output channel makes."""
     made = rearranged(source)
-    if not isinstance(made, Producer) or made.node.op_type not in OUTPUT_CHANNELS:
+    if not isinstance(made, Producer) or made.operator is None:
         return False
-    weight = rearranged(made.operands[1])
-    axis = OUTPUT_CHANNELS[made.node.op_type]
-    return isinstance(weight, Tensor) and weight.shape[axis] == 1
+    for name, axis in made.operator.output_channels.items():
+        weight = rearranged(made.operands[made.operator.inputs.index(name)])
+        if isinstance(weight, Tensor) and weight.shape[axis] == 1:
+            return True
+    return False
 
 
 def extent(tensor: Tensor) -> int:
@@ -285,12 +297,12 @@ def role_of(use: str, tensor: Tensor) -> str:
     if 0 in tensor.shape:
         return "constant"
     axes = extent(tensor)
-    if use in ELEMENTWISE.values() and axes == 1:
+    if use in ELEMENTWISE_ROLES and axes == 1:
         return "constant" if formulas.is_window(tensor.numpy()) else ELEMENTWISE_ROLES[use]
     if use == "addend" and axes > 1:  # a position table, or a mask
         array = tensor.numpy()
         return "constant" if formulas.recurs(array) or formulas.repeats(array) else "embedding"
-    if use in ELEMENTWISE.values():
+    if use in ELEMENTWISE_ROLES:
         return "constant"
     if use == "embedding" and (len(tensor.shape) < 2 or formulas.recurs(tensor.numpy())):
         return "constant"

@@ -259,7 +259,7 @@ def in_double_precision(model: ir.Model) -> ir.Model:
             return replace(kind, dtype=np.dtype(np.float64))
         return kind
 
-    def values(old: tuple[ir.Value, ...]) -> tuple[ir.Value, ...]:
+    def values(old: tuple[ir.ValueInfo, ...]) -> tuple[ir.ValueInfo, ...]:
         return tuple(replace(value, type=type_(value.type)) for value in old)
 
     def attribute(name: str, value: Any) -> Any:

@@ -18,8 +18,8 @@ def node(inputs: str, outputs: str, op_type: str = "Op", **fields) -> ir.Node:
 def graph(*nodes: ir.Node, inputs: str = "x", outputs: str = "", weights: str = "") -> ir.Graph:
     return ir.Graph(
         nodes,
-        tuple(map(ir.Value, inputs.split())),
-        tuple(map(ir.Value, outputs.split())),
+        tuple(map(ir.ValueInfo, inputs.split())),
+        tuple(map(ir.ValueInfo, outputs.split())),
         tuple(ir.Tensor.of(name, np.zeros(1)) for name in weights.split()),
     )
 
@@ -131,9 +131,9 @@ INVALID = {
         "attribute 'then_branch': output 'z' is made by no node",
     ),
     "empty operator": (model(node("x", "y", "")), "empty operator name"),
-    "empty input": (ir.Model(ir.Graph((), (ir.Value(""),)), {}), "an input has an empty name"),
+    "empty input": (ir.Model(ir.Graph((), (ir.ValueInfo(""),)), {}), "an input has an empty name"),
     "empty output": (
-        ir.Model(ir.Graph((), outputs=(ir.Value(""),)), {}),
+        ir.Model(ir.Graph((), outputs=(ir.ValueInfo(""),)), {}),
         "an output has an empty name",
     ),
     "empty initializer": (

@@ -172,7 +172,10 @@ def test_changed_types():
         None,
     ]
     (old, *_) = ir.read(rich_model()).graph.inputs
-    for inputs in ([replace(old, type=kind) for kind in kinds], [ir.Value("v", k) for k in kinds]):
+    for inputs in (
+        [replace(old, type=kind) for kind in kinds],
+        [ir.ValueInfo("v", k) for k in kinds],
+    ):
         written = ir.write(ir.Model(ir.Graph((), tuple(inputs)), {}))
         assert [value.type for value in ir.read(written).graph.inputs] == kinds
 
@@ -181,15 +184,15 @@ def test_a_model_made_from_nothing_is_valid():
     weight = ir.Tensor.of("w", np.ones((2, 2), np.float32))
     kind = ir.TensorType(np.dtype(np.float32), (2, 2))
     branch = ir.Graph(
-        (ir.Node("Add", ("x", "w"), ("a",)),), outputs=(ir.Value("a", kind),), name="b"
+        (ir.Node("Add", ("x", "w"), ("a",)),), outputs=(ir.ValueInfo("a", kind),), name="b"
     )
     graph = ir.Graph(
         (
             ir.Node("Constant", (), ("c",), {"value": ir.Tensor.of("", np.array(True))}),
             ir.Node("If", ("c",), ("y",), {"then_branch": branch, "else_branch": branch}),
         ),
-        (ir.Value("x", kind),),
-        (ir.Value("y", kind),),
+        (ir.ValueInfo("x", kind),),
+        (ir.ValueInfo("y", kind),),
         (weight,),
     )
     model = ir.Model(graph, {"": 20})

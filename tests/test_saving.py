@@ -71,7 +71,7 @@ def test_each_parameter_is_written_in_the_files_own_type(name: str, tmp_path: Pa
             ir.Model(
                 ir.Graph(
                     (ir.Node("Identity", ("w",), ("y",)),),
-                    outputs=(ir.Value("y", ir.TensorType(dtype, (4,))),),
+                    outputs=(ir.ValueInfo("y", ir.TensorType(dtype, (4,))),),
                     initializers=(ir.Tensor.of("w", old),),
                 ),
                 {"": 25},

@@ -19,19 +19,11 @@ import numpy as np
 from onnxla.ops.table import Operator
 from onnxla.ops.values import Value
 
-PRODUCTS = frozenset(
-    {
-        *("MatMul", "Gemm", "Einsum", "Conv", "ConvTranspose", "DeformConv", "Attention"),
-        *("FusedMatMul", "TransposeMatMul", "FusedGemm", "FusedConv", "GemmFastGelu"),
-        *("MultiHeadAttention", "GroupQueryAttention"),
-    }
-)
-
 
 def autocast(operator: Operator, dtype: np.dtype | None) -> Callable[..., Any]:
     """An operator's function, with float32 operands in `dtype` if its time goes into products."""
     function = operator.function
-    if dtype is None or operator.name not in PRODUCTS:
+    if dtype is None or not operator.product:
         return function
 
     def narrowed(*operands: Value, **keywords: Any) -> Any:
