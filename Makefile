@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 # As many test processes as processors; each keeps its compiled programs to itself.
 WORKERS ?= auto
 
-.PHONY: demo test lint types notebook clean
+.PHONY: demo test lint types notebook generate docs clean
 
 demo: $(VENV)/demo.stamp
 	$(BIN)/onnxla demo
@@ -26,6 +26,15 @@ types: $(VENV)/dev.stamp
 	for path in api/*.py api/py.typed $(ROOMS); do ln -s ../../../$$path build/typing/onnxla/; done
 	cd build/typing && ../../$(BIN)/mypy --config-file ../../pyproject.toml -p onnxla
 	$(BIN)/pyright --pythonpath $(BIN)/python
+
+# Every file that is made from others: commit what changes.
+generate: $(VENV)/dev.stamp
+	$(BIN)/python tools/generate_proto.py
+	$(BIN)/python tools/generate_operator_table.py
+	$(BIN)/python tools/generate_findings.py
+
+docs: $(VENV)/dev.stamp
+	$(BIN)/mkdocs build --strict --quiet
 
 notebook: $(VENV)/dev.stamp
 	$(BIN)/python tools/execute_notebooks.py
