@@ -29,7 +29,8 @@ types: $(VENV)/dev.stamp
 
 # Every file that is made from others: commit what changes.
 generate: $(VENV)/dev.stamp
-	$(BIN)/python tools/generate_proto.py
+	$(BIN)/pip install --quiet --no-deps --upgrade --target build/protoc grpcio-tools==1.73.1
+	PYTHONPATH=build/protoc $(BIN)/python tools/generate_proto.py
 	$(BIN)/python tools/generate_operator_table.py
 	$(BIN)/python tools/generate_findings.py
 

@@ -1,9 +1,9 @@
 """Generate ir/onnx_pb2.py and ir/onnx_pb2.pyi from ir/onnx.proto.
 
-    python tools/generate_proto.py
+    make generate
 
-Use grpcio-tools 1.73.1: its code asks for protobuf 6.31, the oldest that pyproject.toml allows, and
-newer ones accept it.
+It takes grpcio-tools 1.73.1: its code asks for protobuf 6.31, the oldest that pyproject.toml
+allows, and newer ones accept it.
 """
 
 import shutil
