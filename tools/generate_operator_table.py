@@ -12,12 +12,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
-from backend_suite import cases, expected_failures
 from onnxla import ir
 from onnxla.ir.traverse import all_nodes
 from onnxla.ops import Operator, rows
-from samples import samples
-from test_control import MODELS, model_of
+from support.backend_suite import cases, expected_failures
+from support.control_models import MODELS, model_of
+from support.samples import samples
 
 TABLE = ROOT / "docs" / "operators.md"
 DOMAINS = ("", "ai.onnx.ml", "ai.onnx.preview", "ai.onnx.preview.training", "com.microsoft")
@@ -58,7 +58,7 @@ def conformance() -> dict[tuple[str, str], tuple[int, int]]:
 
 
 def differentiable() -> set[tuple[str, str]]:
-    """Operators whose derivatives are checked by tests/test_samples.py or tests/test_control.py."""
+    """Operators whose derivatives are checked by test_samples.py or test_control.py."""
     found = {(sample.domain, sample.op) for sample in samples() if sample.grad}
     for name, *_, grad in MODELS:
         control = {("", "If"), ("", "Loop"), ("", "Scan")}

@@ -1,6 +1,6 @@
 """Write the line numbers into docs/architecture.md: `file.py:12` is where the name after it begins.
 
-    python tools/number_journeys.py
+python tools/number_journeys.py
 """
 
 from __future__ import annotations

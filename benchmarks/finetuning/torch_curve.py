@@ -1,7 +1,7 @@
 """Loss curves of PyTorch, for a test that compares onnxla's with them.
 
-Needs torch and onnx, and writes the model, the data and the losses to tests/data/torch_curve.json,
-which tests/test_fit.py reads:
+Needs torch and onnx, and writes the model, the data and the losses to tests/train/torch_curve.json,
+which tests/train/test_fit.py reads:
 
     python benchmarks/finetuning/torch_curve.py
 """
@@ -17,7 +17,7 @@ import onnx
 import torch
 from onnx import helper, numpy_helper
 
-TARGET = Path(__file__).parents[2] / "tests" / "data" / "torch_curve.json"
+TARGET = Path(__file__).parents[2] / "tests" / "train" / "torch_curve.json"
 STEPS, BATCH = 60, 16
 
 
@@ -86,7 +86,6 @@ def main() -> None:
         "order": order,
         "losses": curves,
     }
-    TARGET.parent.mkdir(exist_ok=True)
     TARGET.write_text(json.dumps(data) + "\n")
     for name, curve in curves.items():
         print(f"{name}: {curve[0]:.6f} to {curve[-1]:.6f} in {len(curve)} steps")

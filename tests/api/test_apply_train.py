@@ -1,0 +1,139 @@
+"""Training semantics: statistics of the batch, running statistics, and values dropped at random."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import onnxruntime
+import pytest
+
+import onnxla
+from support.small_models import header, make
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(3, 2, (8, 4, 5, 6)).astype(np.float32)
+PARAMS = {
+    "scale": np.float32([1, 2, 0.5, 3]),
+    "bias": np.float32([0, 1, -1, 2]),
+    "mean": np.float32([1, 2, 3, 4]),
+    "var": np.float32([1, 4, 2, 3]),
+}
+BODY = """ m (float[N, 4, H, W] x) => (float[N, 4, H, W] y) {
+    y = BatchNormalization <epsilon = 0.001, momentum = 0.8 %s> (x, scale, bias, mean, var)
+}"""
+
+
+def normalizing(opset: int = 15, attributes: str = "") -> onnxla.Module:
+    return onnxla.load(make(header(opset) + BODY % attributes, **PARAMS))
+
+
+@pytest.mark.parametrize(
+    ("opset", "attributes"),
+    [(15, ""), (14, ", training_mode = 0"), (9, ""), (7, ""), (6, ", is_test = 1")],
+)
+def test_batch_statistics_and_the_next_running_ones(opset: int, attributes: str) -> None:
+    module = normalizing(opset, attributes)
+    mean, var = X.mean((0, 2, 3)), X.var((0, 2, 3))
+    normalized = (X - mean[:, None, None]) / np.sqrt(var + 0.001)[:, None, None]
+    expected = normalized * PARAMS["scale"][:, None, None] + PARAMS["bias"][:, None, None]
+    for apply in (module.apply_train, jax.jit(module.apply_train)):
+        y, updates = apply(module.params, X)
+        np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-4)
+        assert set(updates) == {"mean", "var"}
+        # ONNX keeps the fraction `momentum` of the old ones; the variance is the population's.
+        np.testing.assert_allclose(updates["mean"], 0.8 * PARAMS["mean"] + 0.2 * mean, rtol=1e-5)
+        np.testing.assert_allclose(updates["var"], 0.8 * PARAMS["var"] + 0.2 * var, rtol=1e-5)
+        assert updates["mean"].dtype == np.float32
+    inference = module.apply(module.params, X)
+    assert np.abs(np.asarray(inference) - expected).max() > 0.1
+
+
+def test_the_gradient_is_that_of_the_batchs_statistics() -> None:
+    module = normalizing()
+
+    def loss(params: dict[str, jax.Array], x: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+        y, updates = module.apply_train(params, x)
+        return (y**3).sum(), updates
+
+    (_, updates), gradient = jax.value_and_grad(loss, has_aux=True)(module.params, X)
+    assert set(updates) == {"mean", "var"}
+    assert float(jnp.abs(gradient["mean"]).max()) == 0  # not used
+    assert float(jnp.abs(gradient["scale"]).min()) > 0
+    # Outputs do not change if the whole batch is shifted.
+    slope = jax.grad(lambda x: loss(module.params, x)[0])(jnp.asarray(X))
+    np.testing.assert_allclose(slope.sum((0, 2, 3)), 0, atol=0.05)
+
+
+def test_running_statistics_are_saved(tmp_path: Path) -> None:
+    module = normalizing()
+    params = module.params
+    step = jax.jit(module.apply_train)
+    for _ in range(40):
+        params = {**params, **step(params, X)[1]}
+    np.testing.assert_allclose(params["mean"], X.mean((0, 2, 3)), rtol=1e-3)
+    path = tmp_path / "live.onnx"
+    module.replace(params).save(path)
+    (y,) = onnxruntime.InferenceSession(path).run(None, {"x": X})
+    np.testing.assert_allclose(y, module.apply_train(params, X)[0], rtol=1e-2, atol=1e-2)
+
+
+def test_a_function_and_a_branch() -> None:
+    text = """<ir_version: 9, opset_import: ["": 15, "local": 1]>
+    m (float[N, 4] x, bool c) => (float[N, 4] y) {
+        h = local.norm (x, scale, bias, mean, var)
+        y = If (c) <
+            then_branch = a () => (float[N, 4] p) {
+                p = BatchNormalization (h, scale, bias, mean2, var2)
+            },
+            else_branch = b () => (float[N, 4] q) { q = Identity (h) }
+        >
+    }
+    <domain: "local", opset_import: ["": 15]>
+    norm (x, s, b, m, v) => (y) { y = BatchNormalization (x, s, b, m, v) }"""
+    second = {"mean2": PARAMS["mean"], "var2": PARAMS["var"]}
+    module = onnxla.load(make(text, **PARAMS, **second))
+    for c in (np.asarray(True), jnp.asarray(True)):
+        y, updates = module.apply_train(module.params, X[:, :, 0, 0], c)
+        assert set(updates) == {"mean", "var"}
+        assert np.isfinite(np.asarray(y)).all()
+
+
+DROPPING = [
+    (22, "ratio = Constant <value_float = 0.25> () y = Dropout (x, ratio)"),
+    (12, "ratio = Constant <value_float = 0.25> () y, mask = Dropout (x, ratio)"),
+    (10, "y = Dropout <ratio = 0.25> (x)"),
+    (7, "y = Dropout <ratio = 0.25> (x)"),
+    (6, "y = Dropout <ratio = 0.25, is_test = 1> (x)"),
+]
+
+
+@pytest.mark.parametrize(("opset", "body"), DROPPING)
+def test_values_are_dropped_in_training_only(opset: int, body: str) -> None:
+    module = onnxla.load(
+        make(header(opset) + f" m (float[N, 100] x) => (float[N, 100] y) {{ {body} }}")
+    )
+    x, key = np.ones((50, 100), np.float32), jax.random.key(0)
+    np.testing.assert_array_equal(module(x), x)
+    y, updates = jax.jit(module.apply_train)(module.params, x, key=key)
+    assert not updates
+    assert np.unique(np.asarray(y)).tolist() == [0, np.float32(1) / np.float32(0.75)]
+    assert np.mean(np.asarray(y) == 0) == pytest.approx(0.25, abs=0.03)
+    np.testing.assert_array_equal(y, module.apply_train(module.params, x, key=key)[0])
+    other, _ = module.apply_train(module.params, x, key=jax.random.key(1))
+    assert (np.asarray(other) != np.asarray(y)).any()
+    with pytest.raises(ValueError, match="pass key="):
+        module.apply_train(module.params, x)
+
+
+def test_each_element_of_a_batched_module_is_a_batch() -> None:
+    module = normalizing().batched()
+    stacked = np.stack([X, 2 * X])
+    y, updates = module.apply_train(module.params, stacked)
+    for i in range(2):
+        one, _ = normalizing().apply_train(module.params, stacked[i])
+        np.testing.assert_allclose(y[i], one, rtol=1e-4, atol=1e-4)
+    mean = (X.mean((0, 2, 3)) + 2 * X.mean((0, 2, 3))) / 2
+    np.testing.assert_allclose(updates["mean"], 0.8 * PARAMS["mean"] + 0.2 * mean, rtol=1e-5)

@@ -1,0 +1,103 @@
+"""The command line: output, exit codes, and no traceback for a user's mistake."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from onnxla.commands.main import main
+from support.small_models import BIAS, WEIGHT, graph, linear
+
+X = np.arange(6, dtype=np.float32).reshape(2, 3)
+Y = X @ WEIGHT + BIAS
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "linear.onnx").write_bytes(linear())
+    np.save(tmp_path / "x.npy", X)
+    np.savez(tmp_path / "x.npz", x=X)
+    return tmp_path
+
+
+def test_info(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", str(folder / "linear.onnx")]) == 0
+    text = capsys.readouterr().out
+    for expected in ("float32[N, 3]", "ai.onnx 20", "weight", "MatMul"):
+        assert expected in text
+
+
+def test_info_lists_what_is_unsupported(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    node = onnx.helper.make_node("Strange", ["x"], ["y"], domain="my.domain")
+    built = onnx.load_from_string(graph([node], {"x": (1, [2])}, ["y"]))
+    built.opset_import.append(onnx.helper.make_opsetid("my.domain", 1))
+    onnx.save(built, folder / "strange.onnx")
+    assert main(["info", str(folder / "strange.onnx")]) == 1
+    assert "my.domain.Strange of opset 1" in capsys.readouterr().out
+    assert main(["run", str(folder / "strange.onnx"), "--random"]) == 2
+    assert "my.domain.Strange of opset 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("given", ["x.npy", "x={}/x.npy", "x.npz"])
+def test_run_reads_and_writes_arrays(
+    folder: Path, capsys: pytest.CaptureFixture[str], given: str
+) -> None:
+    given = given.format(folder) if "=" in given else str(folder / given)
+    output = folder / "y.npz"
+    command = ["run", str(folder / "linear.onnx"), "--input", given, "--output", str(output)]
+    assert main(command) == 0
+    np.testing.assert_allclose(np.load(output)["y"], Y, rtol=1e-6)
+    assert "y: float32[2, 2]" in capsys.readouterr().out
+    assert main([*command[:-1], str(folder / "y.npy")]) == 0
+    np.testing.assert_allclose(np.load(folder / "y.npy"), Y, rtol=1e-6)
+
+
+def test_run_on_random_inputs_of_a_size(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", str(folder / "linear.onnx"), "--random", "--size", "N=5"]) == 0
+    assert "y: float32[5, 2]" in capsys.readouterr().out
+
+
+def test_compare(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = str(folder / "linear.onnx")
+    assert main(["compare", file]) == 0
+    assert "all 2 values agree with onnxruntime" in capsys.readouterr().out
+    assert main(["compare", file, "--input", str(folder / "x.npy"), "--against", "reference"]) == 0
+    # No tolerance at all: float32 products differ in their last bits between runtimes, or agree.
+    assert main(["compare", file, "--rtol", "-1", "--atol", "-1"]) == 1
+    assert "the first is 'h', made by MatMul -> h" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (["info", "{}/missing.onnx"], "missing.onnx"),
+        (["info", "{}/x.npy"], "x.npy"),
+        (["run", "{}/linear.onnx"], "missing inputs: x"),
+        (["run", "{}/linear.onnx", "--input", "{}/none.npy"], "there is no file"),
+        (["run", "{}/linear.onnx", "--input", "{}/linear.onnx"], "is no .npy or .npz file"),
+        (["run", "{}/linear.onnx", "--input", "z={}/x.npy"], "no input 'z'"),
+        (["run", "{}/linear.onnx", "--random", "--size", "N"], "--size takes NAME=N, got 'N'"),
+        (
+            ["run", "{}/linear.onnx", "--input", "{}/x.npy", "--input", "{}/x.npy"],
+            "no input left to feed",
+        ),
+    ],
+)
+def test_mistakes_are_one_message_and_exit_code_2(
+    folder: Path, capsys: pytest.CaptureFixture[str], command: list[str], message: str
+) -> None:
+    assert main([word.format(folder) for word in command]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
+
+
+def test_help(capsys: pytest.CaptureFixture[str]) -> None:
+    for command in ([], ["info"], ["run"], ["compare"], ["demo"]):
+        with pytest.raises(SystemExit) as stopped:
+            main([*command, "--help"])
+        assert stopped.value.code == 0
+    assert "fine-tune a real pre-trained model" in capsys.readouterr().out

@@ -1,0 +1,147 @@
+"""`onnxla finetune`: what it prints and writes, exit codes, and stopping and going on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+import onnxla
+from onnxla.commands.main import main
+from support.small_models import BIAS, WEIGHT, header, make
+
+RNG = np.random.default_rng(0)
+X = RNG.standard_normal((64, 3)).astype(np.float32)
+LABELS = (X[:, 0] > 0).astype(np.int64)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    classifier = make(
+        header()
+        + """ classifier (float[N, 3] x) => (float[N, 2] p) {
+            h = MatMul (x, w)
+            z = Add (h, b)
+            p = Softmax (z)
+        }""",
+        w=-WEIGHT,
+        b=BIAS,
+    )
+    (tmp_path / "model.onnx").write_bytes(classifier)
+    np.savez(tmp_path / "train.npz", x=X, target=LABELS)
+    np.savez(tmp_path / "val.npz", x=X[:20], target=LABELS[:20])
+    np.savez(tmp_path / "none.npz", x=X)
+    np.savez(tmp_path / "floats.npz", x=X, target=LABELS.astype(np.float32))
+    np.save(tmp_path / "x.npy", X)
+    return tmp_path
+
+
+def command(folder: Path, *more: str, data: str = "train.npz", loss: str = "cross_entropy") -> list:
+    given = ["--data", f"{folder}/{data}", "--loss", loss, "--out", f"{folder}/tuned.onnx"]
+    return ["finetune", f"{folder}/model.onnx", *given, "--quiet", *more]
+
+
+def test_trains_and_saves(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    more = ["--validation", f"{folder}/val.npz", "--epochs", "20", "--learning-rate", "0.1"]
+    assert main(command(folder, *more, "--plot", f"{folder}/curve.png", "--freeze", "b")) == 0
+    lines = capsys.readouterr().out.splitlines()
+    before, after = (
+        dict(pair.split() for pair in line.split(": ")[1].split(", "))
+        for line in lines
+        if line.startswith(("before: ", "after: "))
+    )
+    assert float(after["loss"]) < 0.5 * float(before["loss"])
+    assert float(after["accuracy"]) > max(0.8, float(before["accuracy"]))
+    assert f"saved {folder}/tuned.onnx; ONNX Runtime's outputs agree" in lines
+    assert (folder / "curve.png").read_bytes().startswith(b"\x89PNG")
+    (p,) = onnxruntime.InferenceSession(folder / "tuned.onnx").run(None, {"x": X[:20]})
+    assert np.mean(p.argmax(1) == LABELS[:20]) == pytest.approx(float(after["accuracy"]))
+    weights = onnxla.load(folder / "tuned.onnx").params
+    np.testing.assert_array_equal(weights["b"], BIAS)
+    assert not np.array_equal(weights["w"], -WEIGHT)
+
+
+def test_low_rank_updates_leave_the_files_structure(folder: Path) -> None:
+    more = ["--lora", "1", "--steps", "4", "--learning-rate", "0.1", "--bfloat16"]
+    assert main(command(folder, *more)) == 0
+    tuned, original = (onnx.load(folder / name) for name in ("tuned.onnx", "model.onnx"))
+    assert tuned.graph.node == original.graph.node
+    change = np.asarray(onnxla.load(folder / "tuned.onnx").params["w"]) + WEIGHT
+    assert np.linalg.matrix_rank(change, tol=1e-5) == 1
+
+
+@pytest.mark.parametrize(
+    ("more", "data", "loss", "message"),
+    [
+        (["--resume"], "train.npz", "cross_entropy", "pass --checkpoint"),
+        ([], "missing.npz", "cross_entropy", "there is no file"),
+        ([], "x.npy", "cross_entropy", "holds one array; an .npz file has them by name"),
+        ([], "none.npz", "cross_entropy", "has the arrays x; the model takes x, and the loss one"),
+        ([], "floats.npz", "cross_entropy", "labels are integers"),
+        ([], "floats.npz", "mse", r"targets have shape [32], the outputs [32, 2]"),
+        (["--train", "head.*"], "train.npz", "cross_entropy", "no parameter matches 'head.*'"),
+        (["--freeze", "*"], "train.npz", "cross_entropy", "no parameter trains"),
+        (["--plot", "nowhere/a.png"], "train.npz", "cross_entropy", "there is no folder 'nowhere'"),
+    ],
+)
+def test_mistakes_are_one_message_and_exit_code_2(
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    more: list[str],
+    data: str,
+    loss: str,
+    message: str,
+) -> None:
+    assert main(command(folder, *more, data=data, loss=loss)) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.startswith("onnxla: ")
+    assert "Traceback" not in error
+    assert not (folder / "tuned.onnx").exists()
+
+
+def test_ctrl_c_saves_and_resume_goes_on(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    checkpoints = folder / "checkpoints"
+    more = ["--epochs", "200000", "--checkpoint", str(checkpoints), "--checkpoint-every", "50"]
+    # Children of a process that ignores the signal, as some runners do, would ignore it too.
+    script = (
+        "import signal, sys; from onnxla.commands.main import main;"
+        "signal.signal(signal.SIGINT, signal.default_int_handler); sys.exit(main())"
+    )
+    run = subprocess.Popen(
+        [sys.executable, "-c", script, *command(folder, *more)],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
+    deadline = time.monotonic() + 120
+    while not (checkpoints / "50").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    run.send_signal(signal.SIGINT)
+    _, error = run.communicate(timeout=60)
+    assert run.returncode == 130
+    assert "the same command with --resume goes on from there" in error
+    assert "Traceback" not in error
+    assert main(command(folder, *more)) == 2
+    assert "resume from the last, or choose another folder" in capsys.readouterr().err
+    reached = max(int(name) for name in os.listdir(checkpoints) if name.isdigit())
+    assert f"stopped after step {reached}; its checkpoint is in" in error
+    more[1] = str(reached // 2 + 1)
+    assert main(command(folder, *more, "--resume")) == 0
+    assert f"{2 * (reached // 2 + 1)} steps, loss" in capsys.readouterr().out
+    assert (folder / "tuned.onnx").exists()
+
+
+def test_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["finetune", "--help"])
+    assert stopped.value.code == 0
+    assert "--freeze-statistics GLOB" in capsys.readouterr().out

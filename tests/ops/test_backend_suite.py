@@ -1,0 +1,28 @@
+"""Every case of the ONNX backend suite, compiled where shapes allow, and on known values."""
+
+from __future__ import annotations
+
+import pytest
+
+from support.backend_suite import cases, expected_failures, run_case
+
+FAILURES = expected_failures()
+
+
+def parameters() -> list:
+    return [
+        pytest.param(
+            name, marks=pytest.mark.xfail(reason=FAILURES[name]) if name in FAILURES else ()
+        )
+        for name in cases()
+    ]
+
+
+@pytest.mark.parametrize("name", parameters())
+@pytest.mark.parametrize("known", [False, True], ids=["called", "known"])
+def test_case(name: str, known: bool) -> None:
+    run_case(cases()[name], known)
+
+
+def test_expected_failures_exist() -> None:
+    assert not set(FAILURES).difference(cases())

@@ -1,0 +1,440 @@
+"""The tools of onnxla.testing: cases and their files, comparison, runtimes, fuzzing, the plugin."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+import ml_dtypes
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+import onnxla
+from onnxla.commands import main as cli
+from onnxla.ops import table
+from onnxla.peers.runtimes import named
+from onnxla.testing import (
+    Case,
+    Disagreement,
+    Fault,
+    Isolated,
+    NotSupported,
+    Onnxla,
+    OnnxRuntime,
+    Reference,
+    Runtime,
+    RuntimeCrashed,
+    Typed,
+    cases,
+    check,
+    compare,
+    example,
+    fuzz,
+    operators,
+)
+from onnxla.testing.fuzzing import draw_examples
+from onnxla.testing.operator_cases import STRATEGIES
+from onnxla.testing.outcomes import array_difference
+from onnxla.testing.types import type_of, type_proto, type_string
+from support.small_runtimes import Breaking, Doubling
+
+ONE = np.ones(2, np.float32)
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        {"x": np.array([1.5, np.nan, -0.0], np.float32)},
+        {"x": np.array(["a", "é", ""], object)},
+        {"x": np.zeros((2, 0, 3), np.int8)},
+        {"x": np.array([1, 2], ml_dtypes.bfloat16)},
+        {"x": np.array([1, -2], ml_dtypes.int4)},
+        {"x": [np.ones(2, np.float16), np.zeros((0, 1), np.float16)]},
+        {"x": [], "y": None},
+        {"x": {1: 0.5, -3: 2.0}},
+        {"x": np.array([True]), "y": np.array(2 + 1j, np.complex64)},
+    ],
+    ids=lambda inputs: "-".join(type(v).__name__ for v in inputs.values()),
+)
+def test_a_saved_case_is_the_same_case(tmp_path: Path, inputs: dict[str, Any]) -> None:
+    def kind(value: Any) -> str:
+        if value is None:
+            return "optional(tensor(float))"
+        if isinstance(value, dict):
+            return "map(int64,float)"
+        return "seq(tensor(float))" if isinstance(value, list) and not value else type_of(value)
+
+    values = [helper.make_value_info(n, type_proto(kind(v))) for n, v in inputs.items()]
+    graph = helper.make_graph([helper.make_node("Identity", ["x"], ["z"])], "g", values, [])
+    model = helper.make_model(graph).SerializeToString()
+    case = Case(model, inputs, rtol=1e-3, steps=2, random=True, batch=("x",))
+    case.save(tmp_path / "a.b" / "Op-1.2")
+    loaded = Case.load(tmp_path / "a.b" / "Op-1.2.onnx")
+    assert repr(loaded) == repr(case)
+    assert (loaded.model, loaded.rtol, loaded.steps) == (model, 1e-3, 2)
+    assert (loaded.random, loaded.batch) == (True, ("x",))
+    for name, value in inputs.items():
+        got = loaded.inputs[name]
+        assert type(got) is type(value)
+        if isinstance(value, np.ndarray):
+            assert got.dtype == value.dtype
+            np.testing.assert_array_equal(got, value)
+
+
+def test_a_case_with_the_inputs_of_another_model_is_refused(tmp_path: Path) -> None:
+    example("Neg", 13, ONE).save(tmp_path / "a")
+    example("Add", 14, ONE, ONE).save(tmp_path / "b")
+    (tmp_path / "b.npz").rename(tmp_path / "a.npz")
+    with pytest.raises(ValueError, match=r"the model has no input '[AB]'"):
+        Case.load(tmp_path / "a")
+
+
+@pytest.mark.parametrize("op_type", ["Conv", "Cast", "ReduceSum", "StringNormalizer", "Loop"])
+def test_a_script_rebuilds_the_case(op_type: str) -> None:
+    """With its model, and inputs that are bit for bit the same."""
+
+    def body(case: Case) -> None:
+        scope: dict[str, Any] = {}
+        text = case.script().replace("print(ReferenceEvaluator(model).run(None, inputs))", "")
+        exec(text, scope)
+        rebuilt = onnx.ModelProto.FromString(scope["model"].SerializeToString())
+        for model in (rebuilt, original := onnx.load_from_string(case.model)):
+            model.ClearField("producer_name")
+            for value in [*model.graph.input, *model.graph.output]:  # unnamed sizes
+                for dim in value.type.tensor_type.shape.dim:
+                    if not dim.dim_value and not dim.dim_param:
+                        dim.Clear()
+            for tensor in model.graph.initializer:
+                array = onnx.numpy_helper.to_array(tensor)
+                tensor.CopyFrom(onnx.numpy_helper.from_array(array, tensor.name))
+        assert rebuilt.graph.input == original.graph.input
+        assert rebuilt.graph.initializer == original.graph.initializer
+        assert [n.op_type for n in rebuilt.graph.node] == [n.op_type for n in original.graph.node]
+        for name, value in case.inputs.items():
+            got = scope["inputs"][name]
+            if isinstance(value, np.ndarray):
+                assert (got.dtype, got.shape) == (value.dtype, value.shape)
+                assert got.tolist() == value.tolist() or value.tobytes() == got.tobytes()
+
+    draw_examples(cases(op_type), body, 30, seed=0)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "tensor(float)",
+        "tensor(bfloat16)",
+        "seq(tensor(string))",
+        "optional(seq(tensor(int64)))",
+        "map(string,tensor(float))",
+        "seq(map(int64,tensor(float)))",
+        "sparse_tensor(double)",
+    ],
+)
+def test_type_strings(text: str) -> None:
+    assert type_string(type_proto(text)) == text
+
+
+def test_type_strings_that_are_none() -> None:
+    with pytest.raises(ValueError, match=r"'list\(float\)' is no ONNX type"):
+        type_proto("list(float)")
+
+
+def test_cases_of_what_does_not_exist() -> None:
+    with pytest.raises(KeyError, match=r"no strategy for the operator ai\.onnx\.Nonsense"):
+        cases("Nonsense")
+    with pytest.raises(KeyError, match=r"ai\.onnx\.Attention does not exist in opset 9"):
+        cases("Attention", opset=9)
+
+
+def test_options_of_cases() -> None:
+    seen: set[Any] = set()
+
+    def body(case: Case) -> None:
+        assert case.version == 13  # the newest not above 13
+        seen.add(case.operands[0].dtype)
+        values = case.operands[0].astype(np.float64)
+        seen.update(["nan"] if np.isnan(values).any() else [])
+
+    options = {"opset": 13, "dtypes": ["float16", np.float64]}
+    draw_examples(cases("Add", **options), body, 50, seed=0)  # type: ignore[arg-type]
+    assert seen == {np.dtype(np.float16), np.dtype(np.float64)}
+    draw_examples(cases("Add", **options, specials=True), body, 50, seed=0)  # type: ignore[arg-type]
+    assert "nan" in seen
+
+
+@pytest.mark.parametrize(
+    ("got", "expected", "text"),
+    [
+        (np.float32([1, 2]), np.float32([1, 2 + 1e-6]), ""),
+        (np.float32([1, 2]), np.float32([1, 2.1]), r"2.0 at \[1\], not 2.1 \(1 of 2"),
+        (np.float32([1e-7, 1]), np.float32([0, 1]), ""),  # of the largest element
+        (np.float32([np.nan, np.inf]), np.float32([np.nan, np.inf]), ""),
+        (np.float32([np.inf]), np.float32([-np.inf]), "inf at"),
+        (np.float32([0.0]), np.float32([np.nan]), "not nan"),
+        (np.float16([1.0]), np.float16([1.001]), ""),  # a unit in the last place
+        (np.float32([1]), np.float64([1]), "float32, not float64"),
+        (np.ones(1), np.ones((1, 1)), r"shape \[1\], not \[1, 1\]"),
+        (np.int32([3]), np.int32([4]), "3 at"),
+        (np.array(["a"], object), np.array(["b"], object), "a at"),
+        (np.array([2**63 - 1]), np.array([2**63 - 2]), "at"),
+        (np.array([True]), np.array([False]), "True at"),
+    ],
+)
+def test_differences_of_arrays(got: np.ndarray, expected: np.ndarray, text: str) -> None:
+    found = array_difference(got, expected)
+    assert bool(found) == bool(text)
+    if text:
+        assert re.search(text, found)
+
+
+def test_integers_may_differ_by_steps() -> None:
+    a, b = np.array([3, 200], np.uint8), np.array([4, 199], np.uint8)
+    assert array_difference(a, b, steps=1) == ""
+    assert array_difference(a, b) != ""
+
+
+def test_outcomes() -> None:
+    neg = example("Neg", 13, ONE)
+    assert compare(neg).kind == "agreed"
+    assert compare(neg, Doubling()).kind == "disagreed"
+    assert compare(neg, "onnxla", Doubling()).kind == "disagreed"
+    one, three, four = (example("Neg", 13, np.float32([n])) for n in (1, 3, 4))
+    assert compare(three, Breaking()).kind == "unsupported"
+    assert compare(three, "onnxla", Breaking()).kind == "unsupported"
+    assert compare(four, Breaking()).kind == "failed"
+    assert compare(four, "onnxla", Breaking()).kind == "other failed"
+    isolated = Isolated(Breaking(), timeout=5.0)
+    outcome = compare(one, isolated)
+    assert outcome.kind == "failed"
+    assert "breaking took its process down: SIGSEGV" in outcome.detail
+    isolated.close()
+
+
+def test_an_isolated_runtime_starts_again() -> None:
+    isolated = Isolated(Breaking(), timeout=10.0)
+    model = example("Neg", 13, ONE).model
+    assert isinstance(isolated, Runtime)
+    assert isolated.run(model, {"X": np.float32(0)}) == [7]
+    with pytest.raises(RuntimeCrashed, match="SIGSEGV"):
+        isolated.run(model, {"X": np.float32(1)})
+    assert isolated.run(model, {"X": np.float32(0)}) == [7]
+    isolated.timeout = 0.5
+    with pytest.raises(RuntimeCrashed, match=r"did not answer in 0\.5 s"):
+        isolated.run(model, {"X": np.float32(2)})
+    isolated.timeout = 30.0
+    with pytest.raises(NotSupported, match="no"):
+        isolated.run(model, {"X": np.float32(3)})
+    with pytest.raises(RuntimeError, match="ZeroDivisionError: oh"):
+        isolated.run(model, {"X": np.float32(4)})
+    isolated.close()
+
+
+def test_runtimes_by_name() -> None:
+    assert [named(name).name for name in ("onnxla", "reference", "onnxruntime")] == [
+        "onnxla",
+        "reference",
+        "onnxruntime",
+    ]
+    with pytest.raises(ValueError, match="no runtime 'tvm'; there are onnxla, reference and"):
+        named("tvm")
+
+
+@pytest.mark.parametrize(
+    "dtype",
+    [ml_dtypes.bfloat16, ml_dtypes.float8_e4m3fn, ml_dtypes.int4, ml_dtypes.uint4, np.float16],
+)
+def test_onnx_runtime_takes_narrow_types(dtype: Any) -> None:
+    """Which its Python interface does not; inputs here, outputs below."""
+    x = np.array([1, 2, 3, 0]).astype(dtype)
+    if dtype in (np.float16, ml_dtypes.bfloat16):
+        case = example("Cast", 13, x, to=TensorProto.FLOAT, types={"y0": "tensor(float)"})
+    else:
+        case = example("DequantizeLinear", 21, x, np.float32(1))
+    (output,) = OnnxRuntime().run(case.model, case.inputs)
+    assert output.tolist() == [1, 2, 3, 0]
+
+
+def test_onnx_runtime_gives_narrow_types() -> None:
+    one, zero = np.float32(1), np.array(0, ml_dtypes.int4)
+    case = example("QuantizeLinear", 21, np.float32([1, -2]), one, zero)
+    (output,) = OnnxRuntime().run(case.model, case.inputs)
+    assert output.dtype == ml_dtypes.int4
+    assert output.tolist() == [1, -2]
+
+
+def test_known_evaluation_is_a_runtime_too() -> None:
+    case = example("Add", 14, ONE, ONE)
+    assert compare(case, Onnxla(known=True), Onnxla()).kind == "agreed"
+
+
+def test_a_failing_check_says_all(tmp_path: Path) -> None:
+    case = example("Neg", 13, ONE)
+    with pytest.raises(Disagreement, match="doubling disagrees with reference") as caught:
+        check(case, Doubling(), save=tmp_path)
+    message = str(caught.value)
+    assert "Case(ai.onnx.Neg-13, X=float32[2]:[1.0, 1.0])" in message
+    assert "helper.make_node('Neg', ['X'], ['y0'])" in message
+    assert Case.load(tmp_path / "Neg-13").model == case.model
+
+
+def test_a_known_fault_is_no_disagreement() -> None:
+    case = example("Neg", 13, ONE)
+    fault = Fault("doubling", "Neg", "doubles", "The text says -x.", lambda c: True, lambda: case)
+    outcome = check(case, Doubling(), faults=[fault])
+    assert (outcome.kind, outcome.fault) == ("known fault", fault)
+    assert fault.title == "doubling: Neg doubles"
+    elsewhere = Fault("doubling", "Neg", "", "", lambda c: c.version < 13, lambda: case)
+    with pytest.raises(Disagreement):
+        check(case, Doubling(), faults=[elsewhere])
+
+
+def test_fuzzing_counts_and_finds_the_simplest_case() -> None:
+    result = fuzz("Neg", Doubling(), examples=50, dtypes=["float32"])
+    assert result.counts.total() == 50
+    assert not result.ok
+    assert result.case is not None
+    # The smallest number on the grid that is not its double.
+    assert [x.tolist() for x in result.case.inputs.values()] in ([0.125], [-0.125])
+    again = fuzz("Neg", Doubling(), examples=50, dtypes=["float32"])
+    assert (again.counts, again.reproducer) == (result.counts, result.reproducer)
+    assert fuzz("Neg", "onnxla", Reference(), examples=20).ok
+
+
+def test_the_documented_runtime() -> None:
+    """It takes less than twenty lines, and what is said of it is true."""
+    text = (Path(__file__).parents[2] / "docs" / "testing.md").read_text()
+    (code,) = re.findall(r"```python\n# tiny.py\n(.*?)```", text, re.DOTALL)
+    assert len(code.strip().splitlines()) < 20
+    scope: dict[str, Any] = {}
+    exec(code, scope)
+    tiny = scope["Tiny"]()
+    assert fuzz("Neg", tiny, "onnxla", examples=50).counts == {"agreed": 50}
+    assert fuzz("Mul", tiny, "onnxla", examples=50, opset=14).ok
+    result = fuzz("Add", tiny, "onnxla", examples=100, opset=6)
+    assert result.case is not None
+    assert result.case.version == 6
+    assert "axis" in result.case.attributes
+    assert fuzz("Abs", tiny, "onnxla", examples=5).counts == {"unsupported": 5}
+
+
+def test_the_documented_strategies() -> None:
+    root = Path(__file__).parents[2]
+    operators()  # has the families' own strategies, before others replace them
+    before = dict(STRATEGIES)
+    scope: dict[str, Any] = {"onnxla": onnxla, "jax": jax, "np": np}
+    try:
+        for name, start in (
+            ("README.md", '@onnxla.op("MyOp"'),
+            ("docs/testing.md", '@strategy("MyOp"'),
+            ("CONTRIBUTING.md", '@strategy("Gather")'),
+        ):
+            blocks = re.findall(r"```python\n(.*?)```", (root / name).read_text(), re.DOTALL)
+            (code,) = [block for block in blocks if start in block]
+            exec(code, scope)
+        assert fuzz("MyOp", "onnxla", "properties", domain="my.domain", examples=5).ok
+        assert fuzz("Gather", "onnxla", "reference", examples=50).counts == {"agreed": 50}
+    finally:
+        STRATEGIES.clear()
+        STRATEGIES.update(before)
+        table._TABLE.pop(("my.domain", "MyOp"))
+
+
+def test_fuzz_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page, saved = tmp_path / "report.html", tmp_path / "saved"
+    arguments = ["fuzz", "Neg", "Bitwise*", "-n", "5", "--report", str(page)]
+    assert cli.main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert "onnxla against reference: 25 cases of 5 operators, seed 0: all agree" in printed
+    assert "BitwiseXor" in page.read_text()
+    runtime = ["--runtime", "support.small_runtimes:Doubling", "--save", str(saved)]
+    assert cli.main(["fuzz", "Neg", "-n", "10", "--report", str(page), *runtime]) == 1
+    printed = capsys.readouterr().out
+    assert "doubling against reference" in printed
+    assert "helper.make_node('Neg'" in printed
+    assert "helper.make_node(&#x27;Neg&#x27;" in page.read_text()
+    assert Case.load(next(saved.glob("*.onnx"))).op_type == "Neg"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["Nonsense"], "no operator is named 'Nonsense'"),
+        (["Neg", "--against", "tvm"], "no runtime 'tvm'"),
+        (
+            ["Neg", "--runtime", "support.small_runtimes:Nobody"],
+            "no runtime 'support.small_runtimes:Nobody'",
+        ),
+        (
+            ["Neg", "--runtime", "support.small_runtimes:NUMBER"],
+            "is no runtime: it needs `name` and `run",
+        ),
+        (["Neg", "-n", "0"], "--examples must be at least 1, not 0"),
+    ],
+)
+def test_mistakes_on_the_command_line(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["fuzz", *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_the_plugin_reports_and_saves(tmp_path: Path) -> None:
+    (tmp_path / "conftest.py").write_text('pytest_plugins = ["onnxla.testing.plugin"]')
+    (tmp_path / "test_runtime.py").write_text(
+        """
+from onnxla.testing import Reference, check
+from onnxla.testing.pytest import for_operators
+
+class Wrong:
+    name = "wrong"
+    def run(self, model, inputs):
+        return [-y for y in Reference().run(model, inputs)]
+
+@for_operators("Neg", "Abs", dtypes=["float32"])
+def test_wrong(case, tmp_path):
+    check(case, Wrong())
+
+@for_operators("Neg", examples=3)
+def test_right(case):
+    check(case)
+"""
+    )
+    command = [sys.executable, "-m", "pytest", "-q", "test_runtime.py", "-p", "no:cacheprovider"]
+    options = ["--onnxla-save=saved", "--onnxla-report=report.txt", "--onnxla-examples=10"]
+    result = subprocess.run([*command, *options], cwd=tmp_path, capture_output=True, text=True)
+    assert result.returncode == 1, result.stdout + result.stderr
+    assert "2 failed, 1 passed" in result.stdout
+    report = (tmp_path / "report.txt").read_text()
+    assert "wrong disagrees with reference" in report
+    assert {path.name.partition("-")[0] for path in (tmp_path / "saved").glob("*.npz")} == {
+        "ai.onnx.Neg",
+        "ai.onnx.Abs",
+    }
+
+
+def test_the_core_needs_no_extra() -> None:
+    code = "import sys; sys.modules['hypothesis'] = None; import onnxla.commands.main"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_values_whose_type_does_not_show() -> None:
+    case = example("SequenceLength", 11, Typed("seq(tensor(float))", []))
+    assert compare(case).kind == "agreed"
+    with pytest.raises(TypeError, match="an empty sequence must be Typed"):
+        example("SequenceLength", 11, [])
+
+
+def test_an_output_type_that_nothing_tells() -> None:
+    with pytest.raises(TypeError, match="the type T2 of output 'output' follows from no input"):
+        example("Cast", 25, ONE, to=TensorProto.INT32)
+    assert (
+        compare(example("Cast", 25, ONE, to=TensorProto.INT32, types={"y0": "tensor(int32)"})).kind
+        == "agreed"
+    )
