@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+import math
 
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
 from onnxla.ir.errors import ModelError
-from onnxla.ops.lowering import convolve
+from onnxla.ops.fast_convolution import convolve
 from onnxla.ops.matmul import EXACT, shifted
 from onnxla.ops.quantize import quantized
 from onnxla.ops.table import op
 from onnxla.ops.values import Value, alike, is_floating
-from onnxla.ops.window import Window, pairs, per_axis, split, window
-
-
-def checked_kernel(W: Value, kernel_shape: Sequence[int] | None) -> tuple[int, ...]:
-    """Spatial sizes of the weights, which `kernel_shape` may only repeat."""
-    if kernel_shape is not None and tuple(kernel_shape) != W.shape[2:]:
-        raise ModelError(f"kernel_shape={list(kernel_shape)}, but the weights are {W.shape}")
-    return tuple(W.shape[2:])
+from onnxla.ops.window import WINDOW, Window, WindowAttributes, split
 
 
 def per_channel(x: Value, rank: int) -> Value:
@@ -47,18 +40,13 @@ def conv(
     W: Value,
     B: Value | None = None,
     *,
-    auto_pad: str = "NOTSET",
-    dilations: tuple[int, ...] | None = None,
     group: int = 1,
-    kernel_shape: tuple[int, ...] | None = None,
-    pads: tuple[int, ...] | None = None,
-    strides: tuple[int, ...] | None = None,
+    window: WindowAttributes = WINDOW,
 ) -> Value:
     """X [N, C, ...] convolved with W [M, C / group, ...] over any number of axes; [N, M, ...]."""
     if X.shape[1] != W.shape[1] * group or W.shape[0] % group:
         raise ModelError(f"X {X.shape} and W {W.shape} do not fit in {group} groups")
-    kernel = checked_kernel(W, kernel_shape)
-    seen = window(X.shape[2:], kernel, strides, dilations, pads, auto_pad)
+    seen = window.over(X.shape[2:], W.shape[2:])
     return biased(convolve(X, W, seen, group), B)
 
 
@@ -69,12 +57,8 @@ def conv_integer(
     x_zero_point: Value | None = None,
     w_zero_point: Value | None = None,
     *,
-    auto_pad: str = "NOTSET",
-    dilations: tuple[int, ...] | None = None,
     group: int = 1,
-    kernel_shape: tuple[int, ...] | None = None,
-    pads: tuple[int, ...] | None = None,
-    strides: tuple[int, ...] | None = None,
+    window: WindowAttributes = WINDOW,
 ) -> Value:
     """`conv` of x - x_zero_point and w - w_zero_point, in int32; padding is x's zero point.
 
@@ -86,16 +70,8 @@ def conv_integer(
     floating = is_floating(x) or is_floating(w)
     exact = np.prod(w.shape[1:]) * 255 * 255 < 2**24
     wide = np.float32 if floating or exact else np.float64
-    Y = conv(
-        shifted(x, x_zero_point).astype(wide),
-        shifted(w, zero).astype(wide),
-        auto_pad=auto_pad,
-        dilations=dilations,
-        group=group,
-        kernel_shape=kernel_shape,
-        pads=pads,
-        strides=strides,
-    )
+    x, w = shifted(x, x_zero_point).astype(wide), shifted(w, zero).astype(wide)
+    Y = conv(x, w, group=group, window=window)
     return Y if floating else Y.astype(np.int64).astype(np.int32)  # which wraps
 
 
@@ -116,27 +92,12 @@ def qlinear_conv(
     y_zero_point: Value,
     B: Value | None = None,
     *,
-    auto_pad: str = "NOTSET",
-    dilations: tuple[int, ...] | None = None,
     group: int = 1,
-    kernel_shape: tuple[int, ...] | None = None,
-    pads: tuple[int, ...] | None = None,
-    strides: tuple[int, ...] | None = None,
+    window: WindowAttributes = WINDOW,
     train: bool = False,
 ) -> Value:
     """`conv` of the numbers that are quantized, quantized again; B is int32 of scale x * w."""
-    Y = conv_integer(
-        x,
-        w,
-        x_zero_point,
-        w_zero_point,
-        auto_pad=auto_pad,
-        dilations=dilations,
-        group=group,
-        kernel_shape=kernel_shape,
-        pads=pads,
-        strides=strides,
-    )
+    Y = conv_integer(x, w, x_zero_point, w_zero_point, group=group, window=window)
     scale = per_channel(x_scale * w_scale / y_scale, Y.ndim)
     y = biased(*alike(Y, B)).astype(np.float32) * scale
     return quantized(y, y_zero_point, y_zero_point.dtype, train=train)
@@ -154,39 +115,33 @@ def conv_transpose(
     W: Value,
     B: Value | None = None,
     *,
-    auto_pad: str = "NOTSET",
-    dilations: tuple[int, ...] | None = None,
     group: int = 1,
-    kernel_shape: tuple[int, ...] | None = None,
     output_padding: tuple[int, ...] | None = None,
     output_shape: tuple[int, ...] | None = None,
-    pads: tuple[int, ...] | None = None,
-    strides: tuple[int, ...] | None = None,
+    window: WindowAttributes = WINDOW,
 ) -> Value:
     """The transpose of `conv` by its input, of X [N, C, ...]; W [C, M / group, ...]; [N, M, ...].
 
     `output_shape`, or SAME_UPPER and SAME_LOWER (sizes times strides), decides the padding.
     """
-    rank = X.ndim - 2
     if X.shape[1] != W.shape[0] or W.shape[0] % group:
         raise ModelError(f"X {X.shape} and W {W.shape} do not fit in {group} groups")
-    kernel = checked_kernel(W, kernel_shape)
-    strides = per_axis(strides, rank, "strides")
-    dilations = per_axis(dilations, rank, "dilations")
+    rank, sizes = X.ndim - 2, X.shape[2:]
+    kernel, (strides, dilations) = window.taps(rank, W.shape[2:]), window.steps(rank)
     extra = output_padding or (0,) * rank
     full = [
         (n - 1) * s + (k - 1) * d + 1 + e
-        for n, s, k, d, e in zip(X.shape[2:], strides, kernel, dilations, extra, strict=True)
+        for n, s, k, d, e in zip(sizes, strides, kernel, dilations, extra, strict=True)
     ]
-    if output_shape is None and auto_pad in ("SAME_UPPER", "SAME_LOWER"):
-        output_shape = tuple(n * s for n, s in zip(X.shape[2:], strides, strict=True))
+    if output_shape is None and window.auto_pad in ("SAME_UPPER", "SAME_LOWER"):
+        output_shape = tuple(n * s for n, s in zip(sizes, strides, strict=True))
     if output_shape is None:
-        padding = pairs(pads if auto_pad != "VALID" else None, rank)
+        pads = window.pairs(rank)
     else:
         totals = (n - out for n, out in zip(full, output_shape[-rank:], strict=True))
-        padding = tuple(split(total, auto_pad) for total in totals)
-    sizes = tuple(n - low - high for n, (low, high) in zip(full, padding, strict=True))
-    seen = Window(sizes, kernel, strides, dilations, padding, X.shape[2:], (1,) * rank)
+        pads = tuple(split(total, window.auto_pad) for total in totals)
+    outputs = tuple(n - low - high for n, (low, high) in zip(full, pads, strict=True))
+    seen = Window(outputs, kernel, strides, dilations, pads, sizes, (1,) * rank)
     # The kernel reversed, and the groups' axes exchanged.
     w = jnp.flip(W, range(2, W.ndim)).reshape(group, -1, *W.shape[1:]).swapaxes(1, 2)
     return biased(convolve(X, w.reshape(-1, *w.shape[2:]), seen.transposed(), group), B)
@@ -212,15 +167,15 @@ def deform_conv(
     Between elements X is interpolated linearly, outside it is zero. Letters: G offset groups,
     K taps, O outputs, R spatial axes; offset [N, G * K * R, ...], mask [N, G * K, ...].
     """
-    kernel, rank = checked_kernel(W, kernel_shape), X.ndim - 2
-    seen = window(X.shape[2:], kernel, strides, dilations, pads)
-    N, G, K = X.shape[0], offset_group, int(np.prod(kernel))
-    at = np.indices((*kernel, *seen.outputs)).reshape(2 * rank, K, -1)
+    window = WindowAttributes("NOTSET", dilations, kernel_shape, pads, strides)
+    seen, rank = window.over(X.shape[2:], W.shape[2:]), X.ndim - 2
+    N, G, K = X.shape[0], offset_group, math.prod(seen.kernel)
+    at = np.indices((*seen.kernel, *seen.outputs)).reshape(2 * rank, K, -1)
     regular = np.stack([seen.positions(i)[at[rank + i], at[i]] for i in range(rank)], 1)
-    O = int(np.prod(seen.outputs))  # noqa: E741
+    O = math.prod(seen.outputs)  # noqa: E741
     positions = regular.astype(offset.dtype) + offset.reshape(N, G, K, rank, O)
     before = lax.stop_gradient(jnp.floor(positions))
-    elements = X.reshape(N, G, X.shape[1] // G, int(np.prod(seen.sizes)))
+    elements = X.reshape(N, G, X.shape[1] // G, math.prod(seen.sizes))
     columns: Value = jnp.zeros((), X.dtype)
     for corner in itertools.product((0, 1), repeat=rank):
         near = np.reshape(corner, (rank, 1)).astype(offset.dtype)
@@ -232,12 +187,9 @@ def deform_conv(
         flat = jnp.ravel_multi_index(tuple(jnp.moveaxis(index, 3, 0)), seen.sizes, mode="clip")
         picked = jnp.take_along_axis(elements, flat.reshape(N, G, 1, K * O), 3)
         columns = columns + picked * share.reshape(N, G, 1, K * O)
-    Y = jnp.einsum(
-        "ngcp,gmc->ngmp",
-        columns.reshape(N, group, W.shape[1] * K, O),
-        W.reshape(group, W.shape[0] // group, W.shape[1] * K),
-        precision=EXACT,
-    )
+    columns = columns.reshape(N, group, W.shape[1] * K, O)
+    kernels = W.reshape(group, W.shape[0] // group, W.shape[1] * K)
+    Y = jnp.einsum("ngcp,gmc->ngmp", columns, kernels, precision=EXACT)
     return biased(Y.reshape(N, W.shape[0], *seen.outputs), B)
 
 
@@ -253,8 +205,8 @@ def col2im(
 ) -> Value:
     """Images [N, C, *image_shape], the sums of the blocks [N, C * taps, positions] over them."""
     sizes, kernel = [int(n) for n in image_shape], [int(k) for k in block_shape]
-    seen = window(sizes, kernel, strides, dilations, pads)
-    taps = int(np.prod(kernel))
+    seen = WindowAttributes("NOTSET", dilations, tuple(kernel), pads, strides).over(sizes)
+    taps = math.prod(kernel)
     blocks = input.reshape(input.shape[0], input.shape[1] // taps, taps, *seen.outputs)
     padded = [n + low + high for n, (low, high) in zip(sizes, seen.padding, strict=True)]
     total = jnp.zeros((*blocks.shape[:2], *padded), input.dtype)

@@ -28,7 +28,7 @@ from onnxla.ops.values import Value, lower_exactly
 from onnxla.ops.window import Window, wide
 
 
-def alike(*operands: Value) -> list[Value]:
+def varying_together(*operands: Value) -> list[Value]:
     """The operands, all of them varying over the same mesh axes where this is in a `shard_map`.
 
     A primitive needs that, and has no public way to ask for it but an operation that arranges it:
@@ -41,12 +41,12 @@ def alike(*operands: Value) -> list[Value]:
 
 def depthwise(x: Value, w: Value, *, seen: Window) -> Value:
     """Each channel of x convolved with its own kernel."""
-    return depthwise_p.bind(*alike(x, w), seen=seen)
+    return depthwise_p.bind(*varying_together(x, w), seen=seen)
 
 
 def correlate(x: Value, y: Value, *, seen: Window) -> Value:
     """For each tap, the sum of products of y and what the tap sees of x."""
-    return correlate_p.bind(*alike(x, y), seen=seen)
+    return correlate_p.bind(*varying_together(x, y), seen=seen)
 
 
 def transposed(y: Value, w: Value, *, seen: Window) -> Value:
@@ -54,7 +54,7 @@ def transposed(y: Value, w: Value, *, seen: Window) -> Value:
     return depthwise(y, jnp.flip(w, range(1, w.ndim)), seen=seen.transposed())
 
 
-def convolution(x: Value, w: Value, *, seen: Window) -> Value:
+def depthwise_by_xla(x: Value, w: Value, *, seen: Window) -> Value:
     """`depthwise` as XLA's convolution."""
     return lax.conv_general_dilated(
         x,
@@ -68,20 +68,20 @@ def convolution(x: Value, w: Value, *, seen: Window) -> Value:
     )
 
 
-def convolution_transpose(x: Value, y: Value, *, seen: Window) -> Value:
+def correlate_by_xla(x: Value, y: Value, *, seen: Window) -> Value:
     """`correlate` as XLA's convolution."""
     kernel = jax.ShapeDtypeStruct((x.shape[1], *seen.kernel), x.dtype)
-    return jax.linear_transpose(lambda w: convolution(x, w, seen=seen), kernel)(y)[0]
+    return jax.linear_transpose(lambda w: depthwise_by_xla(x, w, seen=seen), kernel)(y)[0]
 
 
-def shifted_products(x: Value, w: Value, *, seen: Window) -> Value:
+def depthwise_by_taps(x: Value, w: Value, *, seen: Window) -> Value:
     """`depthwise` as a sum over taps."""
     padded, each = seen.pad(wide(x)), wide(w).reshape(*w.shape, *(1,) * (x.ndim - 2))
     terms = (padded[(..., *spans)] * each[(slice(None), *tap)] for tap, spans in seen.spans())
     return functools.reduce(operator.add, terms).astype(x.dtype)
 
 
-def summed_products(x: Value, y: Value, *, seen: Window) -> Value:
+def correlate_by_taps(x: Value, y: Value, *, seen: Window) -> Value:
     """`correlate` as one reduction with a result for each tap."""
     padded, other = seen.pad(wide(x)), wide(y)
     products = [padded[(..., *spans)] * other for _, spans in seen.spans()]
@@ -129,14 +129,14 @@ def primitive(
     return new
 
 
-depthwise_p = primitive(depthwise, convolution, shifted_products)
+depthwise_p = primitive(depthwise, depthwise_by_xla, depthwise_by_taps)
 depthwise_p.def_abstract_eval(lambda x, w, seen: x.update(shape=(*x.shape[:2], *seen.outputs)))
 ad.defbilinear(
     depthwise_p,
     lambda y, x, w, seen: transposed(y, w, seen=seen),
     lambda y, x, w, seen: correlate(x, y, seen=seen),
 )
-correlate_p = primitive(correlate, convolution_transpose, summed_products)
+correlate_p = primitive(correlate, correlate_by_xla, correlate_by_taps)
 correlate_p.def_abstract_eval(lambda x, y, seen: x.update(shape=(x.shape[1], *seen.kernel)))
 ad.defbilinear(
     correlate_p,

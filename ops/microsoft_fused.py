@@ -25,6 +25,7 @@ from onnxla.ops.rnn import ACTIVATIONS
 from onnxla.ops.shape import pad, range_, trilu, unsqueeze
 from onnxla.ops.table import op
 from onnxla.ops.values import Value, as_traced, xp
+from onnxla.ops.window import WINDOW, WindowAttributes
 
 DOMAIN = "com.microsoft"
 AFFINE = {"gamma": "scale", "beta": "bias", "bias": "bias"}
@@ -136,25 +137,11 @@ def fused_conv(
     *,
     activation: str | None = None,
     activation_params: tuple[float, ...] | None = None,
-    auto_pad: str = "NOTSET",
-    dilations: tuple[int, ...] | None = None,
     group: int = 1,
-    kernel_shape: tuple[int, ...] | None = None,
-    pads: tuple[int, ...] | None = None,
-    strides: tuple[int, ...] | None = None,
+    window: WindowAttributes = WINDOW,
 ) -> Value:
     """An activation of `conv` plus Z."""
-    Y = conv(
-        X,
-        W,
-        B,
-        auto_pad=auto_pad,
-        dilations=dilations,
-        group=group,
-        kernel_shape=kernel_shape,
-        pads=pads,
-        strides=strides,
-    )
+    Y = conv(X, W, B, group=group, window=window)
     return activated(Y if Z is None else Y + Z, activation, *(activation_params or ()))
 
 

@@ -25,10 +25,11 @@ from onnxla.ops.quantize import dequantize_linear, dynamic_quantize_linear, quan
 from onnxla.ops.rnn import Layer, lstm_step
 from onnxla.ops.table import op
 from onnxla.ops.values import Value, alike, is_floating
+from onnxla.ops.window import POOL, WINDOW, PoolAttributes, WindowAttributes
 
 SCALE = "quantization_scale"
 UNARY: dict[str, str] = dict.fromkeys(("X_scale", "Y_scale"), SCALE)
-POOL: dict[str, str] = dict.fromkeys(("x_scale", "y_scale"), SCALE)
+POOLED: dict[str, str] = dict.fromkeys(("x_scale", "y_scale"), SCALE)
 
 
 @op("QuantizeLinear", domain=DOMAIN, since=(1,), roles={"y_scale": SCALE}, converts=True)
@@ -204,7 +205,7 @@ def channels_first(
     return jnp.moveaxis(function(jnp.moveaxis(X, -1, 1)), 1, -1) if channels_last else function(X)
 
 
-@op("QLinearGlobalAveragePool", domain=DOMAIN, since=(1,), roles=POOL)
+@op("QLinearGlobalAveragePool", domain=DOMAIN, since=(1,), roles=POOLED)
 def qlinear_global_average_pool(
     X: Value,
     x_scale: Value,
@@ -221,7 +222,7 @@ def qlinear_global_average_pool(
     return quantize_linear(y, y_scale, y_zero_point, train=train)
 
 
-@op("QLinearAveragePool", domain=DOMAIN, since=(1,), roles=POOL, optional=("x_zero_point",))
+@op("QLinearAveragePool", domain=DOMAIN, since=(1,), roles=POOLED, optional=("x_zero_point",))
 def qlinear_average_pool(
     X: Value,
     x_scale: Value,
@@ -239,15 +240,8 @@ def qlinear_average_pool(
     train: bool = False,
 ) -> Value:
     """`average_pool` of the numbers that X quantizes, quantized."""
-    pool = functools.partial(
-        average_pool,
-        kernel_shape=kernel_shape,
-        auto_pad=auto_pad,
-        ceil_mode=ceil_mode,
-        count_include_pad=count_include_pad,
-        pads=pads,
-        strides=strides,
-    )
+    window = PoolAttributes(auto_pad, None, kernel_shape, pads, strides, ceil_mode)
+    pool = functools.partial(average_pool, count_include_pad=count_include_pad, window=window)
     y = channels_first(pool, dequantize_linear(X, x_scale, x_zero_point), channels_last)
     return quantize_linear(y, y_scale, like(X, x_zero_point, y_zero_point), train=train)
 
@@ -256,28 +250,10 @@ def qlinear_average_pool(
 def nhwc_max_pool(
     x: Value,
     *,
-    auto_pad: str = "NOTSET",
-    ceil_mode: int = 0,
-    dilations: tuple[int, ...] | None = None,
-    kernel_shape: tuple[int, ...],
-    pads: tuple[int, ...] | None = None,
-    strides: tuple[int, ...] | None = None,
+    window: PoolAttributes = POOL,
 ) -> Value:
     """`max_pool` of x [N, ..., C], int8 or uint8."""
-
-    def pool(x: Value) -> Value:
-        return max_pool(
-            x,
-            kernel_shape=kernel_shape,
-            auto_pad=auto_pad,
-            ceil_mode=ceil_mode,
-            dilations=dilations,
-            pads=pads,
-            strides=strides,
-            n_outputs=1,
-        )[0]
-
-    return channels_first(pool, x, channels_last=1)
+    return channels_first(lambda x: max_pool(x, window=window, n_outputs=1)[0], x, channels_last=1)
 
 
 @op("QLinearConv", domain=DOMAIN, since=(1,), roles=QLINEAR_ROLES)
@@ -292,36 +268,16 @@ def qlinear_conv_microsoft(
     y_zero_point: Value,
     B: Value | None = None,
     *,
-    auto_pad: str = "NOTSET",
     channels_last: int = 0,
-    dilations: tuple[int, ...] | None = None,
     group: int = 1,
-    kernel_shape: tuple[int, ...] | None = None,
-    pads: tuple[int, ...] | None = None,
-    strides: tuple[int, ...] | None = None,
+    window: WindowAttributes = WINDOW,
     train: bool = False,
 ) -> Value:
     """`qlinear_conv`, of x [N, ..., C] to [N, ..., M] if `channels_last`."""
 
     def convolved(x: Value) -> Value:
-        return qlinear_conv(
-            x,
-            x_scale,
-            x_zero_point,
-            w,
-            w_scale,
-            w_zero_point,
-            y_scale,
-            y_zero_point,
-            B,
-            auto_pad=auto_pad,
-            dilations=dilations,
-            group=group,
-            kernel_shape=kernel_shape,
-            pads=pads,
-            strides=strides,
-            train=train,
-        )
+        quantized = x_scale, x_zero_point, w, w_scale, w_zero_point, y_scale, y_zero_point
+        return qlinear_conv(x, *quantized, B, group=group, window=window, train=train)
 
     return channels_first(convolved, x, channels_last)
 

@@ -14,11 +14,11 @@ from onnxla.ir.dtypes import dtype_of
 from onnxla.ir.errors import ModelError
 from onnxla.ops.conv import per_channel
 from onnxla.ops.elementary import abs_
-from onnxla.ops.lowering import slide_sum
 from onnxla.ops.pool import space
+from onnxla.ops.sliding import slide_sum
 from onnxla.ops.table import op
 from onnxla.ops.values import Value
-from onnxla.ops.window import window
+from onnxla.ops.window import WindowAttributes
 
 AFFINE = {"scale": "scale", "B": "bias"}
 
@@ -215,7 +215,8 @@ def lrn(
 ) -> Value:
     """X / (bias + alpha / size * S) ** beta, S the sum of squares over `size` channels around."""
     channels = X.shape[1]
-    seen = window((channels,), (size,), pads=((size - 1) // 2, size // 2))
+    window = WindowAttributes(kernel_shape=(size,), pads=((size - 1) // 2, size // 2))
+    seen = window.over((channels,))
     positions = math.prod(X.shape[2:])
     (wide,) = widened(X)
     squares = lax.square(wide).reshape(X.shape[0], channels, positions).swapaxes(1, 2)

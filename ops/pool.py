@@ -9,23 +9,18 @@ import numpy as np
 from jax import lax
 
 from onnxla.ops.elementary import abs_
-from onnxla.ops.lowering import slide_max, slide_sum
+from onnxla.ops.sliding import slide_max, slide_sum
 from onnxla.ops.table import op
 from onnxla.ops.values import Value, as_traced
-from onnxla.ops.window import lowest, pairs, per_axis, wide, window
+from onnxla.ops.window import POOL, PoolAttributes, WindowAttributes, lowest, wide
 
 
 @op("MaxPool", since=(1, 8, 10, 11, 12, 22))
 def max_pool(
     X: Value,
     *,
-    kernel_shape: tuple[int, ...],
-    auto_pad: str = "NOTSET",
-    ceil_mode: int = 0,
-    dilations: tuple[int, ...] | None = None,
-    pads: tuple[int, ...] | None = None,
     storage_order: int = 0,
-    strides: tuple[int, ...] | None = None,
+    window: PoolAttributes = POOL,
     n_outputs: int,
 ) -> tuple[Value, ...]:
     """Maxima in a sliding window, and their indices in X as if flat; of equals the first one.
@@ -33,7 +28,7 @@ def max_pool(
     NaN is the maximum of a window that has one, as in PyTorch; the text is silent on it.
     Indices are int64, row-major; with `storage_order` the spatial axes are column-major.
     """
-    seen = window(X.shape[2:], kernel_shape, strides, dilations, pads, auto_pad, ceil_mode)
+    seen = window.over(X.shape[2:])
     if n_outputs == 1:
         return (slide_max(X, seen),)
     rank, sizes = len(seen.sizes), seen.sizes
@@ -64,16 +59,11 @@ def max_pool(
 def average_pool(
     X: Value,
     *,
-    kernel_shape: tuple[int, ...],
-    auto_pad: str = "NOTSET",
-    ceil_mode: int = 0,
     count_include_pad: int = 0,
-    dilations: tuple[int, ...] | None = None,
-    pads: tuple[int, ...] | None = None,
-    strides: tuple[int, ...] | None = None,
+    window: PoolAttributes = POOL,
 ) -> Value:
     """Means over a sliding window, of its elements and, if asked to, of the padding."""
-    seen = window(X.shape[2:], kernel_shape, strides, dilations, pads, auto_pad, ceil_mode)
+    seen = window.over(X.shape[2:])
     count = np.ones((), np.int64)
     for axis, (size, (low, high)) in enumerate(zip(seen.sizes, seen.pads, strict=True)):
         at = seen.positions(axis)
@@ -101,16 +91,11 @@ def power(X: Value, p: float) -> Value:
 def lp_pool(
     X: Value,
     *,
-    kernel_shape: tuple[int, ...],
-    auto_pad: str = "NOTSET",
-    ceil_mode: int = 0,
-    dilations: tuple[int, ...] | None = None,
     p: int = 2,
-    pads: tuple[int, ...] | None = None,
-    strides: tuple[int, ...] | None = None,
+    window: PoolAttributes = POOL,
 ) -> Value:
     """p-norms of a sliding window."""
-    seen = window(X.shape[2:], kernel_shape, strides, dilations, pads, auto_pad, ceil_mode)
+    seen = window.over(X.shape[2:])
     return root(slide_sum(power(wide(X), p), seen), p).astype(X.dtype)
 
 
@@ -125,7 +110,8 @@ def lp_pool_1(
     strides: tuple[int, ...] | None = None,
 ) -> Value:
     """`lp_pool` with any real p; without `kernel_shape` the window is all of space."""
-    seen = window(X.shape[2:], kernel_shape or X.shape[2:], strides, None, pads, auto_pad)
+    window = WindowAttributes(auto_pad, None, kernel_shape or X.shape[2:], pads, strides)
+    seen = window.over(X.shape[2:])
     return root(slide_sum(power(wide(X), p), seen), p).astype(X.dtype)
 
 
@@ -175,18 +161,11 @@ def max_unpool(
     I counts in the smallest tensor that the window's attributes allow; a larger `output_shape`
     adds zeros at its ends.
     """
-    rank = X.ndim - 2
-    sizes = tuple(
-        (n - 1) * s + k - low - high
-        for n, s, k, (low, high) in zip(
-            X.shape[2:],
-            per_axis(strides, rank, "strides"),
-            per_axis(kernel_shape, rank, "kernel_shape"),
-            pairs(pads, rank),
-            strict=True,
-        )
+    rank, window = X.ndim - 2, WindowAttributes("NOTSET", None, kernel_shape, pads, strides)
+    axes = zip(
+        X.shape[2:], window.steps(rank)[0], window.taps(rank), window.pairs(rank), strict=True
     )
-    shape = (*X.shape[:2], *sizes)
+    shape = (*X.shape[:2], *((n - 1) * s + k - low - high for n, s, k, (low, high) in axes))
     full = jnp.zeros(math.prod(shape), X.dtype).at[I.ravel()].set(X.ravel()).reshape(shape)
     if output_shape is None:
         return full

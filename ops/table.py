@@ -2,8 +2,10 @@
 
 An operator is a function whose signature is the ONNX signature: positional parameters are the
 inputs in order (`= None` where optional, `*xs` where variadic), keyword-only parameters are the
-attributes with their defaults. Several outputs are returned as a tuple of all of them. A subgraph
-attribute arrives as a Python function. Five keyword-only names are reserved, and filled in by the
+attributes with their defaults. Attributes that several operators share may be a group: a keyword
+whose default is an instance of a frozen dataclass, whose fields the table lists as attributes.
+Several outputs are returned as a tuple of all of them. A subgraph attribute arrives as a Python
+function. Five keyword-only names are reserved, and filled in by the
 interpreter where a function asks for them: `n_outputs`, `key` (a JAX key), `train`, `frozen`
 (whether the running statistics among the operands stay as they are in training), and `between`:
 `between(names, output)` is one value of the graph as a function of others.
@@ -12,12 +14,15 @@ interpreter where a function asks for them: `n_outputs`, `key` (a JAX key), `tra
 from __future__ import annotations
 
 import bisect
+import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, is_dataclass, replace
 from typing import Any, Literal, TypeVar
 
 RESERVED = frozenset({"n_outputs", "key", "train", "frozen", "between"})
+# The default of a group's field that is a required attribute.
+REQUIRED: Any = inspect.Parameter.empty
 
 Moves = Literal["reshaped", "permuted", "repeated", "sliced", "gathered", "joined", "dropped"]
 F = TypeVar("F", bound=Callable[..., Any])
@@ -101,6 +106,19 @@ def register(operator: Operator) -> None:
     )
 
 
+def flattened(function: Callable[..., Any], groups: Mapping[str, Any]) -> Callable[..., Any]:
+    """A function that takes the attributes of its groups as keywords of their own."""
+
+    @functools.wraps(function)
+    def flat(*operands: Any, **keywords: Any) -> Any:
+        for name, default in groups.items():
+            given = {k: keywords.pop(k) for k in vars(default) if k in keywords}
+            keywords[name] = replace(default, **given)
+        return function(*operands, **keywords)
+
+    return flat
+
+
 def op(
     name: str,
     *,
@@ -112,6 +130,9 @@ def op(
     **traits: Any,
 ) -> Callable[[F], F]:
     """Registers a function as the operator `domain.name` from the schema versions `since` on.
+
+    The function itself takes attributes in groups where it declares them so, the registered one
+    takes each by its name.
 
     Args:
         name: The operator's name.
@@ -131,6 +152,13 @@ def op(
         parameters = inspect.signature(function).parameters.values()
         positional = [p for p in parameters if p.kind != p.KEYWORD_ONLY]
         keywords = {p.name: p.default for p in parameters if p.kind == p.KEYWORD_ONLY}
+        groups = {k: v for k, v in keywords.items() if is_dataclass(v)}
+        attributes = {
+            name: default
+            for keyword, value in keywords.items()
+            for name, default in (vars(value) if keyword in groups else {keyword: value}).items()
+            if name not in RESERVED
+        }
         inputs = tuple(p.name for p in positional)
         listed = [p for p in positional if p.default is p.empty and p.kind != p.VAR_POSITIONAL]
         named = {*static, *optional, *(roles or {}), *traits.get("output_channels", ())}
@@ -141,14 +169,14 @@ def op(
                 domain,
                 name,
                 tuple(sorted(since)),
-                function,
+                flattened(function, groups) if groups else function,
                 frozenset(static),
                 dict(roles or {}),
                 inputs,
                 len(listed),
                 frozenset(p.name for p in listed).difference(optional),
                 any(p.kind == p.VAR_POSITIONAL for p in positional),
-                {k: v for k, v in keywords.items() if k not in RESERVED},
+                attributes,
                 RESERVED.intersection(keywords),
                 **traits,
             )

@@ -10,6 +10,7 @@ import numpy as np
 from jax import lax
 
 from onnxla.ir.errors import ModelError
+from onnxla.ops.table import REQUIRED
 from onnxla.ops.values import Value
 
 
@@ -88,6 +89,11 @@ class Window:
             yield tap, tuple(self.span(axis, i) for axis, i in enumerate(tap))
 
 
+# Taps up to which a loop over them is unrolled: with more, the programs are slow to compile and no
+# longer fast.
+MOST_UNROLLED = 128
+
+
 def wide(x: Value) -> Value:
     """`x` in a dtype in which sums are accurate: float32 for narrower floats."""
     return x.astype(np.promote_types(x.dtype, np.float32))
@@ -112,52 +118,80 @@ def split(total: int, auto_pad: str) -> tuple[int, int]:
     return (smaller, total - smaller) if auto_pad == "SAME_UPPER" else (total - smaller, smaller)
 
 
-def pairs(pads: Sequence[int] | None, rank: int) -> tuple[tuple[int, int], ...]:
-    """`pads` as ONNX lists it, all begins before all ends, by axis."""
-    found = (0,) * (2 * rank) if pads is None else tuple(pads)
-    if len(found) != 2 * rank:
-        raise ModelError(f"pads={list(found)} should be {2 * rank} numbers")
-    return tuple(zip(found[:rank], found[rank:], strict=True))
+@dataclass(frozen=True)
+class WindowAttributes:
+    """The attributes by which ONNX describes a window."""
 
+    auto_pad: str = "NOTSET"
+    dilations: tuple[int, ...] | None = None
+    kernel_shape: tuple[int, ...] | None = None
+    pads: tuple[int, ...] | None = None
+    strides: tuple[int, ...] | None = None
+    ceil_mode = 0  # an attribute of pools alone
 
-def window(
-    sizes: Sequence[int],
-    kernel: Sequence[int],
-    strides: Sequence[int] | None = None,
-    dilations: Sequence[int] | None = None,
-    pads: Sequence[int] | None = None,
-    auto_pad: str = "NOTSET",
-    ceil_mode: int = 0,
-) -> Window:
-    """The window that an operator's attributes describe.
+    def pairs(self, rank: int) -> tuple[tuple[int, int], ...]:
+        """`pads` by axis, which ONNX lists as all begins before all ends; none where VALID."""
+        valid = self.pads is None or self.auto_pad == "VALID"
+        found = (0,) * (2 * rank) if valid else tuple(self.pads or ())
+        if len(found) != 2 * rank:
+            raise ModelError(f"pads={list(found)} should be {2 * rank} numbers")
+        return tuple(zip(found[:rank], found[rank:], strict=True))
 
-    With `ceil_mode` and explicit pads a last, partial position counts, unless it would start in the
-    right padding.
-    """
-    rank = len(sizes)
-    kernel = per_axis(kernel, rank, "kernel_shape")
-    strides = per_axis(strides, rank, "strides")
-    dilations = per_axis(dilations, rank, "dilations")
-    extents = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
-    if auto_pad in ("SAME_UPPER", "SAME_LOWER"):
-        outputs = tuple(-(-n // s) for n, s in zip(sizes, strides, strict=True))
-        padding = tuple(
-            split(max(0, (o - 1) * s + e - n), auto_pad)
-            for o, s, e, n in zip(outputs, strides, extents, sizes, strict=True)
-        )
-        return Window(tuple(sizes), kernel, strides, dilations, padding, outputs, (1,) * rank)
-    if auto_pad not in ("NOTSET", "VALID", ""):
-        raise ModelError(f"auto_pad={auto_pad!r} is none of NOTSET, VALID, SAME_UPPER, SAME_LOWER")
-    padding = pairs(pads if auto_pad != "VALID" else None, rank)
-    positions: list[int] = []
-    for size, stride, extent, (low, high) in zip(sizes, strides, extents, padding, strict=True):
-        free = size + low + high - extent
-        if free < 0:
-            raise ModelError(
-                f"a window of extent {extents} is larger than the input {list(sizes)} "
-                f"with pads {padding}"
+    def taps(self, rank: int, weights: tuple[int, ...] | None = None) -> tuple[int, ...]:
+        """Numbers of taps by axis: those of the weights, if any, which the attribute may repeat."""
+        given = self.kernel_shape if self.kernel_shape is None else tuple(self.kernel_shape)
+        if weights is not None and given not in (None, weights):
+            raise ModelError(f"kernel_shape={list(given)}, but that of the weights is {weights}")
+        return per_axis(given if weights is None else weights, rank, "kernel_shape")
+
+    def steps(self, rank: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Strides and dilations by axis."""
+        return per_axis(self.strides, rank, "strides"), per_axis(self.dilations, rank, "dilations")
+
+    def over(self, sizes: Sequence[int], weights: tuple[int, ...] | None = None) -> Window:
+        """The window on an input of these sizes, for weights of these sizes if there are any.
+
+        With `ceil_mode` and explicit pads a last, partial position counts, unless it would start in
+        the right padding.
+        """
+        rank = len(sizes)
+        kernel, (strides, dilations) = self.taps(rank, weights), self.steps(rank)
+        extents = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
+        if self.auto_pad in ("SAME_UPPER", "SAME_LOWER"):
+            outputs = tuple(-(-n // s) for n, s in zip(sizes, strides, strict=True))
+            pads = tuple(
+                split(max(0, (o - 1) * s + e - n), self.auto_pad)
+                for o, s, e, n in zip(outputs, strides, extents, sizes, strict=True)
             )
-        steps = free // stride
-        partial = ceil_mode and auto_pad != "VALID" and free % stride
-        positions.append(steps + 2 if partial and (steps + 1) * stride < size + low else steps + 1)
-    return Window(tuple(sizes), kernel, strides, dilations, padding, tuple(positions), (1,) * rank)
+        elif self.auto_pad in ("NOTSET", "VALID", ""):
+            pads = self.pairs(rank)
+            free = [n + sum(p) - e for n, p, e in zip(sizes, pads, extents, strict=True)]
+            if min(free, default=0) < 0:
+                raise ModelError(
+                    f"a window of extent {extents} is larger than the input {list(sizes)} "
+                    f"with pads {pads}"
+                )
+            outputs = tuple(f // s + 1 for f, s in zip(free, strides, strict=True))
+            if self.ceil_mode and self.auto_pad != "VALID":
+                outputs = tuple(
+                    o + (f % s > 0 and o * s < n + low)
+                    for o, f, s, n, (low, _) in zip(
+                        outputs, free, strides, sizes, pads, strict=True
+                    )
+                )
+        else:
+            raise ModelError(
+                f"auto_pad={self.auto_pad!r} is none of NOTSET, VALID, SAME_UPPER, SAME_LOWER"
+            )
+        return Window(tuple(sizes), kernel, strides, dilations, pads, outputs, (1,) * rank)
+
+
+@dataclass(frozen=True)
+class PoolAttributes(WindowAttributes):
+    """The attributes of a window that pools, whose size they have to state."""
+
+    kernel_shape: tuple[int, ...] = REQUIRED
+    ceil_mode: int = 0
+
+
+WINDOW, POOL = WindowAttributes(), PoolAttributes()

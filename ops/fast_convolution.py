@@ -1,0 +1,67 @@
+"""Convolution in the way that is fastest on the platform.
+
+The numbers are of two CPU cores, float32, against XLA's own operation.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import operator
+
+import jax.numpy as jnp
+from jax import lax
+
+from onnxla.ops.depthwise import depthwise
+from onnxla.ops.values import Value, is_floating
+from onnxla.ops.window import MOST_UNROLLED, Window, wide
+
+
+def convolve(x: Value, w: Value, seen: Window, group: int) -> Value:
+    """The convolution of x [N, C, sizes] with w [M, C / group, kernel]; [N, M, outputs]."""
+    direct = functools.partial(convolve_by_xla, seen=seen, group=group)
+    taps = math.prod(seen.kernel)
+    # In half precision XLA's sums are more exact.
+    if taps > MOST_UNROLLED or not is_floating(x) or x.dtype.itemsize < 4:
+        return direct(x, w)
+    if w.shape[1] == 1 and group == x.shape[1]:
+        x = jnp.repeat(x, w.shape[0] // group, axis=1) if w.shape[0] > group else x
+        return depthwise(x, w[:, 0], seen=seen)
+    if group > 1 or taps == 1:
+        by_taps = functools.partial(convolve_by_matmuls, seen=seen, group=group)
+        return lax.platform_dependent(x, w, cpu=by_taps, default=direct)
+    return direct(x, w)
+
+
+def convolve_by_xla(x: Value, w: Value, *, seen: Window, group: int) -> Value:
+    """`convolve` as XLA's operation."""
+    return lax.conv_general_dilated(
+        x,
+        w,
+        seen.strides,
+        seen.padding,
+        seen.spread,
+        seen.dilations,
+        feature_group_count=group,
+        precision=lax.Precision.HIGHEST if is_floating(x) else None,
+    )
+
+
+def convolve_by_matmuls(x: Value, w: Value, *, seen: Window, group: int) -> Value:
+    """`convolve` as a sum over taps of products of matrices.
+
+    With one tap 1.1 to 4 times faster, its gradient 1.2 to 2 times; with groups 1.5 to 3 times, the
+    gradient 4 to 90 times.
+    """
+    padded, kernels = seen.pad(wide(x)), wide(w).reshape(group, -1, *w.shape[1:])
+    positions = math.prod(seen.outputs)
+
+    def term(tap: tuple[int, ...], spans: tuple[slice, ...]) -> Value:
+        view = padded[(..., *spans)].reshape(x.shape[0], group, w.shape[1], positions)
+        # g m c, n g c o -> g m n o
+        dims = (((2,), (2,)), ((0,), (1,)))
+        return lax.dot_general(kernels[(..., *tap)], view, dims, lax.Precision.HIGHEST)
+
+    total = functools.reduce(operator.add, (term(*each) for each in seen.spans()))
+    Y = jnp.moveaxis(total, 2, 0).reshape(x.shape[0], w.shape[0], *seen.outputs)
+    return Y.astype(x.dtype)
