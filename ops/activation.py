@@ -14,6 +14,7 @@ from jax import lax
 
 from onnxla.ir.errors import ModelError
 from onnxla.ops.chain_rule import product, singular
+from onnxla.ops.checks import only
 from onnxla.ops.elementary import tanh
 from onnxla.ops.index import argmax
 from onnxla.ops.random import random_key, uniform
@@ -90,8 +91,7 @@ def celu(X: Value, *, alpha: float = 1.0) -> Value:
 @op("Gelu", since=(20,))
 def gelu(X: Value, *, approximate: str = "none") -> Value:
     """X * P(Z <= X) for a standard normal Z; `approximate` is "none" or "tanh"."""
-    if approximate not in ("none", "tanh"):
-        raise ModelError(f"approximate is none or tanh, not {approximate!r}")
+    only("approximate", approximate, "none", "tanh")
     if approximate == "none":
         return jax.nn.gelu(X, approximate=False)
     # The cube overflows at 41 in float16; its slope is then infinite, that of tanh 0.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +18,7 @@ from jax import lax
 
 from onnxla.ir.dtypes import dtype_of
 from onnxla.ir.errors import ModelError
+from onnxla.ops.checks import only
 from onnxla.ops.table import op
 from onnxla.ops.values import Value, as_traced
 
@@ -89,6 +91,22 @@ def within(
     return visible + ([distance >= -left_window_size] if left_window_size >= 0 else [])
 
 
+@dataclass(frozen=True)
+class AttentionAttributes:
+    """The attributes that all versions of attention have."""
+
+    is_causal: int = 0
+    kv_num_heads: int | None = None
+    q_num_heads: int | None = None
+    qk_matmul_output_mode: int = 0
+    scale: float | None = None
+    softcap: float = 0.0
+    softmax_precision: int | None = None
+
+
+ATTENTION = AttentionAttributes()
+
+
 @op("Attention", since=(24, 25), product=True)
 def attention(
     Q: Value,
@@ -99,15 +117,9 @@ def attention(
     past_value: Value | None = None,
     nonpad_kv_seqlen: Value | None = None,
     *,
-    is_causal: int = 0,
-    kv_num_heads: int | None = None,
+    how: AttentionAttributes = ATTENTION,
     left_window_size: int = -1,
-    q_num_heads: int | None = None,
-    qk_matmul_output_mode: int = 0,
     right_window_size: int = -1,
-    scale: float | None = None,
-    softcap: float = 0.0,
-    softmax_precision: int | None = None,
 ) -> tuple[Value, ...]:
     """Y [B, H, S, D], all keys and values, and the scores [B, H, S, T] at a stage of computation.
 
@@ -115,13 +127,12 @@ def attention(
     [B, T, H / G * D], after those of the past; nonpad_kv_seqlen [B]. Where a query sees no key, Y
     and the weights are zero.
     """
-    if not 0 <= qk_matmul_output_mode <= 3:
-        raise ModelError(f"qk_matmul_output_mode={qk_matmul_output_mode} is none of 0, 1, 2 and 3")
+    only("qk_matmul_output_mode", how.qk_matmul_output_mode, 0, 1, 2, 3)
     Q, K, V, attn_mask, past_key, past_value = as_traced([Q, K, V, attn_mask, past_key, past_value])
     packed = Q.ndim == 3
     if packed:
-        Q = split_heads(Q, q_num_heads)
-        K, V = split_heads(K, kv_num_heads), split_heads(V, kv_num_heads)
+        Q = split_heads(Q, how.q_num_heads)
+        K, V = split_heads(K, how.kv_num_heads), split_heads(V, how.kv_num_heads)
     if past_key is not None and past_value is not None:
         K, V = jnp.concatenate([past_key, K], 2), jnp.concatenate([past_value, V], 2)
 
@@ -140,20 +151,20 @@ def attention(
         mask = jnp.pad(mask, missing, constant_values=False if boolean else -np.inf)
         visible.append(mask if boolean else ~jnp.isneginf(mask))
         bias = 0 if boolean else jnp.where(visible[-1], mask, 0)
-    visible += within(queries, keys, offset, is_causal, left_window_size, right_window_size)
+    visible += within(queries, keys, offset, how.is_causal, left_window_size, right_window_size)
     allowed = functools.reduce(jnp.logical_and, visible) if visible else None
 
     # Half of the scale to each factor, so that no product overflows.
-    root = math.sqrt(1 / math.sqrt(Q.shape[3]) if scale is None else scale)
+    root = math.sqrt(1 / math.sqrt(Q.shape[3]) if how.scale is None else how.scale)
     products = inner_products(Q * root, K * root, Q.dtype)
-    capped = softcap * jnp.tanh(products / softcap) if softcap else products
+    capped = how.softcap * jnp.tanh(products / how.softcap) if how.softcap else products
     biased = capped + bias
-    precision = Q.dtype if softmax_precision is None else dtype_of(softmax_precision)
+    precision = Q.dtype if how.softmax_precision is None else dtype_of(how.softmax_precision)
     weights = masked_softmax(biased.astype(precision), allowed).astype(Q.dtype)
     shown = biased if allowed is None else jnp.where(allowed, biased, -jnp.inf)
     Y = weighted_sums(weights, V.astype(Q.dtype))
     stages = (products, capped, shown, weights)
-    return join_heads(Y) if packed else Y, K, V, stages[qk_matmul_output_mode]
+    return join_heads(Y) if packed else Y, K, V, stages[how.qk_matmul_output_mode]
 
 
 @op("Attention", since=(23,), product=True)
@@ -165,33 +176,13 @@ def attention_23(
     past_key: Value | None = None,
     past_value: Value | None = None,
     *,
-    is_causal: int = 0,
-    kv_num_heads: int | None = None,
-    q_num_heads: int | None = None,
-    qk_matmul_output_mode: int = 0,
-    scale: float | None = None,
-    softcap: float = 0.0,
-    softmax_precision: int | None = None,
+    how: AttentionAttributes = ATTENTION,
 ) -> tuple[Value, ...]:
     """`attention`, whose mask may be the same for all keys but is not padded."""
     if attn_mask is not None and attn_mask.shape[-1] == 1:
         keys = K.shape[-2] + (0 if past_key is None else past_key.shape[2])
         attn_mask = jnp.repeat(attn_mask, keys, -1)
-    return attention(
-        Q,
-        K,
-        V,
-        attn_mask,
-        past_key,
-        past_value,
-        is_causal=is_causal,
-        kv_num_heads=kv_num_heads,
-        q_num_heads=q_num_heads,
-        qk_matmul_output_mode=qk_matmul_output_mode,
-        scale=scale,
-        softcap=softcap,
-        softmax_precision=softmax_precision,
-    )
+    return attention(Q, K, V, attn_mask, past_key, past_value, how=how)
 
 
 @op("FlexAttention", domain="ai.onnx.preview", since=(1,))
@@ -274,9 +265,7 @@ def linear_attention(
     for each head [B, S, H / G] or key feature [B, S, H / G * D]. By the delta rules they only add
     what is new, times `beta` [B, S, H / G] or [B, S, 1]. All this in float32 or wider.
     """
-    rules = ("linear", "gated", "delta", "gated_delta")
-    if update_rule not in rules:
-        raise ModelError(f"update_rule '{update_rule}' is none of {', '.join(rules)}")
+    only("update_rule", update_rule, "linear", "gated", "delta", "gated_delta")
     if ("gated" in update_rule, "delta" in update_rule) != (decay is not None, beta is not None):
         raise ModelError(f"update_rule '{update_rule}' goes with decay if gated, beta if delta")
     dtype = at_least_float32(query.dtype)
@@ -293,12 +282,8 @@ def linear_attention(
         state = state + k[..., None] * v[..., None, :]
         return state, jnp.einsum("bhgd,bhde->bhge", group_heads(q, kv_num_heads), state)
 
-    beta_heads = 0 if beta is None else beta.shape[2]
-    xs = (
-        by_time(query, q_num_heads),
-        *(by_time(x, kv_num_heads) for x in (key, value, decay)),
-        by_time(beta, beta_heads),
-    )
+    q, *kvg = by_time(query, q_num_heads), *(by_time(x, kv_num_heads) for x in (key, value, decay))
+    xs = q, *kvg, None if beta is None else by_time(beta, beta.shape[2])
     shape = (query.shape[0], kv_num_heads, xs[1].shape[3], xs[2].shape[3])
     start = jnp.zeros(shape, dtype) if past_state is None else past_state.astype(dtype)
     final, out = lax.scan(step, start, xs)
@@ -314,8 +299,7 @@ def causal_conv(
 
     x is [B, C, (K - 1) * dilation + S], weight [C, 1, K], bias [C].
     """
-    if activation not in ("none", "silu", "swish"):
-        raise ModelError(f"activation '{activation}' is none of none, silu and swish")
+    only("activation", activation, "none", "silu", "swish")
     taps, dtype = weight.shape[2], x.dtype
     length = x.shape[2] - (taps - 1) * dilation
     # A sum of shifted products is faster than a grouped convolution.

@@ -8,6 +8,7 @@ from jax import lax
 
 from onnxla.ir.dtypes import STRING, bits_of, dtype_of, is_float, number_of
 from onnxla.ir.errors import ModelError, StaticOperandError
+from onnxla.ops.checks import only
 from onnxla.ops.table import op
 from onnxla.ops.values import NOT_IN_JAX, Value, as_known, is_concrete, is_known, xp
 
@@ -90,10 +91,8 @@ def to_e8m0(x: Value, saturate: bool, round_mode: str) -> Value:
             exponent += (fraction > m.where(subnormal, 0x400000, 0)).astype(np.int32)
         case "nearest":
             exponent += (fraction >= m.where(subnormal, 0x600000, 0x400000)).astype(np.int32)
-        case "down":
-            pass
         case _:
-            raise ModelError(f"round_mode is up, down or nearest, not {round_mode!r}")
+            only("round_mode", round_mode, "down", "up", "nearest")
     if saturate:
         code = m.where(bits > 0x7F800000, 255, m.minimum(exponent, 254))
     else:

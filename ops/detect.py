@@ -6,7 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from onnxla.ir.errors import ModelError, StaticOperandError
+from onnxla.ir.errors import StaticOperandError
+from onnxla.ops.checks import only
 from onnxla.ops.table import op
 from onnxla.ops.values import Value, is_concrete, xp
 
@@ -109,8 +110,7 @@ def roi_align(
     Departs from ONNX: mode max is that of ONNX Runtime and of ONNX's own tests, where elements are
     compared after they are weighted, not the points.
     """
-    if mode not in ("avg", "max"):
-        raise ModelError(f"mode '{mode}' of RoiAlign is neither avg nor max")
+    only("mode", mode, "avg", "max")
     if not sampling_ratio and not is_concrete(rois):
         raise StaticOperandError(
             "without sampling_ratio, the sizes of RoiAlign's rois set how many points there are, "

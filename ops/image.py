@@ -11,6 +11,7 @@ import numpy as np
 from jax import lax
 
 from onnxla.ir.errors import ModelError
+from onnxla.ops.checks import only
 from onnxla.ops.shape import check_size, integers
 from onnxla.ops.table import op
 from onnxla.ops.values import Value, is_floating, is_known, xp
@@ -22,12 +23,6 @@ Filter = tuple[Callable[[Value], Value], int]
 # up neighbours, unless there are many. Measured on a CPU with two cores.
 LONG_AXIS = 128
 MANY_TAPS = 16
-
-
-def check(name: str, *known: str) -> None:
-    """Raises ModelError if a name is none of those that ONNX defines."""
-    if name not in known:
-        raise ModelError(f"'{name}' is none of {', '.join(known)}")
 
 
 def linear_filter() -> Filter:
@@ -88,7 +83,7 @@ def nearest(x: np.ndarray, n: int, mode: str) -> np.ndarray:
         "floor": np.floor(x),
         "ceil": np.ceil(x),
     }
-    check(mode, *rounded)
+    only("nearest_mode", mode, *rounded)
     index: np.ndarray = np.clip(rounded[mode], 0, n - 1)
     return index.astype(np.int64)
 
@@ -157,8 +152,9 @@ def resize(
     nearest_mode: str = "round_prefer_floor",
 ) -> Value:
     """X resampled along `axes` to `sizes`, or to its sizes times `scales`, rounded down."""
-    check(mode, "nearest", "linear", "cubic")
-    check(keep_aspect_ratio_policy, "stretch", "not_larger", "not_smaller")
+    only("mode", mode, "nearest", "linear", "cubic")
+    policy = keep_aspect_ratio_policy
+    only("keep_aspect_ratio_policy", policy, "stretch", "not_larger", "not_smaller")
     chosen = tuple(range(X.ndim)) if axes is None else tuple(axis % X.ndim for axis in axes)
     crop = coordinate_transformation_mode == "tf_crop_and_resize"
     rois = [(0.0, 1.0)] * len(chosen)
@@ -167,8 +163,8 @@ def resize(
     lengths = [X.shape[axis] for axis in chosen]
     if sizes is not None and len(sizes):
         factors = [size / n if n else 1.0 for size, n in zip(sizes.tolist(), lengths, strict=True)]
-        if keep_aspect_ratio_policy != "stretch":
-            best = min(factors) if keep_aspect_ratio_policy == "not_larger" else max(factors)
+        if policy != "stretch":
+            best = min(factors) if policy == "not_larger" else max(factors)
             sizes = np.asarray([math.floor(best * n + 0.5) for n in lengths])
             factors = [best] * len(factors)
         targets = integers(sizes)
@@ -290,8 +286,8 @@ def grid_sample(
     [N, C, E1, ..., Er]. Positions are (xr, ..., x1) from -1 to 1: the centers of the outermost
     elements if `align_corners`, else their outer edges.
     """
-    check(mode, "nearest", "linear", "cubic")
-    check(padding_mode, "zeros", "border", "reflection")
+    only("mode", mode, "nearest", "linear", "cubic")
+    only("padding_mode", padding_mode, "zeros", "border", "reflection")
     X, grid = jnp.asarray(X), jnp.asarray(grid)
     # In half precision cubic weights would cancel to little.
     dtype = np.promote_types(X.dtype if is_floating(X) else grid.dtype, np.float32)

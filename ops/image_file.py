@@ -7,7 +7,7 @@ import warnings
 
 import numpy as np
 
-from onnxla.ir.errors import ModelError
+from onnxla.ops.checks import only
 from onnxla.ops.table import op
 
 
@@ -21,8 +21,7 @@ def image_decoder(encoded_stream: np.ndarray, *, pixel_format: str = "RGB") -> n
         from PIL import Image
     except ImportError as error:
         raise ImportError("ImageDecoder needs Pillow: pip install Pillow") from error
-    if pixel_format not in ("RGB", "BGR", "Grayscale"):
-        raise ModelError(f"pixel_format is RGB, BGR or Grayscale, not {pixel_format!r}")
+    only("pixel_format", pixel_format, "RGB", "BGR", "Grayscale")
     gray = pixel_format == "Grayscale"
     try:
         with warnings.catch_warnings(), Image.open(io.BytesIO(encoded_stream.tobytes())) as file:

@@ -6,29 +6,43 @@ in all, D features of a head.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
 from onnxla.ir.errors import ModelError, UnsupportedError
-from onnxla.ops.attention import (
-    attention,
-    join_heads,
-    split_heads,
-)
+from onnxla.ops.attention import AttentionAttributes, attention, join_heads, split_heads
+from onnxla.ops.checks import refuse
 from onnxla.ops.matmul import matmul
 from onnxla.ops.microsoft_fused import DOMAIN
 from onnxla.ops.quantize import dequantize_linear
-from onnxla.ops.table import op
+from onnxla.ops.table import REQUIRED, op
 from onnxla.ops.values import Value, as_traced
 
 QKV = {"weights": "weight", "bias": "bias"}
 
 
-def refuse(name: str, **given: Value) -> None:
-    """Raises: UnsupportedError if a feature that is not implemented has a value."""
-    if used := [key for key, value in given.items() if value is not None and value != 0]:
-        raise UnsupportedError(f"{name} with {', '.join(used)} is not supported")
+@dataclass(frozen=True)
+class HeadAttributes:
+    """The attributes of attention by heads."""
+
+    num_heads: int = REQUIRED
+    mask_filter_value: float | None = None
+    scale: float | None = None
+    unidirectional: int = 0
+
+
+@dataclass(frozen=True)
+class SelfAttributes(HeadAttributes):
+    """The attributes of attention to what precedes in the same sequence."""
+
+    do_rotary: int = 0
+    past_present_share_buffer: int = 0
+
+
+HEADS, SELF = HeadAttributes(), SelfAttributes()
 
 
 def visible_keys(mask: Value, batch: int, queries: int, keys: int) -> Value:
@@ -57,48 +71,34 @@ def attend(
     K: Value,
     V: Value,
     mask: Value | None,
-    attention_bias: Value | None,
-    past_key: Value | None,
-    past_value: Value | None,
-    unidirectional: int,
-    scale: float | None,
-    mask_filter_value: float | None,
-    past_sequence_length: Value | None = None,
+    bias: Value | None,
+    past: tuple[Value | None, Value | None],
+    past_length: Value | None,
+    heads: HeadAttributes,
 ) -> tuple[Value, Value, Value, Value]:
     """`attention` by heads [B, N, S, D], all keys and values, and what softmax gets, [B, N, S, T].
 
     What the mask, of `visible_keys`, hides is not excluded, but gets `mask_filter_value` added, by
-    default -10000. With a past_sequence_length, the past is a buffer of which so much is filled.
+    default -10000. With a `past_length`, the past is a buffer of which so much is filled.
     """
     lengths = None
-    if past_sequence_length is not None and past_key is not None and past_value is not None:
-        at = jnp.asarray(past_sequence_length).reshape(())
+    if past_length is not None and past[0] is not None and past[1] is not None:
+        at = jnp.asarray(past_length).reshape(())
         lengths = jnp.broadcast_to(at + Q.shape[2], len(Q)).astype(np.int64)
-        K, V = (
-            lax.dynamic_update_slice_in_dim(jnp.asarray(buffer), new, at, 2)
-            for buffer, new in ((past_key, K), (past_value, V))
-        )
-        past_key = past_value = None
-    keys = K.shape[2] + (0 if past_key is None else past_key.shape[2])
-    bias = attention_bias
+        put = lax.dynamic_update_slice_in_dim
+        K, V = (put(jnp.asarray(old), new, at, 2) for old, new in zip(past, (K, V), strict=True))
+        past = None, None
     if mask is not None:
-        hidden = np.asarray(mask_filter_value or -10000.0).astype(Q.dtype)
+        keys = K.shape[2] + (0 if past[0] is None else past[0].shape[2])
+        hidden = np.asarray(heads.mask_filter_value or -10000.0).astype(Q.dtype)
         visible = visible_keys(jnp.asarray(mask), len(Q), Q.shape[2], keys)
         added = jnp.where(visible, np.zeros((), Q.dtype), hidden)
         # A bias is for the filled part of a buffer.
         bias = added if bias is None else added[..., : bias.shape[3]] + bias
-    Y, K, V, scores = attention(
-        Q,
-        K,
-        V,
-        bias,
-        past_key,
-        past_value,
-        lengths,
-        is_causal=unidirectional,
-        qk_matmul_output_mode=2,
-        scale=scale or None,
+    how = AttentionAttributes(
+        is_causal=heads.unidirectional, qk_matmul_output_mode=2, scale=heads.scale or None
     )
+    Y, K, V, scores = attention(Q, K, V, bias, *past, lengths, how=how)
     # What is hidden has the lowest number of single precision, which half precision has not.
     wide = scores.astype(np.promote_types(scores.dtype, np.float32))
     shown = jnp.maximum(wide, float(np.finfo(np.float32).min)).astype(scores.dtype)
@@ -115,40 +115,24 @@ def attention_microsoft(
     attention_bias: Value | None = None,
     past_sequence_length: Value | None = None,
     *,
-    do_rotary: int = 0,
-    mask_filter_value: float | None = None,
-    num_heads: int,
-    past_present_share_buffer: int = 0,
+    heads: SelfAttributes = SELF,
     qkv_hidden_sizes: tuple[int, ...] | None = None,
     rotary_embedding_dim: int = 0,
-    scale: float | None = None,
-    unidirectional: int = 0,
 ) -> tuple[Value, Value]:
     """Self-attention [B, S, N * D] of the input's products with `weights`, and its new past.
 
     The products with weights [I, 3 * N * D], or of the three `qkv_hidden_sizes`, are queries, keys
     and values; past and the new one [2, B, N, P or T, D]; for mask_index see `visible_keys`.
     """
-    refuse("Attention", do_rotary=do_rotary)
+    refuse("Attention", do_rotary=heads.do_rotary)
     projected = matmul(input, weights)
     projected = projected if bias is None else projected + bias
     sizes = qkv_hidden_sizes or (weights.shape[1] // 3,) * 3
     parts = jnp.split(projected, [sizes[0], sizes[0] + sizes[1]], 2)
-    Q, K, V = (split_heads(part, num_heads) for part in parts)
-    keys, values = (None, None) if past is None else (past[0], past[1])
-    Y, K, V, _ = attend(
-        Q,
-        K,
-        V,
-        mask_index,
-        attention_bias,
-        keys,
-        values,
-        unidirectional,
-        scale,
-        mask_filter_value,
-        past_sequence_length if past_present_share_buffer else None,
-    )
+    Q, K, V = (split_heads(part, heads.num_heads) for part in parts)
+    filled = past_sequence_length if heads.past_present_share_buffer else None
+    pasts = (None, None) if past is None else (past[0], past[1])
+    Y, K, V, _ = attend(Q, K, V, mask_index, attention_bias, pasts, filled, heads)
     return Y, jnp.stack([K, V]) if K.shape == V.shape else None
 
 
@@ -164,27 +148,12 @@ def qattention(
     weight_zero_point: Value | None = None,
     past: Value | None = None,
     *,
-    do_rotary: int = 0,
-    mask_filter_value: float | None = None,
-    num_heads: int,
-    past_present_share_buffer: int = 0,
-    scale: float | None = None,
-    unidirectional: int = 0,
+    heads: SelfAttributes = SELF,
 ) -> tuple[Value, Value]:
     """`attention_microsoft` of the numbers that the input and the weight quantize."""
-    return attention_microsoft(
-        dequantize_linear(input, input_scale, input_zero_point),
-        dequantize_linear(weight, weight_scale, weight_zero_point, axis=1),
-        bias,
-        mask_index,
-        past,
-        do_rotary=do_rotary,
-        mask_filter_value=mask_filter_value,
-        num_heads=num_heads,
-        past_present_share_buffer=past_present_share_buffer,
-        scale=scale,
-        unidirectional=unidirectional,
-    )
+    x = dequantize_linear(input, input_scale, input_zero_point)
+    weights = dequantize_linear(weight, weight_scale, weight_zero_point, axis=1)
+    return attention_microsoft(x, weights, bias, mask_index, past, heads=heads)
 
 
 @op("MultiHeadAttention", domain=DOMAIN, since=(1,), roles={"bias": "bias"}, product=True)
@@ -200,10 +169,7 @@ def multi_head_attention(
     past_sequence_length: Value | None = None,
     cache_indirection: Value | None = None,
     *,
-    mask_filter_value: float | None = None,
-    num_heads: int,
-    scale: float | None = None,
-    unidirectional: int = 0,
+    heads: HeadAttributes = HEADS,
 ) -> tuple[Value, ...]:
     """Attention [B, S, N * D], all keys and all values [B, N, T, D], and what softmax gets.
 
@@ -222,26 +188,14 @@ def multi_head_attention(
     if key is None or value is None:
         raise ModelError(f"queries of shape {list(query.shape)} come without keys or values")
     if bias is not None:
-        ends = [query.shape[2], 2 * query.shape[2]]
-        biases = jnp.split(bias, ends)
+        biases = jnp.split(bias, [query.shape[2], 2 * query.shape[2]])
         query = query + biases[0]
         if key.ndim == 3:
             key, value = key + biases[1], value + biases[2]
     parts: list[Value] = [query, key, value]
-    Q, K, V = (split_heads(x, num_heads) if x.ndim == 3 else x for x in parts)
-    return attend(
-        Q,
-        K,
-        V,
-        key_padding_mask,
-        attention_bias,
-        past_key,
-        past_value,
-        unidirectional,
-        scale,
-        mask_filter_value,
-        past_sequence_length,
-    )
+    Q, K, V = (split_heads(x, heads.num_heads) if x.ndim == 3 else x for x in parts)
+    past = past_key, past_value
+    return attend(Q, K, V, key_padding_mask, attention_bias, past, past_sequence_length, heads)
 
 
 @op("DecoderMaskedMultiHeadAttention", domain=DOMAIN, since=(1,), roles={"bias": "bias"})
@@ -272,18 +226,9 @@ def decoder_masked_multi_head_attention(
         query, key, value = jnp.split(jnp.asarray(query), 3, 2)
     buffered = past_present_share_buffer != 0
     refuse("DecoderMaskedMultiHeadAttention", output_qk_of_a_buffer=output_qk and buffered)
+    heads = HeadAttributes(num_heads, mask_filter_value, scale)
+    past = past_key, past_value, past_sequence_length if buffered else None
+    masks = mask_index, attention_bias
     return multi_head_attention(
-        query,
-        key,
-        value,
-        bias,
-        mask_index,
-        attention_bias,
-        past_key,
-        past_value,
-        past_sequence_length if buffered else None,
-        cache_indirection,
-        mask_filter_value=mask_filter_value,
-        num_heads=num_heads,
-        scale=scale,
+        query, key, value, bias, *masks, *past, cache_indirection, heads=heads
     )

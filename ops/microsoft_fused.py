@@ -16,6 +16,7 @@ from jax import lax
 from onnxla.ir.dtypes import dtype_of
 from onnxla.ir.errors import ModelError
 from onnxla.ops.activation import gelu, swish
+from onnxla.ops.checks import only
 from onnxla.ops.conv import conv
 from onnxla.ops.image import grid_sample_16
 from onnxla.ops.index import gather_nd, unique
@@ -314,8 +315,7 @@ def inverse(X: Value) -> Value:
 @op("CDist", domain=DOMAIN, since=(1,))
 def cdist(A: Value, B: Value, *, metric: str = "sqeuclidean") -> Value:
     """Distances [M, N], or their squares, of the rows of A [M, K] to those of B [N, K]."""
-    if metric not in ("euclidean", "sqeuclidean"):
-        raise ModelError(f"metric '{metric}' is neither euclidean nor sqeuclidean")
+    only("metric", metric, "euclidean", "sqeuclidean")
     A, B = as_traced([A, B])
     norms = lax.square(A).sum(1)[:, None] + lax.square(B).sum(1)
     squares = jnp.maximum(norms - 2 * jnp.matmul(A, B.T, precision=EXACT), 0)

@@ -5,19 +5,20 @@ Letters: N images, H * W or S places, C channels.
 
 from __future__ import annotations
 
-import functools
 import math
+from dataclasses import dataclass
 
 import jax.numpy as jnp
 
 from onnxla.ir.errors import ModelError, UnsupportedError
 from onnxla.ops.activation import gelu, softmax, swish
+from onnxla.ops.checks import only
 from onnxla.ops.matmul import matmul
 from onnxla.ops.microsoft_fused import DOMAIN, fast_gelu
 from onnxla.ops.microsoft_quantized import channels_first
 from onnxla.ops.normalize import group_normalization, widened
 from onnxla.ops.signal import to_complex, to_parts
-from onnxla.ops.table import op
+from onnxla.ops.table import REQUIRED, op
 from onnxla.ops.values import Value
 
 AFFINE = {"gamma": "scale", "beta": "bias"}
@@ -58,30 +59,40 @@ def gemm_fast_gelu(X: Value, W: Value, bias: Value | None = None) -> Value:
     return fast_gelu(matmul(X, W), bias)
 
 
+@dataclass(frozen=True)
+class GroupNormAttributes:
+    """The attributes of a normalization of groups of channels."""
+
+    activation: int = REQUIRED
+    channels_last: int = 1
+    epsilon: float = 9.999999747378752e-06
+    groups: int = REQUIRED
+
+
+GROUP_NORM = GroupNormAttributes()
+
+
 @op("GroupNorm", domain=DOMAIN, since=(1,), roles=AFFINE)
 def group_norm(
     X: Value,
     gamma: Value,
     beta: Value,
     *,
-    activation: int,
-    channels_last: int = 1,
-    epsilon: float = 9.999999747378752e-06,
-    groups: int,
+    norm: GroupNormAttributes = GROUP_NORM,
 ) -> Value:
     """`group_normalization` with gamma and beta [C], and `swish` of it if `activation` is 1.
 
     X is [N, H, W, C] if `channels_last`, else [N, C, H, W]. Sums and products are in float32 at
     least; gamma and beta may be wider than X.
     """
-    if activation not in (0, 1):
-        raise ModelError(f"activation={activation} is neither 0 (none) nor 1 (swish)")
-    x, scale, bias = widened(X, gamma, beta)
-    normalize = functools.partial(
-        group_normalization, scale=scale, bias=bias, epsilon=epsilon, num_groups=groups
-    )
-    y = channels_first(normalize, x, channels_last)
-    return (swish(y) if activation else y).astype(X.dtype)
+    only("activation", norm.activation, 0, 1)
+    x, *affine = widened(X, gamma, beta)
+
+    def normalized(x: Value) -> Value:
+        return group_normalization(x, *affine, epsilon=norm.epsilon, num_groups=norm.groups)
+
+    y = channels_first(normalized, x, norm.channels_last)
+    return (swish(y) if norm.activation else y).astype(X.dtype)
 
 
 @op("SkipGroupNorm", domain=DOMAIN, since=(1,), roles=AFFINE | {"bias": "bias"})
@@ -92,26 +103,14 @@ def skip_group_norm(
     skip: Value,
     bias: Value | None = None,
     *,
-    activation: int,
-    channels_last: int = 1,
-    epsilon: float = 9.999999747378752e-06,
-    groups: int,
+    norm: GroupNormAttributes = GROUP_NORM,
 ) -> tuple[Value, Value]:
     """`group_norm` of X + skip + bias, and that sum; skip is of X's shape or [N, C], bias [C]."""
-    places = (..., None, None, slice(None)) if channels_last else (..., None, None)
+    places = (..., None, None, slice(None)) if norm.channels_last else (..., None, None)
     total = X + (skip[places] if skip.ndim == 2 else skip)
     if bias is not None:
         total = total + bias[places]
-    Y = group_norm(
-        total,
-        gamma,
-        beta,
-        activation=activation,
-        channels_last=channels_last,
-        epsilon=epsilon,
-        groups=groups,
-    )
-    return Y, total
+    return group_norm(total, gamma, beta, norm=norm), total
 
 
 def transform_axes(rank: int, normalized: int, onesided: int, signal_ndim: int) -> tuple[int, ...]:

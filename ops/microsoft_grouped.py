@@ -30,20 +30,18 @@ from onnxla.ops.values import Value, as_traced
 
 
 def extended(past: Value | None, new: Value, lengths: Value, fresh: Value, keys: int) -> Value:
-    """The first `lengths` [B] of past [B, G, P, D], then so many `fresh` ones of new, then zeros.
+    """The first `lengths` of past [B, G, P, D], then so many `fresh` ones of new, then zeros.
 
-    These are `keys` in all; new is [B, G, S, D].
+    These are `keys` in all; new is [B, G, S, D]; the numbers are [B, 1, 1, 1].
     """
-    at = np.arange(keys)[None, None, :, None] - lengths.reshape(-1, 1, 1, 1)
+    at = np.arange(keys)[:, None] - lengths
     added = jnp.take_along_axis(new, jnp.clip(at, 0, new.shape[2] - 1), 2)
-    zero = np.zeros((), new.dtype)
-    if past is None:
-        old: Value = zero
-    else:
+    old: Value = np.zeros((), new.dtype)
+    if past is not None:
         missing = max(0, keys - past.shape[2])
-        old = jnp.pad(past, ((0, 0), (0, 0), (0, missing), (0, 0)))[:, :, :keys]
-        old = jnp.where(at < 0, old, zero)
-    return jnp.where((at >= 0) & (at < fresh.reshape(-1, 1, 1, 1)), added, old)
+        past = jnp.pad(past, ((0, 0), (0, 0), (0, missing), (0, 0)))[:, :, :keys]
+        old = jnp.where(at < 0, past, old)
+    return jnp.where((at >= 0) & (at < fresh), added, old)
 
 
 def resident(tokens: Value, capacity: int, window: int) -> Value:
@@ -55,22 +53,38 @@ def resident(tokens: Value, capacity: int, window: int) -> Value:
     return tokens - at_once * jnp.maximum(-((capacity - tokens) // at_once), 0)
 
 
-def encoded(x: Value, scale: Value, bits: int) -> Value:
-    """Quotients of x [B, G, S, D] and scale, as int8, or of 4 bits, two in a byte, lower first."""
+def encoded(x: Value, scale: Value | None, bits: int) -> Value:
+    """Quotients of x [B, G, S, D] and scale, as int8, or of 4 bits, two in a byte, lower first.
+
+    Without a scale x itself.
+    """
+    if scale is None:
+        return x
     least = -(2 ** (bits - 1))
-    codes = jnp.clip(jnp.rint(divide(x.astype(scale.dtype), scale)), least, -least - 1).astype(
-        np.int8
-    )
+    steps = jnp.rint(divide(x.astype(scale.dtype), scale))
+    codes = jnp.clip(steps, least, -least - 1).astype(np.int8)
     if bits == 8:
         return codes
     low, high = jnp.moveaxis((codes - least).astype(np.uint8).reshape(*x.shape[:3], -1, 2), 4, 0)
     return low | high << 4
 
 
-def decoded(codes: Value, scale: Value, bits: int) -> Value:
+def decoded(codes: Value, scale: Value | None, bits: int) -> Value:
     """The numbers that codes of `encoded` stand for, in the type of the scale."""
+    if scale is None:
+        return codes
     numbers = codes if bits == 8 else unpacked(codes, 4).astype(np.int8) - 8
     return numbers.astype(scale.dtype) * scale
+
+
+def softmax_with_sinks(scores: Value, allowed: Value, sinks: Value | None) -> Value:
+    """`masked_softmax`; a share of the weights goes to no key, by logits `sinks` [N] if any."""
+    if sinks is None:
+        return masked_softmax(scores, allowed)
+    logits = sinks.astype(scores.dtype)[:, None, None]
+    scores = jnp.concatenate([jnp.broadcast_to(logits, (*scores.shape[:3], 1)), scores], 3)
+    allowed = jnp.pad(allowed, [(0, 0)] * 3 + [(1, 0)], constant_values=True)
+    return masked_softmax(scores, allowed)[..., 1:]
 
 
 @op(
@@ -137,85 +151,56 @@ def group_query_attention(
         size = query.shape[2] // (num_heads + 2 * kv_num_heads)
         ends = [num_heads * size, (num_heads + kv_num_heads) * size]
         query, key, value = jnp.split(query, ends, 2)
+    heads = num_heads, kv_num_heads, kv_num_heads
+    Q, K, V = map(split_heads, (query, key, value), heads)
     queries, total = query.shape[1], int(total_sequence_length.item())
-    totals = seqlens_k.reshape(-1).astype(np.int64) + 1
+    totals = seqlens_k.reshape(-1, 1, 1, 1).astype(np.int64) + 1
     begins = query_seqlens is None and queries == total
-    if query_seqlens is None:
-        fresh = jnp.full_like(totals, queries)
-    else:
-        fresh = query_seqlens.astype(np.int64)
+    fresh = jnp.full_like(totals, queries)
+    if query_seqlens is not None:
+        fresh = query_seqlens.astype(np.int64).reshape(totals.shape)
     lengths = jnp.zeros_like(totals) if begins else totals - fresh
-    Q, K, V = (
-        split_heads(x, n)
-        for x, n in ((query, num_heads), (key, kv_num_heads), (value, kv_num_heads))
-    )
     if q_norm_weight is not None or k_norm_weight is not None:
         Q = rms_normalization(Q, q_norm_weight, epsilon=q_norm_epsilon or qk_norm_epsilon)
         K = rms_normalization(K, k_norm_weight, epsilon=k_norm_epsilon or qk_norm_epsilon)
     if do_rotary:
         if position_ids is None:
-            position_ids = lengths[:, None] + np.arange(queries)
+            position_ids = lengths.reshape(-1, 1) + np.arange(queries)
         elif begins:  # ONNX Runtime uses only the first one.
-            position_ids = jnp.broadcast_to(
-                position_ids[0, 0] + np.arange(queries), (len(Q), queries)
-            )
-        Q, K = (
-            rotary_embedding(
-                x,
-                cos_cache,
-                sin_cache,
-                position_ids,
-                interleaved=rotary_interleaved,
-                rotary_embedding_dim=2 * cos_cache.shape[-1],  # type: ignore[union-attr]
-            )
-            for x in (Q, K)
-        )
-    keys, held, kept = max(total, 0 if past_key is None else past_key.shape[2]), lengths, None
+            position_ids = position_ids[:1, :1] + np.arange(queries)
+        caches, size = (cos_cache, sin_cache, position_ids), 2 * jnp.shape(cos_cache)[-1]
+        pairs = {"interleaved": rotary_interleaved, "rotary_embedding_dim": size}
+        Q, K = (rotary_embedding(x, *caches, **pairs) for x in (Q, K))
+    capacity = 0 if past_key is None else past_key.shape[2]
+    keys, held, kept = max(total, capacity), lengths, None
     if sliding_window_cache:
-        if past_key is None or not 0 < local_window_size <= (capacity := past_key.shape[2]):
+        if not 0 < local_window_size <= capacity:
             raise ModelError(f"no cache holds a window of local_window_size={local_window_size}")
-        held = resident(lengths, capacity, local_window_size)
+        held, after = (resident(n, capacity, local_window_size) for n in (lengths, totals))
         keys = capacity + queries
-        dropped = held + fresh - resident(totals, capacity, local_window_size)
-        kept = jnp.minimum(dropped.reshape(-1, 1, 1, 1) + np.arange(capacity)[:, None], keys - 1)
+        kept = jnp.minimum(held + fresh - after + np.arange(capacity)[:, None], keys - 1)
     bits = kv_cache_bit_width or 8
-    if k_quant_type != "NONE":
-        K = encoded(K, k_scale, bits)
-    if v_quant_type != "NONE":
-        V = encoded(V, v_scale, bits)
-    K, V = (
-        extended(past, new, held, fresh, keys) for past, new in ((past_key, K), (past_value, V))
-    )
+    kinds = (k_quant_type, k_scale), (v_quant_type, v_scale)
+    scales = [None if kind == "NONE" else step for kind, step in kinds]
+    K, V = (encoded(x, scale, bits) for x, scale in zip((K, V), scales, strict=True))
+    pasts = (past_key, K), (past_value, V)
+    K, V = (extended(past, new, held, fresh, keys) for past, new in pasts)
     present = (K, V) if kept is None else (jnp.take_along_axis(x, kept, 2) for x in (K, V))
-    if k_quant_type != "NONE":
-        K = decoded(K, k_scale, bits).astype(Q.dtype)
-    if v_quant_type != "NONE":
-        V = decoded(V, v_scale, bits).astype(Q.dtype)
+    K, V = (decoded(x, s, bits).astype(Q.dtype) for x, s in zip((K, V), scales, strict=True))
 
-    scale = scale or 1 / np.sqrt(Q.shape[3])
-    scores = inner_products(Q * np.asarray(scale, Q.dtype), K, Q.dtype)
-    scores = softcap * jnp.tanh(scores / softcap) if softcap else scores
+    products = inner_products(Q * np.asarray(scale or 1 / np.sqrt(Q.shape[3]), Q.dtype), K, Q.dtype)
+    scores = softcap * jnp.tanh(products / softcap) if softcap else products
     if attention_bias is not None:
         if sliding_window_cache:  # It is for the dropped keys, too.
-            at = (lengths - held).reshape(-1, 1, 1, 1) + np.arange(keys)
-            at = jnp.minimum(at, attention_bias.shape[3] - 1)
+            at = jnp.minimum(lengths - held + np.arange(keys), attention_bias.shape[3] - 1)
             attention_bias = jnp.take_along_axis(jnp.asarray(attention_bias), at, 3)
         missing = keys - attention_bias.shape[3]
         scores = scores + jnp.pad(attention_bias, [(0, 0)] * 3 + [(0, missing)])
-    offset = held.reshape(-1, 1, 1, 1)
-    visible = within(queries, keys, offset, causal, local_window_size - 1, -1)
-    visible += [] if causal else [np.arange(keys) < offset + fresh.reshape(-1, 1, 1, 1)]
-    if query_seqlens is not None:
-        visible.append(np.arange(queries)[:, None] < fresh.reshape(-1, 1, 1, 1))
+    visible = within(queries, keys, held, causal, local_window_size - 1, -1)
+    visible += [] if causal else [np.arange(keys) < held + fresh]
+    visible += [] if query_seqlens is None else [np.arange(queries)[:, None] < fresh]
     allowed = jnp.broadcast_to(functools.reduce(jnp.logical_and, visible), scores.shape)
-    if smooth_softmax == 1 or head_sink is not None:
-        logits = jnp.zeros(num_heads, Q.dtype) if head_sink is None else head_sink.astype(Q.dtype)
-        sinks = jnp.broadcast_to(logits[:, None, None], (*scores.shape[:3], 1))
-        extra = [(0, 0)] * 3 + [(1, 0)]
-        weights = masked_softmax(
-            jnp.concatenate([sinks, scores], 3), jnp.pad(allowed, extra, constant_values=True)
-        )[..., 1:]
-    else:
-        weights = masked_softmax(scores, allowed)
+    sinks = jnp.zeros(num_heads) if smooth_softmax == 1 and head_sink is None else head_sink
+    weights = softmax_with_sinks(scores, allowed, sinks)
     shown = jnp.where(allowed, scores, 0) if qk_output == 1 else weights
     return join_heads(weighted_sums(weights, V)), *present, shown[..., :total]

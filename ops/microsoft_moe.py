@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +19,7 @@ from jax import lax
 from onnxla.ir.errors import ModelError, UnsupportedError
 from onnxla.ops.activation import gelu
 from onnxla.ops.attention import at_least_float32
-from onnxla.ops.microsoft_attention import refuse
+from onnxla.ops.checks import only, refuse
 from onnxla.ops.microsoft_fused import DOMAIN
 from onnxla.ops.microsoft_packed import unpacked
 from onnxla.ops.microsoft_quantized import SCALE
@@ -32,52 +34,64 @@ ACTIVATIONS: dict[str, Callable[[Value], Value]] = {
     "silu": jax.nn.silu,
     "identity": lambda x: x,
 }
-Activation = Callable[[Value, Value | None], Value]
-Expert = Callable[..., Value]
 
 
-def gate(
-    activation_type: str, alpha: float, beta: float, limit: float | None, limit_after: int
-) -> Activation:
-    """A function of a projection, and of a second one by which its activation is multiplied."""
+@dataclass(frozen=True)
+class ExpertAttributes:
+    """The attributes of a mixture of experts."""
 
-    def swiglu(x: Value, linear: Value | None) -> Value:
-        bound = np.inf if limit is None else limit
-        x = x if limit_after else jnp.minimum(x, bound)
-        x = x * jax.nn.sigmoid(alpha * x)
-        x = jnp.minimum(x, bound) if limit_after else x
-        return x * (jnp.clip(linear, -bound, bound) + beta)
+    activation_alpha: float = 1.0
+    activation_beta: float = 0.0
+    activation_type: str = "relu"
+    k: int = 1
+    normalize_routing_weights: int = 0
+    swiglu_fusion: int = 0
+    swiglu_limit: float | None = None
+    swiglu_limit_after_activation: int = 0
+    use_sparse_mixer: int = 0
 
-    def other(x: Value, linear: Value | None) -> Value:
-        y = ACTIVATIONS[activation_type](x)
-        return y if linear is None else y * linear
+    def activate(self, x: Value, linear: Value | None) -> Value:
+        """The activation of a projection, times a second one if there is one."""
+        if self.activation_type != "swiglu":
+            y = ACTIVATIONS[self.activation_type](x)
+            return y if linear is None else y * linear
+        bound = np.inf if self.swiglu_limit is None else self.swiglu_limit
+        x = x if self.swiglu_limit_after_activation else jnp.minimum(x, bound)
+        x = x * jax.nn.sigmoid(self.activation_alpha * x)
+        x = jnp.minimum(x, bound) if self.swiglu_limit_after_activation else x
+        return x * (jnp.clip(linear, -bound, bound) + self.activation_beta)
 
-    if activation_type not in ("swiglu", *ACTIVATIONS):
-        names = ", ".join(("swiglu", *ACTIVATIONS))
-        raise ModelError(f"activation_type '{activation_type}' is none of {names}")
-    return swiglu if activation_type == "swiglu" else other
+    def fusion(self, third: Value | None) -> int:
+        """How two projections are one: not (0), interleaved (1) or side by side (2)."""
+        only("activation_type", self.activation_type, "swiglu", *ACTIVATIONS)
+        if self.activation_type not in ("swiglu", "geglu"):
+            return 0
+        only("swiglu_fusion", self.swiglu_fusion, 0, 1, 2)
+        if (self.swiglu_fusion == 0) != (third is not None):
+            given = "no third" if third is None else "a third"
+            raise ModelError(f"{self.swiglu_fusion=} does not go with {given} projection")
+        return self.swiglu_fusion
+
+    def feed_forward(
+        self, x: Value, weights: Sequence[Value | None], biases: Sequence[Value | None]
+    ) -> Value:
+        """One expert's output [T, H], by weights [F, H], [H, I] and perhaps [I, H]."""
+        fusion = self.fusion(weights[2])
+
+        def project(x: Value, i: int) -> Value:
+            y = x @ jnp.asarray(weights[i]).T.astype(x.dtype)
+            return y if biases[i] is None else y + jnp.asarray(biases[i]).astype(x.dtype)
+
+        first = project(x, 0)
+        linear = None if weights[2] is None else project(x, 2)
+        if fusion == 1:
+            first, linear = first[:, ::2], first[:, 1::2]
+        elif fusion == 2:
+            first, linear = jnp.split(first, 2, 1)
+        return project(self.activate(first, linear), 1)
 
 
-def feed_forward(
-    x: Value,
-    activation: Activation,
-    fusion: int | None,
-    weights: Sequence[Value],
-    biases: Sequence[Value],
-) -> Value:
-    """One expert's output [T, H], by weights [F, H], [H, I] and perhaps [I, H]."""
-
-    def project(x: Value, i: int) -> Value:
-        y = x @ weights[i].T.astype(x.dtype)
-        return y if biases[i] is None else y + biases[i].astype(x.dtype)
-
-    first = project(x, 0)
-    linear = None if weights[2] is None else project(x, 2)
-    if fusion == 1:
-        first, linear = first[:, ::2], first[:, 1::2]
-    elif fusion == 2:
-        first, linear = jnp.split(first, 2, 1)
-    return project(activation(first, linear), 1)
+EXPERTS = ExpertAttributes()
 
 
 def shares(
@@ -97,32 +111,33 @@ def shares(
     return weights / jnp.where(total == 0, 1, total) if normalize else weights
 
 
-def mixture(input: Value, parts: Value, expert: Expert, parameters: object) -> Value:
-    """The sum of the experts' outputs times their `parts` [T, E]; an unused one is not computed.
+def mixture(
+    input: Value,
+    router_probs: Value,
+    router_weights: Value | None,
+    experts: ExpertAttributes,
+    real: Callable[[Any], tuple[Sequence[Value | None], Sequence[Value | None]]],
+    parameters: Any,
+) -> Value:
+    """The sum of the experts' outputs times their shares; that of an unused one is not computed.
 
-    `parameters` hold arrays whose first axis is E.
+    `parameters` hold arrays whose first axis is E; `real` makes an expert's weights and biases of
+    its parameters.
     """
-    x = input.reshape(-1, input.shape[-1]).astype(parts.dtype)
+    dtype = at_least_float32(input.dtype)
+    normalize = experts.normalize_routing_weights
+    parts = shares(router_probs, experts.k, normalize, router_weights, dtype)
+    x = jnp.asarray(input, dtype).reshape(-1, input.shape[-1])
 
-    def step(total: Value, now: tuple[Value, object]) -> tuple[Value, None]:
-        part, own = now
-        used = jnp.any(part != 0)
-        return total + lax.cond(
-            used, lambda: part[:, None] * expert(x, own), lambda: jnp.zeros_like(x)
-        ), None
+    def step(total: Value, now: tuple[Value, Any]) -> tuple[Value, None]:
+        def output(part: Value, own: Any) -> Value:
+            return part[:, None] * experts.feed_forward(x, *real(own))
+
+        used = jnp.any(now[0] != 0)
+        return total + lax.cond(used, output, lambda *_: jnp.zeros_like(x), *now), None
 
     total, _ = lax.scan(step, jnp.zeros_like(x), (parts.T, parameters))
     return total.reshape(input.shape).astype(input.dtype)
-
-
-def fused(activation_type: str, swiglu_fusion: int, third: Value | None) -> int | None:
-    """How two projections are fused into one: not (None), interleaved (1) or side by side (2)."""
-    if activation_type not in ("swiglu", "geglu"):
-        return None
-    if (swiglu_fusion == 0) != (third is not None) or swiglu_fusion not in (0, 1, 2):
-        given = "no third" if third is None else "a third"
-        raise ModelError(f"swiglu_fusion={swiglu_fusion} does not go with {given} projection")
-    return swiglu_fusion or None
 
 
 @op(
@@ -143,15 +158,7 @@ def moe(
     fc3_experts_weights: Value | None = None,
     fc3_experts_bias: Value | None = None,
     *,
-    activation_alpha: float = 1.0,
-    activation_beta: float = 0.0,
-    activation_type: str = "relu",
-    k: int = 1,
-    normalize_routing_weights: int = 0,
-    swiglu_fusion: int = 0,
-    swiglu_limit: float | None = None,
-    swiglu_limit_after_activation: int = 0,
-    use_sparse_mixer: int = 0,
+    experts: ExpertAttributes = EXPERTS,
 ) -> Value:
     """Output of the `k` experts that router_probs [T, E] rate best, weighted by their softmax.
 
@@ -159,24 +166,10 @@ def moe(
     [E, F], [E, H] and [E, I]. The activation of the first projection, times the third one, is
     what the second one projects.
     """
-    refuse("MoE", use_sparse_mixer=use_sparse_mixer)
+    refuse("MoE", use_sparse_mixer=experts.use_sparse_mixer)
     weights = as_traced([fc1_experts_weights, fc2_experts_weights, fc3_experts_weights])
     biases = as_traced([fc1_experts_bias, fc2_experts_bias, fc3_experts_bias])
-    activation = gate(
-        activation_type,
-        activation_alpha,
-        activation_beta,
-        swiglu_limit,
-        swiglu_limit_after_activation,
-    )
-    fusion = fused(activation_type, swiglu_fusion, fc3_experts_weights)
-
-    def expert(x: Value, own: tuple[tuple[Value, ...], tuple[Value, ...]]) -> Value:
-        return feed_forward(x, activation, fusion, *own)
-
-    dtype = at_least_float32(input.dtype)
-    parts = shares(router_probs, k, normalize_routing_weights, None, dtype)
-    return mixture(jnp.asarray(input), parts, expert, (weights, biases))
+    return mixture(input, router_probs, None, experts, lambda own: own, (weights, biases))
 
 
 def dequantized(
@@ -229,21 +222,13 @@ def qmoe(
     fc2_act_block_scale: Value | None = None,
     *,
     accuracy_level: int = 0,
-    activation_alpha: float = 1.0,
-    activation_beta: float = 0.0,
-    activation_type: str = "relu",
     block_size: int = 0,
     expert_weight_bits: int = 4,
     fc1_expert_weight_bits: int | None = None,
     fc2_expert_weight_bits: int | None = None,
     fc3_expert_weight_bits: int | None = None,
-    k: int = 1,
-    normalize_routing_weights: int = 0,
     quant_type: str = "int",
-    swiglu_fusion: int = 0,
-    swiglu_limit: float | None = None,
-    swiglu_limit_after_activation: int = 0,
-    use_sparse_mixer: int = 0,
+    experts: ExpertAttributes = EXPERTS,
     weights_prepacked: int = -1,
 ) -> Value:
     """`moe` of the weights that integers of 2, 4 or 8 bits stand for, packed along the last axis.
@@ -254,31 +239,22 @@ def qmoe(
     """
     if quant_type != "int":
         raise UnsupportedError(f"QMoE with quant_type '{quant_type}' is not supported")
-    refuse("QMoE", use_sparse_mixer=use_sparse_mixer, weights_prepacked=weights_prepacked == 1)
+    prepacked = weights_prepacked == 1
+    refuse("QMoE", use_sparse_mixer=experts.use_sparse_mixer, weights_prepacked=prepacked)
     weights = as_traced([fc1_experts_weights, fc2_experts_weights, fc3_experts_weights])
     scales = as_traced([fc1_scales, fc2_scales, fc3_scales])
     zeros = as_traced([fc1_zero_points, fc2_zero_points, fc3_zero_points])
     biases = as_traced([fc1_experts_bias, fc2_experts_bias, fc3_experts_bias])
     own_bits = (fc1_expert_weight_bits, fc2_expert_weight_bits, fc3_expert_weight_bits)
     bits = [expert_weight_bits if b is None else b for b in own_bits]
-    activation = gate(
-        activation_type,
-        activation_alpha,
-        activation_beta,
-        swiglu_limit,
-        swiglu_limit_after_activation,
-    )
-    fusion = fused(activation_type, swiglu_fusion, fc3_experts_weights)
     dtype = at_least_float32(input.dtype)
 
-    def expert(x: Value, own: tuple[tuple[Value, ...], ...]) -> Value:
+    def real(own: tuple[tuple[Value, ...], ...]) -> tuple[list[Value], tuple[Value, ...]]:
         *quantized, own_biases = own
-        real = [
-            None if packed is None else dequantized(packed, scale, zero, b, dtype)
-            for packed, scale, zero, b in zip(*quantized, bits, strict=True)
-        ]
-        return feed_forward(x, activation, fusion, real, own_biases)
+        parts = zip(*quantized, bits, strict=True)
+        return [None if p[0] is None else dequantized(*p, dtype) for p in parts], own_biases
 
-    normalize = normalize_routing_weights or router_weights is None
-    parts = shares(router_probs, k, normalize, router_weights, dtype)
-    return mixture(jnp.asarray(input), parts, expert, (weights, scales, zeros, biases))
+    if router_weights is None:
+        experts = replace(experts, normalize_routing_weights=1)
+    parameters = weights, scales, zeros, biases
+    return mixture(input, router_probs, router_weights, experts, real, parameters)

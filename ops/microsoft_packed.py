@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from onnxla.ir.errors import ModelError
+from onnxla.ops.checks import only
 from onnxla.ops.matmul import matmul
 from onnxla.ops.microsoft_fused import DOMAIN
 from onnxla.ops.microsoft_quantized import SCALE
@@ -19,8 +20,7 @@ from onnxla.ops.values import Value, as_traced, is_floating
 
 def unpacked(x: Value, bits: int) -> Value:
     """Bytes [..., n] as unsigned numbers of 2, 4 or 8 bits, [..., n * 8 / bits], lowest first."""
-    if bits not in (2, 4, 8):
-        raise ModelError(f"bits={bits} is none of 2, 4 and 8")
+    only("bits", bits, 2, 4, 8)
     shifts = np.arange(0, 8, bits, dtype=np.uint8)
     numbers = (jnp.asarray(x)[..., None] >> shifts) & np.uint8(2**bits - 1)
     return numbers.reshape(*x.shape[:-1], x.shape[-1] * len(shifts))
@@ -53,17 +53,14 @@ def matmul_nbits(
     if weight_prepacked:
         raise ModelError("weights in a processor's own layout are not ONNX")
     if not B.size:
-        Y = jnp.zeros((*A.shape[:-1], N), A.dtype)
-        return Y if bias is None else Y + bias
+        return jnp.zeros((*A.shape[:-1], N), A.dtype) + (0 if bias is None else bias)
     blocks = -(-K // block_size)
     values = unpacked(B.reshape(N, -1), bits)[:, : blocks * block_size]
     scales = jnp.asarray(scales).reshape(N, blocks)
-    if zero_points is None:
-        zeros: Value = jnp.full((N, blocks), 2 ** (bits - 1), scales.dtype)
-    elif zero_points.dtype == np.uint8:
-        zeros = unpacked(zero_points.reshape(N, -1), bits)[:, :blocks].astype(scales.dtype)
-    else:
-        zeros = zero_points.reshape(N, blocks).astype(scales.dtype)
+    zeros: Value = jnp.full((N, blocks), 2 ** (bits - 1)) if zero_points is None else zero_points
+    if zeros.dtype == np.uint8:
+        zeros = unpacked(zeros.reshape(N, -1), bits)[:, :blocks]
+    zeros = zeros.reshape(N, blocks).astype(scales.dtype)
     block = np.arange(K) // block_size if g_idx is None else g_idx[:K]
     weights = (values[:, :K].astype(scales.dtype) - zeros[:, block]) * scales[:, block]
     Y = matmul(A, weights.T.astype(A.dtype))
@@ -73,30 +70,10 @@ def matmul_nbits(
 # What 4 bits stand for, in parts of a block's largest magnitude: FP4, where the highest bit is the
 # sign, and NF4, quantiles of a normal distribution.
 # Source: the library bitsandbytes, and the paper QLoRA.
-_FP4 = np.asarray([0, 1 / 16, 8, 12, 4, 6, 2, 3]) / 12
-FOUR_BITS = (
-    np.concatenate([_FP4, -_FP4]),
-    np.asarray(
-        [
-            -1.0,
-            -0.6961928009986877,
-            -0.5250730514526367,
-            -0.39491748809814453,
-            -0.28444138169288635,
-            -0.18477343022823334,
-            -0.09105003625154495,
-            0.0,
-            0.07958029955625534,
-            0.16093020141124725,
-            0.24611230194568634,
-            0.33791524171829224,
-            0.44070982933044434,
-            0.5626170039176941,
-            0.7229568362236023,
-            1.0,
-        ]
-    ),
-)
+FP4 = np.asarray([0, 1 / 16, 8, 12, 4, 6, 2, 3]) / 12
+BELOW = [-1.0, -0.6961928, -0.52507305, -0.3949175, -0.28444138, -0.18477343, -0.091050036]
+ABOVE = [0.0795803, 0.1609302, 0.2461123, 0.33791524, 0.44070983, 0.562617, 0.72295684, 1.0]
+FOUR_BITS = np.asarray([[*FP4, *-FP4], [*BELOW, 0.0, *ABOVE]])
 
 
 @op("MatMulBnb4", domain=DOMAIN, since=(1,), roles={"absmax": SCALE})
@@ -118,8 +95,7 @@ def matmul_bnb4(
     high bits. Each `block_size` of them, in row-major order, are multiplied by one of absmax.
     Departs from ONNX Runtime's CPU kernel, which takes the transpose whatever `transB` says.
     """
-    if quant_type not in (0, 1):
-        raise ModelError(f"quant_type={quant_type} is neither 0 (FP4) nor 1 (NF4)")
+    only("quant_type", quant_type, 0, 1)
     table = FOUR_BITS[quant_type].astype(absmax.dtype)
     pairs = jnp.asarray(np.stack([np.repeat(table, 16), np.tile(table, 16)], -1))
     parts = pairs[B.reshape(-1)].reshape(-1)
@@ -147,43 +123,34 @@ def gather_block_quantized(
     range. Floating-point data may share scales along the other axes. An index out of range gives 0.
     """
     data, indices, scales, zero_points = as_traced([data, indices, scales, zero_points])
-    packed, floats = data.dtype == np.uint8, is_floating(data)
-    rank, per_byte = data.ndim, 8 // bits if packed else 1
-    quantize_axis %= rank
-    gather_axis %= rank
+    packed, floats, rank = data.dtype == np.uint8, is_floating(data), data.ndim
+    quantize_axis, gather_axis = quantize_axis % rank, gather_axis % rank
     size = data.shape[gather_axis]
     indices = jnp.where(indices < 0, indices + size, indices)
     if floats:
-        blocks = scales.shape[quantize_axis]
-        shape = [blocks if axis == quantize_axis else n for axis, n in enumerate(data.shape)]
+        shape = list(data.shape)
+        shape[quantize_axis] = scales.shape[quantize_axis]
         scales = jnp.broadcast_to(scales, shape)
 
-    def gathered(x: Value) -> Value:
-        return jnp.take(x, indices, gather_axis, mode="clip")
+    def gathered(x: Value | None) -> Value:
+        return None if x is None else jnp.take(x, indices, gather_axis, mode="clip")
 
-    def numbers(data: Value, scales: Value, zero_points: Value, axis: int) -> Value:
-        values = unpacked(data, bits) if packed and per_byte > 1 else data
-        zeros: Value = None
-        if zero_points is not None:
-            zeros = unpacked(zero_points, bits) if packed else zero_points
+    def numbers(data: Value, scales: Value, zeros: Value | None, axis: int) -> Value:
+        values = unpacked(data, bits) if packed and bits < 8 else data
+        if zeros is not None:
+            zeros = unpacked(zeros, bits) if packed else zeros
             zeros = zeros[..., : scales.shape[-1]].astype(np.int32)
         elif packed:
             zeros = jnp.full(scales.shape, 2 ** (bits - 1), np.int32)
-        return dequantize_linear(
-            values.astype(np.float32 if floats else np.int32),
-            scales,
-            zeros,
-            axis=axis,
-            block_size=block_size or max(1, values.shape[axis]),
-        )
+        values = values.astype(np.float32 if floats else np.int32)
+        each = block_size or max(1, values.shape[axis])
+        return dequantize_linear(values, scales, zeros, axis=axis, block_size=each)
 
     if quantize_axis == gather_axis:
         y = gathered(numbers(data, scales, zero_points, quantize_axis))
     else:  # So few rows are dequantized as are asked for.
         axis = quantize_axis + (indices.ndim - 1 if quantize_axis > gather_axis else 0)
-        zeros = None if zero_points is None else gathered(zero_points)
-        y = numbers(gathered(data), gathered(scales), zeros, axis)
-    valid = ((indices >= 0) & (indices < size)).reshape(
-        indices.shape + (1,) * (rank - gather_axis - 1)
-    )
+        y = numbers(*map(gathered, (data, scales, zero_points)), axis)
+    valid = (indices >= 0) & (indices < size)
+    valid = valid.reshape(indices.shape + (1,) * (rank - gather_axis - 1))
     return jnp.where(valid, y, jnp.zeros((), y.dtype))

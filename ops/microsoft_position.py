@@ -11,7 +11,7 @@ import numpy as np
 
 from onnxla.ir.errors import ModelError
 from onnxla.ops.attention import rotary_embedding, split_heads
-from onnxla.ops.microsoft_attention import refuse
+from onnxla.ops.checks import refuse
 from onnxla.ops.microsoft_fused import DOMAIN
 from onnxla.ops.table import op
 from onnxla.ops.values import Value

@@ -22,7 +22,7 @@ from onnxla.ops.matmul import matmul, matmul_integer, shifted
 from onnxla.ops.microsoft_fused import DOMAIN, normalized_embeddings
 from onnxla.ops.pool import average_pool, global_average_pool, max_pool
 from onnxla.ops.quantize import dequantize_linear, dynamic_quantize_linear, quantize_linear
-from onnxla.ops.rnn import Layer, lstm_step
+from onnxla.ops.rnn import LAYER, LSTM, Layer, lstm_step
 from onnxla.ops.table import op
 from onnxla.ops.values import Value, alike, is_floating
 from onnxla.ops.window import POOL, WINDOW, PoolAttributes, WindowAttributes
@@ -148,13 +148,10 @@ def qlinear_softmax(
     train: bool = False,
 ) -> Value:
     """`softmax` of the numbers that X quantizes, as it was in `opset`, quantized."""
-    x = dequantize_linear(X, X_scale, x_zero_point)
+    x, whole = dequantize_linear(X, X_scale, x_zero_point), axis % X.ndim
     if opset < 13:  # over all axes from `axis` on
-        axis %= X.ndim
-        y = activation.softmax(x.reshape(*X.shape[:axis], math.prod(X.shape[axis:])))
-        y = y.reshape(X.shape)
-    else:
-        y = activation.softmax(x, axis=axis)
+        x, axis = x.reshape(*X.shape[:whole], math.prod(X.shape[whole:])), -1
+    y = activation.softmax(x, axis=axis).reshape(X.shape)
     return quantize_linear(y, y_scale, y_zero_point, train=train)
 
 
@@ -402,12 +399,7 @@ def dynamic_quantize_lstm(
     R_scale: Value,
     R_zero_point: Value,
     *,
-    activation_alpha: tuple[float, ...] | None = None,
-    activation_beta: tuple[float, ...] | None = None,
-    activations: tuple[str, ...] | None = None,
-    clip: float | None = None,
-    direction: str = "forward",
-    hidden_size: int | None = None,
+    layer: Layer = LAYER,
     input_forget: int = 0,
     train: bool = False,
 ) -> tuple[Value, ...]:
@@ -423,37 +415,15 @@ def dynamic_quantize_lstm(
         return (shifted(x, zero_point).astype(scale.dtype) * scale).swapaxes(1, 2)
 
     def step(x: Value, state: tuple[Value, ...], RbP: Any, functions: Any) -> tuple[Value, ...]:
-        h, c = state
-        return lstm_step(
-            x,
-            (jax.vmap(functools.partial(rounded, train=train))(h), c),
-            RbP,
-            functions,
-            input_forget,
-        )
+        h = jax.vmap(functools.partial(rounded, train=train))(state[0])
+        return lstm_step(x, (h, state[1]), RbP, functions, input_forget)
 
     if sequence_lens is not None:  # What comes after the longest one has no part in the scale of X.
         used = np.arange(len(X))[:, None, None] < jnp.max(sequence_lens).astype(np.int64)
         X = jnp.where(used, X, np.zeros((), X.dtype))
-    layer = Layer(
-        ("Sigmoid", "Tanh", "Tanh"),
-        activations,
-        activation_alpha,
-        activation_beta,
-        clip,
-        direction,
-        layout=0,
-    )
-    return layer.run(
-        step,
-        rounded(X, train),
-        weights(W, W_scale, W_zero_point),
-        weights(R, R_scale, R_zero_point),
-        B,
-        sequence_lens,
-        (initial_h, initial_c),
-        P,
-    )
+    W, R = weights(W, W_scale, W_zero_point), weights(R, R_scale, R_zero_point)
+    states = initial_h, initial_c
+    return layer.run(step, LSTM, rounded(X, train), W, R, B, sequence_lens, states, P)
 
 
 @op(
@@ -499,24 +469,11 @@ def qembed_layer_normalization(
     def numbers(x: Value, scale: Value, zero_point: Value, at: Value = slice(None)) -> Value:
         return dequantize_linear(jnp.asarray(x)[at], scale, zero_point)
 
-    rows = [
-        numbers(word_embedding_quant, word_embedding_scale, word_embedding_zero_point, input_ids),
-        numbers(
-            position_embedding_quant,
-            position_embedding_scale,
-            position_embedding_zero_point,
-            np.arange(input_ids.shape[1])[None],
-        ),
-    ]
-    if segment_ids is not None:
-        rows.append(
-            numbers(
-                segment_embedding,
-                segment_embedding_scale,
-                segment_embedding_zero_point,
-                segment_ids,
-            )
-        )
+    word = word_embedding_quant, word_embedding_scale, word_embedding_zero_point
+    place = position_embedding_quant, position_embedding_scale, position_embedding_zero_point
+    segment = segment_embedding, segment_embedding_scale, segment_embedding_zero_point
+    rows = [numbers(*word, input_ids), numbers(*place, np.arange(input_ids.shape[1])[None])]
+    rows += [] if segment_ids is None else [numbers(*segment, segment_ids)]
     gamma = numbers(gamma_quant, gamma_scale, gamma_zero_point)
     beta = numbers(beta_quant, beta_scale, beta_zero_point)
     return normalized_embeddings(rows, gamma, beta, mask, epsilon)[:2]

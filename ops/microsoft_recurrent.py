@@ -17,7 +17,7 @@ from jax import lax
 
 from onnxla.ir.errors import ModelError
 from onnxla.ops.attention import at_least_float32, causal_conv, linear_attention
-from onnxla.ops.microsoft_attention import refuse
+from onnxla.ops.checks import only, refuse
 from onnxla.ops.microsoft_fused import DOMAIN
 from onnxla.ops.table import op
 from onnxla.ops.values import Value, as_traced, is_known, xp
@@ -154,8 +154,7 @@ def log_decay(
     """The logarithm [T, H, 1 or D] by which a state shrinks, from what a projection made."""
     if activation == "none":
         return decay
-    if activation not in ("softplus", "qwen", "sigmoid", "kda"):
-        raise ModelError(f"gate_activation '{activation}' is none of none, softplus and sigmoid")
+    only("gate_activation", activation, "softplus", "qwen", "sigmoid", "kda")
     if a_log is None:
         raise ModelError(f"gate_activation '{activation}' needs a_log")
     rate = jnp.exp(a_log.astype(decay.dtype))[:, None]
@@ -196,8 +195,7 @@ def gated_delta_net(
     cu_seqlens[i] to cu_seqlens[i + 1], or as many as there are states, all of the same length.
     """
     refuse("GatedDeltaNet", state_update_capacity=state_update_capacity)
-    if beta_activation not in ("none", "sigmoid"):
-        raise ModelError(f"beta_activation '{beta_activation}' is neither none nor sigmoid")
+    only("beta_activation", beta_activation, "none", "sigmoid")
     dtype = at_least_float32(query.dtype)
     q, k, v, state, g, b = as_traced([query, key, value, initial_state, decay, beta])
     if k is None or v is None:

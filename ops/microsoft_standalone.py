@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from onnxla.ir.errors import ModelError
+from onnxla.ops.checks import only
 from onnxla.ops.matmul import EXACT, gemm
 from onnxla.ops.microsoft_fused import DOMAIN
 from onnxla.ops.normalize import widened
@@ -29,8 +30,7 @@ def crop_and_resize(
     batch_indices [R]. What is outside the image has `extrapolation_value`. Mode nearest rounds half
     up.
     """
-    if mode not in ("bilinear", "nearest"):
-        raise ModelError(f"mode '{mode}' of CropAndResize is neither bilinear nor nearest")
+    only("mode", mode, "bilinear", "nearest")
     (bounds,) = widened(rois)
 
     def places(axis: int) -> tuple[Value, Value]:

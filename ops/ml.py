@@ -16,6 +16,7 @@ import numpy as np
 from onnxla.ir.errors import ModelError, StaticOperandError
 from onnxla.ops.arithmetic import pow_
 from onnxla.ops.cast import concrete, widen
+from onnxla.ops.checks import only
 from onnxla.ops.elementary import abs_
 from onnxla.ops.index import argmax, check_indices
 from onnxla.ops.matmul import matmul
@@ -78,8 +79,7 @@ TRANSFORMS: dict[str, Callable[[Value], Value]] = {
 
 def transform(scores: Value, post_transform: str) -> Value:
     """Scores [N, E] after a `post_transform`, in float32."""
-    if post_transform not in TRANSFORMS:
-        raise ModelError(f"post_transform '{post_transform}' is none of {', '.join(TRANSFORMS)}")
+    only("post_transform", post_transform, *TRANSFORMS)
     return TRANSFORMS[post_transform](scores).astype(np.float32)
 
 
@@ -304,8 +304,8 @@ def cast_map(
         "TO_INT64": (np.int64, int, 0),
         "TO_STRING": (object, str, "0"),
     }
-    if cast_to not in kinds or map_form not in ("DENSE", "SPARSE"):
-        raise ModelError(f"CastMap cannot make cast_to={cast_to!r}, map_form={map_form!r}")
+    only("cast_to", cast_to, *kinds)
+    only("map_form", map_form, "DENSE", "SPARSE")
     dtype, convert, absent = kinds[cast_to]
     items = sorted(known_map(X).items())
     if map_form == "DENSE":

@@ -12,6 +12,7 @@ from jax import lax
 
 from onnxla.ir.dtypes import dtype_of
 from onnxla.ir.errors import ModelError
+from onnxla.ops.checks import only
 from onnxla.ops.conv import per_channel
 from onnxla.ops.elementary import abs_
 from onnxla.ops.pool import space
@@ -236,8 +237,7 @@ def mean_variance_normalization(X: Value, *, axes: tuple[int, ...] = (0, 2, 3)) 
 @op("LpNormalization", since=(1, 22))
 def lp_normalization(input: Value, *, axis: int = -1, p: int = 2) -> Value:
     """The input over its norm of order p (1 or 2) along `axis`; 0 where the norm is 0."""
-    if p not in (1, 2):
-        raise ModelError(f"p={p} should be 1 or 2")
+    only("p", p, 1, 2)
     powers = abs_(input) if p == 1 else lax.square(input)
     total = jnp.sum(powers, axis, keepdims=True)
     zero = total == 0

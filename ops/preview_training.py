@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from onnxla.ir.errors import ModelError
+from onnxla.ops.checks import only
 from onnxla.ops.table import op
 from onnxla.ops.values import Value
 
@@ -88,8 +89,7 @@ def momentum(
 
     In the first step, that with T = 0, `beta` is 1.
     """
-    if mode not in ("standard", "nesterov"):
-        raise ModelError(f"mode is standard or nesterov, not {mode!r}")
+    only("mode", mode, "standard", "nesterov")
 
     def step(r: Value, t: Value, x: Value, g: Value, v: Value) -> tuple[Value, ...]:
         g = norm_coefficient * x + g

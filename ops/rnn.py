@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax.numpy as jnp
 from jax import lax
@@ -45,17 +45,16 @@ ROLES = {"W": "weight", "R": "weight", "B": "bias"}
 class Layer:
     """The attributes that all recurrent layers have."""
 
-    defaults: tuple[str, ...]
-    activations: Sequence[str] | None
-    activation_alpha: Sequence[float] | None
-    activation_beta: Sequence[float] | None
-    clip: float | None
-    direction: str
-    layout: int
+    activation_alpha: tuple[float, ...] | None = None
+    activation_beta: tuple[float, ...] | None = None
+    activations: tuple[str, ...] | None = None
+    clip: float | None = None
+    direction: str = "forward"
+    hidden_size: int | None = None
 
-    def functions(self, directions: int) -> list[list[Function]]:
+    def functions(self, defaults: tuple[str, ...], directions: int) -> list[list[Function]]:
         """The activations of each direction."""
-        n, names = len(self.defaults), self.activations or self.defaults * directions
+        n, names = len(defaults), self.activations or defaults * directions
         if len(names) < n * directions:
             raise ModelError(f"{names} are not {n} activations for {directions} direction(s)")
         # A function takes from `alpha` and `beta` only what it has a use for.
@@ -70,15 +69,14 @@ class Layer:
         if name.lower() not in ACTIVATIONS:
             raise ModelError(f"'{name}' is no activation of a recurrent layer")
         function, defaults = ACTIVATIONS[name.lower()]
-        constants = {
-            constant: next(given, default)
-            for given, (constant, default) in zip(values, defaults.items(), strict=False)
-        }
+        given = map(next, values, defaults.values())
+        constants = dict(zip(defaults, given, strict=False))
         return lambda x: function(x if clip is None else jnp.clip(x, -clip, clip), **constants)
 
     def run(
         self,
         step: Step,
+        defaults: tuple[str, ...],
         X: Value,
         W: Value,
         R: Value,
@@ -86,6 +84,7 @@ class Layer:
         sequence_lens: Value | None,
         initial: Sequence[Value | None],
         P: Value | None = None,
+        layout: int = 0,
     ) -> tuple[Value, ...]:
         """`step` over time in each direction: the outputs Y, then the final states.
 
@@ -95,7 +94,7 @@ class Layer:
         if len(W) != len(backwards := DIRECTIONS.get(self.direction, ())):
             raise ModelError(f"direction '{self.direction}' with a weight of shape {W.shape}")
         X, W, R, B, P, *initial = as_traced([X, W, R, B, P, *initial])
-        if self.layout:
+        if layout:
             X, *initial = (s if s is None else s.swapaxes(0, 1) for s in (X, *initial))
         valid = None
         if sequence_lens is not None:
@@ -105,13 +104,11 @@ class Layer:
         Wb, Rb = jnp.split(biases, 2, axis=1)
         zero = jnp.zeros((X.shape[1], R.shape[2]), X.dtype)
 
-        results = []
-        for d, (reverse, functions) in enumerate(
-            zip(backwards, self.functions(len(W)), strict=True)
-        ):
+        results, functions = [], self.functions(defaults, len(W))
+        for d, reverse in enumerate(backwards):
             weights = R[d], Rb[d], None if P is None else P[d]
 
-            def body(state, x, weights=weights, functions=functions):  # type: ignore
+            def body(state, x, weights=weights, functions=functions[d]):  # type: ignore
                 projected, valid = x
                 new = step(projected, state, weights, functions)
                 if valid is None:
@@ -123,9 +120,14 @@ class Layer:
             final, y = lax.scan(body, state, (X @ W[d].T + Wb[d], valid), reverse=reverse)
             results.append((y, *final))
         Y, *states = zip(*results, strict=True)
-        if self.layout:
+        if layout:
             return (jnp.stack(Y, 2).swapaxes(0, 1), *(jnp.stack(s, 1) for s in states))
         return (jnp.stack(Y, 1), *(jnp.stack(s) for s in states))
+
+
+LAYER, LAYER_OF_TANH = Layer(), Layer(activations=("Tanh", "Tanh"))
+MISSPELT = Layer(direction="foward")
+LSTM = ("Sigmoid", "Tanh", "Tanh")
 
 
 def rnn_step(
@@ -181,12 +183,7 @@ def rnn(
     sequence_lens: Value | None = None,
     initial_h: Value | None = None,
     *,
-    activation_alpha: tuple[float, ...] | None = None,
-    activation_beta: tuple[float, ...] | None = None,
-    activations: tuple[str, ...] = ("Tanh", "Tanh"),
-    clip: float | None = None,
-    direction: str = "forward",
-    hidden_size: int | None = None,
+    layer: Layer = LAYER_OF_TANH,
     layout: int = 0,
     output_sequence: int = 0,
 ) -> tuple[Value, ...]:
@@ -194,10 +191,7 @@ def rnn(
 
     X is [T, N, I], W [D, H, I], R [D, H, H], B [D, 2 * H], sequence_lens [N].
     """
-    layer = Layer(
-        ("Tanh",), activations, activation_alpha, activation_beta, clip, direction, layout
-    )
-    return layer.run(rnn_step, X, W, R, B, sequence_lens, (initial_h,))
+    return layer.run(rnn_step, ("Tanh",), X, W, R, B, sequence_lens, (initial_h,), layout=layout)
 
 
 @op("GRU", since=(3, 7, 14, 22), roles=ROLES)
@@ -209,12 +203,7 @@ def gru(
     sequence_lens: Value | None = None,
     initial_h: Value | None = None,
     *,
-    activation_alpha: tuple[float, ...] | None = None,
-    activation_beta: tuple[float, ...] | None = None,
-    activations: tuple[str, ...] | None = None,
-    clip: float | None = None,
-    direction: str = "forward",
-    hidden_size: int | None = None,
+    layer: Layer = LAYER,
     layout: int = 0,
     linear_before_reset: int = 0,
     output_sequence: int = 0,
@@ -224,11 +213,9 @@ def gru(
     X is [T, N, I], W [D, 3 * H, I], R [D, 3 * H, H], B [D, 6 * H], sequence_lens [N]; gates are in
     the order z, r, h.
     """
-    layer = Layer(
-        ("Sigmoid", "Tanh"), activations, activation_alpha, activation_beta, clip, direction, layout
-    )
     step = functools.partial(gru_step, linear_before_reset=linear_before_reset)
-    return layer.run(step, X, W, R, B, sequence_lens, (initial_h,))
+    operands = X, W, R, B, sequence_lens, (initial_h,)
+    return layer.run(step, ("Sigmoid", "Tanh"), *operands, layout=layout)
 
 
 @op("GRU", since=(1,), roles=ROLES)
@@ -240,28 +227,12 @@ def gru_1(
     sequence_lens: Value | None = None,
     initial_h: Value | None = None,
     *,
-    direction: str = "foward",
-    activation_alpha: tuple[float, ...] | None = None,
-    activation_beta: tuple[float, ...] | None = None,
-    activations: tuple[str, ...] | None = None,
-    clip: float | None = None,
-    hidden_size: int | None = None,
+    layer: Layer = MISSPELT,
     output_sequence: int = 0,
 ) -> tuple[Value, ...]:
     """`gru`; the misspelt default of the direction is the schema's."""
-    return gru(
-        X,
-        W,
-        R,
-        B,
-        sequence_lens,
-        initial_h,
-        direction=direction.replace("foward", "forward"),
-        activation_alpha=activation_alpha,
-        activation_beta=activation_beta,
-        activations=activations,
-        clip=clip,
-    )
+    layer = replace(layer, direction=layer.direction.replace("foward", "forward"))
+    return gru(X, W, R, B, sequence_lens, initial_h, layer=layer)
 
 
 @op("LSTM", since=(1, 7, 14, 22), roles={**ROLES, "P": "weight"})
@@ -275,12 +246,7 @@ def lstm(
     initial_c: Value | None = None,
     P: Value | None = None,
     *,
-    activation_alpha: tuple[float, ...] | None = None,
-    activation_beta: tuple[float, ...] | None = None,
-    activations: tuple[str, ...] | None = None,
-    clip: float | None = None,
-    direction: str = "forward",
-    hidden_size: int | None = None,
+    layer: Layer = LAYER,
     input_forget: int = 0,
     layout: int = 0,
     output_sequence: int = 0,
@@ -293,14 +259,6 @@ def lstm(
     Departs from ONNX: `clip` limits the inputs of the gates' activations only, not that of the
     output's, which is the cell; ONNX Runtime, by which models are tested, does the same.
     """
-    layer = Layer(
-        ("Sigmoid", "Tanh", "Tanh"),
-        activations,
-        activation_alpha,
-        activation_beta,
-        clip,
-        direction,
-        layout,
-    )
     step = functools.partial(lstm_step, input_forget=input_forget)
-    return layer.run(step, X, W, R, B, sequence_lens, (initial_h, initial_c), P)
+    operands = X, W, R, B, sequence_lens, (initial_h, initial_c), P
+    return layer.run(step, LSTM, *operands, layout)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from onnxla.ir.errors import ModelError
+from onnxla.ops.checks import only
 from onnxla.ops.microsoft_fused import DOMAIN
 from onnxla.ops.table import op
 from onnxla.ops.values import Value
@@ -154,8 +155,7 @@ def tf_idf_vectorizer(
     The tokens of an n-gram are any same number of tokens up to `max_skip_count` apart. The pool has
     first all 1-grams, then all 2-grams, ...; `ngram_counts` are their beginnings.
     """
-    if mode not in ("TF", "IDF", "TFIDF"):
-        raise ModelError(f"mode '{mode}' is none of TF, IDF and TFIDF")
+    only("mode", mode, "TF", "IDF", "TFIDF")
     if pool_strings is not None:
         numbers = {word: i for i, word in enumerate(dict.fromkeys(pool_strings))}
         pool = np.asarray([numbers[word] for word in pool_strings])

@@ -12,6 +12,7 @@ from jax import lax
 
 from onnxla.ir.errors import ModelError
 from onnxla.ops.cast import widen
+from onnxla.ops.checks import only
 from onnxla.ops.index import argmax
 from onnxla.ops.ml import (
     DOMAIN,
@@ -107,8 +108,7 @@ def aggregate(
         raise ModelError(f"votes have {len(node)} nodes, {len(target)} ids, {len(weight)} weights")
     if target.size and not 0 <= target.min() <= target.max() < n:
         raise ModelError(f"votes are for {target.min()} to {target.max()} of {n}")
-    if how not in AGGREGATES:
-        raise ModelError(f"aggregate_function '{how}' is none of {', '.join(AGGREGATES)}")
+    only("aggregate_function", how, *AGGREGATES)
     functions = {"MIN": (np.minimum, jnp.min, np.inf), "MAX": (np.maximum, jnp.max, -np.inf)}
     combine, reduce, nothing = functions.get(how, (np.add, jnp.sum, 0))
     table = np.full((len(forest.feature), n), nothing, x.dtype)
@@ -119,7 +119,9 @@ def aggregate(
     return jnp.where(scores == nothing, 0, scores) if nothing else scores
 
 
-def find(ids: dict[tuple[int, int], int], trees: Ints, nodes: Ints) -> np.ndarray:
+def find(
+    ids: dict[tuple[int, int], int], trees: Sequence[int] | None, nodes: Sequence[int] | None
+) -> np.ndarray:
     """The positions of nodes that are named by tree and number."""
     try:
         return np.asarray([ids[key] for key in zip(trees or (), nodes or (), strict=True)], int)
@@ -127,54 +129,68 @@ def find(ids: dict[tuple[int, int], int], trees: Ints, nodes: Ints) -> np.ndarra
         raise ModelError(f"a tree's node does not exist: {error}") from error
 
 
-def read_forest(
-    trees: Ints,
-    numbers: Ints,
-    modes: Strings,
-    features: Ints,
-    splits: Any,
-    true: Ints,
-    false: Ints,
-    tracks_true: Ints,
-) -> tuple[Forest, dict[tuple[int, int], int]]:
-    """The forest in the attributes `nodes_*`, and the positions of nodes by tree and number."""
-    count = len(trees or ())
-    tracks_true = tracks_true or (0,) * count
-    columns: Sequence[Any] = (trees, numbers, modes, features, splits, true, false, tracks_true)
-    if not count or {len(() if column is None else column) for column in columns} != {count}:
-        raise ModelError("the attributes nodes_* have different lengths, or none")
-    if unknown := set(modes or ()).difference(MODES[:MEMBER], ["LEAF"]):
-        raise ModelError(f"nodes_modes has {sorted(unknown)}")
-    ids = {key: i for i, key in enumerate(zip(trees or (), numbers or (), strict=True))}
-    if len(ids) < count:
-        raise ModelError("a node's number occurs twice in a tree")
-    code = np.asarray([-1 if mode == "LEAF" else MODES.index(mode) for mode in modes or ()])
-    children, owner = np.tile(np.arange(count), (2, 1)), np.asarray(trees)
-    inner = code >= 0
-    for i, column in enumerate((false, true)):
-        children[i, inner] = find(
-            ids, tuple(owner[inner].tolist()), tuple(np.asarray(column)[inner].tolist())
-        )
-    if inner.any() and (children[0] == np.arange(count))[inner].any():
-        raise ModelError("the nodes of a tree form a circle")
-    roots = np.setdiff1d(np.arange(count), children[:, inner])
-    if sorted(owner[roots].tolist()) != sorted(set(owner.tolist())):
-        raise ModelError("a tree must have one node that is no child")
-    forest = Forest(
-        np.maximum(code, 0),
-        np.asarray(features),
-        array(splits),
-        np.asarray(tracks_true, bool),
-        children,
-        roots,
-        np.zeros((1, 1)),
-    )
-    return forest, ids
-
-
 def numbers(floats: Floats, tensor: np.ndarray | None) -> np.ndarray:
     """An attribute that may be given as a tensor."""
     return array(floats or ()) if tensor is None else tensor
+
+
+@dataclass(frozen=True)
+class TreeAttributes:
+    """The attributes of trees before opset 5 that are not about what leaves vote for."""
+
+    base_values: Floats = None
+    base_values_as_tensor: np.ndarray | None = None
+    nodes_falsenodeids: Ints = None
+    nodes_featureids: Ints = None
+    nodes_hitrates: Floats = None
+    nodes_hitrates_as_tensor: np.ndarray | None = None
+    nodes_missing_value_tracks_true: Ints = None
+    nodes_modes: Strings = None
+    nodes_nodeids: Ints = None
+    nodes_treeids: Ints = None
+    nodes_truenodeids: Ints = None
+    nodes_values: Floats = None
+    nodes_values_as_tensor: np.ndarray | None = None
+    post_transform: str = "NONE"
+
+    def based(self, scores: Value) -> Value:
+        """Scores [N, n] + base values, of which there are none, or n."""
+        base = numbers(self.base_values, self.base_values_as_tensor).astype(scores.dtype)
+        if base.size not in (0, scores.shape[1]):
+            raise ModelError(f"there are {base.size} base values for {scores.shape[1]} scores")
+        return scores + base if base.size else scores
+
+    def forest(self) -> tuple[Forest, dict[tuple[int, int], int]]:
+        """The forest, and the positions of nodes by tree and number."""
+        count, modes = len(self.nodes_treeids or ()), self.nodes_modes or ()
+        tracks_true = self.nodes_missing_value_tracks_true or (0,) * count
+        splits = numbers(self.nodes_values, self.nodes_values_as_tensor)
+        names = self.nodes_treeids, self.nodes_nodeids, self.nodes_truenodeids
+        others = self.nodes_falsenodeids, self.nodes_featureids, splits, tracks_true
+        columns = [np.asarray(() if c is None else c) for c in (*names, *others)]
+        if not count or {len(modes), *map(len, columns)} != {count}:
+            raise ModelError("the attributes nodes_* have different lengths, or none")
+        if unknown := set(modes).difference(MODES[:MEMBER], ["LEAF"]):
+            raise ModelError(f"nodes_modes has {sorted(unknown)}")
+        owner, number, true, false, feature, split, tracks = columns
+        keys = zip(owner.tolist(), number.tolist(), strict=True)
+        ids = {key: i for i, key in enumerate(keys)}
+        if len(ids) < count:
+            raise ModelError("a node's number occurs twice in a tree")
+        code = np.asarray([-1 if mode == "LEAF" else MODES.index(mode) for mode in modes])
+        inner, children = code >= 0, np.tile(np.arange(count), (2, 1))
+        for row, column in zip(children, (false, true), strict=True):
+            row[inner] = find(ids, owner[inner].tolist(), column[inner].tolist())
+        if (children[0] == np.arange(count))[inner].any():
+            raise ModelError("the nodes of a tree form a circle")
+        roots = np.setdiff1d(np.arange(count), children[:, inner])
+        if sorted(owner[roots].tolist()) != sorted(set(owner.tolist())):
+            raise ModelError("a tree must have one node that is no child")
+        mode, members = np.maximum(code, 0), np.zeros((1, 1))
+        return Forest(mode, feature, split, tracks.astype(bool), children, roots, members), ids
+
+
+TREES = TreeAttributes()
 
 
 @op("TreeEnsembleRegressor", since=(1, 3, 5), domain=DOMAIN)
@@ -182,21 +198,8 @@ def tree_ensemble_regressor(
     X: Value,
     *,
     aggregate_function: str = "SUM",
-    base_values: Floats = None,
-    base_values_as_tensor: np.ndarray | None = None,
     n_targets: int | None = None,
-    nodes_falsenodeids: Ints = None,
-    nodes_featureids: Ints = None,
-    nodes_hitrates: Floats = None,
-    nodes_hitrates_as_tensor: np.ndarray | None = None,
-    nodes_missing_value_tracks_true: Ints = None,
-    nodes_modes: Strings = None,
-    nodes_nodeids: Ints = None,
-    nodes_treeids: Ints = None,
-    nodes_truenodeids: Ints = None,
-    nodes_values: Floats = None,
-    nodes_values_as_tensor: np.ndarray | None = None,
-    post_transform: str = "NONE",
+    trees: TreeAttributes = TREES,
     target_ids: Ints = None,
     target_nodeids: Ints = None,
     target_treeids: Ints = None,
@@ -204,38 +207,18 @@ def tree_ensemble_regressor(
     target_weights_as_tensor: np.ndarray | None = None,
 ) -> Value:
     """The aggregated weights of the leaves that X [N, F] arrives at + base values; [N, targets]."""
-    x = widen(X)
-    forest, ids = read_forest(
-        nodes_treeids,
-        nodes_nodeids,
-        nodes_modes,
-        nodes_featureids,
-        numbers(nodes_values, nodes_values_as_tensor),
-        nodes_truenodeids,
-        nodes_falsenodeids,
-        nodes_missing_value_tracks_true,
-    )
-    scores = aggregate(
-        forest,
-        x,
-        1 if n_targets is None else n_targets,
-        find(ids, target_treeids, target_nodeids),
-        target_ids or (),
-        numbers(target_weights, target_weights_as_tensor),
-        aggregate_function,
-    )
-    base = numbers(base_values, base_values_as_tensor).astype(scores.dtype)
-    if base.size not in (0, scores.shape[1]):
-        raise ModelError(f"there are {base.size} base values for {scores.shape[1]} targets")
-    return transform(scores + base if base.size else scores, post_transform)
+    forest, ids = trees.forest()
+    n, leaves = 1 if n_targets is None else n_targets, find(ids, target_treeids, target_nodeids)
+    weights = numbers(target_weights, target_weights_as_tensor)
+    targets = target_ids or ()
+    scores = aggregate(forest, widen(X), n, leaves, targets, weights, aggregate_function)
+    return transform(trees.based(scores), trees.post_transform)
 
 
 @op("TreeEnsembleClassifier", since=(1, 3, 5), domain=DOMAIN)
 def tree_ensemble_classifier(
     X: Value,
     *,
-    base_values: Floats = None,
-    base_values_as_tensor: np.ndarray | None = None,
     class_ids: Ints = None,
     class_nodeids: Ints = None,
     class_treeids: Ints = None,
@@ -243,18 +226,7 @@ def tree_ensemble_classifier(
     class_weights_as_tensor: np.ndarray | None = None,
     classlabels_int64s: Ints = None,
     classlabels_strings: Strings = None,
-    nodes_falsenodeids: Ints = None,
-    nodes_featureids: Ints = None,
-    nodes_hitrates: Floats = None,
-    nodes_hitrates_as_tensor: np.ndarray | None = None,
-    nodes_missing_value_tracks_true: Ints = None,
-    nodes_modes: Strings = None,
-    nodes_nodeids: Ints = None,
-    nodes_treeids: Ints = None,
-    nodes_truenodeids: Ints = None,
-    nodes_values: Floats = None,
-    nodes_values_as_tensor: np.ndarray | None = None,
-    post_transform: str = "NONE",
+    trees: TreeAttributes = TREES,
 ) -> tuple[Value, Value]:
     """The labels [N] of the best classes, and scores [N, classes].
 
@@ -262,39 +234,27 @@ def tree_ensemble_classifier(
     ONNX Runtime, if all votes are for the same one of two classes, their sum is the score of the
     second class, which is chosen where it is above 0.5, or above 0 if there are negative weights.
     """
-    x = widen(X)
     _, names = one_of(
         classlabels_int64s=classlabels_int64s, classlabels_strings=classlabels_strings
     )
-    forest, ids = read_forest(
-        nodes_treeids,
-        nodes_nodeids,
-        nodes_modes,
-        nodes_featureids,
-        numbers(nodes_values, nodes_values_as_tensor),
-        nodes_truenodeids,
-        nodes_falsenodeids,
-        nodes_missing_value_tracks_true,
-    )
+    forest, ids = trees.forest()
     weights = numbers(class_weights, class_weights_as_tensor)
-    voters = find(ids, class_treeids, class_nodeids)
-    scores = aggregate(forest, x, len(names), voters, class_ids or (), weights, "SUM")
-    base = numbers(base_values, base_values_as_tensor).astype(scores.dtype)
-    voted = set(class_ids or ())
+    leaves, voted = find(ids, class_treeids, class_nodeids), set(class_ids or ())
+    scores = aggregate(forest, widen(X), len(names), leaves, class_ids or (), weights, "SUM")
+    base = numbers(trees.base_values, trees.base_values_as_tensor).astype(scores.dtype)
     if len(names) == 2 and len(voted) == 1 and base.size < 2:
-        (only,) = voted
-        score = scores[:, only] + (base if base.size else 0)
+        (one,) = voted
+        score = scores[:, one] + (base if base.size else 0)
         positive = bool((weights >= 0).all())
         index = (score > (0.5 if positive else 0)).astype(np.int64)
-        if only == 0:
-            result = both(score, post_transform, positive)
+        if one == 0:
+            result = both(score, trees.post_transform, positive)
         else:
-            result = transform(jnp.stack([jnp.zeros_like(score), score], 1), post_transform)
+            pair = jnp.stack([jnp.zeros_like(score), score], 1)
+            result = transform(pair, trees.post_transform)
     else:
-        if base.size not in (0, len(names)):
-            raise ModelError(f"there are {base.size} base values for {len(names)} classes")
-        scores = scores + base if base.size else scores
-        index, result = argmax(scores, 1), transform(scores, post_transform)
+        scores = trees.based(scores)
+        index, result = argmax(scores, 1), transform(scores, trees.post_transform)
     return labels(index, classlabels_int64s, classlabels_strings, "classlabels_int64"), result
 
 
@@ -346,15 +306,10 @@ def tree_ensemble(
     def filled(values: Any) -> np.ndarray:
         return np.concatenate([values, np.zeros(n_leaves, np.asarray(values).dtype)])
 
-    forest = Forest(
-        filled(nodes_modes),
-        filled(nodes_featureids),
-        filled(nodes_splits),
-        filled(tracks_true).astype(bool),
-        children,
-        roots,
-        member_sets(int((nodes_modes == MEMBER).sum()), membership_values),
-    )
+    given = nodes_modes, nodes_featureids, nodes_splits, tracks_true
+    mode, feature, split, tracks = map(filled, given)
+    members = member_sets(int((nodes_modes == MEMBER).sum()), membership_values)
+    forest = Forest(mode, feature, split, tracks.astype(bool), children, roots, members)
     nodes, how = n + np.arange(n_leaves), AGGREGATES[aggregate_function]
     count = max(leaf_targetids, default=0) + 1 if n_targets is None else n_targets
     scores = aggregate(forest, widen(X), count, nodes, leaf_targetids, leaf_weights, how)
