@@ -150,7 +150,7 @@ def gather_block_quantized(
         y = gathered(numbers(data, scales, zero_points, quantize_axis))
     else:  # So few rows are dequantized as are asked for.
         axis = quantize_axis + (indices.ndim - 1 if quantize_axis > gather_axis else 0)
-        y = numbers(*map(gathered, (data, scales, zero_points)), axis)
+        y = numbers(gathered(data), gathered(scales), gathered(zero_points), axis)
     valid = (indices >= 0) & (indices < size)
     valid = valid.reshape(indices.shape + (1,) * (rank - gather_axis - 1))
     return jnp.where(valid, y, jnp.zeros((), y.dtype))

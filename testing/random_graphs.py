@@ -336,7 +336,7 @@ class _Graph:
         results = then.made()[-self.integer(1, 2) :]
         matching: list[_Value] = []
         for value in results:
-            matching.append(self.alike(other, value, matching))
+            matching.append(self.value_like(other, value, matching))
         node = helper.make_node(
             "If",
             [condition.name],
@@ -346,12 +346,12 @@ class _Graph:
         )
         self._add_subgraphs(scope, node, [value.array.dtype for value in results])
 
-    def alike(self, scope: _Scope, wanted: _Value, but: Sequence[_Value]) -> _Value:
+    def value_like(self, scope: _Scope, wanted: _Value, but: Sequence[_Value]) -> _Value:
         """A value that a subgraph makes, of the dtype and rank of another, and not one of some."""
-        own = [value for value in scope.made() if _alike(value, wanted) and value not in but]
+        own = [value for value in scope.made() if _same_kind(value, wanted) and value not in but]
         if own:
             return own[-1]
-        around = [value for value in scope.visible() if _alike(value, wanted)]
+        around = [value for value in scope.visible() if _same_kind(value, wanted)]
         if not around:
             drawing = _Connecting(self, scope, schema("If", operators_version("If")))
             array = Draw.array(drawing, wanted.array.dtype, wanted.array.shape)
@@ -626,7 +626,7 @@ def _within(value: _Value, low: float | None, high: float | None) -> bool:
     )
 
 
-def _alike(a: _Value, b: _Value) -> bool:
+def _same_kind(a: _Value, b: _Value) -> bool:
     return a.array.dtype == b.array.dtype and a.array.ndim == b.array.ndim
 
 

@@ -12,11 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 import onnx
 import pytest
+from samples import Sample, samples
+from small_models import make
 
 import onnxla
 from onnxla.ops import Operator, Traits, lookup, rows
-from samples import Sample, samples
-from small_models import make
 
 DOMAIN = "tests.traits"
 RNG = np.random.default_rng(0)
