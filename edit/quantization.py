@@ -21,7 +21,7 @@ from onnxla.ir.errors import ModelError
 from onnxla.ir.model import Graph, Model, Node, SparseTensor, Tensor
 from onnxla.ir.rewrite import rewrite
 from onnxla.ops.quantize import dequantize_linear, quantize_linear
-from onnxla.ops.straight_through import MARK
+from onnxla.ops.straight_through import STRAIGHT_THROUGH
 from onnxla.ops.table import Operator, lookup
 
 QUANTIZED = frozenset(
@@ -334,7 +334,7 @@ def straight_through(model: Model, operators: Iterable[str]) -> Model:
         if node.domain or node.op_type not in wanted:
             return [node]
         met.add(node.op_type)
-        return [replace(node, metadata={**node.metadata, MARK: "1"})]
+        return [replace(node, metadata={**node.metadata, STRAIGHT_THROUGH: "1"})]
 
     model = rewrite(model, node=marked)
     if missing := sorted(wanted - met):
@@ -344,6 +344,6 @@ def straight_through(model: Model, operators: Iterable[str]) -> Model:
 
 def unmarked(node: Node) -> Node:
     """The node without the mark of `straight_through`."""
-    if MARK not in node.metadata:
+    if STRAIGHT_THROUGH not in node.metadata:
         return node
-    return replace(node, metadata={k: v for k, v in node.metadata.items() if k != MARK})
+    return replace(node, metadata={k: v for k, v in node.metadata.items() if k != STRAIGHT_THROUGH})

@@ -27,7 +27,7 @@ from onnxla.ir.model import (
     Tensor,
 )
 from onnxla.ir.traverse import names_read
-from onnxla.ops.straight_through import MARK, straight_through
+from onnxla.ops.straight_through import STRAIGHT_THROUGH, straight_through
 from onnxla.ops.table import Operator, lookup
 from onnxla.ops.values import Value, as_known, has_no_type_in_jax, is_concrete, is_known
 
@@ -136,7 +136,7 @@ def eval_node(
     if is_known([*operands, *keywords.values()]):
         with jax.ensure_compile_time_eval(), np.errstate(all="ignore"):
             results = as_known(as_tuple(operator.function(*operands, **keywords)))
-    elif context.train and MARK in node.metadata:
+    elif context.train and STRAIGHT_THROUGH in node.metadata:
         step = functools.partial(operator.function, **keywords)
         results = as_tuple(straight_through(step, *operands))
     else:

@@ -13,7 +13,7 @@ import jax
 from onnxla.ops.values import Value
 
 # Metadata of a node with one operand that has the derivative 1 in training.
-MARK = "onnxla.straight_through"
+STRAIGHT_THROUGH = "onnxla.straight_through"
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
