@@ -282,11 +282,11 @@ def linear_attention(
         state = state + k[..., None] * v[..., None, :]
         return state, jnp.einsum("bhgd,bhde->bhge", group_heads(q, kv_num_heads), state)
 
-    q, *kvg = by_time(query, q_num_heads), *(by_time(x, kv_num_heads) for x in (key, value, decay))
-    xs = q, *kvg, None if beta is None else by_time(beta, beta.shape[2])
-    shape = (query.shape[0], kv_num_heads, xs[1].shape[3], xs[2].shape[3])
+    q, b = by_time(query, q_num_heads), None if beta is None else by_time(beta, beta.shape[2])
+    k, v, g = (by_time(x, kv_num_heads) for x in (key, value, decay))
+    shape = (query.shape[0], kv_num_heads, k.shape[3], v.shape[3])
     start = jnp.zeros(shape, dtype) if past_state is None else past_state.astype(dtype)
-    final, out = lax.scan(step, start, xs)
+    final, out = lax.scan(step, start, (q, k, v, g, b))
     out = out.swapaxes(0, 1) * (scale or 1 / math.sqrt(shape[2]))
     out = out.reshape(*query.shape[:2], q_num_heads * shape[3]).astype(query.dtype)
     return out, final.astype(query.dtype if past_state is None else past_state.dtype)

@@ -144,8 +144,8 @@ def group_query_attention(
     `sliding_window_cache` they are as long as each other, and hold `resident` tokens. A fourth
     output has, by `qk_output`, what softmax gets (1) or gives (2), [B, N, S, T], and elsewhere 0.
     """
-    query, key, value, past_key, past_value, seqlens_k, cos_cache, sin_cache = as_traced(
-        [query, key, value, past_key, past_value, seqlens_k, cos_cache, sin_cache]
+    query, key, value, past_key, past_value, seqlens_k = as_traced(
+        [query, key, value, past_key, past_value, seqlens_k]
     )
     if key is None or value is None:
         size = query.shape[2] // (num_heads + 2 * kv_num_heads)
@@ -168,7 +168,8 @@ def group_query_attention(
             position_ids = lengths.reshape(-1, 1) + np.arange(queries)
         elif begins:  # ONNX Runtime uses only the first one.
             position_ids = position_ids[:1, :1] + np.arange(queries)
-        caches, size = (cos_cache, sin_cache, position_ids), 2 * cos_cache.shape[-1]
+        caches = as_traced([cos_cache, sin_cache, position_ids])
+        size = 2 * caches[0].shape[-1]
         pairs = {"interleaved": rotary_interleaved, "rotary_embedding_dim": size}
         Q, K = (rotary_embedding(x, *caches, **pairs) for x in (Q, K))
     capacity = 0 if past_key is None else past_key.shape[2]

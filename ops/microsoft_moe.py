@@ -252,7 +252,8 @@ def qmoe(
     def real(own: tuple[tuple[Value, ...], ...]) -> tuple[list[Value], tuple[Value, ...]]:
         *quantized, own_biases = own
         parts = zip(*quantized, bits, strict=True)
-        return [None if p[0] is None else dequantized(*p, dtype=dtype) for p in parts], own_biases
+        numbers = [None if w is None else dequantized(w, s, z, b, dtype) for w, s, z, b in parts]
+        return numbers, own_biases
 
     if router_weights is None:
         experts = replace(experts, normalize_routing_weights=1)

@@ -135,7 +135,7 @@ def gather_block_quantized(
     def gathered(x: Value | None) -> Value:
         return None if x is None else jnp.take(x, indices, gather_axis, mode="clip")
 
-    def numbers(data: Value, scales: Value, zeros: Value | None, axis: int) -> Value:
+    def numbers(data: Value, scales: Value, zeros: Value, axis: int) -> Value:
         values = unpacked(data, bits) if packed and bits < 8 else data
         if zeros is not None:
             zeros = unpacked(zeros, bits) if packed else zeros
