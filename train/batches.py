@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 import jax
 import numpy as np
 
+from onnxla.inputs import by_name
 from onnxla.module import Module
 from onnxla.ops.values import Value
 
@@ -181,15 +182,8 @@ def split(module: Module, item: Any) -> Batch:
             "a batch is a pair (inputs, targets) or a dict of arrays by name, "
             f"got {describe(item)}; arrays of all samples are given as a tuple (inputs, targets)"
         )
-    if not isinstance(inputs, Mapping):
-        given = tuple(inputs) if isinstance(inputs, tuple | list) else (inputs,)
-        if len(given) > len(module.input_names):
-            raise TypeError(
-                f"the model takes {len(module.input_names)} inputs "
-                f"({', '.join(module.input_names)}), got {len(given)}"
-            )
-        inputs = dict(zip(module.input_names, given, strict=False))
-    arrays = {name: np.asarray(value) for name, value in inputs.items()}
+    named = by_name(module.program, inputs)
+    arrays = {name: np.asarray(value) for name, value in named.items()}
     targets = jax.tree.map(np.asarray, targets, is_leaf=lambda v: isinstance(v, list))
     return arrays, targets
 

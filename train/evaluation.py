@@ -8,11 +8,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from onnxla.module import Module, unpack
+from onnxla.inputs import unpack
+from onnxla.module import Module
 from onnxla.ops.values import Value
 from onnxla.train.batches import ArrayBatches, StreamedBatches, as_batches
 from onnxla.train.losses import LOSSES, METRICS, Function, find_function, function_name, widen
-from onnxla.train.step import Objective, arguments, make_objective, output_names, prepare
+from onnxla.train.step import Objective, make_objective, output_names, prepare
 
 Metrics = str | Function | Sequence[str | Function]
 
@@ -71,8 +72,7 @@ def make_evaluation(
 
     @jax.jit
     def measure(params: Mapping[str, Value], inputs: Any, targets: Any) -> dict[str, jax.Array]:
-        args, kwargs = arguments(module, inputs)
-        values = module.apply(params, *args, outputs=(*wanted, *read), **kwargs)
+        values = module.apply(params, inputs, outputs=(*wanted, *read))
         for_loss, found = unpack(values[: len(wanted)]), unpack(values[len(wanted) :])
         found = jax.tree.map(widen, found)
         measured = {function_name(f): jnp.asarray(f(found, targets)) for f in functions}

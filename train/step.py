@@ -38,9 +38,8 @@ class Objective:
     ) -> tuple[jax.Array, tuple[dict[str, Value], dict[str, Value]]]:
         """The loss in training; and the next running statistics, and the further scalars."""
         frozen = {"freeze_statistics": self.freeze_statistics} if self.freeze_statistics else {}
-        args, kwargs = arguments(self.module, inputs)
         found, updates = self.module.apply_train(
-            self.narrowed(params), *args, key=key, outputs=self.outputs, **frozen, **kwargs
+            self.narrowed(params), inputs, key=key, outputs=self.outputs, **frozen
         )
         value, further = self.measure(found, targets)
         return value, (updates, further)
@@ -89,13 +88,6 @@ def output_names(
             f"with outputs=['{names[0]}']"
         )
     return names
-
-
-def arguments(module: Module, inputs: Mapping[str, Value]) -> tuple[list[Value], dict[str, Value]]:
-    """Inputs by name as arguments; by keyword the optional ones alone: one may be `key`."""
-    names = [name for name in module.input_names if name in inputs]
-    rest = {name: value for name, value in inputs.items() if name not in names}
-    return [inputs[name] for name in names], rest
 
 
 def prepare(module: Module, inputs: Mapping[str, Value]) -> dict[str, Value]:

@@ -346,7 +346,7 @@ def test_wrong_data(data: Any, error: type[Exception], message: str) -> None:
         ({"validation": (X, LABELS), "metrics": "acuracy"}, ValueError, "'acuracy' is none of"),
         ({"optimizer": optax.sgd(1.0), "learning_rate": 1.0}, ValueError, "has its own"),
         ({"train": "head.*"}, ValueError, "no parameter matches 'head"),
-        ({"outputs": ["q"]}, ValueError, "no value named 'q'"),
+        ({"outputs": ["q"]}, ValueError, "no value is named 'q'"),
         ({"outputs": ["p", "z"]}, ValueError, r"one output, and there are p, z; .*\['p'\]"),
     ],
 )
