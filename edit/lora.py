@@ -151,13 +151,11 @@ def path(use: Application, weight: AdaptableWeight, adapter: Adapter) -> list[ir
     base = f"{y}.lora_base"
     nodes = [replace(use.node, outputs=(base, *others))]
 
-    def emit(
-        op_type: str, *inputs: str, output: str = "", domain: str = "", **attributes: ir.Attribute
-    ) -> str:
+    def emit(op_type: str, *inputs: str, **attributes: ir.Attribute) -> str:
         name = f"{y}.lora_{len(nodes)}"  # of the sum, too: a node may have the name y
-        made = (output or name,)
-        nodes.append(ir.Node(op_type, inputs, made, attributes, name, domain, metadata=metadata))
-        return made[0]
+        output = y if op_type == "Add" else name
+        nodes.append(ir.Node(op_type, inputs, (output,), attributes, name, metadata=metadata))
+        return output
 
     # M = A @ B, or of a use that sees it transposed B' @ A'. To the left of x stands M'.
     flipped = use.transposed != weight.applications[0].transposed
@@ -202,9 +200,21 @@ def path(use: Application, weight: AdaptableWeight, adapter: Adapter) -> list[ir
             for kind, how in undone(use.matrix):
                 small = rearranged(small, kind, how)
             changed = {use.x: small} | dict.fromkeys(use.left_out, "")
-            inputs = [changed.get(name, name) for name in use.node.inputs]
-            product = emit(use.node.op_type, *inputs, domain=use.node.domain, **use.node.attributes)
-    emit("Add", base, product, output=y)
+            inputs = tuple(changed.get(name, name) for name in use.node.inputs)
+            product = f"{y}.lora_{len(nodes)}"
+            like = use.node
+            nodes.append(
+                ir.Node(
+                    like.op_type,
+                    inputs,
+                    (product,),
+                    like.attributes,
+                    product,
+                    like.domain,
+                    metadata=metadata,
+                )
+            )
+    emit("Add", base, product)
     return nodes
 
 
