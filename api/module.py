@@ -19,6 +19,7 @@ from onnxla.edit.lora import add_adapters, initial, merge_adapters, select
 from onnxla.edit.quantization import quantization_aware, restore, straight_through
 from onnxla.inputs import bind, checked, unpack
 from onnxla.interpret.program import Program
+from onnxla.ir.fingerprint import fingerprint
 from onnxla.ir.names import no_such
 from onnxla.ir.rewrite import cut, replace_tensors
 from onnxla.ops.values import Value, as_known
@@ -502,6 +503,14 @@ class Module:
                 changed[tensor] = tensor.with_data(value)
             tensor.release()
         return replace_tensors(self.program.model, changed)
+
+    def fingerprint(self) -> str:
+        """A hash of the model: its opsets, nodes with attributes, and constants, as trained so far.
+
+        Equal for two modules if they compute the same from the same inputs, whatever their files
+        call their nodes; but for `specialize`, `batched` and `autocast`, which it leaves out.
+        """
+        return fingerprint(self._with_values())
 
     def summary(self) -> Report:
         """Inputs, outputs, operators and parameters by role: text, or HTML in a notebook."""

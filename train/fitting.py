@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import re
@@ -12,9 +11,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from onnxla.ir.traverse import all_nodes
 from onnxla.module import Module
 from onnxla.progress import ProgressBar
 from onnxla.train.batches import as_batches
@@ -169,7 +166,7 @@ def fit(
             held_out = as_batches(module, validation, batch_size)
             loop.evaluate = lambda params: evaluation(params, held_out)
         if checkpoint is not None:
-            loop.description = describe(
+            loop.description = describe_run(
                 module,
                 params,
                 state["optimizer"],
@@ -224,20 +221,11 @@ def choose_trained(
     return trained
 
 
-def describe(module: Module, params: Any, optimizer_state: Any, **settings: Any) -> dict[str, Any]:
+def describe_run(
+    module: Module, params: Any, optimizer_state: Any, **settings: Any
+) -> dict[str, Any]:
     """What a run must have in common with one that goes on from its checkpoint, as JSON has it."""
     tensors = {name: f"{value.dtype}{list(value.shape)}" for name, value in params.items()}
     parts = ", ".join(re.findall(r"\w+State", str(jax.tree.structure(optimizer_state))))
-    every = {"model": digest(module), "trained": tensors, "optimizer": parts, **settings}
+    every = {"model": module.fingerprint(), "trained": tensors, "optimizer": parts, **settings}
     return dict(json.loads(json.dumps(every)))
-
-
-def digest(module: Module) -> str:
-    """A hash of a module's nodes and parameters."""
-    hashed = hashlib.sha256()
-    for node, _ in all_nodes(module.program.model):
-        hashed.update(repr((node.domain, node.op_type, node.inputs, node.outputs)).encode())
-    for name, value in module.params.items():
-        hashed.update(name.encode())
-        hashed.update(np.asarray(value).tobytes())
-    return hashed.hexdigest()[:16]

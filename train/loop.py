@@ -20,7 +20,13 @@ from onnxla.module import Module
 from onnxla.ops.values import Value
 from onnxla.progress import ProgressBar
 from onnxla.train.batches import ArrayBatches, Batch, StreamedBatches
-from onnxla.train.checkpoints import METRIC, CheckpointError, Checkpoints, require_same
+from onnxla.train.checkpoints import (
+    METRIC,
+    CheckpointError,
+    Checkpoints,
+    fingerprint_of_format_1,
+    require_same,
+)
 from onnxla.train.history import History
 from onnxla.train.step import prepare
 
@@ -253,7 +259,10 @@ class Loop:
         step = self.checkpoints.steps[-1]
         run = self.checkpoints.read_run(step)
         where = f"of step {step} in '{self.checkpoints.folder}'"
-        require_same(run["description"], self.description, where)
+        description = dict(self.description)
+        if run["format"] == 1:
+            description["model"] = fingerprint_of_format_1(self.module)
+        require_same(run["description"], description, where)
         like = self.state
         self.state = self.checkpoints.read_state(step, like)
         self.history = History(**run["history"])
