@@ -311,8 +311,9 @@ class Module:
 
         Args:
             *patterns: Names or shell-style patterns of the weights, float or quantized, of MatMul,
-                Gemm, Conv, Gather or MatMulNBits nodes. Without any: all in the role `weight` that
-                are larger than their path, and no embeddings.
+                Gemm, Conv, Gather or MatMulNBits nodes, or of any operator that is linear in them
+                (see `onnxla.op`), whose path computes the update as large as the weight. Without
+                any: all in the role `weight` that are larger than their path, and no embeddings.
             rank: Rank of the update; in a convolution, of each group.
             alpha: By default `rank`, so that the path is not scaled.
             key: JAX key that the first factor is drawn with; the second is zero.

@@ -12,6 +12,7 @@ import numpy as np
 
 from onnxla.ir.dtypes import STRING
 from onnxla.ir.model import Function, Graph, Model, Node, SparseTensor, Tensor
+from onnxla.ir.splice import Bytes
 from onnxla.ir.tensors import encode_raw
 
 OURS = "onnxla."  # what metadata begin with that change what is computed
@@ -30,7 +31,7 @@ def fingerprint(model: Model) -> str:
     return digest.hexdigest()
 
 
-def parts(item: Any) -> Iterator[bytes]:
+def parts(item: Any) -> Iterator[Bytes]:
     """What is hashed of a model or of a part of it, so that different ones have different parts."""
     match item:
         case Model():
@@ -72,7 +73,7 @@ def marks(item: Node | Tensor) -> dict[str, str]:
     return {key: value for key, value in item.metadata.items() if key.startswith(OURS)}
 
 
-def tensor_data(tensor: Tensor) -> Iterator[bytes]:
+def tensor_data(tensor: Tensor) -> Iterator[Bytes]:
     """The data of a constant tensor; one at a time is in memory."""
     data = tensor.numpy()
     # An array of strings holds addresses.

@@ -1,4 +1,4 @@
-"""Makes the files in `tests/old_files`: `python tools/make_old_files.py FOLDER`.
+"""Makes the files in `tests/support/old_files`: `python tools/make_old_files.py FOLDER`.
 
 Run it with the version of onnxla whose files are wanted, once, when that version is released: tests
 load the files ever after. The folder gets a model, adapters of it, and the checkpoint of a run.

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 import onnxla
 from onnxla import backend, ir
 from onnxla.ir.names import no_such
-from small_models import header, make
+from support.small_models import header, make
 
 W = np.float32([3])
 # Names that parameters of `__call__`, `apply` and `apply_train` have too.

@@ -18,7 +18,7 @@ from onnxla.edit.quantization import find_quantized
 from onnxla.losses import binary_cross_entropy, cross_entropy
 from onnxla.ops import table
 from onnxla.train.objective import find_logits
-from small_models import make
+from support.small_models import make
 
 RNG = np.random.default_rng(3)
 HEADER = '<ir_version: 9, opset_import: ["": 20, "my.domain": 1]>'
