@@ -16,7 +16,7 @@ from onnxla.edit.adapter_files import load_adapters, save_adapters
 from onnxla.edit.dropout import insert_dropout
 from onnxla.edit.heads import find_features, replace_head
 from onnxla.edit.lora import add_adapters, initial, merge_adapters, select
-from onnxla.edit.quantization import quantization_aware, restore, straight_through
+from onnxla.edit.quantization import mark_straight_through, quantization_aware, restore
 from onnxla.inputs import bind, checked, unpack
 from onnxla.interpret.program import Program
 from onnxla.ir.fingerprint import fingerprint
@@ -383,7 +383,7 @@ class Module:
         Raises:
             ValueError: Another operator is named, or one that the model does not have.
         """
-        return self.with_model(straight_through(self.program.model, operators))
+        return self.with_model(mark_straight_through(self.program.model, operators))
 
     def replace_head(
         self,
@@ -500,7 +500,7 @@ class Module:
         changed = {}
         for name, tensor in self.program.parameters.params.items():
             value = np.asarray(self.params[name]).astype(tensor.dtype)
-            if not np.array_equal(bits(value), bits(tensor.numpy())):
+            if not np.array_equal(bytes_of(value), bytes_of(tensor.numpy())):
                 changed[tensor] = tensor.with_data(value)
             tensor.release()
         return replace_tensors(self.program.model, changed)
@@ -537,6 +537,6 @@ def key_numbers(key: jax.Array | None) -> list[int]:
     return numbers
 
 
-def bits(array: np.ndarray) -> np.ndarray:
+def bytes_of(array: np.ndarray) -> np.ndarray:
     """The bytes of an array, which differ where numbers compare equal, as 0.0 and -0.0."""
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8)

@@ -25,10 +25,10 @@ def add_run(commands: Any) -> None:
         metavar="OUT",
         help="write the outputs to OUT.npz by name, or to OUT.npy if there is only one",
     )
-    command.set_defaults(command=run_model)
+    command.set_defaults(command=run_file)
 
 
-def run_model(arguments: argparse.Namespace) -> int:
+def run_file(arguments: argparse.Namespace) -> int:
     """`onnxla run`."""
     module = load(arguments.file)
     outputs = module.run(read_inputs(module, arguments))

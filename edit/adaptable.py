@@ -6,6 +6,7 @@ sees is a *view* of the weight; an update of the view is undone step by step to 
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -245,8 +246,8 @@ def find_linear(
     perm = (*(i for i in order if i != last), last)
     moved = tuple(view.shape[i] for i in perm)
     shape = (math.prod(moved[:-1]), moved[-1])
-    matrix: tuple[Step, ...] = () if perm == order else (("transpose", perm),)
-    matrix += () if shape == moved else (("reshape", moved),)
+    steps: tuple[Step, Step] = (("transpose", perm), ("reshape", moved))
+    matrix = tuple(itertools.compress(steps, (perm != order, shape != moved)))
     names = zip(map(operator.input_name, range(len(node.inputs))), node.inputs, strict=True)
     return Application(
         node,

@@ -292,7 +292,7 @@ def restore(model: Model) -> Model:
 
     def written(tensor: Tensor | SparseTensor) -> Tensor | SparseTensor:
         if isinstance(tensor, Latent):
-            return integers(tensor, tensor.grid.at(tensors))
+            return quantized_again(tensor, tensor.grid.at(tensors))
         return tensors.get(tensor.name, tensor)
 
     nodes = tuple(node for node in graph.nodes if not is_quantizer(node, latents))
@@ -305,14 +305,14 @@ def is_quantizer(node: Node, latents: Collection[str]) -> bool:
     return is_standard(node, "QuantizeLinear") and node.inputs[0] in latents
 
 
-def integers(weight: Latent, grid: Grid) -> Tensor:
+def quantized_again(weight: Latent, grid: Grid) -> Tensor:
     """The quantized tensor of a latent weight."""
     old, now = weight.quantized.numpy(), weight.numpy()
     new = np.where(grid.dequantize(old) == now, old, grid.quantize(now, old.dtype))
     return weight.quantized if (new == old).all() else weight.quantized.with_data(new)
 
 
-def straight_through(model: Model, operators: Iterable[str]) -> Model:
+def mark_straight_through(model: Model, operators: Iterable[str]) -> Model:
     """The model whose nodes of some operators are marked to have the derivative 1 in training.
 
     Args:
@@ -347,7 +347,7 @@ def full_name(domain: str, op_type: str) -> str:
 
 
 def unmarked(node: Node) -> Node:
-    """The node without the mark of `straight_through`."""
+    """The node without the mark of `mark_straight_through`."""
     if MARK not in node.metadata:
         return node
     return replace(node, metadata={k: v for k, v in node.metadata.items() if k != MARK})

