@@ -12,7 +12,7 @@ from onnxla.inputs import unpack
 from onnxla.module import Module
 from onnxla.ops.values import Value
 from onnxla.train.batches import ArrayBatches, StreamedBatches, as_batches
-from onnxla.train.losses import LOSSES, METRICS, Measure, at_least_float32, find_measure, name_of
+from onnxla.train.losses import LOSSES, METRICS, Measure, as_wide, find_measure, name_of
 from onnxla.train.objective import Objective, make_objective, values_read
 from onnxla.train.step import prepare
 
@@ -75,7 +75,7 @@ def make_evaluation(
     def measure(params: Mapping[str, Value], inputs: Any, targets: Any) -> dict[str, jax.Array]:
         values = module.apply(params, inputs, outputs=(*wanted, *read))
         for_loss, found = unpack(values[: len(wanted)]), unpack(values[len(wanted) :])
-        found = jax.tree.map(at_least_float32, found)
+        found = jax.tree.map(as_wide, found)
         measured = {name_of(f): jnp.asarray(f(found, targets)) for f in functions}
         if objective is not None:
             value, further = objective.loss_of(for_loss, targets)

@@ -174,7 +174,7 @@ def as_outputs(outputs: Value, targets: Value) -> Any:
     return targets.astype(outputs.dtype)
 
 
-def at_least_float32(value: Value) -> Value:
+def as_wide(value: Value) -> Value:
     """A floating-point value in float32 at least, in which losses are computed."""
     narrow = is_floating(value) and value.dtype.itemsize < 4
     return value.astype(jnp.float32) if narrow else value

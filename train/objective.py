@@ -16,7 +16,7 @@ from onnxla.ir.traverse import is_standard
 from onnxla.module import Module
 from onnxla.ops.table import Operator, lookup
 from onnxla.ops.values import Value, is_floating
-from onnxla.train.losses import LOGITS, Measure, at_least_float32, known_name
+from onnxla.train.losses import LOGITS, Measure, as_wide, known_name
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Objective:
 
     def loss_of(self, found: Any, targets: Any) -> tuple[jax.Array, dict[str, Value]]:
         """The loss of outputs, and the further scalars. Raises: TypeError unless it is a scalar."""
-        result = self.loss(jax.tree.map(at_least_float32, found), targets)
+        result = self.loss(jax.tree.map(as_wide, found), targets)
         value, further = result if isinstance(result, tuple) else (result, {})
         value = jnp.asarray(value)
         if value.shape != () or not is_floating(value):

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from onnxla.module import Module
 from onnxla.ops.values import Value
-from onnxla.train.losses import at_least_float32
+from onnxla.train.losses import as_wide
 from onnxla.train.objective import Objective
 
 # JAX primitives whose results a rematerialized step keeps: products, expensive to compute again.
@@ -28,7 +28,7 @@ def prepare(module: Module, inputs: Mapping[str, Value]) -> dict[str, Value]:
 
 def master(value: jax.Array) -> jax.Array:
     """A copy of a parameter to train, in float32 at least: small steps would round to nothing."""
-    return jnp.array(at_least_float32(value), copy=True)
+    return jnp.array(as_wide(value), copy=True)
 
 
 def make_step(objective: Objective, optimizer: Any, seed: int, remat: bool) -> Any:
@@ -59,7 +59,7 @@ def make_step(objective: Objective, optimizer: Any, seed: int, remat: bool) -> A
         changes, following = optimizer.update(gradient, state["optimizer"], state["params"])
         new = {
             "params": optax.apply_updates(state["params"], changes),
-            "statistics": {name: at_least_float32(value) for name, value in updates.items()},
+            "statistics": {name: as_wide(value) for name, value in updates.items()},
             "optimizer": following,
         }
         finite = jnp.isfinite(value) & jnp.isfinite(norm)
