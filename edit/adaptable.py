@@ -178,7 +178,7 @@ def adaptable(name: str, found: Sequence[Application | str]) -> AdaptableWeight 
 def find_application(
     node: ir.Node, operator: Operator | None, index: int, operands: Sequence[Source]
 ) -> Application | str:
-    """How a node applies the weight that its operand `index` is a view of, or why none can tell."""
+    """How a node applies the weight that its operand `index` shows, or why no update fits it."""
     attributes = node.attributes
     view = find_view(operands[index])
     if view is None:
@@ -233,17 +233,17 @@ def find_linear(
     """How a node applies a weight in which it is linear, as a matrix of [the rest, channels]."""
     if operator is None or not operator.linear or len(list(filter(None, node.outputs))) != 1:
         return None
-    operand = operator.input_name(index)
+    operand, order = operator.input_name(index), (*range(len(view.shape)),)
     axis = operator.channel_axis(operand, node.attributes)
-    added = {"bias", *ELEMENTWISE_ROLES} & {*operator.roles.values()}
-    left_out = {name for name, role in operator.roles.items() if role in added}
-    unfit = axis is None or view.dtype.name not in DTYPES or len(view.shape) < 2
-    if unfit or operator.roles.get(operand) != "weight" or left_out & operator.present:
+    if axis is None or not -len(order) <= axis < len(order) or len(order) < 2:
         return None
-    assert axis is not None
-    order = (*range(len(view.shape)),)
-    last = order[axis]
-    perm = (*(i for i in order if i != last), last)
+    left_out = {n for n, role in operator.roles.items() if role in ("bias", *ELEMENTWISE_ROLES)}
+    twice = node.inputs.count(node.inputs[index]) > 1
+    if operator.roles.get(operand) != "weight" or twice or left_out & operator.present:
+        return None
+    if view.dtype.name not in DTYPES:
+        return None
+    perm = (*(i for i in order if i != order[axis]), order[axis])
     moved = tuple(view.shape[i] for i in perm)
     shape = (math.prod(moved[:-1]), moved[-1])
     steps: tuple[Step, Step] = (("transpose", perm), ("reshape", moved))

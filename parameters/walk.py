@@ -280,9 +280,8 @@ def has_one_channel(source: Source) -> bool:
     made = rearranged(source)
     if not isinstance(made, Producer) or made.operator is None:
         return False
-    for index, name in enumerate(made.operator.inputs):
-        axis = made.operator.channel_axis(name, made.node.attributes)
-        weight = rearranged(made.operands[index]) if axis is not None else None
+    for name, operand in zip(made.operator.inputs, made.operands, strict=False):
+        axis, weight = made.operator.channel_axis(name, made.node.attributes), rearranged(operand)
         if axis is not None and isinstance(weight, Tensor) and weight.shape[axis] == 1:
             return True
     return False
