@@ -90,15 +90,15 @@ def checked(program: Program, inputs: Mapping[str, Value]) -> dict[str, Value]:
         TypeError: There is no such input, or its dtype is of another kind.
         ValueError: A shape is not what the model states.
     """
-    declared = {value.name: value for value in program.inputs} | program.defaults
-    for name in inputs:
-        if name not in declared:
-            raise TypeError(no_such("input", name, declared))
+    expected = {value.name: value for value in program.inputs}
     with jax.enable_x64(True):
-        return {
-            name: check_input(declared[name], value, program.batched)
-            for name, value in inputs.items()
-        }
+        found = {}
+        for name, value in inputs.items():
+            declared = expected.get(name) or program.defaults.get(name)
+            if declared is None:
+                raise TypeError(no_such("input", name, {**expected, **program.defaults}))
+            found[name] = check_input(declared, value, program.batched)
+        return found
 
 
 def check_input(declared: ir.ValueInfo, value: Value, batched: bool = False) -> Value:
