@@ -15,6 +15,7 @@ from onnx import helper
 from onnx.backend.base import Backend, BackendRep, Device, DeviceType
 
 from onnxla.findings import check
+from onnxla.inputs import by_name
 from onnxla.module import Module, load
 from onnxla.ops.values import Value, as_known
 
@@ -43,12 +44,9 @@ class Prepared(BackendRep):
 
     def run(self, inputs: Any, **kwargs: Any) -> tuple[Value, ...]:
         """Outputs as numpy for inputs in the model's order, or by name; or for one input alone."""
-        module = self.module
-        if not isinstance(inputs, dict):
-            inputs = inputs if isinstance(inputs, list | tuple) else [inputs]
-            inputs = dict(zip(module.input_names, inputs, strict=True))
+        named = by_name(self.module.program, inputs)
         with jax.default_device(self.device):
-            return tuple(map(as_known, module.run(inputs, **kwargs).values()))
+            return tuple(map(as_known, self.module.run(named, **kwargs).values()))
 
 
 class OnnxlaBackend(Backend):

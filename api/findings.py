@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +11,9 @@ import numpy as np
 
 from onnxla import ir
 from onnxla.edit.quantization import find_quantized
-from onnxla.ir.traverse import all_nodes
+from onnxla.ir.traverse import all_nodes, is_standard
 from onnxla.ops.missing import missing_operators
+from onnxla.ops.table import lookup
 from onnxla.parameters.roles import Parameters, find_parameters, trainable
 
 
@@ -73,14 +74,14 @@ def notes(model: ir.Model) -> Iterator[str]:
             f"{len(quantized)} weights are quantized: `module.quantization_aware()` makes them "
             "trainable" + (f", but not {len(others)} others" if others else "")
         )
-    kinds = {node.op_type for node, _ in all_nodes(model)}
-    biased = sum(node.op_type == "Conv" and len(node.inputs) > 2 for node, _ in all_nodes(model))
-    if biased and "BatchNormalization" not in kinds:
+    nodes = list(all_nodes(model))
+    biased = sum(is_standard(node, "Conv") and len(node.inputs) > 2 for node, _ in nodes)
+    if biased and not any(is_standard(node, "BatchNormalization") for node, _ in nodes):
         yield (
             f"no BatchNormalization, and {biased} convolutions with a bias: if the network had "
             "any, it was folded into them, and training has no batch statistics"
         )
-    if learned and "Dropout" not in kinds:
+    if learned and not any(drops(node, opsets) for node, opsets in nodes):
         yield (
             "no Dropout: if the network had any, the exporter left it out, and training drops "
             "nothing; `module.insert_dropout(after)` puts one in"
@@ -90,6 +91,12 @@ def notes(model: ir.Model) -> Iterator[str]:
             f"'{first}' and '{second}' hold the same numbers: if the weight was tied, the exporter "
             "copied it, and the copies will differ after training"
         )
+
+
+def drops(node: ir.Node, opsets: Mapping[str, int]) -> bool:
+    """Whether a node's operator drops elements at random in training."""
+    operator = lookup(node.domain, node.op_type, opsets.get(node.domain, 1))
+    return operator is not None and operator.moves == "dropped"
 
 
 def copies(parameters: Parameters) -> Iterator[tuple[str, str]]:

@@ -1,14 +1,165 @@
-"""Inputs from files, and random ones that fit what a model declares."""
+"""What a model's inputs are given: bound to their names, checked, converted; or made at random."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from onnxla import ir
+from onnxla.interpret.program import Program
+from onnxla.ir.names import no_such
+from onnxla.ops.values import Value, is_concrete
+
+QUOTED = 4  # elements that a message shows
+OTHER_WAYS = "give inputs in order, by keyword, or as run({...})"
+
+
+def bind(
+    program: Program, given: Any, named: Mapping[str, Value] | None = None
+) -> dict[str, Value]:
+    """Inputs by name in the dtypes that the model declares.
+
+    Args:
+        program: Declares the inputs.
+        given: As for `by_name`.
+        named: Further inputs by name.
+
+    Raises:
+        TypeError, ValueError: An input is missing, unknown, given twice, or of another dtype or
+            shape than the model states.
+    """
+    inputs = by_name(program, given)
+    for name in named or {}:
+        if name in inputs:
+            raise TypeError(f"input '{name}' is given twice")
+    inputs = checked(program, {**inputs, **(named or {})})
+    if missing := [value.name for value in program.inputs if value.name not in inputs]:
+        raise TypeError(f"missing inputs: {', '.join(missing)}{said_of_maps(program, given)}")
+    return inputs
+
+
+def by_name(program: Program, given: Any) -> dict[str, Any]:
+    """Values by the names of the inputs that they are for, which need not be all.
+
+    Args:
+        program: Declares the inputs.
+        given: One value for the first input; a tuple or list of values in order; or a dict of
+            values by name, alone or in a tuple. Where the first input is itself a map, a dict is
+            that input.
+
+    Raises:
+        TypeError: There are too many values.
+    """
+    names = [value.name for value in program.inputs]
+    values = given if isinstance(given, tuple | list) else (given,)
+    if is_one_dict(values) and not takes_map(program):
+        return dict(values[0])
+    if len(values) > len(names):
+        raise TypeError(
+            f"the model takes {len(names)} inputs ({', '.join(names)}), got {len(values)}"
+        )
+    return dict(zip(names, values, strict=False))
+
+
+def takes_map(program: Program) -> bool:
+    """Whether the first input is a map, for which a dict is a value."""
+    kind = program.inputs[0].type if program.inputs else None
+    return isinstance(kind.element if isinstance(kind, ir.OptionalType) else kind, ir.MapType)
+
+
+def is_one_dict(given: Any) -> bool:
+    """Whether somebody gave a dict and nothing else."""
+    return isinstance(given, tuple | list) and len(given) == 1 and isinstance(given[0], Mapping)
+
+
+def said_of_maps(program: Program, given: Any) -> str:
+    """What a message adds where somebody may have meant a dict as one of names."""
+    if not (is_one_dict(given) and takes_map(program)):
+        return ""
+    return f"; the dict is the value of '{program.inputs[0].name}', which is a map: {OTHER_WAYS}"
+
+
+def checked(program: Program, inputs: Mapping[str, Value]) -> dict[str, Value]:
+    """Inputs by name, checked one by one against the model, and in its dtypes.
+
+    Raises:
+        TypeError: There is no such input, or its dtype is of another kind.
+        ValueError: A shape is not what the model states.
+    """
+    expected = {value.name: value for value in program.inputs}
+    with jax.enable_x64(True):
+        found = {}
+        for name, value in inputs.items():
+            declared = expected.get(name) or program.defaults.get(name)
+            if declared is None:
+                raise TypeError(no_such("input", name, {**expected, **program.defaults}))
+            found[name] = check_input(declared, value, program.batched)
+        return found
+
+
+def check_input(declared: ir.ValueInfo, value: Value, batched: bool = False) -> Value:
+    """`value` as the model declares it: numbers of the same kind are converted, shapes compared."""
+    kind = declared.type
+    if isinstance(kind, ir.MapType) and isinstance(kind.value, ir.TensorType):
+        # Python's numbers do not say of which dtype they are.
+        dtype = kind.value.dtype
+        if dtype is None or dtype == ir.STRING or not isinstance(value, Mapping):
+            return value
+        try:
+            return {key: dtype.type(number) for key, number in value.items()}
+        except (TypeError, ValueError) as error:
+            raise TypeError(
+                f"input '{declared.name}' is a map to {dtype}, got {value!r:.200}; if that is a "
+                f"dict of inputs by name, {OTHER_WAYS}"
+            ) from error
+    if not isinstance(kind, ir.TensorType):
+        return value
+    if not hasattr(value, "dtype"):
+        value = np.asarray(value)
+    if kind.dtype is not None and value.dtype != kind.dtype:
+        if kind.dtype == ir.STRING:
+            return value.astype(object)
+        if not same_kind(value.dtype, kind.dtype):
+            raise TypeError(
+                f"input '{declared.name}' takes {kind.dtype}, got {value.dtype}{quoted(value)}"
+            )
+        value = value.astype(kind.dtype)
+    if kind.shape is not None:
+        shape = value.shape[1:] if batched else value.shape
+        fits = len(shape) == len(kind.shape) and all(
+            got == size or not isinstance(size, int)
+            for got, size in zip(shape, kind.shape, strict=True)
+        )
+        if not fits:
+            sizes = ", ".join("?" if size is None else str(size) for size in kind.shape)
+            raise ValueError(
+                f"input '{declared.name}' takes shape [{sizes}], got {list(shape)}"
+                + ("" if batched else "; to map over a leading axis, use module.batched()")
+            )
+    return value
+
+
+def same_kind(a: Any, b: Any) -> bool:
+    """Whether two dtypes are both floating point, or both integer."""
+    return any(
+        jnp.issubdtype(a, kind) and jnp.issubdtype(b, kind)
+        for kind in (jnp.floating, jnp.integer, jnp.complexfloating)
+    )
+
+
+def quoted(value: Value) -> str:
+    """The numbers of a small array, for a message."""
+    small = is_concrete([value]) and np.size(value) <= QUOTED
+    return f" {np.asarray(value).tolist()!r}" if small else f" of shape {list(value.shape)}"
+
+
+def unpack(values: tuple[Any, ...]) -> Any:
+    """One output as itself, several as a tuple."""
+    return values[0] if len(values) == 1 else values
 
 
 def random_inputs(
@@ -45,18 +196,3 @@ def random_array(rng: np.random.Generator, dtype: np.dtype, shape: list[int]) ->
     if ir.is_float(dtype) or np.issubdtype(dtype, np.complexfloating):
         return rng.standard_normal(shape).astype(dtype)
     return rng.integers(0, 2, shape).astype(dtype)
-
-
-def read_array(path: Path) -> Any:
-    """The array in an .npy file, or the arrays by name in an .npz file.
-
-    Raises:
-        ValueError: There is no such file, or it is neither.
-    """
-    if not path.is_file():
-        raise ValueError(f"there is no file '{path}'")
-    try:
-        data = np.load(path, allow_pickle=False)
-        return data if isinstance(data, np.ndarray) else dict(data)
-    except (ValueError, EOFError, OSError) as error:
-        raise ValueError(f"'{path}' is no .npy or .npz file: {error}") from None

@@ -13,12 +13,16 @@ import numpy as np
 
 from onnxla import ir
 from onnxla.edit.adapter_files import load_adapters, save_adapters
-from onnxla.edit.heads import find_features, insert_dropout, replace_head
+from onnxla.edit.dropout import insert_dropout
+from onnxla.edit.heads import find_features, replace_head
 from onnxla.edit.lora import add_adapters, initial, merge_adapters, select
-from onnxla.edit.quantization import quantization_aware, restore, straight_through
+from onnxla.edit.quantization import mark_straight_through, quantization_aware, restore
+from onnxla.inputs import bind, checked, unpack
 from onnxla.interpret.program import Program
+from onnxla.ir.fingerprint import fingerprint
+from onnxla.ir.names import no_such
 from onnxla.ir.rewrite import cut, replace_tensors
-from onnxla.ops.values import Value
+from onnxla.ops.values import Value, as_known
 from onnxla.parameters.selection import chosen, frozen_statistics
 from onnxla.public import find
 from onnxla.summary import describe_type, summarize
@@ -87,7 +91,11 @@ class Module:
         return self.program.output_names
 
     def __call__(self, *args: Value, key: jax.Array | None = None, **kwargs: Value) -> Any:
-        """The outputs for inputs by position or by ONNX name; compiled once per input shape.
+        """The outputs for inputs; compiled once per input shape.
+
+        Inputs are given in order, by ONNX name, or as one dict of names, in which one may be called
+        `key`: `module({"x": x, "key": k})`. Where the model's first input is itself a map, a dict
+        is that input.
 
         Returns:
             The output, or a tuple of the outputs in graph order if there are several.
@@ -96,7 +104,7 @@ class Module:
             TypeError, ValueError: An input is missing, unknown, or of another dtype or shape than
                 the model states.
         """
-        return unpack(self.program.call(self.params, self._bind(args, kwargs), key))
+        return unpack(self.program.call(self.params, bind(self.program, args, kwargs), key))
 
     def run(self, inputs: Mapping[str, Value], key: jax.Array | None = None) -> dict[str, Any]:
         """Outputs by name for inputs by name."""
@@ -118,7 +126,7 @@ class Module:
 
         Args:
             params: All parameters by name.
-            *args: Inputs in order.
+            *args: Inputs in order, or one dict of them by ONNX name.
             key: JAX key for operators that draw random numbers.
             outputs: Names of values to return instead of the graph's outputs; intermediate values
                 may be among them.
@@ -128,7 +136,7 @@ class Module:
             StaticOperandError: The shape of some value depends on traced data. The message names
                 the node, the operand and where it comes from.
         """
-        inputs = self._bind(args, kwargs)
+        inputs = bind(self.program, args, kwargs)
         return unpack(self.program.evaluate(params, inputs, key=key, outputs=outputs))
 
     def apply_train(
@@ -152,7 +160,7 @@ class Module:
 
         Args:
             params: All parameters by name.
-            *args: Inputs in order.
+            *args: Inputs in order, or one dict of them by ONNX name.
             key: JAX key that decides what is dropped; needed if the model has a Dropout.
             outputs: As for `apply`.
             freeze_statistics: Names or patterns of running statistics, or True for all: each
@@ -168,7 +176,7 @@ class Module:
         frozen = frozen_statistics(freeze_statistics, self.roles)
         values = self.program.evaluate(
             params,
-            self._bind(args, kwargs),
+            bind(self.program, args, kwargs),
             key=key,
             outputs=outputs,
             updates=updates,
@@ -184,7 +192,7 @@ class Module:
         """
         for name, value in params.items():
             if name not in self.params:
-                raise ValueError(f"no parameter is named '{name}'")
+                raise ValueError(no_such("parameter", name, self.params))
             if np.shape(value) != self.params[name].shape:
                 raise ValueError(
                     f"parameter '{name}' has shape {self.params[name].shape}, not {np.shape(value)}"
@@ -251,16 +259,14 @@ class Module:
             labels = {**dict.fromkeys(chosen((pattern,), self.roles), label), **labels}
         return {name: labels.get(name, default) for name in self.params}
 
-    def specialize(self, **inputs: Value) -> Module:
-        """The model with some inputs fixed to known values.
+    def specialize(self, inputs: Mapping[str, Value] | None = None, /, **further: Value) -> Module:
+        """The model with some inputs, by ONNX name or as a dict, fixed to known values.
 
         They are then no longer inputs, and may decide shapes. `save` still writes the whole model.
         """
-        bound = self._bind((), inputs, partial=True)
-        fixed = {name: np.asarray(value) for name, value in bound.items()}
-        program = self.program
-        fixed = {**program.fixed, **fixed}
-        return Module(self.params, program.edited(fixed=fixed))
+        found = checked(self.program, {**(inputs or {}), **further})
+        fixed = {name: as_known(value) for name, value in found.items()}
+        return Module(self.params, self.program.edited(fixed={**self.program.fixed, **fixed}))
 
     def cut(
         self, inputs: Sequence[str] | None = None, outputs: Sequence[str] | None = None
@@ -305,8 +311,9 @@ class Module:
 
         Args:
             *patterns: Names or shell-style patterns of the weights, float or quantized, of MatMul,
-                Gemm, Conv, Gather or MatMulNBits nodes. Without any: all in the role `weight` that
-                are larger than their path, and no embeddings.
+                Gemm, Conv, Gather or MatMulNBits nodes, or of any operator that is linear in them
+                (see `onnxla.op`), whose path computes the update as large as the weight. Without
+                any: all in the role `weight` that are larger than their path, and no embeddings.
             rank: Rank of the update; in a convolution, of each group.
             alpha: By default `rank`, so that the path is not scaled.
             key: JAX key that the first factor is drawn with; the second is zero.
@@ -316,12 +323,12 @@ class Module:
             UnsupportedError: The model's opset is below 7.
         """
         model = self.program.model
-        targets = select(model, patterns, rank)
+        weights = select(model, patterns, rank)
         # numpy draws: JAX would compile a program for each shape.
         rng = np.random.default_rng(key_numbers(key))
         scaled = float(rank if alpha is None else alpha)
-        adapters = {name: initial(target, rank, scaled, rng) for name, target in targets.items()}
-        return self.with_model(add_adapters(model, targets, adapters))
+        adapters = {name: initial(weight, rank, scaled, rng) for name, weight in weights.items()}
+        return self.with_model(add_adapters(model, weights, adapters))
 
     def save_adapters(self, path: str | os.PathLike[str]) -> None:
         """Writes the adapters alone as safetensors, with the rank and alpha of each.
@@ -376,7 +383,7 @@ class Module:
         Raises:
             ValueError: Another operator is named, or one that the model does not have.
         """
-        return self.with_model(straight_through(self.program.model, operators))
+        return self.with_model(mark_straight_through(self.program.model, operators))
 
     def replace_head(
         self,
@@ -493,10 +500,18 @@ class Module:
         changed = {}
         for name, tensor in self.program.parameters.params.items():
             value = np.asarray(self.params[name]).astype(tensor.dtype)
-            if not np.array_equal(bits(value), bits(tensor.numpy())):
+            if not np.array_equal(bytes_of(value), bytes_of(tensor.numpy())):
                 changed[tensor] = tensor.with_data(value)
             tensor.release()
         return replace_tensors(self.program.model, changed)
+
+    def fingerprint(self) -> str:
+        """A hash of the model: its opsets, nodes with attributes, and constants, as trained so far.
+
+        Equal for two modules if they compute the same from the same inputs, whatever their files
+        call their nodes; but for `specialize`, `batched` and `autocast`, which it leaves out.
+        """
+        return fingerprint(self._with_values())
 
     def summary(self) -> Report:
         """Inputs, outputs, operators and parameters by role: text, or HTML in a notebook."""
@@ -513,33 +528,7 @@ class Module:
 
     def check_inputs(self, inputs: Mapping[str, Value]) -> dict[str, Value]:
         """Inputs by name in the model's dtypes. Raises: TypeError or ValueError if they differ."""
-        return self._bind((), inputs)
-
-    def _bind(
-        self, args: Sequence[Value], kwargs: Mapping[str, Value], partial: bool = False
-    ) -> dict[str, Value]:
-        """Inputs by name, checked against the model and in its dtypes."""
-        expected = {value.name: value for value in self.program.inputs}
-        if len(args) > len(expected):
-            raise TypeError(
-                f"the model takes {len(expected)} inputs ({', '.join(expected)}), got {len(args)}"
-            )
-        inputs = dict(zip(expected, args, strict=False))
-        for name, value in kwargs.items():
-            if name in inputs:
-                raise TypeError(f"input '{name}' is given twice")
-            if name not in expected and name not in self.program.defaults:
-                raise TypeError(f"the model has no input '{name}'; it takes {', '.join(expected)}")
-            inputs[name] = value
-        if not partial and (missing := [name for name in expected if name not in inputs]):
-            raise TypeError(f"missing inputs: {', '.join(missing)}")
-        with jax.enable_x64(True):
-            return {
-                name: check_input(
-                    expected.get(name) or self.program.defaults[name], value, self.program.batched
-                )
-                for name, value in inputs.items()
-            }
+        return bind(self.program, (), inputs)
 
 
 def key_numbers(key: jax.Array | None) -> list[int]:
@@ -548,53 +537,6 @@ def key_numbers(key: jax.Array | None) -> list[int]:
     return numbers
 
 
-def bits(array: np.ndarray) -> np.ndarray:
+def bytes_of(array: np.ndarray) -> np.ndarray:
     """The bytes of an array, which differ where numbers compare equal, as 0.0 and -0.0."""
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-
-
-def unpack(values: tuple[Any, ...]) -> Any:
-    """One output as itself, several as a tuple."""
-    return values[0] if len(values) == 1 else values
-
-
-def check_input(declared: ir.ValueInfo, value: Value, batched: bool = False) -> Value:
-    """`value` as the model declares it: numbers of the same kind are converted, shapes compared."""
-    kind = declared.type
-    if isinstance(kind, ir.MapType) and isinstance(kind.value, ir.TensorType):
-        # Python's numbers do not say of which dtype they are.
-        dtype = kind.value.dtype
-        if dtype is None or dtype == ir.STRING or not isinstance(value, Mapping):
-            return value
-        return {key: dtype.type(number) for key, number in value.items()}
-    if not isinstance(kind, ir.TensorType):
-        return value
-    if not hasattr(value, "dtype"):
-        value = np.asarray(value)
-    if kind.dtype is not None and value.dtype != kind.dtype:
-        if kind.dtype == ir.STRING:
-            return value.astype(object)
-        if not same_kind(value.dtype, kind.dtype):
-            raise TypeError(f"input '{declared.name}' takes {kind.dtype}, got {value.dtype}")
-        value = value.astype(kind.dtype)
-    if kind.shape is not None:
-        shape = value.shape[1:] if batched else value.shape
-        fits = len(shape) == len(kind.shape) and all(
-            got == size or not isinstance(size, int)
-            for got, size in zip(shape, kind.shape, strict=True)
-        )
-        if not fits:
-            sizes = ", ".join("?" if size is None else str(size) for size in kind.shape)
-            raise ValueError(
-                f"input '{declared.name}' takes shape [{sizes}], got {list(shape)}"
-                + ("" if batched else "; to map over a leading axis, use module.batched()")
-            )
-    return value
-
-
-def same_kind(a: Any, b: Any) -> bool:
-    """Whether two dtypes are both floating point, or both integer."""
-    return any(
-        jnp.issubdtype(a, kind) and jnp.issubdtype(b, kind)
-        for kind in (jnp.floating, jnp.integer, jnp.complexfloating)
-    )

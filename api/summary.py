@@ -33,7 +33,7 @@ def describe_type(kind: ir.Type) -> str:
     return "?"
 
 
-def describe_dims(parameters: Parameters, role: str) -> tuple[int, int]:
+def count_parameters(parameters: Parameters, role: str) -> tuple[int, int]:
     """Number of parameters with a role, and of their elements."""
     tensors = [t for name, t in parameters.params.items() if parameters.roles[name] == role]
     return len(tensors), sum(math.prod(tensor.shape) for tensor in tensors)
@@ -55,7 +55,7 @@ def summarize(model: ir.Model, parameters: Parameters, fixed: Mapping[str, np.nd
     ).most_common()
     roles, trains = [], trainable(parameters.roles)
     for role in ROLES:
-        count, elements = describe_dims(parameters, role)
+        count, elements = count_parameters(parameters, role)
         if count:
             trained = "trainable" if role in trains else "not trained by default"
             roles.append((role, f"{count:,}", f"{elements:,}", trained))

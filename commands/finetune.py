@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from onnxla.inputs import read_array
+from onnxla.commands.arrays import read_array
 from onnxla.module import Module, load
 from onnxla.train.batches import as_batches
 from onnxla.train.evaluation import evaluate
@@ -95,7 +95,7 @@ def run_finetune(arguments: argparse.Namespace) -> int:
         "batch_size": arguments.batch_size,
         "outputs": None if arguments.output is None else [arguments.output],
     }
-    report("before", evaluate(module, held_out, arguments.loss, metrics, **options))
+    print_measured("before", evaluate(module, held_out, arguments.loss, metrics, **options))
     try:
         result = fit(
             module,
@@ -126,7 +126,7 @@ def run_finetune(arguments: argparse.Namespace) -> int:
             print("the same command with --resume goes on from there", file=sys.stderr)
         return 130
     print(result.history)
-    report("after", evaluate(result.module, held_out, arguments.loss, metrics, **options))
+    print_measured("after", evaluate(result.module, held_out, arguments.loss, metrics, **options))
     checking = find_spec("onnxruntime") is not None
     inputs, _ = as_batches(module, held_out, arguments.batch_size).first()
     result.module.save(arguments.out, check=inputs if checking else False)
@@ -156,6 +156,6 @@ def read_data(module: Module, path: Path) -> dict[str, np.ndarray]:
     return dict(data)
 
 
-def report(when: str, measured: Mapping[str, float]) -> None:
+def print_measured(when: str, measured: Mapping[str, float]) -> None:
     """Prints losses and metrics."""
     print(f"{when}: " + ", ".join(f"{name} {value:.6g}" for name, value in measured.items()))

@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from onnxla.progress import ProgressBar
+
 DESCRIPTION = """\
 Draws valid uses of operators at all their schema versions, runs them in two runtimes, and reports
 where these differ, with the simplest case that does. A runtime is onnxla, onnxruntime, reference
@@ -48,8 +50,6 @@ def add_fuzz(commands: Any) -> None:
 
 def run_fuzz(arguments: argparse.Namespace) -> int:
     """`onnxla fuzz`."""
-    from tqdm.auto import tqdm
-
     from onnxla.peers.runtimes import find_runtime
     from onnxla.testing import fuzz
     from onnxla.testing.fuzz_report import FuzzReport, name
@@ -64,9 +64,9 @@ def run_fuzz(arguments: argparse.Namespace) -> int:
         other = find_runtime(other)
     results = []
     total = len(found) * arguments.examples
-    with tqdm(total=total, desc="cases", unit="case", dynamic_ncols=True) as progress:
+    with ProgressBar(total, "cases", "case") as bar:
         for domain, op_type in found:
-            progress.set_description(op_type)
+            bar.show(op_type)
             result = fuzz(
                 op_type,
                 tested,
@@ -77,16 +77,15 @@ def run_fuzz(arguments: argparse.Namespace) -> int:
                 domain=domain,
                 dtypes=arguments.dtype,
                 specials=arguments.specials,
-                progress=lambda outcome: progress.update(),
+                progress=lambda outcome: bar.advance(),
             )
             results.append(result)
             if result.wrong:
-                progress.write(f"{name(result)} {result.wrong}")
+                bar.say(f"{name(result)} {result.wrong}")
             if result.case is not None and arguments.save is not None:
                 result.case.save(arguments.save / f"{name(result)}-{result.case.version}")
             # An operator of few cases, such as one without inputs, is done earlier.
-            progress.total -= arguments.examples - result.counts.total()
-            progress.refresh()
+            bar.skip(arguments.examples - result.counts.total())
     against = other if isinstance(other, str) else other.name
     report = FuzzReport(tested.name, against, results, arguments.seed)
     print(report)

@@ -1,7 +1,7 @@
 """Adapters in a file of their own: safetensors, for the model file that they were trained on.
 
-The file has the factors `<weight>.lora_A` and `<weight>.lora_B`, and in its metadata as JSON the
-rank and alpha of each weight and a fingerprint of the model.
+The file has the factors `<weight>.lora_A` and `<weight>.lora_B`, and in its metadata the number of
+its format, as JSON the rank and alpha of each weight, and fingerprints of the model.
 """
 
 from __future__ import annotations
@@ -16,21 +16,27 @@ from typing import Any
 import numpy as np
 
 from onnxla import ir
-from onnxla.edit.adaptable import DTYPES, Target, find_targets
+from onnxla.edit.adaptable import DTYPES, AdaptableWeight, find_adaptable
+from onnxla.edit.dropout import strip_dropout
 from onnxla.edit.lora import add_adapters, find_adapters, make_adapter, strip_adapters
+from onnxla.ir.fingerprint import fingerprint
 from onnxla.ir.saving import replace_file
 from onnxla.ir.tensors import encode_raw
 from onnxla.parameters.roles import named_constants
 
-FORMAT = "onnxla.lora.1"
+# Format 1, of version 0.1.0, knows the model by its constants alone.
+FORMATS = FORMAT_1, FORMAT_2 = "onnxla.lora.1", "onnxla.lora.2"
 
 
-def fingerprint(model: ir.Model) -> str:
-    """A hash of the names, dtypes, shapes and data of a model's constant tensors, no adapters."""
+def base_of(model: ir.Model) -> ir.Model:
+    """The model as it was before adapters, and Dropout to train them with, were put in."""
+    return strip_dropout(strip_adapters(model, find_adapters(model)))
+
+
+def hash_of_constants(model: ir.Model) -> str:
+    """A hash of the names, dtypes, shapes and data of a model's constant tensors."""
     digest = hashlib.sha256()
-    for name, tensor in sorted(
-        named_constants(strip_adapters(model, find_adapters(model))).items()
-    ):
+    for name, tensor in sorted(named_constants(model).items()):
         data = tensor.numpy()
         digest.update(json.dumps([name, str(tensor.dtype), tensor.shape]).encode())
         # An array of strings holds addresses.
@@ -50,7 +56,7 @@ def save_adapters(model: ir.Model, params: Mapping[str, Any], path: str | os.Pat
     changed = [
         name
         for name, tensor in named_constants(model).items()
-        if name in params and name not in kept and not same(params[name], tensor)
+        if name in params and name not in kept and not is_unchanged(params[name], tensor)
     ]
     if changed:
         raise ValueError(
@@ -58,22 +64,22 @@ def save_adapters(model: ir.Model, params: Mapping[str, Any], path: str | os.Pat
             "adapters does not hold; write the whole model: save(path, merge=False)"
         )
     tensors = {t.name: np.asarray(params[t.name]) for a in adapters.values() for t in (a.a, a.b)}
-    stripped = strip_adapters(model, adapters)
-    described = {}
-    for name, target in find_targets(stripped).items():
-        if name in adapters and isinstance(target, Target):
-            adapter, rank = adapters[name], target.rank(adapters[name].a.shape)
+    base, described = base_of(model), {}
+    for name, weight in find_adaptable(base).items():
+        if name in adapters and isinstance(weight, AdaptableWeight):
+            adapter, rank = adapters[name], weight.rank(adapters[name].a.shape)
             scale = 1.0 if adapter.scale is None else float(params[adapter.scale.name])
             described[name] = {"rank": rank, "alpha": scale * rank}
     metadata = {
-        "format": FORMAT,
-        "base": fingerprint(model),
+        "format": FORMAT_2,
+        "base": fingerprint(base),
+        "constants": hash_of_constants(base),
         "adapters": json.dumps(described),
     }
     replace_file(Path(path), [save(tensors, metadata)])
 
 
-def same(value: Any, tensor: ir.Tensor) -> bool:
+def is_unchanged(value: Any, tensor: ir.Tensor) -> bool:
     """Whether a parameter has the value that the model's file gives it."""
     return np.asarray(value).astype(tensor.dtype).tobytes() == tensor.numpy().tobytes()
 
@@ -84,16 +90,13 @@ def load_adapters(model: ir.Model, path: str | os.PathLike[str]) -> ir.Model:
 
     try:
         with safe_open(path, "numpy") as file:
-            described, base = described_adapters(file.metadata())
-            targets = fitting(model, described, file)
-            if base != fingerprint(model):
-                raise ir.ModelError(
-                    "they were trained beside other weights: the constants of this model are not "
-                    "those of the file that they belong to"
-                )
+            metadata = file.metadata() or {}
+            described = read_metadata(metadata)
+            weights = find_described(model, described, file)
+            require_base(base_of(model), metadata)
             adapters = {
                 name: make_adapter(
-                    targets[name],
+                    weights[name],
                     *(file.get_tensor(f"{name}.lora_{part}") for part in "AB"),
                     scale=alpha / rank,
                 )
@@ -101,44 +104,63 @@ def load_adapters(model: ir.Model, path: str | os.PathLike[str]) -> ir.Model:
             }
     except (SafetensorError, ir.ModelError) as error:
         raise ir.ModelError(f"cannot load the adapters '{os.fspath(path)}': {error}") from error
-    return add_adapters(model, targets, adapters)
+    return add_adapters(model, weights, adapters)
 
 
-def described_adapters(metadata: Any) -> tuple[dict[str, tuple[int, float]], str]:
-    """Rank and alpha by weight, and the fingerprint, as a file's metadata state them."""
-    metadata = metadata or {}
-    if metadata.get("format") != FORMAT:
-        raise ir.ModelError(f"its format is {metadata.get('format')!r}, not '{FORMAT}'")
+def read_metadata(metadata: Mapping[str, str]) -> dict[str, tuple[int, float]]:
+    """Rank and alpha by weight, as a file's metadata state them."""
+    if metadata.get("format") not in FORMATS:
+        raise ir.ModelError(
+            f"its format is {metadata.get('format')!r}; this version of onnxla reads "
+            + " and ".join(FORMATS)
+        )
     try:
         entries = json.loads(metadata["adapters"])
-        described = {n: (int(e["rank"]), float(e["alpha"])) for n, e in entries.items()}
-        return described, str(metadata["base"])
+        return {n: (int(e["rank"]), float(e["alpha"])) for n, e in entries.items()}
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise ir.ModelError(f"its metadata are malformed: {error!r}") from error
 
 
-def fitting(
+def require_base(base: ir.Model, metadata: Mapping[str, str]) -> None:
+    """Raises ModelError unless a model is the one that adapters belong to."""
+    first = metadata["format"] == FORMAT_1
+    constants = metadata.get("base" if first else "constants")
+    if not first and metadata.get("base") == fingerprint(base):
+        return
+    if constants != hash_of_constants(base):
+        raise ir.ModelError(
+            "they were trained beside other weights: the constants of this model are not "
+            "those of the file that they belong to"
+        )
+    if not first:
+        raise ir.ModelError(
+            "they were trained in another model with the same weights: its opsets, nodes or their "
+            "attributes are not those of this one"
+        )
+
+
+def find_described(
     model: ir.Model, described: Mapping[str, tuple[int, float]], file: Any
-) -> dict[str, Target]:
+) -> dict[str, AdaptableWeight]:
     """The weights that a file adapts, by name, after its tensors were compared with them.
 
     Shapes and dtypes are compared before any data is read.
     """
-    found = find_targets(model)
+    found = find_adaptable(model)
     taken = find_adapters(model)
-    targets = {}
+    weights = {}
     expected: dict[str, str] = {}
     for name, (rank, alpha) in described.items():
-        target = found.get(name, "the model has no such constant")
+        weight = found.get(name, "the model has no such constant")
         if name in taken:
-            target = "it has an adapter already"
-        if isinstance(target, str):
-            raise ir.ModelError(f"they adapt '{name}', which cannot be: {target}")
+            weight = "it has an adapter already"
+        if isinstance(weight, str):
+            raise ir.ModelError(f"they adapt '{name}', which cannot be: {weight}")
         if rank < 1 or not np.isfinite(alpha):
             raise ir.ModelError(f"'{name}' has rank {rank} and alpha {alpha}")
-        targets[name] = target
-        for part, shape in zip("AB", target.factor_shapes(rank), strict=True):
-            expected[f"{name}.lora_{part}"] = f"{DTYPES[target.view.dtype.name]}{[*shape]}"
+        weights[name] = weight
+        for part, shape in zip("AB", weight.factor_shapes(rank), strict=True):
+            expected[f"{name}.lora_{part}"] = f"{DTYPES[weight.view.dtype.name]}{[*shape]}"
     if odd := sorted({*expected} ^ {*file.keys()}):
         raise ir.ModelError(f"the tensors that are missing or too many: {', '.join(odd[:5])}")
     for name, wanted in expected.items():
@@ -146,4 +168,4 @@ def fitting(
         actual = f"{entry.get_dtype()}{entry.get_shape()}"
         if actual != wanted:
             raise ir.ModelError(f"'{name}' is {actual}, not {wanted}")
-    return targets
+    return weights

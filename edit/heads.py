@@ -1,4 +1,4 @@
-"""New nodes for a model: another head, Dropout. What comes out is ONNX."""
+"""Another head for a model: what its last layers read, and a new linear layer of that."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ import numpy as np
 
 from onnxla import ir
 from onnxla.interpret.program import Program
-from onnxla.ir.rewrite import add_initializers, cut, need_opset, rewrite
-from onnxla.parameters.selection import matching
+from onnxla.ir.rewrite import add_initializers, cut, need_opset
 
 # Sizes to try where the model leaves one open: convolutional networks take no small pictures.
 OPEN_SIZES = (2, 64, 256)
@@ -125,39 +124,3 @@ def example_inputs(program: Program) -> Iterator[dict[str, np.ndarray]]:
             shape = [d if isinstance(d, int) else size for d in kind.shape]
             given[value.name] = np.broadcast_to(np.zeros((), kind.dtype), shape)  # takes no memory
         yield given
-
-
-def insert_dropout(model: ir.Model, patterns: Sequence[str], ratio: float) -> ir.Model:
-    """The model with a Dropout after some values; see `Module.insert_dropout`."""
-    if not 0 < ratio < 1:
-        raise ValueError(f"the ratio must be between 0 and 1, got {ratio}")
-    opset = need_opset(model, 1, "Dropout")
-    made = [name for node in model.graph.nodes for name in node.outputs if name]
-    chosen: set[str] = set()
-    for pattern in patterns:
-        chosen |= {*matching(pattern, made, "value that a node makes")}
-
-    def dropout(name: str) -> Iterator[ir.Node]:
-        before, node_name = f"{name}.before_dropout", f"{name}.dropout"
-        if opset < 12:
-            attributes: dict[str, ir.Attribute] = {"ratio": ratio}
-            if opset < 7:
-                attributes["is_test"] = 1
-            yield ir.Node("Dropout", (before,), (name,), attributes, node_name)
-        else:
-            share = f"{name}.dropout_ratio"
-            yield ir.Node("Constant", (), (share,), {"value_float": ratio}, share)
-            yield ir.Node("Dropout", (before, share), (name,), {}, node_name)
-
-    def node(old: ir.Node) -> Iterator[ir.Node]:
-        # The value keeps its name after the Dropout, so that all that read it stay as they are.
-        outputs = tuple(
-            f"{name}.before_dropout" if name in chosen and old in top else name
-            for name in old.outputs
-        )
-        yield old if outputs == old.outputs else replace(old, outputs=outputs)
-        for name in chosen.intersection(old.outputs) if old in top else ():
-            yield from dropout(name)
-
-    top = set(model.graph.nodes)
-    return rewrite(model, node=node)

@@ -16,7 +16,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from onnxla import ir
-from onnxla.edit.adaptable import Target, Use, find_targets, swapped
+from onnxla.edit.adaptable import (
+    AdaptableWeight,
+    Application,
+    find_adaptable,
+    swapped,
+    undone,
+)
 from onnxla.ir.rewrite import (
     add_initializers,
     need_opset,
@@ -24,7 +30,7 @@ from onnxla.ir.rewrite import (
     replace_tensors,
     rewrite,
 )
-from onnxla.ir.traverse import all_nodes
+from onnxla.ir.traverse import all_nodes, is_standard
 from onnxla.parameters.roles import ROLE, find_parameters
 from onnxla.parameters.selection import matching
 
@@ -59,7 +65,7 @@ def find_adapters(model: ir.Model) -> dict[str, Adapter]:
     return {n: Adapter(found["A"], found["B"], found.get("scale")) for n, found in parts.items()}
 
 
-def select(model: ir.Model, patterns: Sequence[str], rank: int) -> dict[str, Target]:
+def select(model: ir.Model, patterns: Sequence[str], rank: int) -> dict[str, AdaptableWeight]:
     """The weights that patterns choose, by name; see `Module.lora`.
 
     Raises:
@@ -67,81 +73,81 @@ def select(model: ir.Model, patterns: Sequence[str], rank: int) -> dict[str, Tar
     """
     if rank < 1:
         raise ValueError(f"the rank must be at least 1, got {rank}")
-    found = find_targets(model)
+    found = find_adaptable(model)
     for name, adapter in find_adapters(model).items():
         found[name] = "it has an adapter already"
         found |= {tensor.name: "it is part of an adapter" for tensor in adapter.tensors}
-    targets = {name: target for name, target in found.items() if isinstance(target, Target)}
-    can = f"; what can be adapted: {', '.join([*targets][:8]) or 'nothing'}"
+    weights = {name: w for name, w in found.items() if isinstance(w, AdaptableWeight)}
+    can = f"; what can be adapted: {', '.join([*weights][:8]) or 'nothing'}"
     chosen: set[str] = set()
     for pattern in patterns:
-        names = matching(pattern, {**targets, **found}, "weight")
-        if targets.keys().isdisjoint(names):
+        names = matching(pattern, {**weights, **found}, "weight")
+        if weights.keys().isdisjoint(names):
             raise ValueError(f"'{pattern}': {found[names[0]]}{can}")
         chosen.update(names)
     if not patterns:
         roles = find_parameters(model).roles
         chosen = {
             name
-            for name, target in targets.items()
+            for name, weight in weights.items()
             if roles.get(name, "weight") == "weight"
-            and target.saves(rank)
-            and not any(use.form == "rows" for use in target.uses)
+            and weight.saves(rank)
+            and not any(application.form == "rows" for application in weight.applications)
         }
         if not chosen:
             raise ValueError(
                 f"nothing in the role weight is larger than its path of rank {rank}{can}"
             )
-    return {name: target for name, target in targets.items() if name in chosen}
+    return {name: weight for name, weight in weights.items() if name in chosen}
 
 
 def add_adapters(
-    model: ir.Model, targets: Mapping[str, Target], adapters: Mapping[str, Adapter]
+    model: ir.Model, weights: Mapping[str, AdaptableWeight], adapters: Mapping[str, Adapter]
 ) -> ir.Model:
-    """The model with a low-rank path beside each target.
+    """The model with a low-rank path beside each of some weights.
 
     Raises:
         UnsupportedError: The model's opset is below 7; elementwise operators do not broadcast then.
     """
     need_opset(model, 7, "a low-rank path")
     paths: dict[ir.Node, list[ir.Node]] = {}
-    for name, target in targets.items():
-        paths |= {use.node: path(use, target, adapters[name]) for use in target.uses}
-    tensors = [tensor for name in targets for tensor in adapters[name].tensors]
+    for name, weight in weights.items():
+        paths |= {a.node: path(a, weight, adapters[name]) for a in weight.applications}
+    tensors = [tensor for name in weights for tensor in adapters[name].tensors]
     return add_initializers(rewrite(model, node=lambda n: paths.get(n, [n])), tensors)
 
 
-def initial(target: Target, rank: int, alpha: float, rng: np.random.Generator) -> Adapter:
+def initial(weight: AdaptableWeight, rank: int, alpha: float, rng: np.random.Generator) -> Adapter:
     """An adapter whose product is zero: one factor is normal with variance 1 / fan-in, one is zero.
 
     The paper has the factor normal that is applied first. In an embedding it is the second one, so
     that rows which are never looked up in training stay as they are.
     """
-    shapes = dict(zip("AB", target.factor_shapes(rank), strict=True))
-    form = target.uses[0].form
+    shapes = dict(zip("AB", weight.factor_shapes(rank), strict=True))
+    form = weight.applications[0].form
     drawn = "B" if form == "rows" else "A"
     fan_in = math.prod(shapes["A"][1:]) if form == "convolution" else shapes[drawn][-2]
     factors = {part: np.zeros(shape) for part, shape in shapes.items()}
     factors[drawn] = rng.normal(0, fan_in**-0.5, shapes[drawn])
-    dtype = target.view.dtype
-    return make_adapter(target, *(factors[part].astype(dtype) for part in "AB"), scale=alpha / rank)
+    dtype = weight.view.dtype
+    return make_adapter(weight, *(factors[part].astype(dtype) for part in "AB"), scale=alpha / rank)
 
 
-def make_adapter(target: Target, *factors: np.ndarray, scale: float) -> Adapter:
+def make_adapter(weight: AdaptableWeight, *factors: np.ndarray, scale: float) -> Adapter:
     """An adapter of a weight with the factors A and B, its tensors named after it."""
 
     def tensor(part: str, data: np.ndarray, role: str) -> ir.Tensor:
-        metadata = {ROLE: role, ADAPTS: target.name, PART: part}
-        return ir.Tensor.of(f"{target.name}.lora_{part}", data, metadata)
+        metadata = {ROLE: role, ADAPTS: weight.name, PART: part}
+        return ir.Tensor.of(f"{weight.name}.lora_{part}", data, metadata)
 
     a, b = (tensor(*part, "adapter") for part in zip("AB", factors, strict=True))
-    scaling = tensor("scale", np.asarray(scale).astype(target.view.dtype), "constant")
+    scaling = tensor("scale", np.asarray(scale).astype(weight.view.dtype), "constant")
     return Adapter(a, b, None if scale == 1 else scaling)
 
 
-def path(use: Use, target: Target, adapter: Adapter) -> list[ir.Node]:
+def path(use: Application, weight: AdaptableWeight, adapter: Adapter) -> list[ir.Node]:
     """The nodes that take the place of a weight's user: itself, the path beside it, and the sum."""
-    (y, *others), metadata = use.node.outputs, {ADAPTS: target.name}
+    (y, *others), metadata = use.node.outputs, {ADAPTS: weight.name}
     base = f"{y}.lora_base"
     nodes = [replace(use.node, outputs=(base, *others))]
 
@@ -152,13 +158,19 @@ def path(use: Use, target: Target, adapter: Adapter) -> list[ir.Node]:
         return output
 
     # M = A @ B, or of a use that sees it transposed B' @ A'. To the left of x stands M'.
-    flipped = use.transposed != target.uses[0].transposed
+    flipped = use.transposed != weight.applications[0].transposed
     first, second = (adapter.b, adapter.a) if flipped else (adapter.a, adapter.b)
     transposes = flipped != (use.form == "left")
 
     def factor(tensor: ir.Tensor) -> str:
         perm = swapped(range(len(tensor.shape)))
         return emit("Transpose", tensor.name, perm=perm) if transposes else tensor.name
+
+    def rearranged(value: str, kind: str, how: tuple[int, ...]) -> str:
+        if kind == "transpose":
+            return emit("Transpose", value, perm=how)
+        shape = emit("Constant", value=ir.Tensor.of("", np.asarray(how, np.int64)))
+        return emit("Reshape", value, shape)
 
     x = emit("Transpose", use.x, perm=(1, 0)) if use.transpose_x else use.x
     match use.form:
@@ -170,6 +182,8 @@ def path(use: Use, target: Target, adapter: Adapter) -> list[ir.Node]:
             small = emit("Gather", factor(first), x, axis=0)
         case "convolution":
             small = emit("Conv", x, first.name, **use.node.attributes)
+        case "linear":
+            small = emit("MatMul", factor(first), factor(second))  # the update, which is not small
     if adapter.scale:
         small = emit("Mul", small, adapter.scale.name)
     if use.factor != 1:
@@ -182,6 +196,24 @@ def path(use: Use, target: Target, adapter: Adapter) -> list[ir.Node]:
             product = emit("MatMul", factor(second), small)
         case "convolution":
             product = emit("Conv", small, second.name, group=use.group)
+        case "linear":
+            for kind, how in undone(use.matrix):
+                small = rearranged(small, kind, how)
+            changed = {use.x: small} | dict.fromkeys(use.left_out, "")
+            inputs = tuple(changed.get(name, name) for name in use.node.inputs)
+            product = f"{y}.lora_{len(nodes)}"
+            like = use.node
+            nodes.append(
+                ir.Node(
+                    like.op_type,
+                    inputs,
+                    (product,),
+                    like.attributes,
+                    product,
+                    like.domain,
+                    metadata=metadata,
+                )
+            )
     emit("Add", base, product)
     return nodes
 
@@ -192,7 +224,7 @@ def strip_adapters(model: ir.Model, names: Collection[str]) -> ir.Model:
     outputs = {
         node.inputs[0]: node.outputs[0]
         for node, _ in all_nodes(model)
-        if node.op_type == "Add" and node.metadata.get(ADAPTS) in names
+        if is_standard(node, "Add") and node.metadata.get(ADAPTS) in names
     }
 
     def node(old: ir.Node) -> list[ir.Node]:
@@ -217,27 +249,27 @@ def merge_adapters(model: ir.Model) -> ir.Model:
     adapters = find_adapters(model)
     if not adapters:
         return model
-    targets = find_targets(strip_adapters(model, adapters))
+    weights = find_adaptable(strip_adapters(model, adapters))
     merged: dict[str, ir.Tensor] = {}
     new: dict[ir.Tensor, ir.Tensor] = {}
     for name, adapter in adapters.items():
-        target = targets.get(name)
-        if isinstance(target, Target) and not target.view.quantized:
-            merged[name] = target.view.tensor
-            new[target.view.tensor] = updated(target, adapter)
+        weight = weights.get(name)
+        if isinstance(weight, AdaptableWeight) and not weight.view.quantized:
+            merged[name] = weight.view.tensor
+            new[weight.view.tensor] = updated(weight, adapter)
     return replace_tensors(strip_adapters(model, merged), new)
 
 
-def updated(target: Target, adapter: Adapter) -> ir.Tensor:
+def updated(weight: AdaptableWeight, adapter: Adapter) -> ir.Tensor:
     """The weight with the adapter added, rounded once to its own dtype; itself, if that is zero."""
-    weight = target.view.tensor
+    tensor = weight.view.tensor
     shapes = adapter.a.shape, adapter.b.shape
-    if shapes != target.factor_shapes(target.rank(adapter.a.shape)):
-        raise ir.ModelError(f"the adapter of '{target.name}' has factors of shapes {shapes}")
-    wide = np.promote_types(weight.dtype, np.float32)
+    if shapes != weight.factor_shapes(weight.rank(adapter.a.shape)):
+        raise ir.ModelError(f"the adapter of '{weight.name}' has factors of shapes {shapes}")
+    wide = np.promote_types(tensor.dtype, np.float32)
     a, b = adapter.a.numpy().astype(wide), adapter.b.numpy().astype(wide)
     scale = wide.type(1) if adapter.scale is None else adapter.scale.numpy().astype(wide)
-    update = scale * target.update(a, b)
+    update = scale * weight.update(a, b)
     if not update.any():
-        return weight
-    return weight.with_data((weight.numpy().astype(wide) + update).astype(weight.dtype))
+        return tensor
+    return tensor.with_data((tensor.numpy().astype(wide) + update).astype(tensor.dtype))

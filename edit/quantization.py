@@ -20,9 +20,12 @@ from onnxla.ir.dtypes import number_of
 from onnxla.ir.errors import ModelError
 from onnxla.ir.model import Graph, Model, Node, SparseTensor, Tensor
 from onnxla.ir.rewrite import rewrite
+from onnxla.ir.traverse import is_standard
 from onnxla.ops.quantize import dequantize_linear, quantize_linear
 from onnxla.ops.straight_through import STRAIGHT_THROUGH
-from onnxla.ops.table import Operator, lookup
+from onnxla.ops.table import Operator, lookup, rows
+
+MICROSOFT = "com.microsoft"
 
 QUANTIZED = frozenset(
     np.dtype(getattr(ml_dtypes, name, name))
@@ -33,14 +36,8 @@ QUANTIZED = frozenset(
 )
 # ONNX lets DequantizeLinear read it, but no QuantizeLinear make it; onnxla's does, until saved.
 BIAS = np.dtype(np.int32)
-# Operators whose first operand's elements are moved only, so that one scale holds for the result.
-MOVING = frozenset(
-    {
-        *("Gather", "GatherElements", "GatherND", "Slice", "Identity", "Transpose", "Reshape"),
-        *("Squeeze", "Unsqueeze", "Flatten", "Expand", "Split"),
-    }
-)
-STEPS = ("Ceil", "Floor", "Round", "Sign")
+# Ways to move the first operand's elements alone, so that one scale holds for the result, too.
+MOVED = frozenset({"reshaped", "permuted", "repeated", "sliced", "gathered"})
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -109,18 +106,12 @@ def initializers_of(graph: Graph) -> dict[str, Tensor]:
     return {t.name: t for t in graph.initializers if isinstance(t, Tensor)}
 
 
-def axis_of(node: Node, index: int, rank: int) -> int:
+def scale_axis(node: Node, index: int, operator: Operator, rank: int) -> int:
     """The axis along which an operand's vector of scales holds."""
-    match node.op_type:
-        case "DequantizeLinear":
-            return int(node.attributes.get("axis", 1))  # type: ignore[arg-type]
-        case "QLinearConv" | "ConvInteger":
-            return 0
-        case "QLinearMatMul" if index == 0:
-            return rank - 2
-        case "QGemm" if node.attributes.get("transB"):
-            return 0
-    return rank - 1  # columns of a matrix
+    if is_dequantizing(node):
+        return int(node.attributes.get("axis", 1))  # type: ignore[arg-type]
+    axis = operator.channel_axis(operator.input_name(index), node.attributes)
+    return (-1 if axis is None else axis) % rank
 
 
 def grid_of(node: Node, index: int, operator: Operator, graph: Graph) -> Grid | None:
@@ -129,7 +120,7 @@ def grid_of(node: Node, index: int, operator: Operator, graph: Graph) -> Grid | 
     given = dict(zip((name.lower() for name in operator.inputs), node.inputs, strict=False))
     operand = operator.input_name(index).lower().removesuffix("_quant")
     scale = tensors.get(given.get(f"{operand}_scale", ""))
-    if node.op_type in ("MatMulInteger", "ConvInteger") and index == 1:
+    if is_standard(node, "MatMulInteger", "ConvInteger") and index == 1:
         scale = applied_scale(node.outputs[0], graph)
     zero_point = given.get(f"{operand}_zero_point", "")
     if scale is None or (zero_point and zero_point not in tensors):
@@ -138,7 +129,8 @@ def grid_of(node: Node, index: int, operator: Operator, graph: Graph) -> Grid | 
     shared = Grid(scale, tensors.get(zero_point), 0, block_size)
     if shared.is_shared or node.inputs[index] not in tensors:
         return shared
-    return replace(shared, axis=axis_of(node, index, len(tensors[node.inputs[index]].shape)))
+    rank = len(tensors[node.inputs[index]].shape)
+    return replace(shared, axis=scale_axis(node, index, operator, rank))
 
 
 def applied_scale(product: str, graph: Graph) -> Tensor | None:
@@ -147,13 +139,13 @@ def applied_scale(product: str, graph: Graph) -> Tensor | None:
     So does ONNX Runtime's dynamic quantization.
     """
     tensors = initializers_of(graph)
-    cast = next((n for n in graph.nodes if n.op_type == "Cast" and product in n.inputs), None)
+    cast = next((n for n in graph.nodes if is_standard(n, "Cast") and product in n.inputs), None)
     real = cast.outputs[0] if cast else ""
-    scaled = next((n for n in graph.nodes if n.op_type == "Mul" and real in n.inputs), None)
+    scaled = next((n for n in graph.nodes if is_standard(n, "Mul") and real in n.inputs), None)
     scales = {name for name in scaled.inputs if name != real} if scaled else set()
     both = next((n for n in graph.nodes if scales.intersection(n.outputs)), None)
     found = [tensors[name] for name in both.inputs if name in tensors] if both else []
-    return found[0] if both and both.op_type == "Mul" and len(found) == 1 else None
+    return found[0] if both and is_standard(both, "Mul") and len(found) == 1 else None
 
 
 def is_faithful(tensor: Tensor, grid: Grid) -> bool:
@@ -179,9 +171,9 @@ def find_quantized(model: Model) -> tuple[dict[Tensor, Grid], list[Tensor]]:
     grids: dict[Tensor, set[Grid | None]] = {}
     moved: dict[str, str] = {}
     for node in model.graph.nodes:
-        if node.op_type in MOVING:
-            moved |= dict.fromkeys(node.outputs, moved.get(node.inputs[0], node.inputs[0]))
         operator = lookup(node.domain, node.op_type, model.opsets.get(node.domain, 1))
+        if operator is not None and operator.moves in MOVED:
+            moved |= dict.fromkeys(node.outputs, moved.get(node.inputs[0], node.inputs[0]))
         for index, name in enumerate(node.inputs if operator else ()):
             tensor = tensors.get(moved.get(name, name))
             if operator is None or tensor is None or tensor.dtype not in QUANTIZED | {BIAS}:
@@ -203,7 +195,7 @@ def find_quantized(model: Model) -> tuple[dict[Tensor, Grid], list[Tensor]]:
 
 def is_dequantizing(node: Node) -> bool:
     """Whether a node is a DequantizeLinear, of either domain."""
-    return node.op_type == "DequantizeLinear"
+    return node.op_type == "DequantizeLinear" and node.domain in ("", MICROSOFT)
 
 
 def quantization_aware(model: Model) -> Model:
@@ -300,7 +292,7 @@ def restore(model: Model) -> Model:
 
     def written(tensor: Tensor | SparseTensor) -> Tensor | SparseTensor:
         if isinstance(tensor, Latent):
-            return integers(tensor, tensor.grid.at(tensors))
+            return quantized_again(tensor, tensor.grid.at(tensors))
         return tensors.get(tensor.name, tensor)
 
     nodes = tuple(node for node in graph.nodes if not is_quantizer(node, latents))
@@ -310,30 +302,37 @@ def restore(model: Model) -> Model:
 
 def is_quantizer(node: Node, latents: Collection[str]) -> bool:
     """Whether a node is the QuantizeLinear of one of the latent weights."""
-    return node.op_type == "QuantizeLinear" and node.inputs[0] in latents
+    return is_standard(node, "QuantizeLinear") and node.inputs[0] in latents
 
 
-def integers(weight: Latent, grid: Grid) -> Tensor:
+def quantized_again(weight: Latent, grid: Grid) -> Tensor:
     """The quantized tensor of a latent weight."""
     old, now = weight.quantized.numpy(), weight.numpy()
     new = np.where(grid.dequantize(old) == now, old, grid.quantize(now, old.dtype))
     return weight.quantized if (new == old).all() else weight.quantized.with_data(new)
 
 
-def straight_through(model: Model, operators: Iterable[str]) -> Model:
+def mark_straight_through(model: Model, operators: Iterable[str]) -> Model:
     """The model whose nodes of some operators are marked to have the derivative 1 in training.
 
+    Args:
+        model: The model.
+        operators: Names, preceded by their domain and a dot if it is not ONNX's.
+
     Raises:
-        ValueError: An operator is none of `STEPS`, or the model has no such node.
+        ValueError: An operator is not constant between jumps, or the model has no such node.
     """
     wanted, met = set(operators), set()
-    if unknown := sorted(wanted.difference(STEPS)):
-        raise ValueError(f"{unknown[0]} is not an operator without slope: {', '.join(STEPS)}")
+    steps = {full_name(row.domain, row.name) for _, row in rows() if row.steps}
+    if unknown := sorted(wanted.difference(steps)):
+        known = ", ".join(sorted(steps))
+        raise ValueError(f"{unknown[0]} is not an operator without slope: {known}")
 
     def marked(node: Node) -> list[Node]:
-        if node.domain or node.op_type not in wanted:
+        name = full_name(node.domain, node.op_type)
+        if name not in wanted:
             return [node]
-        met.add(node.op_type)
+        met.add(name)
         return [replace(node, metadata={**node.metadata, STRAIGHT_THROUGH: "1"})]
 
     model = rewrite(model, node=marked)
@@ -342,8 +341,13 @@ def straight_through(model: Model, operators: Iterable[str]) -> Model:
     return model
 
 
+def full_name(domain: str, op_type: str) -> str:
+    """An operator's name, preceded by its domain if that is not ONNX's."""
+    return f"{domain}.{op_type}" if domain else op_type
+
+
 def unmarked(node: Node) -> Node:
-    """The node without the mark of `straight_through`."""
+    """The node without the mark of `mark_straight_through`."""
     if STRAIGHT_THROUGH not in node.metadata:
         return node
     return replace(node, metadata={k: v for k, v in node.metadata.items() if k != STRAIGHT_THROUGH})

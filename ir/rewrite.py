@@ -8,6 +8,7 @@ from typing import Any
 
 from onnxla.ir.errors import UnsupportedError
 from onnxla.ir.model import Graph, Model, Node, Tensor, TensorType, ValueInfo
+from onnxla.ir.names import no_such
 from onnxla.ir.traverse import names_read
 
 
@@ -106,7 +107,7 @@ def cut(
     known = made | {v.name for v in graph.inputs} | {t.name for t in graph.initializers}
     for name in (*inputs, *outputs):
         if name not in known:
-            raise ValueError(f"the graph has no value named '{name}'")
+            raise ValueError(no_such("value", name, known))
     wanted, nodes = set(outputs) - set(inputs), []
     for node in reversed(graph.nodes):
         if wanted.intersection(node.outputs):

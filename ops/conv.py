@@ -33,6 +33,7 @@ def biased(Y: Value, B: Value | None) -> Value:
     since=(1, 11, 22),
     roles={"W": "weight", "B": "bias"},
     product=True,
+    linear=True,
     output_channels={"W": 0},
 )
 def conv(
@@ -50,7 +51,7 @@ def conv(
     return biased(convolve(X, W, seen, group), B)
 
 
-@op("ConvInteger", since=(10,), roles={"w": "weight"})
+@op("ConvInteger", since=(10,), roles={"w": "weight"}, output_channels={"w": 0})
 def conv_integer(
     x: Value,
     w: Value,
@@ -80,7 +81,7 @@ QLINEAR_ROLES = {"w": "weight", "B": "bias"} | dict.fromkeys(
 )
 
 
-@op("QLinearConv", since=(10,), roles=QLINEAR_ROLES)
+@op("QLinearConv", since=(10,), roles=QLINEAR_ROLES, output_channels={"w": 0})
 def qlinear_conv(
     x: Value,
     x_scale: Value,
@@ -108,6 +109,7 @@ def qlinear_conv(
     since=(1, 11, 22),
     roles={"W": "weight", "B": "bias"},
     product=True,
+    linear=True,
     output_channels={"W": 1},
 )
 def conv_transpose(

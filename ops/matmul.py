@@ -19,6 +19,7 @@ EXACT = lax.Precision.HIGHEST
     since=(1, 9, 13),
     roles={"A": "weight", "B": "weight"},
     product=True,
+    linear=True,
     output_channels={"B": -1},
 )
 def matmul(A: Value, B: Value) -> Value:
@@ -26,7 +27,13 @@ def matmul(A: Value, B: Value) -> Value:
     return jnp.matmul(A, B, precision=EXACT)
 
 
-@op("Gemm", since=(7, 9, 11, 13), roles={"A": "weight", "B": "weight", "C": "bias"}, product=True)
+@op(
+    "Gemm",
+    since=(7, 9, 11, 13),
+    roles={"A": "weight", "B": "weight", "C": "bias"},
+    product=True,
+    linear=True,
+)
 def gemm(
     A: Value,
     B: Value,
@@ -46,7 +53,13 @@ def gemm(
     return product if C is None else product + scaled(C, beta)
 
 
-@op("Gemm", since=(1, 6), roles={"A": "weight", "B": "weight", "C": "bias"}, product=True)
+@op(
+    "Gemm",
+    since=(1, 6),
+    roles={"A": "weight", "B": "weight", "C": "bias"},
+    product=True,
+    linear=True,
+)
 def gemm_1(
     A: Value,
     B: Value,
@@ -103,6 +116,7 @@ def matmul_integer(
     since=(10, 21),
     roles={"a": "weight", "b": "weight"}
     | dict.fromkeys(("a_scale", "b_scale", "y_scale"), "quantization_scale"),
+    output_channels={"a": -2, "b": -1},
 )
 def qlinear_matmul(
     a: Value,

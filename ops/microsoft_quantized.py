@@ -253,7 +253,7 @@ def nhwc_max_pool(
     return channels_first(lambda x: max_pool(x, window=window, n_outputs=1)[0], x, channels_last=1)
 
 
-@op("QLinearConv", domain=DOMAIN, since=(1,), roles=QLINEAR_ROLES)
+@op("QLinearConv", domain=DOMAIN, since=(1,), roles=QLINEAR_ROLES, output_channels={"w": 0})
 def qlinear_conv_microsoft(
     x: Value,
     x_scale: Value,
@@ -285,6 +285,7 @@ def qlinear_conv_microsoft(
     since=(1,),
     roles={"A": "weight", "B": "weight", "C": "bias"}
     | dict.fromkeys(("a_scale", "b_scale", "y_scale"), SCALE),
+    output_channels={"B": -1},
 )
 def qgemm(
     A: Value,

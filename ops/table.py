@@ -39,18 +39,22 @@ class Traits:
         converts: Whether its result is its first operand in another dtype, or on another scale.
         reads_shape: Whether of its operand only the shape counts.
         product: Whether its time goes into sums of products, which mixed precision makes narrow.
+        linear: Whether, without its biases, it is linear in each operand with a weight, so that an
+            update of the weight can be added to the result.
         probabilities: Of which kind of logits it makes probabilities: `categorical`, `binary`, or
             `other` if losses cannot read these logits.
         steps: Whether it is constant between jumps, so that its derivative is zero.
         transform: Whether it is a fixed linear transform, as Fourier's.
         controls: How many of its first operands decide where control flow goes.
-        output_channels: By operand with a weight, the weight's axis that is the output's channels.
+        output_channels: By operand with a weight, the weight's axis that is the output's channels;
+            of a matrix the other one where an attribute such as `transB` says so.
     """
 
     moves: Moves | None = None
     converts: bool = False
     reads_shape: bool = False
     product: bool = False
+    linear: bool = False
     probabilities: Literal["categorical", "binary", "other"] | None = None
     steps: bool = False
     transform: bool = False
@@ -91,6 +95,11 @@ class Operator(Traits):
     def input_name(self, index: int) -> str:
         """Name of the input at a position; that of the last one for a variadic's further ones."""
         return self.inputs[min(index, len(self.inputs) - 1)]
+
+    def channel_axis(self, operand: str, attributes: Mapping[str, Any]) -> int | None:
+        """The axis of an operand's weight that is the output's channels in a node, if stated."""
+        axis = self.output_channels.get(operand)
+        return axis if axis is None or not attributes.get(f"trans{operand}") else -3 - axis
 
 
 _TABLE: dict[tuple[str, str], list[tuple[int, Operator]]] = {}

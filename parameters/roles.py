@@ -15,6 +15,7 @@ import numpy as np
 
 from onnxla.ir.dtypes import STRING, is_float
 from onnxla.ir.model import Graph, Model, Node, Tensor
+from onnxla.ir.traverse import is_standard
 from onnxla.parameters.walk import Analysis, Formal, Source, role_of
 
 TRAINABLE = frozenset({"weight", "embedding", "bias", "scale"})
@@ -62,7 +63,7 @@ def constants(
             yield path, tensor.name, tensor
     for node in nodes:
         value = node.attributes.get("value")
-        if node.op_type == "Constant" and isinstance(value, Tensor):
+        if is_standard(node, "Constant") and isinstance(value, Tensor):
             yield path, node.outputs[0], value
         for key, attribute in node.attributes.items():
             items: Iterable[object] = attribute if isinstance(attribute, tuple) else (attribute,)

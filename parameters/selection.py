@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Collection, Mapping, Sequence
 
+from onnxla.ir.names import nearest
 from onnxla.parameters.roles import TRAINABLE, trainable
 
 
@@ -18,9 +19,7 @@ def matching(pattern: str, names: Collection[str], what: str = "parameter") -> l
     """
     found = [name for name in names if name == pattern or fnmatch.fnmatchcase(name, pattern)]
     if not found:
-        raise ValueError(
-            f"no {what} matches '{pattern}'; there are {', '.join([*names][:8]) or 'none'}"
-        )
+        raise ValueError(f"no {what} matches '{pattern}'; {nearest(pattern, names)}")
     return found
 
 

@@ -280,9 +280,9 @@ def has_one_channel(source: Source) -> bool:
     made = rearranged(source)
     if not isinstance(made, Producer) or made.operator is None:
         return False
-    for name, axis in made.operator.output_channels.items():
-        weight = rearranged(made.operands[made.operator.inputs.index(name)])
-        if isinstance(weight, Tensor) and weight.shape[axis] == 1:
+    for name, operand in zip(made.operator.inputs, made.operands, strict=False):
+        axis, weight = made.operator.channel_axis(name, made.node.attributes), rearranged(operand)
+        if axis is not None and isinstance(weight, Tensor) and weight.shape[axis] == 1:
             return True
     return False
 

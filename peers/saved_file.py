@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from onnxla import ir
-from onnxla.inputs import random_inputs
+from onnxla.inputs import bind, random_inputs
 from onnxla.peers.node_by_node import difference
 
 
@@ -61,7 +60,4 @@ def feed(module: Any, inputs: Any) -> dict[str, np.ndarray]:
     """Inputs by name as numpy arrays. `inputs`: True for random ones, by name, or in order."""
     if inputs is True:
         return random_inputs(module.program.inputs)
-    if not isinstance(inputs, Mapping):
-        given = inputs if isinstance(inputs, tuple | list) else (inputs,)
-        inputs = dict(zip(module.input_names, given, strict=True))
-    return {name: np.asarray(value) for name, value in module.check_inputs(inputs).items()}
+    return {name: np.asarray(value) for name, value in bind(module.program, inputs).items()}

@@ -14,6 +14,7 @@ import onnx
 from hypothesis import strategies as st
 from onnx import helper, numpy_helper
 
+from onnxla.ir.names import no_such
 from onnxla.ops import lookup, rows
 from onnxla.testing.case import Case
 from onnxla.testing.draw import Draw, Node
@@ -79,7 +80,7 @@ def select_operators(patterns: list[str], opset: int | None = None) -> list[tupl
         if "." not in text:
             names = [name for name in names if "." not in name]
         if not names:
-            raise ValueError(f"no operator is named '{pattern}'; see docs/operators.md")
+            raise ValueError(no_such("operator", pattern, every))
         chosen |= dict.fromkeys(every[name] for name in names)
     return [*chosen]
 

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 import jax
 import numpy as np
 
+from onnxla.inputs import by_name
 from onnxla.module import Module
 from onnxla.ops.values import Value
 
@@ -103,14 +104,14 @@ class StreamedBatches:
         iterator = iter(self.source)
         for item in iterator:
             self.opened = itertools.chain([item], iterator)
-            return split(self.module, item)
+            return split_batch(self.module, item)
         raise ValueError("the data has no batches")
 
     def epoch(self, number: int, skip: int = 0) -> Iterator[Batch]:
         """The batches of an epoch, without the first `skip`, which are drawn all the same."""
         iterator, self.opened = self.opened or iter(self.source), None
         for item in itertools.islice(iterator, skip, None):
-            yield split(self.module, item)
+            yield split_batch(self.module, item)
 
     def describe(self) -> dict[str, Any]:
         """The number of batches, where it is known: a stream is trusted to repeat itself."""
@@ -142,10 +143,10 @@ def as_batches(
         if not isinstance(data, Iterable) or hasattr(data, "dtype"):
             raise TypeError(
                 "data is a tuple (inputs, targets), a dict of arrays, or an iterable of batches; "
-                f"got {describe(data)}"
+                f"got {kind_of(data)}"
             )
         return StreamedBatches(module, data)
-    inputs, targets = split(module, data)
+    inputs, targets = split_batch(module, data)
     counts = {name: np.shape(value)[:1] for name, value in inputs.items()}
     counts |= {
         f"targets{jax.tree_util.keystr(path)}": np.shape(leaf)[:1]
@@ -163,7 +164,7 @@ def as_batches(
     return ArrayBatches(inputs, targets, min(size, samples), shuffle, seed)
 
 
-def split(module: Module, item: Any) -> Batch:
+def split_batch(module: Module, item: Any) -> Batch:
     """A batch, or all data, as inputs by name and targets.
 
     Raises:
@@ -179,22 +180,15 @@ def split(module: Module, item: Any) -> Batch:
     else:
         raise TypeError(
             "a batch is a pair (inputs, targets) or a dict of arrays by name, "
-            f"got {describe(item)}; arrays of all samples are given as a tuple (inputs, targets)"
+            f"got {kind_of(item)}; arrays of all samples are given as a tuple (inputs, targets)"
         )
-    if not isinstance(inputs, Mapping):
-        given = tuple(inputs) if isinstance(inputs, tuple | list) else (inputs,)
-        if len(given) > len(module.input_names):
-            raise TypeError(
-                f"the model takes {len(module.input_names)} inputs "
-                f"({', '.join(module.input_names)}), got {len(given)}"
-            )
-        inputs = dict(zip(module.input_names, given, strict=False))
-    arrays = {name: np.asarray(value) for name, value in inputs.items()}
+    named = by_name(module.program, inputs)
+    arrays = {name: np.asarray(value) for name, value in named.items()}
     targets = jax.tree.map(np.asarray, targets, is_leaf=lambda v: isinstance(v, list))
     return arrays, targets
 
 
-def describe(value: Any) -> str:
+def kind_of(value: Any) -> str:
     """A short text of what somebody passed."""
     if hasattr(value, "dtype"):
         return f"an array {value.dtype}{list(np.shape(value))}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import logging
 import shutil
 from collections.abc import Iterator, Mapping
@@ -14,8 +15,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from onnxla.ir.errors import OnnxlaError
+from onnxla.ir.traverse import all_nodes
+from onnxla.module import Module
 
 METRIC = "validation_loss"
+# Format 1, of version 0.1.0, states no format, and knows the model by nodes without attributes.
+FORMAT = 2
 
 
 class CheckpointError(OnnxlaError):
@@ -68,7 +73,7 @@ class Checkpoints:
         Args:
             step: Its name.
             state: A tree of arrays.
-            run: Whatever JSON can hold.
+            run: Whatever JSON can hold; the number of the format is added.
             metric: The validation loss, if the state has one.
 
         Raises:
@@ -76,7 +81,8 @@ class Checkpoints:
         """
         save = self._ocp.args
         items = save.Composite(
-            state=save.StandardSave(jax.tree.map(np.asarray, state)), run=save.JsonSave(dict(run))
+            state=save.StandardSave(jax.tree.map(np.asarray, state)),
+            run=save.JsonSave({"format": FORMAT, **run}),
         )
         metrics = None if metric is None else {METRIC: metric}
         try:
@@ -95,10 +101,20 @@ class Checkpoints:
             ) from error
 
     def read_run(self, step: int) -> dict[str, Any]:
-        """What `save` was given as `run`."""
+        """What `save` was given as `run`.
+
+        Raises:
+            CheckpointError: A newer version of onnxla wrote it.
+        """
         items = self._ocp.args.Composite(run=self._ocp.args.JsonRestore())
         restored: Any = self._manager.restore(step, args=items)
-        return dict(restored.run)
+        run = {"format": 1, **restored.run}
+        if run["format"] not in range(1, FORMAT + 1):
+            raise CheckpointError(
+                f"the checkpoint of step {step} in '{self.folder}' has format {run['format']}; "
+                f"this version of onnxla reads formats up to {FORMAT}"
+            )
+        return run
 
     def read_state(self, step: int, like: Any) -> Any:
         """The state at a step as JAX arrays, for a tree `like` it."""
@@ -132,6 +148,17 @@ def reason(error: BaseException) -> str:
     """What the system said, without the chain of who passed it on; or the error's type."""
     lines = str(error).splitlines() or [type(error).__name__]
     return lines[0].rsplit(": ", 1)[-1]
+
+
+def fingerprint_of_format_1(module: Module) -> str:
+    """How checkpoints of format 1 know a module: by its nodes, without attributes, and params."""
+    hashed = hashlib.sha256()
+    for node, _ in all_nodes(module.program.model):
+        hashed.update(repr((node.domain, node.op_type, node.inputs, node.outputs)).encode())
+    for name, value in module.params.items():
+        hashed.update(name.encode())
+        hashed.update(np.asarray(value).tobytes())
+    return hashed.hexdigest()[:16]
 
 
 def require_same(saved: Mapping[str, Any], now: Mapping[str, Any], where: str) -> None:

@@ -8,19 +8,21 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from onnxla.module import Module, unpack
+from onnxla.inputs import unpack
+from onnxla.module import Module
 from onnxla.ops.values import Value
 from onnxla.train.batches import ArrayBatches, StreamedBatches, as_batches
-from onnxla.train.losses import LOSSES, METRICS, Function, find_function, function_name, widen
-from onnxla.train.step import Objective, arguments, make_objective, output_names, prepare
+from onnxla.train.losses import LOSSES, METRICS, Measure, as_wide, find_measure, name_of
+from onnxla.train.objective import Objective, make_objective, values_read
+from onnxla.train.step import prepare
 
-Metrics = str | Function | Sequence[str | Function]
+Metrics = str | Measure | Sequence[str | Measure]
 
 
 def evaluate(
     module: Module,
     data: Any,
-    loss: str | Function | None = None,
+    loss: str | Measure | None = None,
     metrics: Metrics = (),
     *,
     batch_size: int = 32,
@@ -44,7 +46,7 @@ def evaluate(
     batches = as_batches(module, data, batch_size)
     objective = None
     if loss is not None:
-        objective = make_objective(module, find_function(loss, LOSSES), outputs)
+        objective = make_objective(module, find_measure(loss, "loss", LOSSES), outputs)
     with jax.numpy_dtype_promotion("standard"):
         return make_evaluation(module, objective, metrics, outputs)(module.params, batches)
 
@@ -61,23 +63,22 @@ def make_evaluation(
         ValueError: A name is no metric's, or there is nothing to evaluate.
     """
     given = (metrics,) if isinstance(metrics, str) or callable(metrics) else tuple(metrics)
-    functions = [find_function(metric, METRICS) for metric in given]
+    functions = [find_measure(metric, "metric", METRICS) for metric in given]
     if objective is None and not functions:
         raise ValueError("nothing to evaluate: pass loss= or metrics=")
     read = tuple(outputs or module.output_names)
     for function in functions:
-        output_names(module, outputs, function)
+        values_read(module, outputs, function)
     wanted = read if objective is None else objective.outputs
 
     @jax.jit
     def measure(params: Mapping[str, Value], inputs: Any, targets: Any) -> dict[str, jax.Array]:
-        args, kwargs = arguments(module, inputs)
-        values = module.apply(params, *args, outputs=(*wanted, *read), **kwargs)
+        values = module.apply(params, inputs, outputs=(*wanted, *read))
         for_loss, found = unpack(values[: len(wanted)]), unpack(values[len(wanted) :])
-        found = jax.tree.map(widen, found)
-        measured = {function_name(f): jnp.asarray(f(found, targets)) for f in functions}
+        found = jax.tree.map(as_wide, found)
+        measured = {name_of(f): jnp.asarray(f(found, targets)) for f in functions}
         if objective is not None:
-            value, further = objective.measure(for_loss, targets)
+            value, further = objective.loss_of(for_loss, targets)
             measured = {"loss": value, **further, **measured}
         return measured
 

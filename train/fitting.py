@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import re
@@ -12,23 +11,23 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from onnxla.ir.traverse import all_nodes
 from onnxla.module import Module
+from onnxla.progress import ProgressBar
 from onnxla.train.batches import as_batches
 from onnxla.train.checkpoints import Checkpoints
 from onnxla.train.evaluation import Metrics, make_evaluation
 from onnxla.train.loop import FitResult, Loop
-from onnxla.train.losses import LOSSES, Function, find_function, function_name
+from onnxla.train.losses import LOSSES, Measure, find_measure, name_of
+from onnxla.train.objective import make_objective
 from onnxla.train.optimizer import make_optimizer
-from onnxla.train.step import find_statistics, make_objective, make_step, master, prepare
+from onnxla.train.step import find_statistics, make_step, master, prepare
 
 
 def fit(
     module: Module,
     data: Any,
-    loss: str | Function,
+    loss: str | Measure,
     *,
     epochs: int | None = None,
     steps: int | None = None,
@@ -128,12 +127,12 @@ def fit(
     if epochs is not None and batches.length is not None:
         total = epochs * batches.length
     tuned = module if compute_dtype is None else module.autocast(compute_dtype)
-    function = find_function(loss, LOSSES)
+    function = find_measure(loss, "loss", LOSSES)
     objective = make_objective(tuned, function, outputs, freeze_statistics)
     with jax.numpy_dtype_promotion("standard"):
         inputs, targets = batches.first()
         statistics = find_statistics(objective, prepare(module, inputs), targets)
-        trained = choose(module, names(train), roles, names(freeze), statistics)
+        trained = choose_trained(module, train, roles, freeze, statistics)
         optimizer = make_optimizer(
             module, trained, optimizer, learning_rate, total, accumulate, clip_norm
         )
@@ -167,11 +166,11 @@ def fit(
             held_out = as_batches(module, validation, batch_size)
             loop.evaluate = lambda params: evaluation(params, held_out)
         if checkpoint is not None:
-            loop.description = describe(
+            loop.description = describe_run(
                 module,
                 params,
                 state["optimizer"],
-                loss=function_name(function),
+                loss=name_of(function),
                 data=batches.describe(),
                 learning_rate=learning_rate if isinstance(learning_rate, float) else None,
                 accumulate=accumulate,
@@ -191,14 +190,15 @@ def fit(
             if loop.checkpoints is not None:
                 stack.callback(loop.checkpoints.close)
                 loop.resume()
-            return loop.run(stack.enter_context(make_bar(total, loop.step)) if progress else None)
+            bar = ProgressBar(total, "training", "step", done=loop.step, shown=progress)
+            return loop.run(stack.enter_context(bar))
 
 
-def choose(
+def choose_trained(
     module: Module,
-    patterns: Sequence[str],
+    train: str | Sequence[str],
     roles: Sequence[str] | None,
-    freeze: Sequence[str],
+    freeze: str | Sequence[str],
     statistics: Sequence[str],
 ) -> list[str]:
     """Names of the parameters to train.
@@ -206,8 +206,11 @@ def choose(
     Raises:
         ValueError: There is none, or a pattern matches none.
     """
+    patterns, frozen_patterns = (
+        (given,) if isinstance(given, str) else tuple(given) for given in (train, freeze)
+    )
     wanted, _ = module.partition(*patterns, roles=roles)
-    frozen = module.partition(*freeze)[0] if freeze else {}
+    frozen = module.partition(*frozen_patterns)[0] if frozen_patterns else {}
     trained = [name for name in wanted if name not in {*frozen, *statistics}]
     if not trained:
         found = ", ".join(sorted(set(module.roles.values()))) or "none"
@@ -218,32 +221,11 @@ def choose(
     return trained
 
 
-def names(patterns: str | Sequence[str]) -> tuple[str, ...]:
-    """One pattern or several as a tuple."""
-    return (patterns,) if isinstance(patterns, str) else tuple(patterns)
-
-
-def describe(module: Module, params: Any, optimizer_state: Any, **settings: Any) -> dict[str, Any]:
+def describe_run(
+    module: Module, params: Any, optimizer_state: Any, **settings: Any
+) -> dict[str, Any]:
     """What a run must have in common with one that goes on from its checkpoint, as JSON has it."""
     tensors = {name: f"{value.dtype}{list(value.shape)}" for name, value in params.items()}
     parts = ", ".join(re.findall(r"\w+State", str(jax.tree.structure(optimizer_state))))
-    every = {"model": digest(module), "trained": tensors, "optimizer": parts, **settings}
+    every = {"model": module.fingerprint(), "trained": tensors, "optimizer": parts, **settings}
     return dict(json.loads(json.dumps(every)))
-
-
-def digest(module: Module) -> str:
-    """A hash of a module's nodes and parameters."""
-    hashed = hashlib.sha256()
-    for node, _ in all_nodes(module.program.model):
-        hashed.update(repr((node.domain, node.op_type, node.inputs, node.outputs)).encode())
-    for name, value in module.params.items():
-        hashed.update(name.encode())
-        hashed.update(np.asarray(value).tobytes())
-    return hashed.hexdigest()[:16]
-
-
-def make_bar(total: int | None, done: int) -> Any:
-    """A progress bar for a terminal or a notebook."""
-    from tqdm.auto import tqdm
-
-    return tqdm(total=total, initial=done, desc="training", unit="step")

@@ -18,8 +18,15 @@ import numpy as np
 from onnxla.ir.errors import OnnxlaError
 from onnxla.module import Module
 from onnxla.ops.values import Value
+from onnxla.progress import ProgressBar
 from onnxla.train.batches import ArrayBatches, Batch, StreamedBatches
-from onnxla.train.checkpoints import METRIC, CheckpointError, Checkpoints, require_same
+from onnxla.train.checkpoints import (
+    METRIC,
+    CheckpointError,
+    Checkpoints,
+    fingerprint_of_format_1,
+    require_same,
+)
 from onnxla.train.history import History
 from onnxla.train.step import prepare
 
@@ -109,7 +116,7 @@ class Loop:
     best: dict[str, Value] | None = None
     pending: tuple[int, Batch, dict[str, Any]] | None = None
 
-    def run(self, bar: Any = None) -> FitResult:
+    def run(self, bar: ProgressBar) -> FitResult:
         """Trains to the end. Raises what `fit` says, with the attribute `result`."""
         try:
             with interrupts() as pressed:
@@ -120,7 +127,7 @@ class Loop:
             raise
         return self.result()
 
-    def run_epoch(self, pressed: Callable[[], bool], bar: Any) -> None:
+    def run_epoch(self, pressed: Callable[[], bool], bar: ProgressBar) -> None:
         """Trains to the end of the epoch at hand, or of the run."""
         started = self.position
         for inputs, targets in self.batches.epoch(self.epoch, skip=self.position):
@@ -132,8 +139,7 @@ class Loop:
             self.pending = self.step, (inputs, targets), seen
             self.step += 1
             self.position += 1
-            if bar is not None:
-                self.report(bar)
+            self.count_step(bar)
             if pressed():
                 self.interrupt()
             if self.step == self.total:
@@ -168,14 +174,14 @@ class Loop:
         self.pending = None
         values = {name: float(value) for name, value in jax.device_get(seen).items()}
         if not (math.isfinite(values["loss"]) and math.isfinite(values["gradient_norm"])):
-            raise NonFiniteLossError(explain(number, self.epoch, batch, values))
+            raise NonFiniteLossError(describe_failure(number, self.epoch, batch, values))
         self.history.add_step(**values)
 
-    def report(self, bar: Any) -> None:
+    def count_step(self, bar: ProgressBar) -> None:
         """Shows a step on the progress bar."""
         if self.step % REPORTED == 0 and self.history.loss:
-            bar.set_postfix(epoch=self.epoch, loss=f"{self.history.loss[-1]:.4g}", refresh=False)
-        bar.update()
+            bar.show(epoch=self.epoch, loss=f"{self.history.loss[-1]:.4g}")
+        bar.advance()
 
     def interrupt(self) -> None:
         """Saves, and ends the run."""
@@ -253,7 +259,10 @@ class Loop:
         step = self.checkpoints.steps[-1]
         run = self.checkpoints.read_run(step)
         where = f"of step {step} in '{self.checkpoints.folder}'"
-        require_same(run["description"], self.description, where)
+        description = dict(self.description)
+        if run["format"] == 1:
+            description["model"] = fingerprint_of_format_1(self.module)
+        require_same(run["description"], description, where)
         like = self.state
         self.state = self.checkpoints.read_state(step, like)
         self.history = History(**run["history"])
@@ -267,7 +276,7 @@ class Loop:
             self.best = {**state["statistics"], **state["params"]}
 
 
-def explain(number: int, epoch: int, batch: Batch, values: Mapping[str, float]) -> str:
+def describe_failure(number: int, epoch: int, batch: Batch, values: Mapping[str, float]) -> str:
     """What was seen in a step whose loss or gradient is not finite."""
     inputs, targets = batch
     named = {f"input '{name}'": value for name, value in inputs.items()}
@@ -275,7 +284,7 @@ def explain(number: int, epoch: int, batch: Batch, values: Mapping[str, float]) 
         f"targets{jax.tree_util.keystr(path)}": leaf
         for path, leaf in jax.tree_util.tree_leaves_with_path(targets)
     }
-    seen = "; ".join(f"{name}: {describe_values(np.asarray(v))}" for name, v in named.items())
+    seen = "; ".join(f"{name}: {range_of(np.asarray(v))}" for name, v in named.items())
     return (
         f"the loss of step {number} (epoch {epoch}) is {values['loss']}, the norm of its gradient "
         f"{values['gradient_norm']}; the parameters are those before it. The batch: {seen}. If "
@@ -283,7 +292,7 @@ def explain(number: int, epoch: int, batch: Batch, values: Mapping[str, float]) 
     )
 
 
-def describe_values(array: np.ndarray) -> str:
+def range_of(array: np.ndarray) -> str:
     """Dtype, shape and range of an array, and how many of its elements are not finite."""
     text = f"{array.dtype}{list(array.shape)}"
     if array.size == 0 or not np.issubdtype(array.dtype, np.number):

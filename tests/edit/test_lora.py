@@ -72,6 +72,11 @@ CASES: dict[str, tuple[bytes, np.ndarray]] = {
     ),
     "Conv, padded by name": one("Conv", f32(1, 4, 9), f32(5, 4, 3), auto_pad="SAME_UPPER"),
     "Conv over one axis": one("Conv", f32(2, 4, 7), f32(5, 4, 3), strides=[2]),
+    "ConvTranspose": one("ConvTranspose", f32(2, 4, 5, 4), f32(4, 3, 3, 2), strides=[2, 1]),
+    "ConvTranspose, groups": one("ConvTranspose", f32(2, 4, 5), f32(4, 2, 3), group=2),
+    "ConvTranspose, biased": text(
+        "y = ConvTranspose (x, w, b)", f32(2, 4, 5), w=f32(4, 2, 3), b=f32(2)
+    ),
     "Gather": one("Gather", RNG.integers(-9, 9, (4, 3)), f32(9, 5), swap=True),
     "Transpose": text("t = Transpose (w) y = MatMul (x, t)", f32(4, 6), w=f32(5, 6)),
     "Transpose of kernels": text(

@@ -121,7 +121,7 @@ def test_what_has_no_features() -> None:
     for name in ("s", "r"):
         with pytest.raises(ValueError, match=rf"'{name}' is .*, which holds no features"):
             module.replace_head(name, 2)
-    with pytest.raises(ValueError, match="no value named 'nothing'"):
+    with pytest.raises(ValueError, match="no value is named 'nothing'"):
         module.replace_head("nothing", 2)
     with pytest.raises(onnxla.UnsupportedError, match="a new head needs opset 7 or newer"):
         sequences(6).replace_head("h", 2)

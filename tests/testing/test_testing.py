@@ -365,7 +365,7 @@ def test_fuzz_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["Nonsense"], "no operator is named 'Nonsense'"),
+        (["Convv"], "no operator is named 'Convv'; did you mean 'Conv'?"),
         (["Neg", "--against", "tvm"], "no runtime 'tvm'"),
         (
             ["Neg", "--runtime", "support.small_runtimes:Nobody"],

@@ -25,7 +25,8 @@ import pytest
 import onnxla
 from onnxla import losses
 from onnxla.train.history import History
-from onnxla.train.step import make_objective, make_step
+from onnxla.train.objective import make_objective
+from onnxla.train.step import make_step
 from support.real_models import FURTHER
 from support.small_models import header, make
 
@@ -334,7 +335,7 @@ def test_wrong_data(data: Any, error: type[Exception], message: str) -> None:
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"loss": "nothing"}, ValueError, "'nothing' is none of cross_entropy, "),
+        ({"loss": "nothing"}, ValueError, "no loss is named 'nothing'; there are cross_entropy, "),
         ({"loss": lambda y, t: y}, TypeError, r"a loss is one .* got float32\[32, 3\]"),
         ({"epochs": 1, "steps": 1}, ValueError, "epochs or steps, not both"),
         ({"epochs": 0}, ValueError, "epochs is at least 1, got 0"),
@@ -343,10 +344,14 @@ def test_wrong_data(data: Any, error: type[Exception], message: str) -> None:
         ({"clip_norm": -1.0}, ValueError, "clip_norm is positive"),
         ({"metrics": "accuracy"}, ValueError, "pass validation="),
         ({"patience": 2}, ValueError, "pass validation="),
-        ({"validation": (X, LABELS), "metrics": "acuracy"}, ValueError, "'acuracy' is none of"),
+        (
+            {"validation": (X, LABELS), "metrics": "acuracy"},
+            ValueError,
+            "no metric is named 'acuracy'; did you mean 'accuracy'",
+        ),
         ({"optimizer": optax.sgd(1.0), "learning_rate": 1.0}, ValueError, "has its own"),
         ({"train": "head.*"}, ValueError, "no parameter matches 'head"),
-        ({"outputs": ["q"]}, ValueError, "no value named 'q'"),
+        ({"outputs": ["q"]}, ValueError, "no value is named 'q'"),
         ({"outputs": ["p", "z"]}, ValueError, r"one output, and there are p, z; .*\['p'\]"),
     ],
 )
@@ -690,14 +695,14 @@ import onnxla.train.loop
 folder = sys.argv[1]
 data = np.load(folder + "/data.npz")
 x, y = data["x"], data["y"]
-take = onnxla.loop.Loop.read
+take = onnxla.train.loop.Loop.read
 
 def read(self):
     take(self)
     if self.step == 16:
         os.kill(os.getpid(), signal.SIGKILL)
 
-onnxla.loop.Loop.read = read
+onnxla.train.loop.Loop.read = read
 onnxla.fit(
     onnxla.load(folder + "/live.onnx"), (x, y), "cross_entropy", epochs=4, batch_size=8,
     learning_rate=0.02, validation=(x, y), metrics="accuracy", patience=4, progress=False,

@@ -1,0 +1,48 @@
+"""The command `onnxla compare`: a model's values beside another runtime's, node by node."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from onnxla.commands.arrays import add_input_options, read_inputs
+from onnxla.module import load
+from onnxla.peers.node_by_node import compare
+
+
+def add_compare(commands: Any) -> None:
+    """Adds the command's grammar."""
+    command = commands.add_parser(
+        "compare",
+        help="compare a model's values with another runtime, node by node",
+        description="Names the first node whose value differs, and by how much. "
+        "Without inputs, random ones are drawn.",
+    )
+    command.add_argument("file", type=Path, metavar="FILE")
+    add_input_options(command)
+    command.add_argument(
+        "--against",
+        choices=("onnxruntime", "reference"),
+        default="onnxruntime",
+        help="the other runtime (default: %(default)s)",
+    )
+    command.add_argument("--rtol", type=float, default=1e-3, help="default: %(default)s")
+    command.add_argument(
+        "--atol", type=float, default=1e-4, help="of a value's scale; default: %(default)s"
+    )
+    command.set_defaults(command=run_compare)
+
+
+def run_compare(arguments: argparse.Namespace) -> int:
+    """`onnxla compare`."""
+    module = load(arguments.file)
+    comparison = compare(
+        module,
+        read_inputs(module, arguments, otherwise_random=True),
+        arguments.against,
+        rtol=arguments.rtol,
+        atol=arguments.atol,
+    )
+    print(comparison)
+    return 0 if comparison.ok else 1

@@ -1,0 +1,30 @@
+"""The command `onnxla info`: what a model is, and what is unsupported in it."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from onnxla import ir
+from onnxla.findings import check
+from onnxla.parameters.roles import find_parameters
+from onnxla.summary import summarize
+
+
+def add_info(commands: Any) -> None:
+    """Adds the command's grammar."""
+    command = commands.add_parser("info", help="what a model is, and what is unsupported in it")
+    command.add_argument("file", type=Path, metavar="FILE")
+    command.set_defaults(command=run_info)
+
+
+def run_info(arguments: argparse.Namespace) -> int:
+    """`onnxla info`."""
+    model = ir.read(arguments.file)
+    ir.verify(model)
+    print(summarize(model, find_parameters(model), {}))
+    findings = check(arguments.file)
+    for note in findings.notes:
+        print(f"note: {note}")
+    return 0 if findings.ok else 1

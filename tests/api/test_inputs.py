@@ -1,0 +1,201 @@
+"""Inputs are bound once: by position, by name, or as one dict of names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import numpy as np
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper
+
+import onnxla
+from onnxla import backend, ir
+from onnxla.ir.names import no_such
+from support.small_models import header, make
+
+W = np.float32([3])
+# Names that parameters of `__call__`, `apply` and `apply_train` have too.
+NAMES = ("key", "params", "outputs", "self", "args")
+GIVEN = {name: np.float32([i + 1]) for i, name in enumerate(NAMES)}
+
+
+def reserved() -> onnxla.Module:
+    """y = w * (key + 2 params + 4 outputs + 8 self + 16 args)."""
+    inputs = ", ".join(f"float[N] {name}" for name in NAMES)
+    return onnxla.load(
+        make(
+            header()
+            + f""" m ({inputs}) => (float[N] y)
+            <float two = {{2}}> {{
+                a = Mul (two, args)   b = Add (a, self)
+                c = Mul (two, b)      d = Add (c, outputs)
+                e = Mul (two, d)      f = Add (e, params)
+                g = Mul (two, f)      h = Add (g, key)
+                y = Mul (w, h)
+            }}""",
+            w=W,
+        )
+    )
+
+
+EXPECTED = np.float32([3 * (1 + 2 * 2 + 4 * 3 + 8 * 4 + 16 * 5)])
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda m: m(*GIVEN.values()),
+        lambda m: m(GIVEN),
+        lambda m: m.run(GIVEN)["y"],
+        lambda m: m.apply(m.params, *GIVEN.values()),
+        lambda m: m.apply(m.params, GIVEN),
+        lambda m: m.apply(m.params, GIVEN, key=jax.random.key(0), outputs=["y"]),
+        lambda m: jax.jit(m.apply)(m.params, GIVEN),
+        lambda m: m.apply_train(m.params, GIVEN, key=jax.random.key(0))[0],
+        lambda m: m.specialize({"self": GIVEN["self"], "key": GIVEN["key"]})(
+            {name: GIVEN[name] for name in ("params", "outputs", "args")}
+        ),
+        lambda m: m.specialize(params=GIVEN["params"])(GIVEN),
+        lambda m: backend.Prepared(m, jax.devices()[0]).run(GIVEN)[0],
+        lambda m: backend.Prepared(m, jax.devices()[0]).run([*GIVEN.values()])[0],
+    ],
+)
+def test_inputs_with_the_names_of_our_own_parameters(call: Any) -> None:
+    np.testing.assert_array_equal(call(reserved()), EXPECTED)
+
+
+def test_a_model_with_such_inputs_trains() -> None:
+    data = {name: np.repeat(value, 4)[:, None] for name, value in GIVEN.items()}
+    module = onnxla.load(
+        make(
+            header()
+            + """ m (float[N, 1] key, float[N, 1] params) => (float[N, 1] y) {
+                h = MatMul (key, w)
+                y = Add (h, params)
+            }""",
+            w=np.float32([[3]]),
+        )
+    )
+    given = {name: data[name] for name in ("key", "params")}
+    for inputs in (given, tuple(given.values())):
+        result = onnxla.fit(module, (inputs, data["key"]), "mse", learning_rate=0.1, progress=False)
+        assert result.module.params["w"] != module.params["w"]
+        assert onnxla.evaluate(module, (inputs, data["key"]), "mse") == {"loss": 16.0}
+
+
+def test_what_a_saved_file_is_checked_with(tmp_path: Any) -> None:
+    module = reserved()
+    for inputs in (GIVEN, tuple(GIVEN.values()), True):
+        module.save(tmp_path / "saved.onnx", check=inputs)
+    with pytest.raises(TypeError, match="missing inputs: outputs, self, args"):
+        module.save(tmp_path / "saved.onnx", check=(W, W))
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs", "error", "message"),
+    [
+        ((GIVEN, W), {}, TypeError, "input 'key' takes float32, got object"),
+        ((GIVEN,), {"params": W}, TypeError, "input 'params' is given twice"),
+        (({**GIVEN, "arg": W},), {}, TypeError, "no input is named 'arg'; did you mean 'args'?"),
+        (({"key": W},), {}, TypeError, "missing inputs: params, outputs, self, args"),
+        (({},), {}, TypeError, "missing inputs: key, params, outputs, self, args"),
+        ((W,) * 6, {}, TypeError, r"takes 5 inputs \(key, params, .*\), got 6"),
+        (
+            ({**GIVEN, "self": np.int64([7])},),
+            {},
+            TypeError,
+            r"input 'self' takes float32, got int64 \[7\]",
+        ),
+        (
+            ({**GIVEN, "self": np.arange(9)},),
+            {},
+            TypeError,
+            r"input 'self' takes float32, got int64 of shape \[9\]",
+        ),
+        (({**GIVEN, "self": "high"},), {}, TypeError, "input 'self' takes float32, got <U4 'high'"),
+        (
+            ({**GIVEN, "self": np.float32([[7]])},),
+            {},
+            ValueError,
+            r"input 'self' takes shape \[N\], got \[1, 1\]",
+        ),
+    ],
+)
+def test_what_is_wrong_is_named(args: Any, kwargs: Any, error: type, message: str) -> None:
+    with pytest.raises(error, match=message):
+        reserved()(*args, **kwargs)
+
+
+def with_a_map(*others: str) -> onnxla.Module:
+    """A vector of the numbers in a map from texts, plus the other inputs."""
+    kind = helper.make_map_type_proto(
+        TensorProto.STRING, helper.make_tensor_type_proto(TensorProto.FLOAT, [])
+    )
+    name, nodes = "v", []
+    vector = helper.make_node(
+        "DictVectorizer", ["m"], ["v"], domain="ai.onnx.ml", string_vocabulary=["m", "x"]
+    )
+    for other in others:
+        nodes.append(helper.make_node("Add", [name, other], [f"{name}+{other}"]))
+        name = f"{name}+{other}"
+    graph = helper.make_graph(
+        [vector, *nodes],
+        "maps",
+        [
+            helper.make_value_info("m", kind),
+            *(helper.make_tensor_value_info(o, TensorProto.FLOAT, [1, 2]) for o in others),
+        ],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, None)],
+    )
+    opsets = [helper.make_opsetid("", 20), helper.make_opsetid("ai.onnx.ml", 3)]
+    return onnxla.load(helper.make_model(graph, opset_imports=opsets, ir_version=9))
+
+
+def test_a_dict_is_the_first_input_where_that_is_a_map() -> None:
+    module = with_a_map()
+    table = {"x": 2.0, "m": 1.0}
+    expected = onnxruntime.InferenceSession(ir.write(module.to_ir())).run(None, {"m": table})[0]
+    for values in (
+        module(table),
+        module(m=table),
+        module.run({"m": table})["v"],
+        module.apply(module.params, table),
+        module.specialize(m=table)(),
+    ):
+        np.testing.assert_array_equal(np.asarray(values).reshape(expected.shape), expected)
+    with pytest.raises(TypeError, match=r"'m' is a map to float32, got \{'m': \{'x': 2.0, .*run\("):
+        module({"m": table})
+
+
+def test_beside_a_map_other_inputs_are_given_in_order_or_by_keyword() -> None:
+    module, x = with_a_map("x"), np.ones((1, 2), np.float32)
+    expected = np.float32([[2, 3]])
+    table = {"m": 1.0, "x": 2.0}
+    for values in (module(table, x), module(table, x=x), module.run({"m": table, "x": x})["v+x"]):
+        np.testing.assert_array_equal(np.reshape(values, (1, 2)), expected)
+    with pytest.raises(
+        TypeError, match=r"missing inputs: x; the dict is the value of 'm'.*keyword"
+    ):
+        module(table)
+    with pytest.raises(TypeError, match=r"'m' is a map to float32, got .* give inputs in order"):
+        module({"m": table, "x": x})
+
+
+def test_the_nearest_name_is_suggested() -> None:
+    assert no_such("input", "imge", ["image", "mask"]) == (
+        "no input is named 'imge'; did you mean 'image'?"
+    )
+    assert (
+        no_such("input", "z", ["image", "mask"]) == "no input is named 'z'; there are image, mask"
+    )
+    assert no_such("input", "z", []) == "no input is named 'z'; there are none"
+    many = [f"value{i}" for i in range(20)]
+    assert no_such("value", "q", many).endswith("value6, value7, ...")
+
+
+def test_names_of_any_length_and_number_are_compared_in_bounded_time() -> None:
+    endless = "ab" * 500_000
+    assert no_such("value", endless, [endless, "x"]).startswith("no value is named 'abab")
+    assert no_such("value", "vlue", [*map(str, range(100_000))]).endswith("6, 7, ...")

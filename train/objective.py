@@ -1,0 +1,138 @@
+"""What a run makes small: a loss of some of the model's values, in training and in evaluation."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from onnxla import ir
+from onnxla.ir.traverse import is_standard
+from onnxla.module import Module
+from onnxla.ops.table import Operator, lookup
+from onnxla.ops.values import Value, is_floating
+from onnxla.train.losses import LOGITS, Measure, as_wide, known_name
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A loss of a module's outputs.
+
+    Attributes:
+        module: The module; of its parameters only the dtypes matter.
+        loss: Function of the outputs and the targets: a scalar, or with a dict of further ones.
+        outputs: Names of the values that the loss gets.
+        freeze_statistics: As for `apply_train`.
+    """
+
+    module: Module
+    loss: Measure
+    outputs: tuple[str, ...]
+    freeze_statistics: Any = ()
+
+    def train(
+        self, params: Mapping[str, Value], inputs: Mapping[str, Value], targets: Any, key: jax.Array
+    ) -> tuple[jax.Array, tuple[dict[str, Value], dict[str, Value]]]:
+        """The loss in training; and the next running statistics, and the further scalars."""
+        frozen = {"freeze_statistics": self.freeze_statistics} if self.freeze_statistics else {}
+        found, updates = self.module.apply_train(
+            self.narrowed(params), inputs, key=key, outputs=self.outputs, **frozen
+        )
+        value, further = self.loss_of(found, targets)
+        return value, (updates, further)
+
+    def loss_of(self, found: Any, targets: Any) -> tuple[jax.Array, dict[str, Value]]:
+        """The loss of outputs, and the further scalars. Raises: TypeError unless it is a scalar."""
+        result = self.loss(jax.tree.map(as_wide, found), targets)
+        value, further = result if isinstance(result, tuple) else (result, {})
+        value = jnp.asarray(value)
+        if value.shape != () or not is_floating(value):
+            raise TypeError(
+                "a loss is one floating-point number, a mean for instance; "
+                f"got {value.dtype}{list(value.shape)}"
+            )
+        return value, further
+
+    def narrowed(self, params: Mapping[str, Value]) -> dict[str, Value]:
+        """Parameters in the model's dtypes."""
+        return {
+            name: value.astype(self.module.params[name].dtype) for name, value in params.items()
+        }
+
+
+def make_objective(
+    module: Module, loss: Measure, outputs: Sequence[str] | None, freeze_statistics: Any = ()
+) -> Objective:
+    """The objective of a loss, which reads logits where the model would make probabilities."""
+    names = values_read(module, outputs, loss)
+    if len(names) == 1:
+        names = (find_logits(module.program.model, names[0], loss),)
+    return Objective(module, loss, names, freeze_statistics)
+
+
+def values_read(module: Module, outputs: Sequence[str] | None, measure: Measure) -> tuple[str, ...]:
+    """Names of the values that a loss or metric is a function of.
+
+    Raises:
+        ValueError: It is one of `onnxla.losses`, which take one, and there are several.
+    """
+    names = tuple(outputs or module.output_names)
+    if len(names) != 1 and known_name(measure):
+        raise ValueError(
+            f"{known_name(measure)} is of one output, and there are {', '.join(names)}; say which "
+            f"with outputs=['{names[0]}']"
+        )
+    return names
+
+
+def find_logits(model: ir.Model, output: str, loss: Measure) -> str:
+    """The value that `loss` should read for an output: what its Softmax or Sigmoid reads, if any.
+
+    Computing probabilities and their logarithm in one step is exact where two steps underflow. A
+    Softmax may also be written out: Exp(z) divided by its sum.
+    """
+    kind = LOGITS.get(loss.func if isinstance(loss, partial) else loss)
+    makers = {name: node for node in model.graph.nodes for name in node.outputs}
+
+    def operator(node: ir.Node) -> Operator | None:
+        return lookup(node.domain, node.op_type, model.opsets.get(node.domain, 1))
+
+    def moved(node: ir.Node, *ways: str) -> bool:
+        """Whether a node moves elements in one of some ways, and so writes out a broadcast."""
+        found = operator(node)
+        return found is not None and found.moves in ways
+
+    def maker(name: str, *ways: str) -> tuple[str, ir.Node | None]:
+        """What made a value's elements, and the name under which it did."""
+        node = makers.get(name)
+        while node is not None and (is_standard(node, "Identity") or moved(node, *ways)):
+            name = node.inputs[0]
+            node = makers.get(name)
+        return name, node
+
+    _, node = maker(output)
+    if node is None or kind is None:
+        return output
+    found = operator(node)
+    if found is not None and found.probabilities == kind:
+        return node.inputs[0]
+    if is_standard(node, "Div") and kind == "categorical":
+        exponentials, exp = maker(node.inputs[0])
+        _, total = maker(node.inputs[1], "reshaped", "repeated")
+        summed = total is not None and is_standard(total, "ReduceSum") and total.inputs[0]
+        if exp is not None and is_standard(exp, "Exp") and summed == exponentials:
+            return exp.inputs[0]
+    _, node = maker(output, "reshaped", "repeated", "permuted")
+    found = operator(node) if node is not None else None
+    if found is not None and found.probabilities is not None:
+        warnings.warn(
+            f"'{output}' comes from {node}, and {known_name(loss)} is of logits: pass "
+            "outputs=[...] with the name of the logits, or a loss of probabilities",
+            stacklevel=2,
+        )
+    return output
