@@ -10,7 +10,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from typing import Any
 
-from onnxla.peers.runtimes import NotSupported, Runtime
+from onnxla.peers.protocol import NotSupported, Runtime
 
 
 class RuntimeCrashed(Exception):

@@ -13,7 +13,10 @@ Needs the extra `testing`.
 """
 
 from onnxla.peers.isolation import Isolated, RuntimeCrashed
-from onnxla.peers.runtimes import NotSupported, Onnxla, OnnxRuntime, Reference, Runtime
+from onnxla.peers.itself import Onnxla
+from onnxla.peers.onnx_runtime import OnnxRuntime
+from onnxla.peers.protocol import NotSupported, Runtime
+from onnxla.peers.reference import Reference
 from onnxla.testing.case import Case
 from onnxla.testing.draw import Draw, Node
 from onnxla.testing.fault_records import Fault, example, faults

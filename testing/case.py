@@ -15,6 +15,7 @@ import onnx
 from onnx import helper
 
 from onnxla.ir import STRING
+from onnxla.peers.difference import Tolerance
 from onnxla.testing.script import script
 from onnxla.testing.types import dtype_of, type_string
 
@@ -41,6 +42,17 @@ class Case:
     steps: int = 0
     random: bool = False
     batch: tuple[str, ...] = ()
+
+    @property
+    def tolerance(self) -> Tolerance:
+        """What the outputs may differ by, a few roundings at least."""
+        return Tolerance(
+            scaled=self.rtol,
+            absolute=self.atol,
+            roundings=4,
+            steps=self.steps,
+            random=self.random,
+        )
 
     @functools.cached_property
     def proto(self) -> onnx.ModelProto:

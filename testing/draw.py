@@ -12,6 +12,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from onnxla.ir import STRING
+from onnxla.peers.difference import is_integer
 from onnxla.testing.schemas import Schema
 from onnxla.testing.types import dtype_of
 
@@ -258,11 +259,6 @@ class Draw:
     ) -> np.ndarray:
         """`array` of the operand's dtype."""
         return self.array(self.dtype(operand), shape, low, high, distinct)
-
-
-def is_integer(dtype: np.dtype[Any]) -> bool:
-    """Whether the elements are integers, the narrow kinds of ml_dtypes included."""
-    return dtype.kind in "iu" or dtype.name.startswith(("int", "uint"))
 
 
 def bounds(dtype: np.dtype[Any], low: float | None, high: float | None) -> tuple[Any, Any]:

@@ -13,7 +13,7 @@ import hypothesis
 import jax
 from hypothesis import HealthCheck, Phase, settings
 
-from onnxla.peers.runtimes import Runtime
+from onnxla.peers.protocol import Runtime
 from onnxla.testing.case import Case
 from onnxla.testing.fault_records import Fault
 from onnxla.testing.operator_cases import cases

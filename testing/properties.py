@@ -21,7 +21,7 @@ from onnxla import ir
 from onnxla.ops.values import is_floating
 from onnxla.testing.case import Case
 from onnxla.testing.fault_records import Fault, fault_of
-from onnxla.testing.outcomes import Outcome, difference, one_line
+from onnxla.testing.outcomes import Outcome, one_line, output_difference
 from onnxla.testing.schemas import schema
 from onnxla.testing.types import dtype_of, type_string
 
@@ -110,7 +110,7 @@ def _on_device(arrays: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
 
 def _assert_same(case: Case, got: Any, expected: Any, text: str) -> None:
     # Random values come from one key: they are the same, too.
-    if found := difference(replace(case, random=False), _numpy(got), _numpy(expected)):
+    if found := output_difference(replace(case, random=False), _numpy(got), _numpy(expected)):
         raise PropertyViolated(case, f"{text}: {found}")
 
 

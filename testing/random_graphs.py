@@ -25,8 +25,9 @@ from onnx.reference import ReferenceEvaluator
 
 from onnxla.ir import STRING, dtypes
 from onnxla.ops import lookup
+from onnxla.peers.difference import is_integer
 from onnxla.testing.case import Case
-from onnxla.testing.draw import Draw, Node, is_integer
+from onnxla.testing.draw import Draw, Node
 from onnxla.testing.fault_records import fault_of
 from onnxla.testing.operator_cases import (
     IR_VERSION,

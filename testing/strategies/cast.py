@@ -9,7 +9,8 @@ import numpy as np
 from onnx import TensorProto
 
 from onnxla.ir.dtypes import STRING, bits_of, number_of
-from onnxla.testing.draw import Draw, Node, is_integer
+from onnxla.peers.difference import is_integer
+from onnxla.testing.draw import Draw, Node
 from onnxla.testing.operator_cases import strategy
 from onnxla.testing.strategies.arithmetic import on_grid
 from onnxla.testing.strategies.elementary import batch, ranks

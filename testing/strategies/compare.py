@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from onnxla.testing.draw import Draw, Node, is_integer
+from onnxla.peers.difference import is_integer
+from onnxla.testing.draw import Draw, Node
 from onnxla.testing.operator_cases import strategy
 from onnxla.testing.strategies.arithmetic import operand_shapes
 from onnxla.testing.strategies.elementary import batch, ranks

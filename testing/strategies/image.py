@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from onnxla.testing.draw import Draw, Node, is_integer
+from onnxla.peers.difference import is_integer
+from onnxla.testing.draw import Draw, Node
 from onnxla.testing.operator_cases import strategy
 
 ENLARGING = (1.0, 2.0, 1.5, 3.0, 2.5, 1.25)

@@ -10,7 +10,8 @@ import numpy as np
 from onnx import numpy_helper
 
 from onnxla.ir import STRING
-from onnxla.testing.draw import TEXTS, Draw, Node, is_integer
+from onnxla.peers.difference import is_integer
+from onnxla.testing.draw import TEXTS, Draw, Node
 from onnxla.testing.operator_cases import strategy
 from onnxla.testing.types import Typed, tensor_type
 

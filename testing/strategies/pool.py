@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from onnxla.testing.draw import Draw, Node, is_integer
+from onnxla.peers.difference import is_integer
+from onnxla.testing.draw import Draw, Node
 from onnxla.testing.operator_cases import strategy
 from onnxla.testing.strategies.conv import draw_batch, draw_window, half_tolerance, output_sizes
 

@@ -18,7 +18,8 @@ from onnx import TensorProto, helper
 import onnxla
 from onnxla.commands import main as cli
 from onnxla.ops import table
-from onnxla.peers.runtimes import named
+from onnxla.peers.difference import Tolerance, difference
+from onnxla.peers.runtimes import named, safely_named
 from onnxla.testing import (
     Case,
     Disagreement,
@@ -40,7 +41,6 @@ from onnxla.testing import (
 )
 from onnxla.testing.fuzzing import draw_examples
 from onnxla.testing.operator_cases import STRATEGIES
-from onnxla.testing.outcomes import array_difference
 from onnxla.testing.types import type_of, type_proto, type_string
 from support.small_runtimes import Breaking, Doubling
 
@@ -188,16 +188,51 @@ def test_options_of_cases() -> None:
     ],
 )
 def test_differences_of_arrays(got: np.ndarray, expected: np.ndarray, text: str) -> None:
-    found = array_difference(got, expected)
-    assert bool(found) == bool(text)
-    if text:
-        assert re.search(text, found)
+    found = difference(got, expected, Tolerance(scaled=1e-5, roundings=4, steps=0))
+    assert found.ok == (not text)
+    assert re.search(text, str(found))
 
 
 def test_integers_may_differ_by_steps() -> None:
     a, b = np.array([3, 200], np.uint8), np.array([4, 199], np.uint8)
-    assert array_difference(a, b, steps=1) == ""
-    assert array_difference(a, b) != ""
+    assert difference(a, b, Tolerance(steps=1)).ok
+    assert not difference(a, b, Tolerance(steps=0)).ok
+    # Without a limit of their own they may differ as floats do.
+    assert difference(a, b, Tolerance(relative=0.5)).ok
+    assert not difference(a, b, Tolerance(relative=1e-3)).ok
+
+
+@pytest.mark.parametrize(
+    ("got", "expected", "text"),
+    [
+        ([ONE, ONE], [ONE, ONE], ""),
+        ([ONE, 2 * ONE], [ONE, ONE], r"item 1: 2.0 at \[0\], not 1.0 \(2 of 2"),
+        ([ONE], [ONE, ONE], "a sequence of 1, not a sequence of 2"),
+        (ONE, [ONE], "ndarray, not a sequence of 1"),
+        (None, None, ""),
+        (None, ONE, "NoneType, not ndarray"),
+        ({1: 0.5, 2: 1.0}, {2: 1.0, 1: 0.5}, ""),
+        ({1: 0.5}, {2: 0.5}, "{1: 0.5}, not {2: 0.5}"),
+        ({"a": 1}, {"a": 2}, r"1 at \[0\], not 2"),
+    ],
+)
+def test_differences_of_sequences_and_maps(got: Any, expected: Any, text: str) -> None:
+    found = difference(got, expected, Tolerance(scaled=1e-5))
+    assert found.ok == (not text)
+    assert re.search(text, str(found))
+
+
+def test_a_tolerance_is_of_an_element_of_the_tensor_or_absolute() -> None:
+    got, expected = np.float32([1.01, 100]), np.float32([1, 100])
+    assert difference(got, expected, Tolerance(relative=0.02)).ok
+    assert not difference(got, expected, Tolerance(relative=0.005)).ok
+    assert difference(got, expected, Tolerance(scaled=0.0002)).ok
+    assert not difference(got, expected, Tolerance(scaled=0.00005)).ok
+    assert difference(got, expected, Tolerance(absolute=0.02)).ok
+    assert not difference(got, expected, Tolerance(absolute=0.005)).ok
+    assert difference(got, 2 * expected, Tolerance(random=True)).ok
+    found = difference(got, expected, Tolerance())
+    assert (found.absolute, found.scale) == (pytest.approx(0.01, rel=1e-4), 100.0)
 
 
 def test_outcomes() -> None:
@@ -237,11 +272,9 @@ def test_an_isolated_runtime_starts_again() -> None:
 
 
 def test_runtimes_by_name() -> None:
-    assert [named(name).name for name in ("onnxla", "reference", "onnxruntime")] == [
-        "onnxla",
-        "reference",
-        "onnxruntime",
-    ]
+    for name in ("onnxla", "reference", "onnxruntime"):
+        assert named(name).name == safely_named(name).name == name
+    assert isinstance(safely_named("onnxruntime"), Isolated)
     with pytest.raises(ValueError, match="no runtime 'tvm'; there are onnxla, reference and"):
         named("tvm")
 
@@ -267,6 +300,40 @@ def test_onnx_runtime_gives_narrow_types() -> None:
     (output,) = OnnxRuntime().run(case.model, case.inputs)
     assert output.dtype == ml_dtypes.int4
     assert output.tolist() == [1, -2]
+
+
+def test_onnx_runtime_takes_narrow_types_that_are_read_further_on() -> None:
+    """By other nodes and by subgraphs, where an output of the model is an intermediate value."""
+    branch = helper.make_graph(
+        [
+            helper.make_node("Cast", ["x"], ["a"], to=TensorProto.FLOAT),
+            helper.make_node("Cast", ["h"], ["b"], to=TensorProto.FLOAT),
+            helper.make_node("Add", ["a", "b"], ["z"]),
+        ],
+        "branch",
+        [],
+        [helper.make_tensor_value_info("z", TensorProto.FLOAT, [2])],
+    )
+    graph = helper.make_graph(
+        [
+            helper.make_node("Identity", ["x"], ["h"]),
+            helper.make_node("If", ["c"], ["y"], then_branch=branch, else_branch=branch),
+        ],
+        "g",
+        [
+            helper.make_tensor_value_info("x", TensorProto.BFLOAT16, [2]),
+            helper.make_tensor_value_info("c", TensorProto.BOOL, []),
+        ],
+        [
+            helper.make_tensor_value_info("h", TensorProto.BFLOAT16, [2]),
+            helper.make_tensor_value_info("y", TensorProto.FLOAT, [2]),
+        ],
+    )
+    opsets = [helper.make_opsetid("", 17)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=10).SerializeToString()
+    inputs = {"x": np.array([1, 2], ml_dtypes.bfloat16), "c": np.array(True)}
+    h, y = OnnxRuntime().run(model, inputs)
+    assert (h.dtype, h.tolist(), y.tolist()) == (ml_dtypes.bfloat16, [1, 2], [2, 4])
 
 
 def test_known_evaluation_is_a_runtime_too() -> None:
