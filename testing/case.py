@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 import io
+import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,9 @@ from onnxla.peers.difference import Tolerance
 from onnxla.testing.script import script
 from onnxla.testing.types import dtype_of, type_string
 
+# Nearly the same, a few roundings aside.
+CLOSE = Tolerance(scaled=1e-5, roundings=4, steps=0)
+
 
 @dataclass(frozen=True, eq=False)
 class Case:
@@ -28,31 +32,14 @@ class Case:
         model: The `.onnx` file.
         inputs: By name: arrays, lists of arrays for sequences, dicts for maps, None for an
             optional without a value.
-        rtol: Tolerance relative to an output's largest element, in single precision.
-        atol: Absolute tolerance.
-        steps: Difference that integer outputs may have where a rounding tie decides.
-        random: Whether the outputs are random, so that only dtypes and shapes can be compared.
+        tolerance: What the outputs of two runtimes may differ by.
         batch: Names of the inputs whose first axis is a batch, where entries are independent.
     """
 
     model: bytes
     inputs: Mapping[str, Any]
-    rtol: float = 1e-5
-    atol: float = 0.0
-    steps: int = 0
-    random: bool = False
+    tolerance: Tolerance = CLOSE
     batch: tuple[str, ...] = ()
-
-    @property
-    def tolerance(self) -> Tolerance:
-        """What the outputs may differ by, a few roundings at least."""
-        return Tolerance(
-            scaled=self.rtol,
-            absolute=self.atol,
-            roundings=4,
-            steps=self.steps,
-            random=self.random,
-        )
 
     @functools.cached_property
     def proto(self) -> onnx.ModelProto:
@@ -130,8 +117,7 @@ class Case:
         arrays: dict[str, np.ndarray] = {}
         for name, value in self.inputs.items():
             _flatten(name, value, arrays)
-        settings = ("rtol", "atol", "steps", "random")
-        arrays |= {f":{name}": np.array(getattr(self, name)) for name in settings}
+        arrays[":tolerance"] = np.array(json.dumps(vars(self.tolerance)))
         arrays[":batch"] = np.array(self.batch, str)
         buffer = io.BytesIO()
         np.savez(buffer, allow_pickle=False, **arrays)
@@ -153,13 +139,18 @@ class Case:
             arrays = dict(file)
         batch = tuple(arrays.pop(":batch").tolist())
         settings = {n[1:]: arrays.pop(n).item() for n in list(arrays) if n.startswith(":")}
+        if "tolerance" in settings:
+            tolerance = Tolerance(**json.loads(settings["tolerance"]))
+        else:  # as version 0.1.0 wrote it
+            scaled, absolute = settings.pop("rtol"), settings.pop("atol", 0.0)
+            tolerance = replace(CLOSE, scaled=scaled, absolute=absolute, **settings)
         inputs: dict[str, Any] = {}
         for key, value in arrays.items():
             name = re.split(r"[\[{]", key)[0]
             if name not in types:
                 raise ValueError(f"'{path}': the model has no input '{name}'")
             _restore(inputs, key, value, types[name])
-        return cls(model, inputs, batch=batch, **settings)
+        return cls(model, inputs, tolerance, batch)
 
 
 def _paths(path: str | Path) -> tuple[Path, Path]:

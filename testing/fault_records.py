@@ -5,14 +5,10 @@ from __future__ import annotations
 import functools
 import importlib
 import pkgutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from onnxla.testing.case import Case
-from onnxla.testing.draw import Node
-from onnxla.testing.operator_cases import build
-from onnxla.testing.schemas import schema
 
 
 @dataclass(frozen=True)
@@ -68,18 +64,3 @@ def fault_of(
         ):
             return fault
     return None
-
-
-def example(
-    op_type: str,
-    version: int,
-    *inputs: Any,
-    domain: str = "",
-    outputs: int | Sequence[bool] = 1,
-    types: Mapping[str, str] | None = None,
-    ranks: Mapping[str, int] | None = None,
-    **attributes: Any,
-) -> Case:
-    """A case written by hand: the inputs in the order of the schema, then the attributes."""
-    node = Node(inputs, attributes, outputs, types or {}, ranks or {})
-    return build(schema(op_type, version, domain), node, lambda position, name: False)

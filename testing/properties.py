@@ -110,7 +110,8 @@ def _on_device(arrays: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
 
 def _assert_same(case: Case, got: Any, expected: Any, text: str) -> None:
     # Random values come from one key: they are the same, too.
-    if found := output_difference(replace(case, random=False), _numpy(got), _numpy(expected)):
+    exact = replace(case, tolerance=replace(case.tolerance, random=False))
+    if found := output_difference(exact, _numpy(got), _numpy(expected)):
         raise PropertyViolated(case, f"{text}: {found}")
 
 
@@ -143,7 +144,7 @@ def vmap_equals_loop(case: Case) -> bool:
 
     The second element has the numbers of the first in another order.
     """
-    if (f := traceable(case)) is None or case.random:
+    if (f := traceable(case)) is None or case.tolerance.random:
         return False
     # Integers stay: in another order they might be no indices.
     other = {k: np.flip(v) if is_floating(v) else v for k, v in f.traced.items()}
@@ -394,7 +395,7 @@ def opset_upgrade_keeps_the_answer(case: Case, faults: Sequence[Fault] | None = 
     It says nothing about what the converter does not convert, or converts wrongly for a reason that
     is on record.
     """
-    if case.domain != "" or case.random or fault_of(case, [CONVERTER], faults):
+    if case.domain != "" or case.tolerance.random or fault_of(case, [CONVERTER], faults):
         return False
     newest = onnx.defs.onnx_opset_version()
     try:

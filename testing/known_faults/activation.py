@@ -8,9 +8,10 @@ import math
 import numpy as np
 
 from onnxla.testing.case import Case
-from onnxla.testing.fault_records import Fault, example
+from onnxla.testing.fault_records import Fault
 from onnxla.testing.known_faults.arithmetic import stops_at_consumed_inputs
 from onnxla.testing.known_faults.elementary import underflows
+from onnxla.testing.use import example
 
 NEGATIVE = -np.ones((2, 3), np.float32)
 

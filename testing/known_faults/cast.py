@@ -12,7 +12,8 @@ from onnx import TensorProto
 from onnxla.ir.dtypes import STRING, dtype_of, is_float
 from onnxla.ops.cast import NARROW_INTEGERS
 from onnxla.testing.case import Case
-from onnxla.testing.fault_records import Fault, example
+from onnxla.testing.fault_records import Fault
+from onnxla.testing.use import example
 
 
 def types(case: Case) -> tuple[np.dtype[Any], np.dtype[Any]]:

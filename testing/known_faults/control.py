@@ -9,8 +9,9 @@ import onnx
 from onnx import TensorProto, helper
 
 from onnxla.testing.case import Case
-from onnxla.testing.fault_records import Fault, example
+from onnxla.testing.fault_records import Fault
 from onnxla.testing.types import Typed
+from onnxla.testing.use import example
 
 ONE = np.ones(1, np.float32)
 

@@ -7,8 +7,9 @@ import functools
 import numpy as np
 
 from onnxla.testing.case import Case
-from onnxla.testing.fault_records import Fault, example
+from onnxla.testing.fault_records import Fault
 from onnxla.testing.known_faults.conv import f32, i64
+from onnxla.testing.use import example
 
 BOXES = f32([[[0, 0, 1, 1]]])
 SCORES = f32([[[0.5]]])

@@ -9,8 +9,9 @@ import numpy as np
 
 from onnxla.testing.case import Case
 from onnxla.testing.draw import is_integer
-from onnxla.testing.fault_records import Fault, example
+from onnxla.testing.fault_records import Fault
 from onnxla.testing.known_faults.conv import f32, i32, i64, spatial_rank
+from onnxla.testing.use import example
 
 LINE = f32([1, 2, 4, 8])
 IMAGE = np.arange(4, dtype=np.float32).reshape(1, 1, 2, 2)

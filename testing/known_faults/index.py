@@ -8,7 +8,8 @@ import numpy as np
 
 from onnxla.ir import STRING
 from onnxla.testing.case import Case
-from onnxla.testing.fault_records import Fault, example
+from onnxla.testing.fault_records import Fault
+from onnxla.testing.use import example
 
 SINGLE = np.zeros((2, 3), np.float32)
 

@@ -6,7 +6,8 @@ import functools
 
 import numpy as np
 
-from onnxla.testing.fault_records import Fault, example
+from onnxla.testing.fault_records import Fault
+from onnxla.testing.use import example
 
 FAULTS = [
     Fault(

@@ -8,8 +8,9 @@ import numpy as np
 
 from onnxla.testing.case import Case
 from onnxla.testing.draw import is_integer
-from onnxla.testing.fault_records import Fault, example
+from onnxla.testing.fault_records import Fault
 from onnxla.testing.known_faults.conv import f16, f32, ones, u8
+from onnxla.testing.use import example
 
 BYTES = u8([[1, 2], [3, 4]])
 ONE, ZERO = np.float32(1), np.uint8(0)

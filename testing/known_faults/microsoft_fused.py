@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from onnxla.testing.case import Case
-from onnxla.testing.fault_records import Fault, example
+from onnxla.testing.fault_records import Fault
 from onnxla.testing.strategies.microsoft_fused import DOMAIN
+from onnxla.testing.use import example
 
 
 def fault(

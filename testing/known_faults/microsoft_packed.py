@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from onnxla.testing.case import Case
-from onnxla.testing.fault_records import Fault, example
+from onnxla.testing.fault_records import Fault
+from onnxla.testing.use import example
 
 DOMAIN = "com.microsoft"
 

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from onnxla.testing.case import Case
-from onnxla.testing.fault_records import Fault, example
+from onnxla.testing.fault_records import Fault
 from onnxla.testing.known_faults.conv import dilated_same
 from onnxla.testing.known_faults.pool import less_than_none
+from onnxla.testing.use import example
 
 DOMAIN = "com.microsoft"
 ONE = np.asarray(1, np.float32)

@@ -10,8 +10,8 @@ from onnx import numpy_helper
 
 from onnxla.testing.case import Case
 from onnxla.testing.fault_records import Fault
-from onnxla.testing.fault_records import example as case_of
 from onnxla.testing.types import Typed
+from onnxla.testing.use import example as case_of
 
 DOMAIN = "ai.onnx.ml"
 SILENT = "The text does not say; onnxla does what ONNX Runtime does."

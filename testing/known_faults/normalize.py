@@ -7,8 +7,9 @@ import functools
 import numpy as np
 
 from onnxla.testing.case import Case
-from onnxla.testing.fault_records import Fault, example
+from onnxla.testing.fault_records import Fault
 from onnxla.testing.known_faults.conv import f32, f64, ones, spatial_rank
+from onnxla.testing.use import example
 
 STATISTICS = (f32([2]), f32([1]), f32([0.5]), f32([4]))
 ROW = f32([[1], [2], [4]])

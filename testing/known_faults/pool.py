@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from onnxla.testing.case import Case
-from onnxla.testing.fault_records import Fault, example
+from onnxla.testing.fault_records import Fault
 from onnxla.testing.known_faults.conv import SAME, dilated_same, no_images, ones, spatial_rank
+from onnxla.testing.use import example
 
 RISING = np.arange(4, dtype=np.float32).reshape(1, 1, 4)
 AUTOMATIC = (*SAME, "VALID")

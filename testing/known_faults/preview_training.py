@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from onnxla.testing.case import Case
-from onnxla.testing.fault_records import Fault, example
+from onnxla.testing.fault_records import Fault
 from onnxla.testing.strategies.preview_training import DOMAIN
+from onnxla.testing.use import example
 
 TEXT = "The outputs have T3, the type of the tensors to be optimized."
 

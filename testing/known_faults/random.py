@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from onnxla.testing.case import Case
-from onnxla.testing.fault_records import Fault, example
+from onnxla.testing.fault_records import Fault
+from onnxla.testing.use import example
 
 LIKE = ("RandomNormalLike", "RandomUniformLike", "Bernoulli")
 FILLED = ("RandomNormal", "RandomUniform")
@@ -75,7 +76,7 @@ FAULTS = [
         "confuses 0 and 1",
         "'An output of 1 is produced with probability p and an output of 0 is produced with "
         "probability (1-p).' The function of the schema, which ONNX Runtime runs, contradicts it.",
-        lambda case: not case.random,
+        lambda case: not case.tolerance.random,
         lambda: example(
             "Bernoulli",
             15,

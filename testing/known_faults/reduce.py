@@ -6,8 +6,9 @@ import functools
 
 import numpy as np
 
-from onnxla.testing.fault_records import Fault, example
+from onnxla.testing.fault_records import Fault
 from onnxla.testing.known_faults.elementary import underflows
+from onnxla.testing.use import example
 
 FAULTS = [
     *(

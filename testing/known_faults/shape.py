@@ -9,8 +9,9 @@ import numpy as np
 from onnx import TensorProto, helper
 
 from onnxla.testing.case import Case
-from onnxla.testing.fault_records import Fault, example
+from onnxla.testing.fault_records import Fault
 from onnxla.testing.types import Typed
+from onnxla.testing.use import example
 
 SINGLE = np.zeros((2, 3), np.float32)
 

@@ -73,12 +73,12 @@ def test_a_saved_case_is_the_same_case(tmp_path: Path, inputs: dict[str, Any]) -
     values = [helper.make_value_info(n, type_proto(kind(v))) for n, v in inputs.items()]
     graph = helper.make_graph([helper.make_node("Identity", ["x"], ["z"])], "g", values, [])
     model = helper.make_model(graph).SerializeToString()
-    case = Case(model, inputs, rtol=1e-3, steps=2, random=True, batch=("x",))
+    tolerance = Tolerance(scaled=1e-3, random=True)
+    case = Case(model, inputs, tolerance, batch=("x",))
     case.save(tmp_path / "a.b" / "Op-1.2")
     loaded = Case.load(tmp_path / "a.b" / "Op-1.2.onnx")
     assert repr(loaded) == repr(case)
-    assert (loaded.model, loaded.rtol, loaded.steps) == (model, 1e-3, 2)
-    assert (loaded.random, loaded.batch) == (True, ("x",))
+    assert (loaded.model, loaded.tolerance, loaded.batch) == (model, tolerance, ("x",))
     for name, value in inputs.items():
         got = loaded.inputs[name]
         assert type(got) is type(value)
