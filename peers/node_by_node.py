@@ -112,10 +112,8 @@ def compare(
         ValueError: `against` is no known runtime.
         OnnxlaError: The model cannot be read, or cannot run in onnxla.
     """
-    if isinstance(against, str):
-        label, run = against, named(against).run
-    else:
-        label, run = getattr(against, "__name__", str(against)), against
+    run = named(against).run if isinstance(against, str) else against
+    label = against if isinstance(against, str) else getattr(against, "__name__", str(against))
     module = source if isinstance(source, Module) else load(source)
     given = random_inputs(module.program.inputs) if inputs is None else module.check_inputs(inputs)
     feeds = {name: np.asarray(value) for name, value in given.items()}

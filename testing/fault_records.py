@@ -5,10 +5,15 @@ from __future__ import annotations
 import functools
 import importlib
 import pkgutil
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from onnxla.testing.case import Case
+from onnxla.testing.version_ranges import installed, within
+
+# The package that has a runtime, where its name is another.
+PACKAGES = {"reference": "onnx", "version converter": "onnx", "shape inference": "onnx"}
 
 
 @dataclass(frozen=True)
@@ -21,9 +26,11 @@ class Fault:
         what: What the runtime does, in one sentence.
         text: What the specification says: its words, and what follows from them; or that it is
             silent, and what onnxla does and why.
-        when: Whether a case of the operator meets the fault.
+        when: Whether a case of the operator meets the fault; see `onnxla.testing.predicates`.
         example: A case that does, as simple as possible.
         domain: The operator's domain.
+        versions: Which versions of the runtime have it, such as `>=1.20,<1.33`; or of another
+            package that decides it, such as `jax<0.12`. All, if empty.
     """
 
     runtime: str
@@ -33,6 +40,10 @@ class Fault:
     when: Callable[[Case], bool]
     example: Callable[[], Case]
     domain: str = ""
+    versions: str = ""
+
+    def __post_init__(self) -> None:
+        within("0", self.limits)  # is a range
 
     @property
     def title(self) -> str:
@@ -40,27 +51,56 @@ class Fault:
         name = f"{self.domain}.{self.op_type}" if self.domain else self.op_type
         return f"{self.runtime}: {name} {self.what}"
 
+    @property
+    def package(self) -> str:
+        """The package whose versions are stated."""
+        named = re.match(r"\w*", self.versions)
+        return (named and named[0]) or PACKAGES.get(self.runtime, self.runtime)
+
+    @property
+    def limits(self) -> str:
+        """The range of versions, without the name of a package."""
+        return re.sub(r"^\w+", "", self.versions)
+
+    @property
+    def applies(self) -> bool:
+        """Whether the installed version has it, as far as that is known."""
+        version = installed(self.package) if self.limits else None
+        return version is None or within(version, self.limits)
+
 
 @functools.cache
 def faults() -> tuple[Fault, ...]:
-    """All faults on record, family by family."""
+    """All faults on record, family by family; those of all versions too.
+
+    Where a record has no versions, they are those in which its runtime was looked at.
+    """
     from onnxla.testing import known_faults
 
     found: list[Fault] = []
     for module in pkgutil.iter_modules(known_faults.__path__):
         found += importlib.import_module(f"{known_faults.__name__}.{module.name}").FAULTS
-    return tuple(found)
+    return tuple(
+        replace(fault, versions=fault.versions or known_faults.SEEN.get(fault.runtime, ""))
+        for fault in found
+    )
 
 
-def fault_of(
+def faults_met(
     case: Case, runtimes: Sequence[str], among: Sequence[Fault] | None = None
-) -> Fault | None:
-    """The first fault of one of the runtimes that a case meets, if any."""
+) -> Iterator[Fault]:
+    """The faults of some runtimes that a case meets, in whichever versions of these."""
     for fault in faults() if among is None else among:
         if (
             (fault.op_type, fault.domain) == (case.op_type, case.domain)
             and fault.runtime in runtimes
             and fault.when(case)
         ):
-            return fault
-    return None
+            yield fault
+
+
+def fault_of(
+    case: Case, runtimes: Sequence[str], among: Sequence[Fault] | None = None
+) -> Fault | None:
+    """The first fault of one of the runtimes, as they are installed, that a case meets, if any."""
+    return next((fault for fault in faults_met(case, runtimes, among) if fault.applies), None)

@@ -63,6 +63,11 @@ class FuzzReport:
         """How many cases met each fault on record."""
         return sum((result.known for result in self.results), collections.Counter())
 
+    @property
+    def not_applied(self) -> collections.Counter[str]:
+        """How many cases met a fault on record of other versions than those installed."""
+        return sum((result.not_applied for result in self.results), collections.Counter())
+
     def table(self) -> Table:
         """Counts by operator and outcome."""
         kinds = [kind for kind in KINDS if any(result.counts[kind] for result in self.results)]
@@ -75,6 +80,7 @@ class FuzzReport:
     def __str__(self) -> str:
         parts = [str(self.table())]
         parts += [f"known fault, {n} cases: {title}" for title, n in self.known.items()]
+        parts += [f"not applied, {n} cases: {title}" for title, n in self.not_applied.items()]
         for result in self.results:
             # What the other side cannot do is worth a line; what is wrong, the whole case.
             if detail := result.details.get("other failed"):
@@ -93,7 +99,6 @@ class FuzzReport:
             for result in self.results
         )
         head = "".join(f"<th style='color:{color}'>{kind}</th>" for kind, color in KINDS.items())
-        known = "".join(f"<li>{html.escape(t)} ({n} cases)</li>" for t, n in self.known.items())
         wrong = "".join(
             f"<h3>{html.escape(name(result))}</h3><p>{html.escape(result.wrong)}</p>"
             f"<pre>{html.escape(result.reproducer)}</pre>"
@@ -104,7 +109,8 @@ class FuzzReport:
             f"<!doctype html><meta charset='utf-8'><title>{html.escape(self.title)}</title>"
             f"<style>{STYLE}</style><h2>{html.escape(self.title)}</h2>{wrong}"
             f"<table><tr><th>operator</th><th>cases</th><th></th>{head}</tr>{rows}</table>"
-            + (f"<h3>Faults on record</h3><ul>{known}</ul>" if known else "")
+            + listing("Faults on record", self.known)
+            + listing("Faults on record of other versions, not applied", self.not_applied)
         )
 
     _repr_html_ = html
@@ -113,6 +119,12 @@ class FuzzReport:
         """Writes the page if the path ends in `.html`, else the text."""
         path = Path(path)
         path.write_text(self.html() if path.suffix in (".html", ".htm") else f"{self}\n")
+
+
+def listing(title: str, counts: collections.Counter[str]) -> str:
+    """A part of the page that lists faults; empty if there are none."""
+    items = "".join(f"<li>{html.escape(text)} ({n} cases)</li>" for text, n in counts.items())
+    return f"<h3>{title}</h3><ul>{items}</ul>" if items else ""
 
 
 def name(result: Fuzzed) -> str:

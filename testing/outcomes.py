@@ -11,7 +11,7 @@ from onnxla.peers.difference import difference
 from onnxla.peers.protocol import NotSupported, Runtime
 from onnxla.peers.runtimes import safely_named
 from onnxla.testing.case import Case
-from onnxla.testing.fault_records import Fault, fault_of
+from onnxla.testing.fault_records import Fault, faults_met
 
 # The kinds of outcome that speak against the runtime under test.
 WRONG = ("disagreed", "failed")
@@ -32,11 +32,14 @@ class Outcome:
             failed, for a reason that is on record.
         detail: How they differ, or what the error says.
         fault: The one on record.
+        not_applied: A fault on record that the case meets, but of other versions of the runtime
+            than the one installed, so that it counts for nothing.
     """
 
     kind: Kind
     detail: str = ""
     fault: Fault | None = None
+    not_applied: Fault | None = None
 
 
 class Disagreement(AssertionError):
@@ -65,27 +68,31 @@ def compare(
         faults: Known faults of both; by default those that onnxla has on record.
     """
     tested, other = (safely_named(r) if isinstance(r, str) else r for r in (runtime, against))
-    try:
-        expected = other.run(case.model, case.inputs)
-    except NotSupported as error:
-        return Outcome("unsupported", f"{other.name}: {one_line(error)}")
-    except Exception as error:
-        if fault := fault_of(case, [other.name], faults):
-            return Outcome("known fault", one_line(error), fault)
-        return Outcome("other failed", f"{other.name}: {one_line(error)}")
-    try:
-        got = tested.run(case.model, case.inputs)
-    except NotSupported as error:
-        return Outcome("unsupported", f"{tested.name}: {one_line(error)}")
-    except Exception as error:
-        if fault := fault_of(case, [tested.name], faults):
-            return Outcome("known fault", one_line(error), fault)
-        return Outcome("failed", f"{tested.name}: {one_line(error)}")
+    answers = []
+    sides: list[tuple[Runtime, Kind]] = [(other, "other failed"), (tested, "failed")]
+    for peer, kind in sides:
+        try:
+            answers.append(peer.run(case.model, case.inputs))
+        except NotSupported as error:
+            return Outcome("unsupported", f"{peer.name}: {one_line(error)}")
+        except Exception as error:
+            return judged(case, kind, f"{peer.name}: {one_line(error)}", [peer.name], faults)
+    expected, got = answers
     if not (detail := output_difference(case, got, expected)):
         return Outcome("agreed")
-    if fault := fault_of(case, [tested.name, other.name], faults):
-        return Outcome("known fault", detail, fault)
-    return Outcome("disagreed", detail)
+    return judged(case, "disagreed", detail, [tested.name, other.name], faults)
+
+
+def judged(
+    case: Case, kind: Kind, detail: str, runtimes: Sequence[str], faults: Sequence[Fault] | None
+) -> Outcome:
+    """What something wrong counts as: a known fault where the runtimes as installed have one."""
+    not_applied = None
+    for fault in faults_met(case, runtimes, faults):
+        if fault.applies:
+            return Outcome("known fault", detail, fault)
+        not_applied = not_applied or fault
+    return Outcome(kind, detail, not_applied=not_applied)
 
 
 def check(

@@ -65,7 +65,8 @@ def for_operators(*patterns: str, examples: int = 20, **options: Any) -> Callabl
                 outcomes.OBSERVERS.remove(result.add)
                 forget_programs()
                 record = {k: v for k, v in vars(result).items() if k != "case"}
-                record |= {"counts": dict(result.counts), "known": dict(result.known)}
+                counters = ("counts", "known", "not_applied")
+                record |= {name: dict(record[name]) for name in counters}
                 request.node.user_properties.append((PROPERTY, record))
 
         run.__name__, run.__doc__, run.__module__ = test.__name__, test.__doc__, test.__module__

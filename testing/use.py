@@ -122,16 +122,12 @@ def case_of(
             node.attribute.append(helper.make_attribute(name, value, attr_type=kind))
     node.attribute.sort(key=lambda attribute: attribute.name)
     results = list(found.outputs.items())  # of which the last one may repeat
-    made = [
-        helper.make_value_info(
-            name,
-            type_proto(output_type(use, found, bound, name, *results[min(i, len(results) - 1)]))
-            if declared
-            else None,
-        )
-        for i, name in enumerate(outputs)
-        if name
-    ]
+    made = [onnx.ValueInfoProto(name=name) for name in outputs if name]
+    if declared:
+        for output in made:
+            formal, variable = results[min(int(output.name[1:]), len(results) - 1)]
+            text = output_type(use, found, bound, output.name, formal, variable)
+            output.type.CopyFrom(type_proto(text))
     graph = helper.make_graph([node], found.name, values, made, initializers)
     model = helper.make_model(
         graph,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from onnxla.testing.draw import Draw, is_integer
+from onnxla.peers.difference import is_integer
+from onnxla.testing.draw import Draw
 from onnxla.testing.operator_cases import strategy
 from onnxla.testing.strategies.conv import draw_scale, half_tolerance
 from onnxla.testing.use import Use

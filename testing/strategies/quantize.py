@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from onnxla.ir.dtypes import number_of
-from onnxla.testing.draw import Draw, is_integer
+from onnxla.peers.difference import is_integer
+from onnxla.testing.draw import Draw
 from onnxla.testing.operator_cases import strategy
 from onnxla.testing.types import tensor_type
 from onnxla.testing.use import Use

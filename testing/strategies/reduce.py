@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from onnxla.testing.draw import Draw, is_integer
+from onnxla.peers.difference import is_integer
+from onnxla.testing.draw import Draw
 from onnxla.testing.operator_cases import strategy
 from onnxla.testing.strategies.arithmetic import on_grid
 from onnxla.testing.use import Use

@@ -9,7 +9,8 @@ import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
 from onnxla.ir import STRING, dtypes
-from onnxla.testing.draw import Draw, is_integer
+from onnxla.peers.difference import is_integer
+from onnxla.testing.draw import Draw
 from onnxla.testing.operator_cases import strategy
 from onnxla.testing.strategies.optional import any_value, simplest_first
 from onnxla.testing.types import tensor_type

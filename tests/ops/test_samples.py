@@ -72,8 +72,13 @@ def compiled(module: onnxla.Module, inputs: dict[str, Any]) -> tuple[Any, ...]:
         return tuple(module.run(inputs).values())
     with jax.enable_x64(True):
         traced = {name: jnp.asarray(x) for name, x in inputs.items() if name not in known}
+
+    def apply(traced: dict[str, jax.Array]) -> Any:  # by position: an input may be called `key`
+        values = {**known, **traced}
+        return module.apply(module.params, *(values[name] for name in module.input_names))
+
     try:
-        outputs = jax.jit(lambda traced: module.apply(module.params, **traced, **known))(traced)
+        outputs = jax.jit(apply)(traced)
     except onnxla.StaticOperandError:
         return tuple(module.run(inputs).values())
     return outputs if isinstance(outputs, tuple) else (outputs,)
