@@ -71,7 +71,7 @@ class Case:
     def attributes(self) -> dict[str, Any]:
         """The node's attributes as Python values; texts are `str`."""
         found = {a.name: helper.get_attribute_value(a) for a in self.node.attribute}
-        return {name: _text(value) for name, value in found.items()}
+        return {name: decoded(value) for name, value in found.items()}
 
     @functools.cached_property
     def operands(self) -> list[Any]:
@@ -86,12 +86,14 @@ class Case:
             name = f"graph of {len(nodes)} nodes"
         parts = [name]
         if len(nodes) == 1:
-            parts += [f"{k}={_short(v)}" for k, v in self.attributes.items()]
+            parts += [f"{k}={shortened(v)}" for k, v in self.attributes.items()]
             parts += [
-                f"{n}={_short(v)}" for n, v in zip(self.node.input, self.operands, strict=True) if n
+                f"{n}={shortened(v)}"
+                for n, v in zip(self.node.input, self.operands, strict=True)
+                if n
             ]
         else:
-            parts += [f"{k}={_short(v)}" for k, v in self.inputs.items()]
+            parts += [f"{k}={shortened(v)}" for k, v in self.inputs.items()]
         return f"Case({', '.join(parts)})"
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
@@ -111,12 +113,12 @@ class Case:
         Returns:
             The model's path. Folders are made as needed.
         """
-        path, beside = _paths(path)
+        path, beside = files_of(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(self.model)
         arrays: dict[str, np.ndarray] = {}
         for name, value in self.inputs.items():
-            _flatten(name, value, arrays)
+            flatten(name, value, arrays)
         arrays[":tolerance"] = np.array(json.dumps(vars(self.tolerance)))
         arrays[":batch"] = np.array(self.batch, str)
         buffer = io.BytesIO()
@@ -132,7 +134,7 @@ class Case:
             OSError: One of the two files cannot be read.
             ValueError: The inputs are not those of the model.
         """
-        path, beside = _paths(path)
+        path, beside = files_of(path)
         model = path.read_bytes()
         types = {value.name: value.type for value in onnx.load_from_string(model).graph.input}
         with np.load(beside, allow_pickle=False) as file:
@@ -149,37 +151,38 @@ class Case:
             name = re.split(r"[\[{]", key)[0]
             if name not in types:
                 raise ValueError(f"'{path}': the model has no input '{name}'")
-            _restore(inputs, key, value, types[name])
+            restore(inputs, key, value, types[name])
         return cls(model, inputs, tolerance, batch)
 
 
-def _paths(path: str | Path) -> tuple[Path, Path]:
+def files_of(path: str | Path) -> tuple[Path, Path]:
     """Where a case's model is, and where its inputs are."""
     name = str(path).removesuffix(".onnx")  # the rest may have dots
     return Path(f"{name}.onnx"), Path(f"{name}.npz")
 
 
-def _text(value: Any) -> Any:
+def decoded(value: Any) -> Any:
+    """A value in which bytes are texts."""
     if isinstance(value, list):
-        return [_text(item) for item in value]
+        return [decoded(item) for item in value]
     return value.decode() if isinstance(value, bytes) else value
 
 
-def _short(value: Any) -> str:
+def shortened(value: Any) -> str:
     """A value in one line: a small array with its numbers, a large one by dtype and shape."""
     if isinstance(value, np.ndarray):
         head = f"{'string' if value.dtype == STRING else value.dtype}{list(value.shape)}"
         return f"{head}:{value.tolist()}" if 0 < value.size <= 8 else head
     if isinstance(value, list) and value and isinstance(value[0], np.ndarray):
-        return f"[{', '.join(map(_short, value))}]"
+        return f"[{', '.join(map(shortened, value))}]"
     if isinstance(value, onnx.TensorProto):
-        return _short(onnx.numpy_helper.to_array(value))
+        return shortened(onnx.numpy_helper.to_array(value))
     if isinstance(value, onnx.GraphProto):
         return f"graph({', '.join(node.op_type for node in value.node)})"
     return f"{value:.6g}" if isinstance(value, float) else repr(value)
 
 
-def _flatten(name: str, value: Any, arrays: dict[str, np.ndarray]) -> None:
+def flatten(name: str, value: Any, arrays: dict[str, np.ndarray]) -> None:
     """Adds a value's arrays: `x`; `x[0]`, `x[1]` of a sequence; `x{keys}`, `x{values}` of a map.
 
     `x[]` tells an empty sequence from an optional without a value, which is `x[none]`.
@@ -189,7 +192,7 @@ def _flatten(name: str, value: Any, arrays: dict[str, np.ndarray]) -> None:
     elif isinstance(value, list):
         arrays[f"{name}[]"] = np.array(len(value))
         for index, item in enumerate(value):
-            _flatten(f"{name}[{index}]", item, arrays)
+            flatten(f"{name}[{index}]", item, arrays)
     elif isinstance(value, dict):
         arrays[f"{name}{{keys}}"] = np.array([*value])
         arrays[f"{name}{{values}}"] = np.array([*value.values()])
@@ -198,21 +201,21 @@ def _flatten(name: str, value: Any, arrays: dict[str, np.ndarray]) -> None:
         if value.dtype == STRING:
             value = value.astype(str)
         # numpy's format knows no types but its own.
-        arrays[name] = value.view(f"u{value.itemsize}") if _foreign(value.dtype) else value
+        arrays[name] = value.view(f"u{value.itemsize}") if is_foreign(value.dtype) else value
 
 
-def _foreign(dtype: np.dtype[Any]) -> bool:
+def is_foreign(dtype: np.dtype[Any]) -> bool:
     """Whether a dtype is one of ml_dtypes."""
     return dtype.kind == "V" or dtype.type.__module__ != "numpy"
 
 
-def _restore(inputs: dict[str, Any], key: str, value: np.ndarray, kind: onnx.TypeProto) -> None:
-    """Puts one array of `_flatten` back where it belongs."""
+def restore(inputs: dict[str, Any], key: str, value: np.ndarray, kind: onnx.TypeProto) -> None:
+    """Puts one array of `flatten` back where it belongs."""
     name = re.split(r"[\[{]", key)[0]
     dtype = dtype_of(type_string(kind)) if "{" not in key else value.dtype
     if dtype == STRING:
         value = value.astype(object)
-    elif _foreign(dtype):
+    elif is_foreign(dtype):
         value = value.view(dtype)
     if key == name:
         inputs[name] = value

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from onnxla.testing.case import Case
+from onnxla.testing.schemas import full_name
 from onnxla.testing.version_ranges import installed, within
 
 # The package that has a runtime, where its name is another.
@@ -48,8 +49,7 @@ class Fault:
     @property
     def title(self) -> str:
         """Whose fault it is, of which operator, and what it is."""
-        name = f"{self.domain}.{self.op_type}" if self.domain else self.op_type
-        return f"{self.runtime}: {name} {self.what}"
+        return f"{self.runtime}: {full_name(self.op_type, self.domain)} {self.what}"
 
     @property
     def package(self) -> str:

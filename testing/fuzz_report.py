@@ -72,7 +72,7 @@ class FuzzReport:
         """Counts by operator and outcome."""
         kinds = [kind for kind in KINDS if any(result.counts[kind] for result in self.results)]
         rows = [
-            (name(result), *(str(result.counts[kind] or "") for kind in kinds))
+            (result.name, *(str(result.counts[kind] or "") for kind in kinds))
             for result in self.results
         ]
         return Table(self.title, ("operator", *kinds), rows)
@@ -84,15 +84,15 @@ class FuzzReport:
         for result in self.results:
             # What the other side cannot do is worth a line; what is wrong, the whole case.
             if detail := result.details.get("other failed"):
-                parts.append(f"{name(result)}: other failed: {detail}")
+                parts.append(f"{result.name}: other failed: {detail}")
             if result.wrong:
-                parts.append(f"\n{name(result)} {result.wrong}\n{result.reproducer}")
+                parts.append(f"\n{result.name} {result.wrong}\n{result.reproducer}")
         return "\n".join(parts)
 
     def html(self) -> str:
         """A page: a bar for each operator, and the simplest case of each that differs."""
         rows = "".join(
-            f"<tr><td>{html.escape(name(result))}</td><td>{result.counts.total()}</td>"
+            f"<tr><td>{html.escape(result.name)}</td><td>{result.counts.total()}</td>"
             f"<td>{bar(result)}</td>"
             + "".join(f"<td>{result.counts[kind] or ''}</td>" for kind in KINDS)
             + "</tr>"
@@ -100,7 +100,7 @@ class FuzzReport:
         )
         head = "".join(f"<th style='color:{color}'>{kind}</th>" for kind, color in KINDS.items())
         wrong = "".join(
-            f"<h3>{html.escape(name(result))}</h3><p>{html.escape(result.wrong)}</p>"
+            f"<h3>{html.escape(result.name)}</h3><p>{html.escape(result.wrong)}</p>"
             f"<pre>{html.escape(result.reproducer)}</pre>"
             for result in self.results
             if result.wrong
@@ -125,11 +125,6 @@ def listing(title: str, counts: collections.Counter[str]) -> str:
     """A part of the page that lists faults; empty if there are none."""
     items = "".join(f"<li>{html.escape(text)} ({n} cases)</li>" for text, n in counts.items())
     return f"<h3>{title}</h3><ul>{items}</ul>" if items else ""
-
-
-def name(result: Fuzzed) -> str:
-    """An operator's name, with its domain if that is not ONNX's own."""
-    return f"{result.domain}.{result.op_type}" if result.domain else result.op_type
 
 
 def bar(result: Fuzzed) -> str:

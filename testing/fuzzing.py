@@ -19,6 +19,7 @@ from onnxla.testing.fault_records import Fault
 from onnxla.testing.operator_cases import cases
 from onnxla.testing.outcomes import WRONG, Disagreement, Outcome, compare
 from onnxla.testing.properties import judge
+from onnxla.testing.schemas import full_name
 from onnxla.testing.version_ranges import installed
 
 
@@ -48,6 +49,11 @@ class Fuzzed:
     wrong: str = ""
     reproducer: str = ""
     seconds: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """The operator's name, with its domain if that is not ONNX's own."""
+        return full_name(self.op_type, self.domain)
 
     @property
     def ok(self) -> bool:

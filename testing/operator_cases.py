@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from onnxla.ops import lookup, rows
 from onnxla.testing.case import Case
 from onnxla.testing.draw import Draw
-from onnxla.testing.schemas import schema
+from onnxla.testing.schemas import full_name, schema
 from onnxla.testing.use import Use, case_of
 
 # Draws one use of the operator that the schema describes.
@@ -38,7 +38,7 @@ def strategy(*names: str, domain: str = "") -> Callable[[F], F]:
 
 
 @functools.cache
-def _load_families() -> None:
+def load_families() -> None:
     """Imports the families, which register their strategies."""
     from onnxla.testing import strategies
 
@@ -48,7 +48,7 @@ def _load_families() -> None:
 
 def operators() -> dict[tuple[str, str], list[int]]:
     """Schema versions, ascending, of every operator that has a strategy, by domain and name."""
-    _load_families()
+    load_families()
     found: dict[tuple[str, str], list[int]] = {}
     for version, operator in rows():
         if (operator.domain, operator.name) in STRATEGIES:
@@ -64,7 +64,7 @@ def select_operators(patterns: list[str], opset: int | None = None) -> list[tupl
     Raises:
         ValueError: A pattern selects none.
     """
-    every = {f"{domain}.{name}" if domain else name: (domain, name) for domain, name in operators()}
+    every = {full_name(name, domain): (domain, name) for domain, name in operators()}
     if not patterns:
         return [*every.values()]
     chosen: dict[tuple[str, str], None] = {}
@@ -107,11 +107,13 @@ def cases(
     if not versions:
         raise KeyError(f"{domain or 'ai.onnx'}.{op_type} does not exist in opset {opset}")
     wanted = None if dtypes is None else tuple(map(np.dtype, dtypes))
-    return _cases(STRATEGIES[domain, op_type], op_type, tuple(versions), domain, wanted, specials)
+    return drawn_cases(
+        STRATEGIES[domain, op_type], op_type, tuple(versions), domain, wanted, specials
+    )
 
 
 @st.composite
-def _cases(
+def drawn_cases(
     draw: st.DrawFn,
     function: Strategy,
     op_type: str,
@@ -120,6 +122,7 @@ def _cases(
     dtypes: Sequence[np.dtype[Any]] | None,
     specials: bool,
 ) -> Case:
+    """Cases that a strategy draws, at one of some versions."""
     version = draw(st.sampled_from(versions[::-1]))
     drawing = Draw(draw, schema(op_type, version, domain), dtypes, specials)
     return case_of(function(drawing), version, stored_operands(drawing))

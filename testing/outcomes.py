@@ -76,14 +76,14 @@ def compare(
         except NotSupported as error:
             return Outcome("unsupported", f"{peer.name}: {one_line(error)}")
         except Exception as error:
-            return judged(case, kind, f"{peer.name}: {one_line(error)}", [peer.name], faults)
+            return verdict(case, kind, f"{peer.name}: {one_line(error)}", [peer.name], faults)
     expected, got = answers
     if not (detail := output_difference(case, got, expected)):
         return Outcome("agreed")
-    return judged(case, "disagreed", detail, [tested.name, other.name], faults)
+    return verdict(case, "disagreed", detail, [tested.name, other.name], faults)
 
 
-def judged(
+def verdict(
     case: Case, kind: Kind, detail: str, runtimes: Sequence[str], faults: Sequence[Fault] | None
 ) -> Outcome:
     """What something wrong counts as: a known fault where the runtimes as installed have one."""

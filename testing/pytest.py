@@ -14,6 +14,7 @@ from onnxla.testing import outcomes
 from onnxla.testing.case import Case
 from onnxla.testing.fuzzing import Fuzzed, draw_examples, forget_programs
 from onnxla.testing.operator_cases import cases, select_operators
+from onnxla.testing.schemas import full_name
 
 # The name under which a test says what came of its cases.
 PROPERTY = "onnxla"
@@ -37,7 +38,7 @@ def for_operators(*patterns: str, examples: int = 20, **options: Any) -> Callabl
 
     def decorate(test: Callable[..., Any]) -> Callable[..., Any]:
         found = select_operators(list(patterns), options.get("opset"))
-        ids = [f"{domain}.{name}" if domain else name for domain, name in found]
+        ids = [full_name(name, domain) for domain, name in found]
         fixtures = [name for name in inspect.signature(test).parameters if name != "case"]
 
         @pytest.mark.parametrize(("domain", "op_type"), found, ids=ids)

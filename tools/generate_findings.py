@@ -9,6 +9,7 @@ from pathlib import Path
 
 from onnxla.testing import Fault, faults
 from onnxla.testing.known_faults import SEEN
+from onnxla.testing.schemas import full_name
 
 FINDINGS = Path(__file__).resolve().parent.parent / "docs" / "findings"
 IMPORTS = (
@@ -71,7 +72,7 @@ def page(runtime: str, found: list[Fault]) -> str:
 
 def entry(fault: Fault) -> str:
     """One fault, with its example folded."""
-    name = f"{fault.domain}.{fault.op_type}" if fault.domain else fault.op_type
+    name = full_name(fault.op_type, fault.domain)
     case = fault.example()
     lines = case.script().splitlines()
     left = (*IMPORTS, "import ml_dtypes", "")
