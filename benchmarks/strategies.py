@@ -17,8 +17,9 @@ import onnx
 from hypothesis import Phase, errors, given, seed, settings
 from tqdm import tqdm
 
-from onnxla.commands.fuzz import select
 from onnxla.testing import Case, cases, operators
+from onnxla.testing.operator_cases import select_operators
+from onnxla.testing.schemas import full_name
 
 
 def measure(domain: str, op_type: str, examples: int) -> dict[str, object]:
@@ -63,9 +64,9 @@ def main() -> None:
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     results = {}
-    for domain, op_type in tqdm(select(arguments.operators)):
+    for domain, op_type in tqdm(select_operators(arguments.operators)):
         result = measure(domain, op_type, arguments.examples)
-        name = f"{domain}.{op_type}" if domain else op_type
+        name = full_name(op_type, domain)
         results[name] = result
         if result["valid"] < 1 or result["median"] > 20 or result["health"] or result["missing"]:
             tqdm.write(

@@ -20,6 +20,8 @@ import numpy as np
 import onnxla
 from onnxla.commands.downloads import fetch
 from onnxla.ir.errors import OnnxlaError
+from onnxla.peers.difference import Tolerance, difference
+from onnxla.peers.onnx_runtime import OnnxRuntime
 
 if TYPE_CHECKING:
     from PIL.ImageFont import FreeTypeFont
@@ -127,10 +129,11 @@ def demo(
     out.mkdir(parents=True, exist_ok=True)
     tuned_path, picture = out / "tuned.onnx", out / "demo.png"
     tuned.save(tuned_path)
-    difference = float(np.abs(predict_with_onnxruntime(tuned_path, faint) - guesses_after).max())
+    (served,) = OnnxRuntime(optimized=True).run_file(tuned_path, {module.input_names[0]: faint})
+    deviation = difference(guesses_after, served, Tolerance())
     unchanged = without_weights(tuned_path) == without_weights(path)
     say(f"saved     {tuned_path}: names, opset and metadata {'un' * unchanged}changed")
-    say(f"checked   in ONNX Runtime: probabilities differ by {difference:.1e} at most")
+    say(f"checked   in ONNX Runtime: probabilities differ by {deviation.absolute:.1e} at most")
     draw_results(picture, faint, labels, guesses_before, guesses_after, losses)
     say(f"picture   {picture}")
     say(f"took      {time.perf_counter() - start:.0f} s")
@@ -139,7 +142,7 @@ def demo(
         after=after,
         clean_before=clean_before,
         clean_after=clean_after,
-        max_difference=difference,
+        max_difference=deviation.absolute,
         unchanged=unchanged,
         tuned=tuned_path,
         picture=picture,
@@ -283,15 +286,6 @@ def require_packages() -> None:
         raise OnnxlaError(
             f'the demo needs {", ".join(missing)}: pip install "onnxla[notebook,compare]"'
         )
-
-
-def predict_with_onnxruntime(path: Path, pictures: np.ndarray) -> np.ndarray:
-    """The probabilities that ONNX Runtime computes from a file."""
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    (probabilities,) = session.run(None, {session.get_inputs()[0].name: pictures})
-    return np.asarray(probabilities)
 
 
 def without_weights(path: Path) -> Any:

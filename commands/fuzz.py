@@ -52,7 +52,7 @@ def run_fuzz(arguments: argparse.Namespace) -> int:
     """`onnxla fuzz`."""
     from onnxla.peers.runtimes import find_runtime
     from onnxla.testing import fuzz
-    from onnxla.testing.fuzz_report import FuzzReport, name
+    from onnxla.testing.fuzz_report import FuzzReport
     from onnxla.testing.operator_cases import select_operators
 
     found = select_operators(arguments.operators, arguments.opset)
@@ -81,9 +81,9 @@ def run_fuzz(arguments: argparse.Namespace) -> int:
             )
             results.append(result)
             if result.wrong:
-                bar.say(f"{name(result)} {result.wrong}")
+                bar.say(f"{result.name} {result.wrong}")
             if result.case is not None and arguments.save is not None:
-                result.case.save(arguments.save / f"{name(result)}-{result.case.version}")
+                result.case.save(arguments.save / f"{result.name}-{result.case.version}")
             # An operator of few cases, such as one without inputs, is done earlier.
             bar.skip(arguments.examples - result.counts.total())
     against = other if isinstance(other, str) else other.name

@@ -23,7 +23,7 @@ from onnxla.ir.rewrite import rewrite
 from onnxla.ir.traverse import is_standard
 from onnxla.ops.quantize import dequantize_linear, quantize_linear
 from onnxla.ops.straight_through import STRAIGHT_THROUGH
-from onnxla.ops.table import Operator, lookup, rows
+from onnxla.ops.table import Operator, full_name, lookup, rows
 
 MICROSOFT = "com.microsoft"
 
@@ -323,13 +323,13 @@ def mark_straight_through(model: Model, operators: Iterable[str]) -> Model:
         ValueError: An operator is not constant between jumps, or the model has no such node.
     """
     wanted, met = set(operators), set()
-    steps = {full_name(row.domain, row.name) for _, row in rows() if row.steps}
+    steps = {full_name(row.name, row.domain) for _, row in rows() if row.steps}
     if unknown := sorted(wanted.difference(steps)):
         known = ", ".join(sorted(steps))
         raise ValueError(f"{unknown[0]} is not an operator without slope: {known}")
 
     def marked(node: Node) -> list[Node]:
-        name = full_name(node.domain, node.op_type)
+        name = full_name(node.op_type, node.domain)
         if name not in wanted:
             return [node]
         met.add(name)
@@ -339,11 +339,6 @@ def mark_straight_through(model: Model, operators: Iterable[str]) -> Model:
     if missing := sorted(wanted - met):
         raise ValueError(f"the model has no {missing[0]}")
     return model
-
-
-def full_name(domain: str, op_type: str) -> str:
-    """An operator's name, preceded by its domain if that is not ONNX's."""
-    return f"{domain}.{op_type}" if domain else op_type
 
 
 def unmarked(node: Node) -> Node:

@@ -102,6 +102,11 @@ class Operator(Traits):
         return axis if axis is None or not attributes.get(f"trans{operand}") else -3 - axis
 
 
+def full_name(op_type: str, domain: str) -> str:
+    """An operator's name, with its domain if that is not ONNX's own."""
+    return f"{domain}.{op_type}" if domain else op_type
+
+
 _TABLE: dict[tuple[str, str], list[tuple[int, Operator]]] = {}
 
 

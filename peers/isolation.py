@@ -10,7 +10,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from typing import Any
 
-from onnxla.peers.runtimes import NotSupported, Runtime
+from onnxla.peers.protocol import NotSupported, Runtime
 
 
 class RuntimeCrashed(Exception):
@@ -71,7 +71,7 @@ class Isolated:
         self.close()
         context = multiprocessing.get_context("spawn")  # a fork of JAX's threads could lock up
         self._connection, theirs = context.Pipe()
-        process = context.Process(target=_serve, args=(theirs, self.runtime), daemon=True)
+        process = context.Process(target=serve, args=(theirs, self.runtime), daemon=True)
         process.start()
         self._process = process
         theirs.close()
@@ -79,7 +79,7 @@ class Isolated:
         self._connection.recv()  # it is there: starting does not count as answering
 
 
-def _serve(connection: Connection, runtime: Runtime) -> None:
+def serve(connection: Connection, runtime: Runtime) -> None:
     """Answers until the other end is closed."""
     connection.send("ready")
     while True:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
-import jax
 import numpy as np
 
 from onnxla import ir
@@ -14,10 +13,12 @@ from onnxla.inputs import random_inputs
 from onnxla.interpret.program import Program
 from onnxla.ir.rewrite import expose_intermediates
 from onnxla.module import Module, load
+from onnxla.peers.difference import Tolerance, difference
+from onnxla.peers.runtimes import named
 from onnxla.tables import Report, Table
 
-# Runs a model given as bytes on inputs by name; returns the outputs in graph order.
-Runtime: TypeAlias = Callable[[bytes, Mapping[str, Any]], list[Any]]
+# XLA rounds numbers near the smallest of their type to zero.
+NEARLY_ZERO = 1e-30
 
 
 @dataclass(frozen=True)
@@ -89,32 +90,10 @@ class Comparison:
         return self.report._repr_html_()
 
 
-def onnxruntime(model: bytes, inputs: Mapping[str, Any]) -> list[Any]:
-    """Runs a model in ONNX Runtime on the CPU, without its graph optimizations."""
-    import onnxruntime as ort
-
-    options = ort.SessionOptions()
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 4
-    session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    return list(session.run(None, dict(inputs)))
-
-
-def reference(model: bytes, inputs: Mapping[str, Any]) -> list[Any]:
-    """Runs a model in the reference evaluator of the `onnx` package."""
-    import onnx
-    from onnx.reference import ReferenceEvaluator
-
-    return list(ReferenceEvaluator(onnx.load_from_string(model)).run(None, dict(inputs)))
-
-
-RUNTIMES: dict[str, Runtime] = {"onnxruntime": onnxruntime, "reference": reference}
-
-
 def compare(
     source: Any,
     inputs: Mapping[str, Any] | None = None,
-    against: str | Runtime = "onnxruntime",
+    against: str | Callable[[bytes, Mapping[str, Any]], list[Any]] = "onnxruntime",
     *,
     rtol: float = 1e-3,
     atol: float = 1e-4,
@@ -133,12 +112,8 @@ def compare(
         ValueError: `against` is no known runtime.
         OnnxlaError: The model cannot be read, or cannot run in onnxla.
     """
-    if isinstance(against, str):
-        if against not in RUNTIMES:
-            raise ValueError(f"no runtime '{against}'; there are {', '.join(RUNTIMES)}")
-        label, run = against, RUNTIMES[against]
-    else:
-        label, run = getattr(against, "__name__", str(against)), against
+    run = named(against).run if isinstance(against, str) else against
+    label = against if isinstance(against, str) else getattr(against, "__name__", str(against))
     module = source if isinstance(source, Module) else load(source)
     given = random_inputs(module.program.inputs) if inputs is None else module.check_inputs(inputs)
     feeds = {name: np.asarray(value) for name, value in given.items()}
@@ -149,45 +124,14 @@ def compare(
     ours = dict(zip(names, program.call(module.params, feeds), strict=True))
     fixed = {name: np.asarray(value) for name, value in module.program.fixed.items()}
     theirs = dict(zip(names, run(ir.write(model), {**feeds, **fixed}), strict=True))
+    tolerance = Tolerance(relative=rtol, scaled=atol, absolute=atol * NEARLY_ZERO)
+    found = {
+        name: difference(ours[name], theirs[name], tolerance) for name in makers if name in ours
+    }
     return Comparison(
         label,
         tuple(
-            difference(makers[name], name, ours[name], theirs[name], rtol, atol)
-            for name in makers
-            if name in ours
+            Difference(makers[name], name, d.absolute, d.scale, d.reason, d.ok)
+            for name, d in found.items()
         ),
     )
-
-
-def difference(
-    node: ir.Node, name: str, ours: Any, theirs: Any, rtol: float, atol: float
-) -> Difference:
-    """How a value differs, element by element; sequences as a whole."""
-    a, b = (jax.tree.leaves(value) for value in (ours, theirs))
-    if len(a) != len(b):
-        return Difference(node, name, np.inf, 0, f"{len(a)} tensors, not {len(b)}", False)
-    absolute = scale = 0.0
-    for x, y in zip(map(np.asarray, a), map(np.asarray, b), strict=True):
-        if x.dtype != y.dtype or x.shape != y.shape:
-            reason = f"{x.dtype}{list(x.shape)}, not {y.dtype}{list(y.shape)}"
-            return Difference(node, name, np.inf, 0, reason, False)
-        if x.dtype == object or x.size == 0:
-            if not np.array_equal(x, y):
-                return Difference(node, name, np.inf, 0, "other texts", False)
-            continue
-        wide = np.complex128 if np.iscomplexobj(x) else np.float64
-        x, y = x.astype(wide), y.astype(wide)
-        same = (x == y) | (np.isnan(x) & np.isnan(y))
-        with np.errstate(invalid="ignore"):  # of infinities
-            gap = np.where(same, 0.0, np.abs(x - y))
-        finite = np.abs(y[np.isfinite(y)])
-        top = float(finite.max()) if finite.size else 0.0
-        absolute, scale = (
-            max(absolute, float(np.nan_to_num(gap, nan=np.inf).max())),
-            max(scale, top),
-        )
-        if not np.all(
-            gap <= rtol * np.abs(np.where(np.isfinite(y), y, 0)) + atol * max(top, 1e-30)
-        ):
-            return Difference(node, name, absolute, scale, "", False)
-    return Difference(node, name, absolute, scale, "", True)

@@ -9,7 +9,8 @@ import numpy as np
 
 from onnxla import ir
 from onnxla.inputs import bind, random_inputs
-from onnxla.peers.node_by_node import difference
+from onnxla.peers.difference import Tolerance, difference
+from onnxla.peers.onnx_runtime import OnnxRuntime
 
 
 def check_saved_file(
@@ -27,24 +28,18 @@ def check_saved_file(
         OnnxlaError: An output differs by more; the message says which and by how much.
         ImportError: ONNX Runtime is not installed.
     """
+    plain = type(module)(module.params, module.program.edited(batched=False, compute_dtype=None))
+    feeds = feed(plain, inputs)
+    fixed = {name: np.asarray(value) for name, value in plain.program.fixed.items()}
     try:
-        import onnxruntime
+        theirs = OnnxRuntime(optimized=True).run_file(path, {**fixed, **feeds})
     except ImportError as error:
         raise ImportError(
             "save(check=...) runs the file in ONNX Runtime; install it with the extra 'compare'"
         ) from error
-    plain = type(module)(module.params, module.program.edited(batched=False, compute_dtype=None))
-    feeds = feed(plain, inputs)
-    fixed = {name: np.asarray(value) for name, value in plain.program.fixed.items()}
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    session = onnxruntime.InferenceSession(
-        os.fspath(path), options, providers=["CPUExecutionProvider"]
-    )
-    theirs = session.run(plain.output_names, {**fixed, **feeds})
     ours = plain.run(feeds)
     for name, value in zip(plain.output_names, theirs, strict=True):
-        found = difference(ir.Node("output"), name, ours[name], value, 0.0, tolerance)
+        found = difference(ours[name], value, Tolerance(scaled=tolerance))
         if not found.ok:
             detail = found.reason or (
                 f"differs by {found.absolute:.3g}, its largest value being {found.scale:.3g}"

@@ -13,10 +13,13 @@ Needs the extra `testing`.
 """
 
 from onnxla.peers.isolation import Isolated, RuntimeCrashed
-from onnxla.peers.runtimes import NotSupported, Onnxla, OnnxRuntime, Reference, Runtime
+from onnxla.peers.itself import Onnxla
+from onnxla.peers.onnx_runtime import OnnxRuntime
+from onnxla.peers.protocol import NotSupported, Runtime
+from onnxla.peers.reference import Reference
 from onnxla.testing.case import Case
-from onnxla.testing.draw import Draw, Node
-from onnxla.testing.fault_records import Fault, example, faults
+from onnxla.testing.draw import Draw
+from onnxla.testing.fault_records import Fault, faults
 from onnxla.testing.fuzzing import Fuzzed, fuzz, sample
 from onnxla.testing.malformed import Malformed, malformed_models
 from onnxla.testing.operator_cases import cases, operators, strategy
@@ -24,6 +27,7 @@ from onnxla.testing.outcomes import Disagreement, Outcome, check, compare
 from onnxla.testing.properties import PROPERTIES, PropertyViolated
 from onnxla.testing.random_graphs import graphs
 from onnxla.testing.types import Typed
+from onnxla.testing.use import Use, example
 
 __all__ = [
     "PROPERTIES",
@@ -34,7 +38,6 @@ __all__ = [
     "Fuzzed",
     "Isolated",
     "Malformed",
-    "Node",
     "NotSupported",
     "OnnxRuntime",
     "Onnxla",
@@ -44,6 +47,7 @@ __all__ = [
     "Runtime",
     "RuntimeCrashed",
     "Typed",
+    "Use",
     "cases",
     "check",
     "compare",

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 import io
+import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,12 @@ import onnx
 from onnx import helper
 
 from onnxla.ir import STRING
+from onnxla.peers.difference import Tolerance
 from onnxla.testing.script import script
 from onnxla.testing.types import dtype_of, type_string
+
+# Nearly the same, a few roundings aside.
+CLOSE = Tolerance(scaled=1e-5, roundings=4, steps=0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,19 +32,13 @@ class Case:
         model: The `.onnx` file.
         inputs: By name: arrays, lists of arrays for sequences, dicts for maps, None for an
             optional without a value.
-        rtol: Tolerance relative to an output's largest element, in single precision.
-        atol: Absolute tolerance.
-        steps: Difference that integer outputs may have where a rounding tie decides.
-        random: Whether the outputs are random, so that only dtypes and shapes can be compared.
+        tolerance: What the outputs of two runtimes may differ by.
         batch: Names of the inputs whose first axis is a batch, where entries are independent.
     """
 
     model: bytes
     inputs: Mapping[str, Any]
-    rtol: float = 1e-5
-    atol: float = 0.0
-    steps: int = 0
-    random: bool = False
+    tolerance: Tolerance = CLOSE
     batch: tuple[str, ...] = ()
 
     @functools.cached_property
@@ -72,7 +71,7 @@ class Case:
     def attributes(self) -> dict[str, Any]:
         """The node's attributes as Python values; texts are `str`."""
         found = {a.name: helper.get_attribute_value(a) for a in self.node.attribute}
-        return {name: _text(value) for name, value in found.items()}
+        return {name: decoded(value) for name, value in found.items()}
 
     @functools.cached_property
     def operands(self) -> list[Any]:
@@ -87,12 +86,14 @@ class Case:
             name = f"graph of {len(nodes)} nodes"
         parts = [name]
         if len(nodes) == 1:
-            parts += [f"{k}={_short(v)}" for k, v in self.attributes.items()]
+            parts += [f"{k}={shortened(v)}" for k, v in self.attributes.items()]
             parts += [
-                f"{n}={_short(v)}" for n, v in zip(self.node.input, self.operands, strict=True) if n
+                f"{n}={shortened(v)}"
+                for n, v in zip(self.node.input, self.operands, strict=True)
+                if n
             ]
         else:
-            parts += [f"{k}={_short(v)}" for k, v in self.inputs.items()]
+            parts += [f"{k}={shortened(v)}" for k, v in self.inputs.items()]
         return f"Case({', '.join(parts)})"
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
@@ -112,14 +113,13 @@ class Case:
         Returns:
             The model's path. Folders are made as needed.
         """
-        path, beside = _paths(path)
+        path, beside = files_of(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(self.model)
         arrays: dict[str, np.ndarray] = {}
         for name, value in self.inputs.items():
-            _flatten(name, value, arrays)
-        settings = ("rtol", "atol", "steps", "random")
-        arrays |= {f":{name}": np.array(getattr(self, name)) for name in settings}
+            flatten(name, value, arrays)
+        arrays[":tolerance"] = np.array(json.dumps(vars(self.tolerance)))
         arrays[":batch"] = np.array(self.batch, str)
         buffer = io.BytesIO()
         np.savez(buffer, allow_pickle=False, **arrays)
@@ -134,49 +134,55 @@ class Case:
             OSError: One of the two files cannot be read.
             ValueError: The inputs are not those of the model.
         """
-        path, beside = _paths(path)
+        path, beside = files_of(path)
         model = path.read_bytes()
         types = {value.name: value.type for value in onnx.load_from_string(model).graph.input}
         with np.load(beside, allow_pickle=False) as file:
             arrays = dict(file)
         batch = tuple(arrays.pop(":batch").tolist())
         settings = {n[1:]: arrays.pop(n).item() for n in list(arrays) if n.startswith(":")}
+        if "tolerance" in settings:
+            tolerance = Tolerance(**json.loads(settings["tolerance"]))
+        else:  # as version 0.1.0 wrote it
+            scaled, absolute = settings.pop("rtol"), settings.pop("atol", 0.0)
+            tolerance = replace(CLOSE, scaled=scaled, absolute=absolute, **settings)
         inputs: dict[str, Any] = {}
         for key, value in arrays.items():
             name = re.split(r"[\[{]", key)[0]
             if name not in types:
                 raise ValueError(f"'{path}': the model has no input '{name}'")
-            _restore(inputs, key, value, types[name])
-        return cls(model, inputs, batch=batch, **settings)
+            restore(inputs, key, value, types[name])
+        return cls(model, inputs, tolerance, batch)
 
 
-def _paths(path: str | Path) -> tuple[Path, Path]:
+def files_of(path: str | Path) -> tuple[Path, Path]:
     """Where a case's model is, and where its inputs are."""
     name = str(path).removesuffix(".onnx")  # the rest may have dots
     return Path(f"{name}.onnx"), Path(f"{name}.npz")
 
 
-def _text(value: Any) -> Any:
+def decoded(value: Any) -> Any:
+    """A value in which bytes are texts."""
     if isinstance(value, list):
-        return [_text(item) for item in value]
+        return [decoded(item) for item in value]
     return value.decode() if isinstance(value, bytes) else value
 
 
-def _short(value: Any) -> str:
+def shortened(value: Any) -> str:
     """A value in one line: a small array with its numbers, a large one by dtype and shape."""
     if isinstance(value, np.ndarray):
         head = f"{'string' if value.dtype == STRING else value.dtype}{list(value.shape)}"
         return f"{head}:{value.tolist()}" if 0 < value.size <= 8 else head
     if isinstance(value, list) and value and isinstance(value[0], np.ndarray):
-        return f"[{', '.join(map(_short, value))}]"
+        return f"[{', '.join(map(shortened, value))}]"
     if isinstance(value, onnx.TensorProto):
-        return _short(onnx.numpy_helper.to_array(value))
+        return shortened(onnx.numpy_helper.to_array(value))
     if isinstance(value, onnx.GraphProto):
         return f"graph({', '.join(node.op_type for node in value.node)})"
     return f"{value:.6g}" if isinstance(value, float) else repr(value)
 
 
-def _flatten(name: str, value: Any, arrays: dict[str, np.ndarray]) -> None:
+def flatten(name: str, value: Any, arrays: dict[str, np.ndarray]) -> None:
     """Adds a value's arrays: `x`; `x[0]`, `x[1]` of a sequence; `x{keys}`, `x{values}` of a map.
 
     `x[]` tells an empty sequence from an optional without a value, which is `x[none]`.
@@ -186,7 +192,7 @@ def _flatten(name: str, value: Any, arrays: dict[str, np.ndarray]) -> None:
     elif isinstance(value, list):
         arrays[f"{name}[]"] = np.array(len(value))
         for index, item in enumerate(value):
-            _flatten(f"{name}[{index}]", item, arrays)
+            flatten(f"{name}[{index}]", item, arrays)
     elif isinstance(value, dict):
         arrays[f"{name}{{keys}}"] = np.array([*value])
         arrays[f"{name}{{values}}"] = np.array([*value.values()])
@@ -195,21 +201,21 @@ def _flatten(name: str, value: Any, arrays: dict[str, np.ndarray]) -> None:
         if value.dtype == STRING:
             value = value.astype(str)
         # numpy's format knows no types but its own.
-        arrays[name] = value.view(f"u{value.itemsize}") if _foreign(value.dtype) else value
+        arrays[name] = value.view(f"u{value.itemsize}") if is_foreign(value.dtype) else value
 
 
-def _foreign(dtype: np.dtype[Any]) -> bool:
+def is_foreign(dtype: np.dtype[Any]) -> bool:
     """Whether a dtype is one of ml_dtypes."""
     return dtype.kind == "V" or dtype.type.__module__ != "numpy"
 
 
-def _restore(inputs: dict[str, Any], key: str, value: np.ndarray, kind: onnx.TypeProto) -> None:
-    """Puts one array of `_flatten` back where it belongs."""
+def restore(inputs: dict[str, Any], key: str, value: np.ndarray, kind: onnx.TypeProto) -> None:
+    """Puts one array of `flatten` back where it belongs."""
     name = re.split(r"[\[{]", key)[0]
     dtype = dtype_of(type_string(kind)) if "{" not in key else value.dtype
     if dtype == STRING:
         value = value.astype(object)
-    elif _foreign(dtype):
+    elif is_foreign(dtype):
         value = value.view(dtype)
     if key == name:
         inputs[name] = value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import ml_dtypes
@@ -12,8 +12,11 @@ import numpy as np
 from hypothesis import strategies as st
 
 from onnxla.ir import STRING
+from onnxla.peers.difference import is_integer
+from onnxla.testing.case import CLOSE
 from onnxla.testing.schemas import Schema
 from onnxla.testing.types import dtype_of
+from onnxla.testing.use import Use
 
 T = TypeVar("T")
 
@@ -25,41 +28,6 @@ GRID = 0.125
 TEXTS = ("a", "b", "", "ab", "B c", "é", "a-1", "  x")
 # The first dtype of a schema that is listed here is the simplest one, to which examples shrink.
 SIMPLEST = ("tensor(float)", "tensor(int64)", "tensor(bool)", "tensor(string)")
-
-
-@dataclass(frozen=True)
-class Node:
-    """One use of an operator, as a strategy draws it.
-
-    Attributes:
-        inputs: In the order of the schema: an array, a list of arrays for a sequence, a `Typed`
-            value, or None where an optional input is absent.
-        attributes: By name; None where an attribute is absent.
-        outputs: How many outputs the node names, or which (True and False).
-        types: Type strings of outputs that do not follow from the types of the inputs, by name,
-            their own or `y0`, `y1` ...
-        outer: Arrays that only subgraphs read, by the names that these use.
-        ranks: Ranks of outputs (`y0`, `y1` ...) that shape inference does not tell.
-        rtol: Tolerance relative to an output's largest element, in single precision. It grows
-            with the rounding error of the dtype.
-        atol: Absolute tolerance, for results that cancel to nearly nothing.
-        steps: Difference that integer outputs may have where a rounding tie decides.
-        random: Whether values are random, so that only dtypes and shapes can be compared.
-        batch: Positions of the inputs whose first axis is a batch, if every output's first axis is
-            that batch, and each of its entries is computed on its own.
-    """
-
-    inputs: Sequence[Any]
-    attributes: Mapping[str, Any] = field(default_factory=dict)
-    outputs: int | Sequence[bool] = 1
-    types: Mapping[str, str] = field(default_factory=dict)
-    ranks: Mapping[str, int] = field(default_factory=dict)
-    outer: Mapping[str, np.ndarray] = field(default_factory=dict)
-    rtol: float = 1e-5
-    atol: float = 0.0
-    steps: int = 0
-    random: bool = False
-    batch: Sequence[int] = ()
 
 
 class Draw:
@@ -92,6 +60,49 @@ class Draw:
     def version(self) -> int:
         """The schema version."""
         return self.schema.version
+
+    def use(
+        self,
+        inputs: Sequence[Any],
+        attributes: Mapping[str, Any] | None = None,
+        outputs: int | Sequence[bool] = 1,
+        types: Mapping[str, str] | None = None,
+        ranks: Mapping[str, int] | None = None,
+        outer: Mapping[str, np.ndarray] | None = None,
+        rtol: float = 1e-5,
+        atol: float = 0.0,
+        steps: int = 0,
+        random: bool = False,
+        batch: Sequence[int] = (),
+    ) -> Use:
+        """A use of the operator: see `Use`.
+
+        Args:
+            inputs: In the order of the schema.
+            attributes: By name; None where an attribute is absent.
+            outputs: How many outputs the node names, or which.
+            types: Types of outputs that do not follow from those of the inputs.
+            ranks: Ranks of outputs that shape inference does not tell.
+            outer: Arrays that only subgraphs read.
+            rtol: Tolerance relative to an output's largest element, in single precision. It grows
+                with the rounding error of the dtype.
+            atol: Absolute tolerance, for results that cancel to nearly nothing.
+            steps: Difference that integer outputs may have where a rounding tie decides.
+            random: Whether values are random, so that only dtypes and shapes can be compared.
+            batch: Positions of the inputs whose first axis is a batch of independent entries.
+        """
+        return Use(
+            self.name,
+            inputs,
+            attributes or {},
+            outputs,
+            self.schema.domain,
+            types or {},
+            ranks or {},
+            outer or {},
+            replace(CLOSE, scaled=rtol, absolute=atol, steps=steps, random=random),
+            batch,
+        )
 
     def has(self, attribute: str) -> bool:
         """Whether the schema version has an attribute or an input of that name."""
@@ -258,11 +269,6 @@ class Draw:
     ) -> np.ndarray:
         """`array` of the operand's dtype."""
         return self.array(self.dtype(operand), shape, low, high, distinct)
-
-
-def is_integer(dtype: np.dtype[Any]) -> bool:
-    """Whether the elements are integers, the narrow kinds of ml_dtypes included."""
-    return dtype.kind in "iu" or dtype.name.startswith(("int", "uint"))
 
 
 def bounds(dtype: np.dtype[Any], low: float | None, high: float | None) -> tuple[Any, Any]:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import functools
 import importlib
 import pkgutil
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
+from onnxla.ops.table import full_name
 from onnxla.testing.case import Case
-from onnxla.testing.draw import Node
-from onnxla.testing.operator_cases import build
-from onnxla.testing.schemas import schema
+from onnxla.testing.version_ranges import installed, within
+
+# The package that has a runtime, where its name is another.
+PACKAGES = {"reference": "onnx", "version converter": "onnx", "shape inference": "onnx"}
 
 
 @dataclass(frozen=True)
@@ -25,9 +27,11 @@ class Fault:
         what: What the runtime does, in one sentence.
         text: What the specification says: its words, and what follows from them; or that it is
             silent, and what onnxla does and why.
-        when: Whether a case of the operator meets the fault.
+        when: Whether a case of the operator meets the fault; see `onnxla.testing.predicates`.
         example: A case that does, as simple as possible.
         domain: The operator's domain.
+        versions: Which versions of the runtime have it, such as `>=1.20,<1.33`; or of another
+            package that decides it, such as `jax<0.12`. All, if empty.
     """
 
     runtime: str
@@ -37,49 +41,66 @@ class Fault:
     when: Callable[[Case], bool]
     example: Callable[[], Case]
     domain: str = ""
+    versions: str = ""
+
+    def __post_init__(self) -> None:
+        within("0", self.limits)  # is a range
 
     @property
     def title(self) -> str:
         """Whose fault it is, of which operator, and what it is."""
-        name = f"{self.domain}.{self.op_type}" if self.domain else self.op_type
-        return f"{self.runtime}: {name} {self.what}"
+        return f"{self.runtime}: {full_name(self.op_type, self.domain)} {self.what}"
+
+    @property
+    def package(self) -> str:
+        """The package whose versions are stated."""
+        named = re.match(r"\w*", self.versions)
+        return (named and named[0]) or PACKAGES.get(self.runtime, self.runtime)
+
+    @property
+    def limits(self) -> str:
+        """The range of versions, without the name of a package."""
+        return re.sub(r"^\w+", "", self.versions)
+
+    @property
+    def applies(self) -> bool:
+        """Whether the installed version has it, as far as that is known."""
+        version = installed(self.package) if self.limits else None
+        return version is None or within(version, self.limits)
 
 
 @functools.cache
 def faults() -> tuple[Fault, ...]:
-    """All faults on record, family by family."""
+    """All faults on record, family by family; those of all versions too.
+
+    Where a record has no versions, they are those in which its runtime was looked at.
+    """
     from onnxla.testing import known_faults
 
     found: list[Fault] = []
     for module in pkgutil.iter_modules(known_faults.__path__):
         found += importlib.import_module(f"{known_faults.__name__}.{module.name}").FAULTS
-    return tuple(found)
+    return tuple(
+        replace(fault, versions=fault.versions or known_faults.SEEN.get(fault.runtime, ""))
+        for fault in found
+    )
 
 
-def fault_of(
+def faults_met(
     case: Case, runtimes: Sequence[str], among: Sequence[Fault] | None = None
-) -> Fault | None:
-    """The first fault of one of the runtimes that a case meets, if any."""
+) -> Iterator[Fault]:
+    """The faults of some runtimes that a case meets, in whichever versions of these."""
     for fault in faults() if among is None else among:
         if (
             (fault.op_type, fault.domain) == (case.op_type, case.domain)
             and fault.runtime in runtimes
             and fault.when(case)
         ):
-            return fault
-    return None
+            yield fault
 
 
-def example(
-    op_type: str,
-    version: int,
-    *inputs: Any,
-    domain: str = "",
-    outputs: int | Sequence[bool] = 1,
-    types: Mapping[str, str] | None = None,
-    ranks: Mapping[str, int] | None = None,
-    **attributes: Any,
-) -> Case:
-    """A case written by hand: the inputs in the order of the schema, then the attributes."""
-    node = Node(inputs, attributes, outputs, types or {}, ranks or {})
-    return build(schema(op_type, version, domain), node, lambda position, name: False)
+def fault_of(
+    case: Case, runtimes: Sequence[str], among: Sequence[Fault] | None = None
+) -> Fault | None:
+    """The first fault of one of the runtimes, as they are installed, that a case meets, if any."""
+    return next((fault for fault in faults_met(case, runtimes, among) if fault.applies), None)

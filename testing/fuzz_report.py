@@ -63,11 +63,16 @@ class FuzzReport:
         """How many cases met each fault on record."""
         return sum((result.known for result in self.results), collections.Counter())
 
+    @property
+    def not_applied(self) -> collections.Counter[str]:
+        """How many cases met a fault on record of other versions than those installed."""
+        return sum((result.not_applied for result in self.results), collections.Counter())
+
     def table(self) -> Table:
         """Counts by operator and outcome."""
         kinds = [kind for kind in KINDS if any(result.counts[kind] for result in self.results)]
         rows = [
-            (name(result), *(str(result.counts[kind] or "") for kind in kinds))
+            (result.name, *(str(result.counts[kind] or "") for kind in kinds))
             for result in self.results
         ]
         return Table(self.title, ("operator", *kinds), rows)
@@ -75,27 +80,27 @@ class FuzzReport:
     def __str__(self) -> str:
         parts = [str(self.table())]
         parts += [f"known fault, {n} cases: {title}" for title, n in self.known.items()]
+        parts += [f"not applied, {n} cases: {title}" for title, n in self.not_applied.items()]
         for result in self.results:
             # What the other side cannot do is worth a line; what is wrong, the whole case.
             if detail := result.details.get("other failed"):
-                parts.append(f"{name(result)}: other failed: {detail}")
+                parts.append(f"{result.name}: other failed: {detail}")
             if result.wrong:
-                parts.append(f"\n{name(result)} {result.wrong}\n{result.reproducer}")
+                parts.append(f"\n{result.name} {result.wrong}\n{result.reproducer}")
         return "\n".join(parts)
 
     def html(self) -> str:
         """A page: a bar for each operator, and the simplest case of each that differs."""
         rows = "".join(
-            f"<tr><td>{html.escape(name(result))}</td><td>{result.counts.total()}</td>"
+            f"<tr><td>{html.escape(result.name)}</td><td>{result.counts.total()}</td>"
             f"<td>{bar(result)}</td>"
             + "".join(f"<td>{result.counts[kind] or ''}</td>" for kind in KINDS)
             + "</tr>"
             for result in self.results
         )
         head = "".join(f"<th style='color:{color}'>{kind}</th>" for kind, color in KINDS.items())
-        known = "".join(f"<li>{html.escape(t)} ({n} cases)</li>" for t, n in self.known.items())
         wrong = "".join(
-            f"<h3>{html.escape(name(result))}</h3><p>{html.escape(result.wrong)}</p>"
+            f"<h3>{html.escape(result.name)}</h3><p>{html.escape(result.wrong)}</p>"
             f"<pre>{html.escape(result.reproducer)}</pre>"
             for result in self.results
             if result.wrong
@@ -104,7 +109,8 @@ class FuzzReport:
             f"<!doctype html><meta charset='utf-8'><title>{html.escape(self.title)}</title>"
             f"<style>{STYLE}</style><h2>{html.escape(self.title)}</h2>{wrong}"
             f"<table><tr><th>operator</th><th>cases</th><th></th>{head}</tr>{rows}</table>"
-            + (f"<h3>Faults on record</h3><ul>{known}</ul>" if known else "")
+            + listing("Faults on record", self.known)
+            + listing("Faults on record of other versions, not applied", self.not_applied)
         )
 
     _repr_html_ = html
@@ -115,9 +121,10 @@ class FuzzReport:
         path.write_text(self.html() if path.suffix in (".html", ".htm") else f"{self}\n")
 
 
-def name(result: Fuzzed) -> str:
-    """An operator's name, with its domain if that is not ONNX's own."""
-    return f"{result.domain}.{result.op_type}" if result.domain else result.op_type
+def listing(title: str, counts: collections.Counter[str]) -> str:
+    """A part of the page that lists faults; empty if there are none."""
+    items = "".join(f"<li>{html.escape(text)} ({n} cases)</li>" for text, n in counts.items())
+    return f"<h3>{title}</h3><ul>{items}</ul>" if items else ""
 
 
 def bar(result: Fuzzed) -> str:

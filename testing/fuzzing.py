@@ -13,12 +13,14 @@ import hypothesis
 import jax
 from hypothesis import HealthCheck, Phase, settings
 
-from onnxla.peers.runtimes import Runtime
+from onnxla.ops.table import full_name
+from onnxla.peers.protocol import Runtime
 from onnxla.testing.case import Case
 from onnxla.testing.fault_records import Fault
 from onnxla.testing.operator_cases import cases
 from onnxla.testing.outcomes import WRONG, Disagreement, Outcome, compare
 from onnxla.testing.properties import judge
+from onnxla.testing.version_ranges import installed
 
 
 @dataclass
@@ -30,6 +32,7 @@ class Fuzzed:
         counts: Cases by the kind of `Outcome`.
         details: An example of each kind but `agreed`: what the runtimes say.
         known: Cases by known fault, told in one line.
+        not_applied: Cases by a fault that is known, but of other versions than those installed.
         case: The simplest case found that disagrees or fails, if any.
         wrong: What came of it, in one line; else empty.
         reproducer: The case in one line and as a script; else empty.
@@ -41,10 +44,16 @@ class Fuzzed:
     counts: collections.Counter[str] = field(default_factory=collections.Counter)
     details: dict[str, str] = field(default_factory=dict)
     known: collections.Counter[str] = field(default_factory=collections.Counter)
+    not_applied: collections.Counter[str] = field(default_factory=collections.Counter)
     case: Case | None = None
     wrong: str = ""
     reproducer: str = ""
     seconds: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """The operator's name, with its domain if that is not ONNX's own."""
+        return full_name(self.op_type, self.domain)
 
     @property
     def ok(self) -> bool:
@@ -58,6 +67,9 @@ class Fuzzed:
             self.details.setdefault(outcome.kind, f"{outcome.detail} -- {case!r}")
         if outcome.fault is not None:
             self.known[outcome.fault.title] += 1
+        if (fault := outcome.not_applied) is not None:
+            here = f"{fault.package} {installed(fault.package)}"
+            self.not_applied[f"{fault.title} (of {fault.versions}, not of {here})"] += 1
 
     def fail(self, case: Case, text: str) -> None:
         """Keeps the case that fails, and how it does."""

@@ -55,6 +55,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
                 **record,
                 "counts": collections.Counter(record["counts"]),
                 "known": collections.Counter(record["known"]),
+                "not_applied": collections.Counter(record["not_applied"]),
             }
         )
         for record in records

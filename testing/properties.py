@@ -21,7 +21,7 @@ from onnxla import ir
 from onnxla.ops.values import is_floating
 from onnxla.testing.case import Case
 from onnxla.testing.fault_records import Fault, fault_of
-from onnxla.testing.outcomes import Outcome, difference, one_line
+from onnxla.testing.outcomes import Outcome, one_line, output_difference
 from onnxla.testing.schemas import schema
 from onnxla.testing.types import dtype_of, type_string
 
@@ -71,11 +71,11 @@ def traceable(case: Case) -> Traceable | None:
     floats = {k: v for k, v in numeric.items() if is_floating(v)}
     for traced in (numeric, floats):
         known = {k: v for k, v in case.inputs.items() if k not in traced}
-        found = Traceable(module, functools.partial(_apply, module, known), traced, known)
+        found = Traceable(module, functools.partial(run_traced, module, known), traced, known)
         if not traced:
             return None
         try:
-            jax.eval_shape(found.function, _on_device(traced))
+            jax.eval_shape(found.function, on_device(traced))
         except (onnxla.StaticOperandError, onnxla.UnsupportedError):
             continue
         return found
@@ -87,7 +87,7 @@ def compiled(case: Case) -> list[Any] | None:
     """The outputs of the compiled program, or None where there is nothing to trace."""
     if (f := traceable(case)) is None:
         return None
-    outputs: list[Any] = _numpy(jax.jit(f.function)(_on_device(f.traced)))
+    outputs: list[Any] = as_numpy(jax.jit(f.function)(on_device(f.traced)))
     return outputs
 
 
@@ -97,26 +97,33 @@ def answer(case: Case) -> dict[str, Any]:
     return onnxla.load(case.model).run(case.inputs, key=jax.random.key(0))
 
 
-def _apply(module: onnxla.Module, known: Mapping[str, Any], traced: Mapping[str, Any]) -> list[Any]:
+def run_traced(
+    module: onnxla.Module, known: Mapping[str, Any], traced: Mapping[str, Any]
+) -> list[Any]:
+    """The outputs of a module whose inputs are known in part, and traced for the rest."""
     inputs = [{**known, **traced}[name] for name in module.input_names]
     outputs = module.apply(module.params, *inputs, key=jax.random.key(0))
     return [outputs] if len(module.output_names) == 1 else list(outputs)
 
 
-def _on_device(arrays: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
+def on_device(arrays: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
+    """Arrays as JAX has them, those of 64 bits too."""
     with jax.enable_x64(True):
         return {name: jnp.asarray(value) for name, value in arrays.items()}
 
 
-def _assert_same(case: Case, got: Any, expected: Any, text: str) -> None:
+def assert_same(case: Case, got: Any, expected: Any, text: str) -> None:
+    """Raises PropertyViolated where outputs differ by more than the tolerance of a case."""
     # Random values come from one key: they are the same, too.
-    if found := difference(replace(case, random=False), _numpy(got), _numpy(expected)):
+    exact = replace(case, tolerance=replace(case.tolerance, random=False))
+    if found := output_difference(exact, as_numpy(got), as_numpy(expected)):
         raise PropertyViolated(case, f"{text}: {found}")
 
 
-def _numpy(values: Any) -> Any:
+def as_numpy(values: Any) -> Any:
+    """Outputs as numpy arrays; optionals and maps as they are."""
     if isinstance(values, list | tuple):
-        return [_numpy(value) for value in values]
+        return [as_numpy(value) for value in values]
     return values if values is None or isinstance(values, dict) else np.asarray(values)
 
 
@@ -124,8 +131,8 @@ def jit_equals_eager(case: Case) -> bool:
     """A compiled program computes what its operations do one by one, as outside `jax.jit`."""
     if (f := traceable(case)) is None:
         return False
-    eager = f.function(_on_device(f.traced))
-    _assert_same(case, compiled(case), eager, "jit differs from eager")
+    eager = f.function(on_device(f.traced))
+    assert_same(case, compiled(case), eager, "jit differs from eager")
     return True
 
 
@@ -134,7 +141,7 @@ def known_equals_traced(case: Case) -> bool:
     if (f := traceable(case)) is None:
         return False
     known = f.function(f.traced)
-    _assert_same(case, known, compiled(case), "known values differ from traced ones")
+    assert_same(case, known, compiled(case), "known values differ from traced ones")
     return True
 
 
@@ -143,16 +150,16 @@ def vmap_equals_loop(case: Case) -> bool:
 
     The second element has the numbers of the first in another order.
     """
-    if (f := traceable(case)) is None or case.random:
+    if (f := traceable(case)) is None or case.tolerance.random:
         return False
     # Integers stay: in another order they might be no indices.
     other = {k: np.flip(v) if is_floating(v) else v for k, v in f.traced.items()}
-    loop = [compiled(case), jax.jit(f.function)(_on_device(other))]
+    loop = [compiled(case), jax.jit(f.function)(on_device(other))]
     stacked = {k: np.stack([v, other[k]]) for k, v in f.traced.items()}
-    batched = jax.jit(jax.vmap(f.function))(_on_device(stacked))
+    batched = jax.jit(jax.vmap(f.function))(on_device(stacked))
     for index, expected in enumerate(loop):
         got = jax.tree.map(lambda value, i=index: value[i], batched)
-        _assert_same(case, got, expected, f"element {index} under vmap differs")
+        assert_same(case, got, expected, f"element {index} under vmap differs")
     return True
 
 
@@ -191,16 +198,16 @@ def differentiable(case: Case) -> Differentiable | None:
         # Towards zero, since many a domain ends at 1 or -1.
         start[name] = np.where(x == 0, 1e-3 * r, x * (1 - 1e-2 * r))
         direction[name] = rng.uniform(-1, 1, x.shape)
-    wide = _in_double_precision(case)
+    wide = model_in_double_precision(case)
     if not names or wide is None:
         return None
     module = onnxla.load(wide)
-    known = {k: _double(v) for k, v in (f.known | others).items()}
+    known = {k: in_double(v) for k, v in (f.known | others).items()}
 
     def function(traced: Mapping[str, Any]) -> list[Any]:
-        return [y for y in jax.tree.leaves(_apply(module, known, traced)) if is_floating(y)]
+        return [y for y in jax.tree.leaves(run_traced(module, known, traced)) if is_floating(y)]
 
-    point, tangent = _on_device(start), _on_device(direction)
+    point, tangent = on_device(start), on_device(direction)
     try:
         with jax.enable_x64(True):
             shapes = jax.eval_shape(function, point)
@@ -218,8 +225,8 @@ def differentiable(case: Case) -> Differentiable | None:
                     moved = {k: point[k] + distance * tangent[k] for k in names}
                     value, forward, gradient = derivatives(moved)
                 slopes = [gradient[k] for k in names]
-                reverse = _dot(slopes, [tangent[k] for k in names])
-                return value, _dot(cotangent, forward), reverse
+                reverse = dot(slopes, [tangent[k] for k in names])
+                return value, dot(cotangent, forward), reverse
 
             found = Differentiable(along, cotangent, along(0.0))
     except onnxla.UnsupportedError:  # says that there is none
@@ -228,7 +235,8 @@ def differentiable(case: Case) -> Differentiable | None:
     return found if value and all(np.isfinite(y).all() for y in value) else None
 
 
-def _double(value: Any) -> Any:
+def in_double(value: Any) -> Any:
+    """A floating array in double precision; anything else as it is."""
     if isinstance(value, np.ndarray) and is_floating(value) and value.dtype.itemsize > 1:
         return value.astype(np.float64)
     return value
@@ -239,7 +247,7 @@ STATED = {"to", "dtype", "output_dtype", "softmax_precision", "stash_type", "val
 FLOATS = {onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16}
 
 
-def _in_double_precision(case: Case) -> bytes | None:
+def model_in_double_precision(case: Case) -> bytes | None:
     """The model with its floats in double precision.
 
     None where an attribute states another type, or the schema has no such operands. (The type
@@ -255,10 +263,10 @@ def _in_double_precision(case: Case) -> bytes | None:
             if isinstance(value, np.ndarray) and is_floating(value) and not wide:
                 return None
     proto = onnx.load_from_string(case.model)
-    return proto.SerializeToString() if _widen(proto.graph) else None
+    return proto.SerializeToString() if widen(proto.graph) else None
 
 
-def _widen(graph: onnx.GraphProto) -> bool:
+def widen(graph: onnx.GraphProto) -> bool:
     """Puts floats in double precision, also those of subgraphs; false where that cannot be done."""
     for value in [*graph.input, *graph.output, *graph.value_info]:
         if value.type.tensor_type.elem_type in FLOATS:
@@ -268,7 +276,7 @@ def _widen(graph: onnx.GraphProto) -> bool:
         for attribute in node.attribute:
             if attribute.name in STATED:
                 return False
-            if attribute.HasField("g") and not _widen(attribute.g):
+            if attribute.HasField("g") and not widen(attribute.g):
                 return False
             if attribute.HasField("t"):
                 tensors.append(attribute.t)
@@ -279,7 +287,8 @@ def _widen(graph: onnx.GraphProto) -> bool:
     return True
 
 
-def _dot(a: Sequence[Any], b: Sequence[Any]) -> float:
+def dot(a: Sequence[Any], b: Sequence[Any]) -> float:
+    """The sum of the products of all elements of arrays."""
     return float(sum(np.vdot(np.asarray(x), np.asarray(y)) for x, y in zip(a, b, strict=True)))
 
 
@@ -292,10 +301,10 @@ def gradient_equals_finite_differences(case: Case) -> bool:
         return False
 
     def at(distance: float) -> float:
-        return _dot(d.cotangent, d.along(distance)[0])
+        return dot(d.cotangent, d.along(distance)[0])
 
     value, slope, _ = d.start
-    here, slopes = _dot(d.cotangent, value), []
+    here, slopes = dot(d.cotangent, value), []
     for step in (1e-5, 1e-6):
         ahead, behind = at(step), at(-step)
         slopes += [(ahead - behind) / (2 * step), (ahead - here) / step, (here - behind) / step]
@@ -325,7 +334,7 @@ def gradient_is_finite(case: Case) -> bool:
     floats = {k: v for k, v in f.traced.items() if is_floating(v) and v.dtype.itemsize > 1}
     if not floats or not all(np.isfinite(v.astype(np.float64)).all() for v in floats.values()):
         return False
-    others = _on_device({k: v for k, v in f.traced.items() if k not in floats})
+    others = on_device({k: v for k, v in f.traced.items() if k not in floats})
 
     def gradient(traced: Mapping[str, Any]) -> tuple[list[Any], Any]:
         def function(traced: Mapping[str, Any]) -> list[Any]:
@@ -338,7 +347,7 @@ def gradient_is_finite(case: Case) -> bool:
     try:
         # Without it JAX does not transpose operations in double precision.
         with jax.enable_x64(True):
-            value, gradients = jax.jit(gradient)(_on_device(floats))
+            value, gradients = jax.jit(gradient)(on_device(floats))
     except onnxla.UnsupportedError:
         return False
     if not value or not all(np.isfinite(np.asarray(y, np.float64)).all() for y in value):
@@ -394,7 +403,7 @@ def opset_upgrade_keeps_the_answer(case: Case, faults: Sequence[Fault] | None = 
     It says nothing about what the converter does not convert, or converts wrongly for a reason that
     is on record.
     """
-    if case.domain != "" or case.random or fault_of(case, [CONVERTER], faults):
+    if case.domain != "" or case.tolerance.random or fault_of(case, [CONVERTER], faults):
         return False
     newest = onnx.defs.onnx_opset_version()
     try:
@@ -411,7 +420,7 @@ def opset_upgrade_keeps_the_answer(case: Case, faults: Sequence[Fault] | None = 
         return False
     later = onnxla.load(upgraded.SerializeToString()).run(case.inputs).values()
     expected = list(answer(case).values())
-    _assert_same(case, list(later), expected, f"at opset {newest} the outputs differ")
+    assert_same(case, list(later), expected, f"at opset {newest} the outputs differ")
     return True
 
 
@@ -423,14 +432,14 @@ def batch_entries_are_independent(case: Case) -> bool:
         k: np.concatenate([v, np.flip(v, 0)]) if k in case.batch else v
         for k, v in case.inputs.items()
     }
-    twice = onnxla.load(_any_batch(case)).run(doubled).values()
+    twice = onnxla.load(model_of_any_batch(case)).run(doubled).values()
     once = map(np.asarray, answer(case).values())
     expected = [np.concatenate([y, np.flip(y, 0)]) for y in once]
-    _assert_same(case, list(twice), expected, "a batch twice as large differs")
+    assert_same(case, list(twice), expected, "a batch twice as large differs")
     return True
 
 
-def _any_batch(case: Case) -> bytes:
+def model_of_any_batch(case: Case) -> bytes:
     """The model without a statement about the size of the batch."""
     proto = onnx.ModelProto()
     proto.CopyFrom(case.proto)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from onnxla.ops.table import full_name
 from onnxla.testing import outcomes
 from onnxla.testing.case import Case
 from onnxla.testing.fuzzing import Fuzzed, draw_examples, forget_programs
@@ -37,7 +38,7 @@ def for_operators(*patterns: str, examples: int = 20, **options: Any) -> Callabl
 
     def decorate(test: Callable[..., Any]) -> Callable[..., Any]:
         found = select_operators(list(patterns), options.get("opset"))
-        ids = [f"{domain}.{name}" if domain else name for domain, name in found]
+        ids = [full_name(name, domain) for domain, name in found]
         fixtures = [name for name in inspect.signature(test).parameters if name != "case"]
 
         @pytest.mark.parametrize(("domain", "op_type"), found, ids=ids)
@@ -65,7 +66,8 @@ def for_operators(*patterns: str, examples: int = 20, **options: Any) -> Callabl
                 outcomes.OBSERVERS.remove(result.add)
                 forget_programs()
                 record = {k: v for k, v in vars(result).items() if k != "case"}
-                record |= {"counts": dict(result.counts), "known": dict(result.known)}
+                counters = ("counts", "known", "not_applied")
+                record |= {name: dict(record[name]) for name in counters}
                 request.node.user_properties.append((PROPERTY, record))
 
         run.__name__, run.__doc__, run.__module__ = test.__name__, test.__doc__, test.__module__

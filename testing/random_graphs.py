@@ -13,7 +13,7 @@ from __future__ import annotations
 import functools
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import ml_dtypes
@@ -25,19 +25,14 @@ from onnx.reference import ReferenceEvaluator
 
 from onnxla.ir import STRING, dtypes
 from onnxla.ops import lookup
-from onnxla.testing.case import Case
-from onnxla.testing.draw import Draw, Node, is_integer
+from onnxla.peers.difference import is_integer
+from onnxla.testing.case import CLOSE, Case
+from onnxla.testing.draw import Draw
 from onnxla.testing.fault_records import fault_of
-from onnxla.testing.operator_cases import (
-    IR_VERSION,
-    STRATEGIES,
-    add_shapes,
-    build,
-    operators,
-    stored_operands,
-)
+from onnxla.testing.operator_cases import STRATEGIES, operators, stored_operands
 from onnxla.testing.schemas import Schema, schema
 from onnxla.testing.types import Typed, dtype_of, tensor_type, type_proto, type_string
+from onnxla.testing.use import IR_VERSION, Use, add_shapes, case_of
 
 OPSET = onnx.defs.onnx_opset_version()
 SUBGRAPHS = ("If", "Loop")
@@ -276,22 +271,23 @@ class _Graph:
         self.left -= 1
         found = schema(name, operators()["", name][-1])
         drawing = _Connecting(self, scope, found, wanted)
-        node = STRATEGIES["", name](drawing)
-        added = self._add(scope, found, drawing, node)
+        use = STRATEGIES["", name](drawing)
+        added = self._add(scope, found, drawing, use)
         if not added:
             self.left += 1
         return added
 
-    def _add(self, scope: _Scope, found: Schema, drawing: _Connecting, node: Node) -> list[_Value]:
-        if node.random or any(isinstance(value, Typed | list) for value in node.inputs):
+    def _add(self, scope: _Scope, found: Schema, drawing: _Connecting, use: Use) -> list[_Value]:
+        if use.tolerance.random or any(isinstance(value, Typed | list) for value in use.inputs):
             return []
-        taken = [drawing.value_of(array) for array in node.inputs]
+        taken = [drawing.value_of(array) for array in use.inputs]
         stored = stored_operands(drawing)
-        case = build(found, node, lambda i, name: taken[i] is None and stored(i, name))
+        case = case_of(use, found.version, lambda i, name: taken[i] is None and stored(i, name))
         ends = (*case.proto.graph.input, *case.proto.graph.output)
         texts = [type_string(value.type) for value in ends]
         if not all(map(_is_number, texts)) or fault_of(case, PEERS):
             return []
+        rtol, steps = use.tolerance.scaled, use.tolerance.steps or 0
         formals = case.node.input
         while True:
             given = [(f, value) for f, value in zip(formals, taken, strict=False) if value]
@@ -299,7 +295,7 @@ class _Graph:
             results = _evaluate(case.proto, feeds)
             if results is None:
                 return []
-            if self.agree(results, node.rtol, node.steps):
+            if self.agree(results, rtol, steps):
                 break
             if all(value is None or value.exact for value in taken):
                 return []
@@ -315,7 +311,7 @@ class _Graph:
         proto.CopyFrom(case.node)
         proto.input[:] = names
         proto.output[:] = [name and self.name("y") for name in case.node.output]
-        return self.append(scope, proto, results, node.rtol, node.steps)
+        return self.append(scope, proto, results, rtol, steps)
 
     def subgraph(self, scope: _Scope, values: Sequence[_Value] = ()) -> _Scope:
         """A subgraph of one or two nodes, that knows some values of its own from the start."""
@@ -447,8 +443,11 @@ class _Graph:
         return Case(
             model.SerializeToString(),
             inputs,
-            max(1e-5, max(rtol for rtol, _ in settings)) * len(every),
-            max(steps for _, steps in settings),
+            replace(
+                CLOSE,
+                scaled=max(CLOSE.scaled, max(rtol for rtol, _ in settings)) * len(every),
+                steps=max(steps for _, steps in settings),
+            ),
         )
 
 

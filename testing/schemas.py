@@ -57,24 +57,27 @@ def schema(name: str, version: int, domain: str = "") -> Schema:
         KeyError: There is none.
     """
     key = domain, name, version
-    found = _schemas().get(key) or (_microsoft().get(key) if domain in MICROSOFT else None)
+    found = onnx_schemas().get(key) or (
+        microsoft_schemas().get(key) if domain in MICROSOFT else None
+    )
     if found is None:
-        return _of_function(name, version, domain)
+        return schema_of_function(name, version, domain)
     last = found.inputs[-1] if found.inputs else None
     return Schema(
         domain,
         name,
         version,
-        {formal.name: _said(formal, "type_str", "typeStr") for formal in found.inputs},
-        {formal.name: _said(formal, "type_str", "typeStr") for formal in found.outputs},
+        {formal.name: said(formal, "type_str", "typeStr") for formal in found.inputs},
+        {formal.name: said(formal, "type_str", "typeStr") for formal in found.outputs},
         {c.type_param_str: tuple(c.allowed_type_strs) for c in found.type_constraints},
         frozenset(found.attributes),
         variadic=last is not None and last.option.name == "Variadic",
-        homogeneous=last is None or _said(last, "is_homogeneous", "isHomogeneous"),
+        homogeneous=last is None or said(last, "is_homogeneous", "isHomogeneous"),
     )
 
 
-def _of_function(name: str, version: int, domain: str) -> Schema:
+def schema_of_function(name: str, version: int, domain: str) -> Schema:
+    """What the signature of a registered function says of an operator."""
     operator = lookup(domain, name, version)
     if operator is None or version not in operator.since:
         raise KeyError(f"no schema of {domain or 'ai.onnx'}.{name} at version {version}")
@@ -91,19 +94,21 @@ def _of_function(name: str, version: int, domain: str) -> Schema:
     )
 
 
-def _said(formal: Any, *names: str) -> Any:
+def said(formal: Any, *names: str) -> Any:
     """An attribute of an operand, which the two packages spell differently."""
     return next(getattr(formal, name) for name in names if hasattr(formal, name))
 
 
 @functools.cache
-def _schemas() -> dict[tuple[str, str, int], Any]:
+def onnx_schemas() -> dict[tuple[str, str, int], Any]:
+    """The schemas of the `onnx` package, by domain, name and version."""
     every = onnx.defs.get_all_schemas_with_history()
     return {(s.domain, s.name, s.since_version): s for s in every}
 
 
 @functools.cache
-def _microsoft() -> dict[tuple[str, str, int], Any]:
+def microsoft_schemas() -> dict[tuple[str, str, int], Any]:
+    """The schemas that ONNX Runtime knows, by domain, name and version."""
     from onnxruntime.capi import _pybind_state
 
     every = _pybind_state.get_all_operator_schema()  # pyright: ignore[reportAttributeAccessIssue]

@@ -21,7 +21,7 @@ def script(model: onnx.ModelProto, inputs: Mapping[str, Any]) -> str:
         for a in graph.node[0].attribute
     )
     lines = ["import numpy as np", "import onnx", "from numpy import inf, nan"]
-    body = _model(model) if written else _bytes(model)
+    body = model_lines(model) if written else bytes_lines(model)
     body += [f"inputs = {{{', '.join(f'{k!r}: {literal(v)}' for k, v in inputs.items())}}}"]
     if any("ml_dtypes." in line for line in body):
         lines.append("import ml_dtypes")
@@ -38,7 +38,8 @@ def script(model: onnx.ModelProto, inputs: Mapping[str, Any]) -> str:
     )
 
 
-def _model(model: onnx.ModelProto) -> list[str]:
+def model_lines(model: onnx.ModelProto) -> list[str]:
+    """Lines that build a model of one node."""
     (node,) = model.graph.node
     attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
     arguments = [repr(node.op_type), repr(list(node.input)), repr(list(node.output))]
@@ -54,16 +55,16 @@ def _model(model: onnx.ModelProto) -> list[str]:
         "graph = helper.make_graph(",
         "    [node],",
         f"    {graph.name!r},",
-        f"    [{', '.join(map(_value_info, graph.input))}],",
-        f"    [{', '.join(map(_value_info, graph.output))}],",
-        f"    [{', '.join(map(_initializer, graph.initializer))}],",
+        f"    [{', '.join(map(value_info, graph.input))}],",
+        f"    [{', '.join(map(value_info, graph.output))}],",
+        f"    [{', '.join(map(initializer, graph.initializer))}],",
         ")",
         f"model = helper.make_model(graph, opset_imports=[{opsets}], "
         f"ir_version={model.ir_version})",
     ]
 
 
-def _bytes(model: onnx.ModelProto) -> list[str]:
+def bytes_lines(model: onnx.ModelProto) -> list[str]:
     """The model as its file's bytes: a graph, or subgraphs, would take pages."""
     text = base64.b64encode(model.SerializeToString()).decode()
     return [
@@ -73,7 +74,8 @@ def _bytes(model: onnx.ModelProto) -> list[str]:
     ]
 
 
-def _value_info(value: onnx.ValueInfoProto) -> str:
+def value_info(value: onnx.ValueInfoProto) -> str:
+    """An expression for the name, type and shape of a value."""
     kind = value.type.tensor_type
     if value.type.WhichOneof("value") != "tensor_type":
         text = base64.b64encode(value.SerializeToString()).decode()
@@ -84,11 +86,13 @@ def _value_info(value: onnx.ValueInfoProto) -> str:
     return f"helper.make_tensor_value_info({value.name!r}, {number}, {shape})"
 
 
-def _initializer(tensor: onnx.TensorProto) -> str:
-    return f"numpy_helper.from_array({literal(_array(tensor))}, {tensor.name!r})"
+def initializer(tensor: onnx.TensorProto) -> str:
+    """An expression for a stored tensor."""
+    return f"numpy_helper.from_array({literal(array_of(tensor))}, {tensor.name!r})"
 
 
-def _array(tensor: onnx.TensorProto) -> np.ndarray:
+def array_of(tensor: onnx.TensorProto) -> np.ndarray:
+    """The array of a tensor; strings as `str`."""
     array = onnx.numpy_helper.to_array(tensor)
     dtype = dtype_of(tensor.data_type)
     return array.astype(str).astype(object) if dtype == STRING else array
@@ -97,7 +101,7 @@ def _array(tensor: onnx.TensorProto) -> np.ndarray:
 def literal(value: Any) -> str:
     """A value as a Python expression, exactly."""
     if isinstance(value, onnx.TensorProto):
-        return f"numpy_helper.from_array({literal(_array(value))})"
+        return f"numpy_helper.from_array({literal(array_of(value))})"
     if isinstance(value, list):
         return f"[{', '.join(map(literal, value))}]"
     if not isinstance(value, np.ndarray):

@@ -59,7 +59,7 @@ def conformance() -> dict[tuple[str, str], tuple[int, int]]:
 
 def differentiable() -> set[tuple[str, str]]:
     """Operators whose derivatives are checked by test_samples.py or test_control.py."""
-    found = {(sample.domain, sample.op) for sample in samples() if sample.grad}
+    found = {(sample.domain, sample.op_type) for sample in samples() if sample.grad}
     for name, *_, grad in MODELS:
         control = {("", "If"), ("", "Loop"), ("", "Scan")}
         found |= operators_of(ir.read(model_of(name))) & control if grad else set()

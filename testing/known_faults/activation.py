@@ -8,13 +8,16 @@ import math
 import numpy as np
 
 from onnxla.testing.case import Case
-from onnxla.testing.fault_records import Fault, example
+from onnxla.testing.fault_records import Fault
 from onnxla.testing.known_faults.arithmetic import stops_at_consumed_inputs
 from onnxla.testing.known_faults.elementary import underflows
+from onnxla.testing.predicates import When, before, has, operand, outputs, rank, some, version
+from onnxla.testing.use import example
 
 NEGATIVE = -np.ones((2, 3), np.float32)
 
 
+@When
 def more_than_one_axis(case: Case) -> bool:
     """Whether a softmax before opset 13 is not just over `axis`, or the last axis if absent."""
     (x,) = case.operands
@@ -23,6 +26,7 @@ def more_than_one_axis(case: Case) -> bool:
     return case.version < 13 and size != x.shape[-1 if axis is None else axis]
 
 
+@When
 def widened(case: Case) -> bool:
     """Whether Dropout is training with a ratio that numpy's types promote the data with."""
     if case.version < 12 or len(case.operands) < 3 or not case.operands[2]:
@@ -31,6 +35,7 @@ def widened(case: Case) -> bool:
     return ratio is not None and (ratio.dtype != data.dtype or data.dtype.kind == "V")
 
 
+@When
 def far_apart(case: Case) -> bool:
     """Whether finite operands of a softmax are so far apart that an exponential is 0."""
     (x,) = case.operands
@@ -46,7 +51,7 @@ FAULTS = [
         "Selu",
         "has the coefficients of version 6 in version 1",
         "Opset 1 says: 'Coefficient of SELU default to 1.6732' and '... to 1.0507'.",
-        lambda case: case.version < 6 and not {"alpha", "gamma"} <= {*case.attributes},
+        before(6) & ~(has("alpha") & has("gamma")),
         lambda: example("Selu", 1, NEGATIVE, ranks={"y0": 2}),
     ),
     Fault(
@@ -54,7 +59,7 @@ FAULTS = [
         "Softsign",
         "fails on a tensor without axes",
         "The text sets no rank: 'The input tensor'.",
-        lambda case: case.operands[0].ndim == 0,
+        rank(0),
         lambda: example("Softsign", 22, np.array(1, np.float32)),
     ),
     Fault(
@@ -63,7 +68,7 @@ FAULTS = [
         "aligns slopes with the last axis before opset 7",
         "Opset 1 and 6 say: 'If `Slope` is of size 1, the value is shared across different "
         "channels', so that more of them belong to one channel each, of X (N, C, ...).",
-        lambda case: case.version < 7 and case.operands[1].size != 1 and case.operands[0].ndim > 2,
+        before(7) & operand(1, lambda slope: slope.size != 1) & ~rank(0, 1, 2),
         lambda: example(
             "PRelu",
             6,
@@ -91,7 +96,7 @@ FAULTS = [
         "Dropout",
         "has a mask of booleans in version 7",
         "Opset 7 has 'mask : T', of the type of the data.",
-        lambda case: case.version == 7 and len(case.node.output) > 1,
+        version(7) & outputs(2),
         lambda: example("Dropout", 7, NEGATIVE, outputs=2, ranks={"y1": 2}),
     ),
     Fault(
@@ -100,7 +105,7 @@ FAULTS = [
         "has a mask of zeros in versions 7 and 10",
         "The text says nothing of the mask but 'The output mask.' From opset 12 on 'it will "
         "contain all ones' if nothing is dropped, which onnxla and the reference do before too.",
-        lambda case: case.version in (7, 10) and len(case.node.output) > 1,
+        version(7, 10) & outputs(2),
         lambda: example("Dropout", 10, NEGATIVE, outputs=2, ranks={"y1": 2}),
     ),
     Fault(
@@ -108,9 +113,7 @@ FAULTS = [
         "Dropout",
         "fails in training without `ratio`",
         "The text says of the ratio: 'if not specified it will default to 0.5'.",
-        lambda case: (
-            len(case.operands) == 3 and case.operands[1] is None and bool(case.operands[2])
-        ),
+        ~operand(1) & operand(2, bool),
         lambda: example("Dropout", 22, NEGATIVE, None, np.array(True), outputs=2, seed=1),
     ),
     Fault(
@@ -137,7 +140,7 @@ FAULTS = [
         "gives minus infinity beside an infinity, and NaN for that alone",
         "The text has 'Exp(input) / ReduceSum(Exp(input))', which is NaN for an infinity. "
         "onnxla subtracts the maximum first, as the reference does, so that all become NaN.",
-        lambda case: bool(np.isposinf(case.operands[0].astype(np.float64)).any()),
+        some(np.isposinf),
         lambda: example("LogSoftmax", 13, np.array([[0, np.inf]], np.float64)),
     ),
     underflows("Swish", 24),

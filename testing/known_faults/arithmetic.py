@@ -7,11 +7,14 @@ from typing import Any
 import numpy as np
 
 from onnxla.testing.case import Case
-from onnxla.testing.fault_records import Fault, example
+from onnxla.testing.fault_records import Fault
+from onnxla.testing.predicates import When, has
+from onnxla.testing.use import example
 
 ONES = np.ones((2, 3), np.float32)
 
 
+@When
 def not_the_last_axes(case: Case) -> bool:
     """Whether `B` is aligned with axes of `A` that are not the last ones, as `axis` says."""
     a, b = case.operands
@@ -48,11 +51,12 @@ def stops_at_consumed_inputs(op: str, operands: int = 1) -> Fault:
         op,
         "fails on `consumed_inputs`",
         "Opset 1 has the attribute: 'legacy optimization attribute'.",
-        lambda case: "consumed_inputs" in case.attributes,
+        has("consumed_inputs"),
         lambda: example(op, 1, *[ONES] * operands, consumed_inputs=[0] * operands, ranks={"y0": 2}),
     )
 
 
+@When
 def infinite_without_bound(case: Case) -> bool:
     """Whether an infinity is on a side of `Clip` that has no bound."""
     x, *given = case.operands
@@ -71,7 +75,7 @@ FAULTS = [
         "Pow",
         "fails on `axis` and `broadcast`",
         "Opset 1 has both: 'Attribute `broadcast=1` needs to be passed to enable broadcasting.'",
-        lambda case: "broadcast" in case.attributes,
+        has("broadcast"),
         lambda: example("Pow", 1, ONES, ONES, broadcast=1, ranks={"y0": 2}),
     ),
     *(stops_at_consumed_inputs(op) for op in ("Sum", "Mean")),

@@ -7,40 +7,40 @@ from typing import Any
 
 import numpy as np
 
+from onnxla.testing.arrays import ones, rising
 from onnxla.testing.case import Case
-from onnxla.testing.fault_records import Fault, example
-
-
-def ones(*shape: int) -> np.ndarray:
-    """A tensor of ones."""
-    return np.ones(shape, np.float32)
+from onnxla.testing.fault_records import Fault
+from onnxla.testing.predicates import When, size
+from onnxla.testing.use import example
 
 
 def growing(*shape: int) -> np.ndarray:
     """A tensor of different numbers."""
-    return np.arange(np.prod(shape), dtype=np.float32).reshape(shape) / 4
+    return rising(*shape) / np.float32(4)
 
 
 def sizes(case: Case) -> tuple[int, int, int]:
     """How many sequences, queries and keys there are, those of the past included."""
     q, k = case.operands[:2]
-    past = operand(case, 4)
+    past = optional(case, 4)
     return q.shape[0], q.shape[-2], k.shape[-2] + (0 if past is None else past.shape[2])
 
 
-def operand(case: Case, position: int) -> Any:
+def optional(case: Case, position: int) -> Any:
     """An operand, or None where it is absent."""
     return (case.operands + [None] * 7)[position]
 
 
+@When
 def windowed(case: Case) -> bool:
     """Whether a side of the window is limited."""
     return any(case.attributes.get(f"{s}_window_size", -1) >= 0 for s in ("left", "right"))
 
 
+@When
 def causal_without_queries(case: Case) -> bool:
     """Whether a causal mask is added to one that has not an axis of all queries."""
-    mask = operand(case, 3)
+    mask = optional(case, 3)
     return (
         bool(case.attributes.get("is_causal"))
         and mask is not None
@@ -49,32 +49,37 @@ def causal_without_queries(case: Case) -> bool:
     )
 
 
+@When
 def one_for_all_keys(case: Case) -> bool:
     """Whether version 23 has a mask whose last axis is 1, to be broadcast."""
-    mask = operand(case, 3)
+    mask = optional(case, 3)
     return case.version == 23 and mask is not None and mask.shape[-1] == 1 != sizes(case)[2]
 
 
+@When
 def mask_without_queries(case: Case) -> bool:
     """Whether the mask has no axis of all queries, but is to be broadcast along it."""
-    mask = operand(case, 3)
+    mask = optional(case, 3)
     return mask is not None and (mask.ndim < 2 or mask.shape[-2] != sizes(case)[1])
 
 
+@When
 def empty(case: Case) -> bool:
     """Whether there are no sequences, queries or new keys."""
     return 0 in sizes(case)[:2] or case.operands[1].shape[-2] == 0
 
 
+@When
 def mask_of_fewer_keys(case: Case) -> bool:
     """Whether the mask has not all keys, and the sequences are not said to be shorter."""
-    mask = operand(case, 3)
-    return mask is not None and mask.shape[-1] != sizes(case)[2] and operand(case, 6) is None
+    mask = optional(case, 3)
+    return mask is not None and mask.shape[-1] != sizes(case)[2] and optional(case, 6) is None
 
 
+@When
 def shows_hidden_scores(case: Case) -> bool:
     """Whether scores are shown of which some may be hidden."""
-    hides = any(operand(case, i) is not None for i in (3, 6))
+    hides = any(optional(case, i) is not None for i in (3, 6))
     return (
         len(case.node.output) > 3
         and case.attributes.get("qk_matmul_output_mode") == 2
@@ -82,16 +87,19 @@ def shows_hidden_scores(case: Case) -> bool:
     )
 
 
+@When
 def no_keys(case: Case) -> bool:
     """Whether there are queries, but no key."""
     return sizes(case)[2] == 0
 
 
+@When
 def packed_and_empty(case: Case) -> bool:
     """Whether packed operands have no query."""
     return case.operands[0].ndim == 3 and 0 in sizes(case)[:2]
 
 
+@When
 def shows_capped_products(case: Case) -> bool:
     """Whether mode 0 shows products that are capped afterwards."""
     return (
@@ -266,7 +274,7 @@ FAULTS = [
         "The caches are '2D tensor with shape (max_position_id_plus_1, head_size / 2)', and "
         "positions may repeat.",
         lambda case: (
-            operand(case, 3) is not None and case.operands[1].shape[0] < case.operands[3].shape[1]
+            optional(case, 3) is not None and case.operands[1].shape[0] < case.operands[3].shape[1]
         ),
         lambda: example(
             "RotaryEmbedding",
@@ -284,7 +292,7 @@ FAULTS = [
             f"{what} where there are no channels",
             "'Input tensor with shape (batch_size, channels, length)', of which no axis must be "
             "other than 0.",
-            lambda case: case.operands[0].shape[1] == 0,
+            size(1, 0),
             lambda: example("CausalConvWithState", 27, ones(1, 0, 2), ones(0, 1, 1), outputs=2),
             op_type="CausalConvWithState",
         )

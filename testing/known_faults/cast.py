@@ -12,7 +12,9 @@ from onnx import TensorProto
 from onnxla.ir.dtypes import STRING, dtype_of, is_float
 from onnxla.ops.cast import NARROW_INTEGERS
 from onnxla.testing.case import Case
-from onnxla.testing.fault_records import Fault, example
+from onnxla.testing.fault_records import Fault
+from onnxla.testing.predicates import When, before, has, rank
+from onnxla.testing.use import example
 
 
 def types(case: Case) -> tuple[np.dtype[Any], np.dtype[Any]]:
@@ -24,6 +26,11 @@ def types(case: Case) -> tuple[np.dtype[Any], np.dtype[Any]]:
     return source, dtype_of(TensorProto.DataType.Value(to) if isinstance(to, str) else to)
 
 
+# Whether powers of two are asked for.
+SCALED = When(lambda case: types(case)[1] == ml_dtypes.float8_e8m0fnu)
+
+
+@When
 def not_in_numpy(case: Case) -> bool:
     """Whether numpy has no conversion between the two types."""
     source, target = types(case)
@@ -35,6 +42,7 @@ def not_in_numpy(case: Case) -> bool:
     return False
 
 
+@When
 def rounded(case: Case) -> bool:
     """Whether floats with a fraction become integers of four bits or less."""
     source, target = types(case)
@@ -44,6 +52,7 @@ def rounded(case: Case) -> bool:
     return bool((x != np.trunc(x)).any())
 
 
+@When
 def integral_text(case: Case) -> bool:
     """Whether floats without a fraction become strings."""
     source, target = types(case)
@@ -85,7 +94,7 @@ FAULTS = [
         "Cast",
         "fails at version 1, where it takes the name of a type for its number",
         "Opset 1 has 'to : string'.",
-        lambda case: case.version < 6,
+        before(6),
         lambda: example(
             "Cast",
             1,
@@ -129,7 +138,7 @@ FAULTS = [
         "CastLike",
         "fails on `round_mode`",
         "Opset 24 has such an attribute: 'Rounding mode for conversion to float8e8m0.'",
-        lambda case: "round_mode" in case.attributes,
+        has("round_mode"),
         lambda: example(
             "CastLike", 25, np.ones(2, np.float32), np.ones(2, np.float64), round_mode="up"
         ),
@@ -167,7 +176,7 @@ FAULTS = [
         "Cast",
         "fails on a tensor without axes that becomes float8e8m0",
         "The text sets no rank: 'Output tensor with the same shape as input'.",
-        lambda case: types(case)[1] == ml_dtypes.float8_e8m0fnu and case.operands[0].ndim == 0,
+        SCALED & rank(0),
         lambda: example(
             "Cast",
             24,
@@ -181,7 +190,7 @@ FAULTS = [
         "CastLike",
         "fails on a tensor without axes that becomes float8e8m0",
         "The text sets no rank: 'Input tensor to be cast.'",
-        lambda case: types(case)[1] == ml_dtypes.float8_e8m0fnu and case.operands[0].ndim == 0,
+        SCALED & rank(0),
         lambda: example(
             "CastLike", 24, np.array(1, np.float32), np.ones(1, ml_dtypes.float8_e8m0fnu)
         ),

@@ -9,8 +9,10 @@ import onnx
 from onnx import TensorProto, helper
 
 from onnxla.testing.case import Case
-from onnxla.testing.fault_records import Fault, example
+from onnxla.testing.fault_records import Fault
+from onnxla.testing.predicates import When, before, version
 from onnxla.testing.types import Typed
+from onnxla.testing.use import example
 
 ONE = np.ones(1, np.float32)
 
@@ -21,16 +23,19 @@ def makes_optional(graph: onnx.GraphProto) -> bool:
     return any(node.op_type == "Optional" for node in graph.node) or any(map(makes_optional, inner))
 
 
+@When
 def has_optional(case: Case) -> bool:
     """Whether an Optional is in a subgraph."""
     return any(makes_optional(a.g) for a in case.node.attribute if a.HasField("g"))
 
 
+@When
 def without_condition(case: Case) -> bool:
     """Whether a Loop has no condition."""
     return len(case.operands) < 2 or case.operands[1] is None
 
 
+@When
 def own_condition(case: Case) -> bool:
     """Whether a Loop has no condition, but its body computes one that may become false."""
     body = case.attributes["body"]
@@ -45,6 +50,7 @@ def scanned(case: Case) -> list[onnx.ValueInfoProto]:
     return list(case.proto.graph.output)[carried:]
 
 
+@When
 def stacked_otherwise(case: Case) -> bool:
     """Whether a Loop has scan outputs that are not of rank 2, or may have no steps."""
     m, cond = (*case.operands, None, None)[:2]
@@ -53,17 +59,20 @@ def stacked_otherwise(case: Case) -> bool:
     return any(rank != 2 or nothing for rank in ranks)
 
 
+@When
 def not_forward(case: Case) -> bool:
     """Whether a Scan goes along other axes than 0, or backward."""
     names = [f"scan_{end}_{what}" for end in ("input", "output") for what in ("axes", "directions")]
     return any(any(case.attributes.get(name, ())) for name in names)
 
 
+@When
 def scans_nothing(case: Case) -> bool:
     """Whether a tensor that a Scan goes through has no elements."""
     return any(x.size == 0 for x in case.operands[-case.attributes["num_scan_inputs"] :])
 
 
+@When
 def no_steps(case: Case) -> bool:
     """Whether a Scan with scan outputs has nothing to go through."""
     n = len(case.operands) - case.attributes["num_scan_inputs"]
@@ -217,7 +226,7 @@ FAULTS = [
         "goes along axis 0 and forward only",
         "It says so: 'Scan is not implemented for other input axes than 0'; a negative axis it "
         "takes for 0.",
-        lambda case: case.version > 8 and not_forward(case),
+        ~before(9) & not_forward,
         lambda: scan_example(11, np.ones((1, 2), np.float32), scan_input_axes=[1]),
     ),
     Fault(
@@ -226,7 +235,7 @@ FAULTS = [
         "fails without steps",
         "It says so: 'Scan with zero scan-input length and scan outputs is not supported'. The "
         "schema does not exclude it; the scan outputs then have no elements.",
-        lambda case: case.version > 8 and no_steps(case),
+        ~before(9) & no_steps,
         lambda: scan_example(11, np.ones((0, 2), np.float32)),
     ),
     Fault(
@@ -235,7 +244,7 @@ FAULTS = [
         "takes version 8 for version 9",
         "Version 8 has an operand more, `sequence_lens`, and a batch: 'The operation supports "
         "batching, and the batch-axis is required to be 0'.",
-        lambda case: case.version == 8,
+        version(8),
         lambda: scan_example(8, None, np.ones((1, 2), np.float32)),
     ),
 ]

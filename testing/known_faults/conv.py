@@ -3,54 +3,16 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
 
 import numpy as np
 
+from onnxla.testing.arrays import f32, i64, ones, u8
 from onnxla.testing.case import Case
-from onnxla.testing.fault_records import Fault, example
+from onnxla.testing.fault_records import Fault
+from onnxla.testing.predicates import When, attribute, has, rank, size, spatial
+from onnxla.testing.use import example
 
 SAME = ("SAME_UPPER", "SAME_LOWER")
-
-
-def ones(*shape: int, dtype: type = np.float32) -> np.ndarray:
-    """An operand of an example."""
-    return np.ones(shape, dtype)
-
-
-def f16(values: Any) -> np.ndarray:
-    """Numbers as float16."""
-    return np.array(values, np.float16)
-
-
-def f32(values: Any) -> np.ndarray:
-    """Numbers as float32."""
-    return np.array(values, np.float32)
-
-
-def f64(values: Any) -> np.ndarray:
-    """Numbers as float64."""
-    return np.array(values, np.float64)
-
-
-def i32(values: Any) -> np.ndarray:
-    """Numbers as int32."""
-    return np.array(values, np.int32)
-
-
-def i64(values: Any) -> np.ndarray:
-    """Numbers as int64."""
-    return np.array(values, np.int64)
-
-
-def u8(values: Any) -> np.ndarray:
-    """Numbers as uint8."""
-    return np.array(values, np.uint8)
-
-
-def no_images(case: Case) -> bool:
-    """Whether the batch is empty."""
-    return bool(case.operands[0].shape[0] == 0)
 
 
 def spatial_rank(case: Case) -> int:
@@ -58,18 +20,19 @@ def spatial_rank(case: Case) -> int:
     return int(case.operands[0].ndim) - 2
 
 
-def per_map(case: Case, position: int) -> bool:
+def per_map(position: int) -> When:
     """Whether a scale or zero point has one entry for each feature map."""
-    found = case.operands[position : position + 1]
-    return bool(found) and found[0] is not None and found[0].ndim == 1
+    return rank(1, of=position)
 
 
+@When
 def dilated_same(case: Case) -> bool:
     """Whether a window with gaps is to be padded automatically."""
     gaps = max(case.attributes.get("dilations", [1])) > 1
     return gaps and case.attributes.get("auto_pad") in SAME
 
 
+@When
 def mixed_groups(case: Case) -> bool:
     """Whether there are groups other than of one channel and one feature map, or a bias."""
     group = case.attributes.get("group", 1)
@@ -78,6 +41,7 @@ def mixed_groups(case: Case) -> bool:
     return group > 1 and not alone
 
 
+@When
 def padded_beyond_stride(case: Case) -> bool:
     """Whether `output_padding` is less than the dilation, but not less than the stride."""
     extra = case.attributes.get("output_padding")
@@ -85,11 +49,11 @@ def padded_beyond_stride(case: Case) -> bool:
     return extra is not None and any(e >= s for e, s in zip(extra, strides, strict=True))
 
 
-def output_shape_alone(case: Case) -> bool:
-    """Whether `output_shape` is to decide the padding, without automatic padding."""
-    return "output_shape" in case.attributes and case.attributes.get("auto_pad") not in SAME
+# Whether `output_shape` is to decide the padding, without automatic padding.
+output_shape_alone = has("output_shape") & ~attribute("auto_pad", *SAME)
 
 
+@When
 def narrow_image(case: Case) -> bool:
     """Whether an axis of the image has one element."""
     return 1 in case.operands[0].shape[2:]
@@ -113,7 +77,7 @@ FAULTS = [
         "ConvTranspose",
         "fails on an empty batch",
         "Nothing excludes N = 0. The output is allocated when the first image is done.",
-        no_images,
+        size(0, 0),
         functools.partial(example, "ConvTranspose", 22, ones(0, 1, 1), ones(1, 1, 1)),
     ),
     Fault(
@@ -154,7 +118,7 @@ FAULTS = [
         "fails on zero points by feature map unless there are two spatial axes",
         "'If it's a 1-D tensor, its number of elements should be equal to the number of output "
         "channels (M)', for data of any rank.",
-        lambda case: per_map(case, 3) and spatial_rank(case) != 2,
+        per_map(3) & ~spatial(2),
         functools.partial(
             example,
             "ConvInteger",
@@ -171,7 +135,7 @@ FAULTS = [
         "rejects zero points by feature map",
         "'It could be a scalar or a 1-D tensor, which means a per-tensor/layer or per output "
         "channel quantization.'",
-        lambda case: per_map(case, 3),
+        per_map(3),
         functools.partial(
             example,
             "ConvInteger",
@@ -217,7 +181,7 @@ FAULTS = [
         "broadcasts scales by feature map wrongly unless there are two spatial axes",
         "'If it's a 1-D tensor, its number of elements should be equal to the number of output "
         "channels (M)', for data of any rank.",
-        lambda case: per_map(case, 4) and spatial_rank(case) != 2,
+        per_map(4) & ~spatial(2),
         functools.partial(
             example,
             "QLinearConv",
@@ -238,7 +202,7 @@ FAULTS = [
         "fails unless there are two spatial axes",
         "'This operator specification supports the general N-D case.' It says that others are 'not "
         "implemented yet'.",
-        lambda case: spatial_rank(case) != 2,
+        ~spatial(2),
         functools.partial(example, "DeformConv", 22, ones(1, 1, 2), ones(1, 1, 1), ones(1, 1, 2)),
     ),
     Fault(
@@ -246,7 +210,7 @@ FAULTS = [
         "DeformConv",
         "rejects all but two spatial axes",
         "'This operator specification supports the general N-D case.'",
-        lambda case: spatial_rank(case) != 2,
+        ~spatial(2),
         functools.partial(example, "DeformConv", 22, ones(1, 1, 2), ones(1, 1, 1), ones(1, 1, 2)),
     ),
     Fault(
@@ -264,7 +228,7 @@ FAULTS = [
         "Col2Im",
         "returns nothing for an empty batch",
         "Nothing excludes N = 0. The output is allocated when the first image is done.",
-        no_images,
+        size(0, 0),
         functools.partial(example, "Col2Im", 18, ones(0, 1, 1), i64([1, 1]), i64([1, 1])),
     ),
 ]

@@ -6,18 +6,13 @@ import functools
 
 import numpy as np
 
-from onnxla.testing.case import Case
-from onnxla.testing.fault_records import Fault, example
-from onnxla.testing.known_faults.conv import f32, i64
+from onnxla.testing.arrays import f32, i64
+from onnxla.testing.fault_records import Fault
+from onnxla.testing.predicates import operand, rank, version
+from onnxla.testing.use import example
 
 BOXES = f32([[[0, 0, 1, 1]]])
 SCORES = f32([[[0.5]]])
-
-
-def operands(case: Case, least: int) -> list[np.ndarray | None]:
-    """The operands, as many as the schema has."""
-    found = list(case.operands)
-    return found + [None] * (least - len(found))
 
 
 FAULTS = [
@@ -26,7 +21,7 @@ FAULTS = [
         "NonMaxSuppression",
         "fails without `iou_threshold` or `max_output_boxes_per_class`",
         "Both are optional: 'Default to 0'.",
-        lambda case: None in [x if x is None else 0 for x in operands(case, 5)[2:4]],
+        ~(operand(2) & operand(3)),
         functools.partial(example, "NonMaxSuppression", 11, BOXES, SCORES, i64([1])),
     ),
     Fault(
@@ -34,7 +29,7 @@ FAULTS = [
         "NonMaxSuppression",
         "fails on thresholds that are scalars",
         "'Float representing the threshold ... It is scalar.'",
-        lambda case: any(x is not None and x.ndim == 0 for x in operands(case, 5)[2:]),
+        rank(0, of=2) | rank(0, of=3) | rank(0, of=4),
         functools.partial(
             example,
             "NonMaxSuppression",
@@ -51,7 +46,7 @@ FAULTS = [
         "shifts the coordinates of version 10 by half a pixel",
         "Version 16 says: 'Use the value 'output_half_pixel' to omit the pixel shift for the input "
         "(use this for a backward-compatible behavior).'",
-        lambda case: case.version == 10,
+        version(10),
         functools.partial(
             example,
             "RoiAlign",

@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
 
+import ml_dtypes
 import numpy as np
 
+from onnxla.testing.arrays import f32, i32, i64
 from onnxla.testing.case import Case
-from onnxla.testing.draw import is_integer
-from onnxla.testing.fault_records import Fault, example
-from onnxla.testing.known_faults.conv import f32, i32, i64, spatial_rank
+from onnxla.testing.fault_records import Fault
+from onnxla.testing.known_faults.conv import narrow_image
+from onnxla.testing.predicates import (
+    When,
+    attribute,
+    before,
+    dtype,
+    empty,
+    integer,
+    kind,
+    operand,
+    size,
+    some,
+    spatial,
+    version,
+)
+from onnxla.testing.use import example
 
 LINE = f32([1, 2, 4, 8])
 IMAGE = np.arange(4, dtype=np.float32).reshape(1, 1, 2, 2)
@@ -34,6 +49,7 @@ def given(case: Case, position: int) -> np.ndarray | None:
     return found[0] if found and found[0] is not None and found[0].size else None
 
 
+@When
 def cropped_size(case: Case) -> bool:
     """Whether the size is the product of a scale and the size of a region of interest."""
     roi, scales = given(case, 1), given(case, 2)
@@ -43,6 +59,7 @@ def cropped_size(case: Case) -> bool:
     return bool((ends - starts != 1).any())
 
 
+@When
 def negative_axes(case: Case) -> bool:
     """Whether axes are counted from the back."""
     return bool(min(case.attributes.get("axes", [0])) < 0)
@@ -60,6 +77,7 @@ def resized(case: Case) -> list[int]:
     return [a for a, n in zip(axes, sizes, strict=True) if n != case.operands[0].shape[a]]
 
 
+@When
 def to_one(case: Case) -> bool:
     """Whether an axis is interpolated cubically at its one position, in PyTorch's way."""
     if mode(case) != "cubic" or transform(case) != "pytorch_half_pixel":
@@ -75,17 +93,11 @@ def to_one(case: Case) -> bool:
     return sizes is not None and 1 in sizes.tolist()
 
 
-def fractional(case: Case) -> bool:
-    """Whether some scale is no integer."""
-    return bool((case.operands[1] % 1 != 0).any())
+# Whether some scale is no integer.
+fractional = some(lambda x: x % 1 != 0, of=1)
 
 
-def kind(case: Case) -> np.dtype[Any]:
-    """The dtype of the image."""
-    dtype: np.dtype[Any] = case.operands[0].dtype
-    return dtype
-
-
+@When
 def cubic_beyond_border(case: Case) -> bool:
     """Whether, with `border`, a cubic position is outside of the image."""
     border = case.attributes.get("padding_mode") == "border"
@@ -100,7 +112,7 @@ FAULTS = [
         "fails in version 10",
         "Version 10 has the operands X and scales. The reference takes scales for the regions of "
         "interest of later versions.",
-        lambda case: case.version == 10,
+        version(10),
         functools.partial(example, "Resize", 10, LINE, f32([2]), ranks={"y0": 1}),
     ),
     *(
@@ -138,10 +150,7 @@ FAULTS = [
         "Resize",
         "leaves negative axes as they are where the aspect ratio is to be kept",
         "'Negative value means counting dimensions from the back.'",
-        lambda case: (
-            negative_axes(case)
-            and case.attributes.get("keep_aspect_ratio_policy", "stretch") != "stretch"
-        ),
+        negative_axes & ~attribute("keep_aspect_ratio_policy", "stretch", default="stretch"),
         functools.partial(
             example,
             "Resize",
@@ -185,7 +194,7 @@ FAULTS = [
         "Resize",
         "has no transformation tf_half_pixel_for_nn",
         "Version 11 has: 'x_original = (x_resized + 0.5) / scale'.",
-        lambda case: transform(case) == "tf_half_pixel_for_nn",
+        attribute("coordinate_transformation_mode", "tf_half_pixel_for_nn", default="half_pixel"),
         functools.partial(
             example,
             "Resize",
@@ -203,7 +212,7 @@ FAULTS = [
         "computes in floating point where elements are only copied: fails on strings and booleans, "
         "and drops imaginary parts",
         "T1 has all types, and mode nearest takes elements as they are.",
-        lambda case: kind(case).kind in "bcOUSV" and not kind(case).name.startswith("bfloat"),
+        kind("bcOUSV") & ~dtype(ml_dtypes.bfloat16),
         functools.partial(example, "Resize", 19, np.array([True]), None, f32([2]), ranks={"y0": 1}),
     ),
     Fault(
@@ -212,7 +221,7 @@ FAULTS = [
         "rejects `antialias` in mode nearest",
         '\'"linear" and "cubic" interpolation modes will use an antialiasing filter when '
         "downscaling', so that it has no effect on others.",
-        lambda case: mode(case) == "nearest" and case.attributes.get("antialias") == 1,
+        attribute("mode", "nearest", default="nearest") & attribute("antialias", 1),
         functools.partial(
             example, "Resize", 19, LINE, None, f32([2]), antialias=1, ranks={"y0": 1}
         ),
@@ -241,7 +250,7 @@ FAULTS = [
         "Upsample",
         "fails where the scales are attributes, before version 9",
         "Versions 1 and 7 have attributes height_scale and width_scale, and scales.",
-        lambda case: case.version < 9,
+        before(9),
         functools.partial(example, "Upsample", 7, LINE, scales=[2.0], ranks={"y0": 1}),
     ),
     Fault(
@@ -249,7 +258,7 @@ FAULTS = [
         "Upsample",
         "implements neither linear interpolation nor scales with fractions",
         "'Two interpolation modes: nearest (default), and linear'.",
-        lambda case: case.version >= 9 and (mode(case) == "linear" or fractional(case)),
+        ~before(9) & (attribute("mode", "linear", default="nearest") | fractional),
         functools.partial(example, "Upsample", 9, LINE, f32([2]), mode="linear", ranks={"y0": 1}),
     ),
     Fault(
@@ -257,7 +266,7 @@ FAULTS = [
         "GridSample",
         "does not know the names of the modes of version 16",
         "'Three interpolation modes: bilinear (default), nearest and bicubic.'",
-        lambda case: mode(case) in ("bilinear", "bicubic"),
+        attribute("mode", "bilinear", "bicubic", default="nearest"),
         functools.partial(
             example,
             "GridSample",
@@ -292,7 +301,7 @@ FAULTS = [
         "GridSample",
         "fails where the grid is empty",
         "Nothing excludes it.",
-        lambda case: case.operands[1].size == 0,
+        empty(of=1),
         functools.partial(
             example, "GridSample", 22, IMAGE, np.zeros((1, 0, 1, 2), np.float32), ranks={"y0": 4}
         ),
@@ -303,7 +312,7 @@ FAULTS = [
         "rounds the weights of a sum of integers to integers",
         "'For integer input types, intermediate values are computed as floating point and cast to "
         "integer at the end.'",
-        lambda case: is_integer(kind(case)) and mode(case, "linear") != "nearest",
+        integer() & ~attribute("mode", "nearest", default="linear"),
         functools.partial(
             example,
             "GridSample",
@@ -320,11 +329,7 @@ FAULTS = [
         "With align_corners 'the extrema (-1 and 1) are considered as referring to the center "
         "points of the input's corner pixels', which is one where the axis has one element; its "
         "value is that of all reflections.",
-        lambda case: (
-            case.attributes.get("padding_mode") == "reflection"
-            and case.attributes.get("align_corners") == 1
-            and 1 in case.operands[0].shape[2:]
-        ),
+        attribute("padding_mode", "reflection") & attribute("align_corners", 1) & narrow_image,
         functools.partial(
             example,
             "GridSample",
@@ -341,7 +346,7 @@ FAULTS = [
         "GridSample",
         "rejects all but two or three spatial axes",
         "'Input tensor of rank r+2 that has shape (N, C, D1, D2, ..., Dr)'.",
-        lambda case: spatial_rank(case) not in (2, 3),
+        ~spatial(2, 3),
         functools.partial(
             example,
             "GridSample",
@@ -356,7 +361,7 @@ FAULTS = [
         "AffineGrid",
         "returns float32 whatever the type of theta",
         "The grid has the type T1 of theta.",
-        lambda case: kind(case) != np.float32,
+        ~dtype(np.float32),
         functools.partial(
             example,
             "AffineGrid",
@@ -374,9 +379,7 @@ FAULTS = [
             "'if align_corners=1, consider -1 and 1 to refer to the centers of the corner pixels', "
             "which are one pixel here; the text does not say more. onnxla puts it at 0, as PyTorch "
             "does, which the text refers to.",
-            lambda case: (
-                case.attributes.get("align_corners") == 1 and 1 in case.operands[1][2:].tolist()
-            ),
+            attribute("align_corners", 1) & operand(1, lambda size: 1 in size[2:]),
             functools.partial(
                 example,
                 "AffineGrid",
@@ -395,7 +398,7 @@ FAULTS = [
         "fails on two spatial axes unless theta is float32 or float64",
         "T1 has float16. The function that defines the operator is run, in which a Split of the "
         "three-dimensional case fails.",
-        lambda case: kind(case).itemsize == 2 and len(case.operands[1]) == 4,
+        dtype(np.float16, ml_dtypes.bfloat16) & size(0, 4, of=1),
         functools.partial(
             example,
             "AffineGrid",

@@ -8,7 +8,8 @@ import warnings
 import numpy as np
 
 from onnxla.testing.case import Case
-from onnxla.testing.fault_records import Fault, example
+from onnxla.testing.fault_records import Fault
+from onnxla.testing.use import example
 
 
 def mode(case: Case) -> str:

@@ -7,17 +7,16 @@ import math
 import numpy as np
 
 from onnxla.ir import STRING
+from onnxla.testing.arrays import i64
 from onnxla.testing.case import Case
-from onnxla.testing.fault_records import Fault, example
+from onnxla.testing.fault_records import Fault
+from onnxla.testing.predicates import When, dtype, has, rank, some
+from onnxla.testing.use import example
 
 SINGLE = np.zeros((2, 3), np.float32)
 
 
-def int64(*values: int) -> np.ndarray:
-    """A vector."""
-    return np.array(values, np.int64)
-
-
+@When
 def slices_of_texts(case: Case) -> bool:
     """Whether Gather picks slices of more than one text."""
     data = case.operands[0]
@@ -25,6 +24,7 @@ def slices_of_texts(case: Case) -> bool:
     return bool(data.dtype == STRING and math.prod(data.shape[axis + 1 :]) > 1)
 
 
+@When
 def smaller_window(case: Case) -> bool:
     """Whether indices and data differ in an axis other than that of the indices."""
     data, indices = case.operands
@@ -35,6 +35,7 @@ def smaller_window(case: Case) -> bool:
     return any(n != k for i, (n, k) in pairs if i != axis)
 
 
+@When
 def not_along_first(case: Case) -> bool:
     """Whether Unique in order of occurrence is of anything but entries along axis 0."""
     (x,) = case.operands
@@ -44,6 +45,7 @@ def not_along_first(case: Case) -> bool:
     return unsorted and (not entries or len(case.node.output) == 1)
 
 
+@When
 def spreads(case: Case) -> bool:
     """Whether the difference of what is on and off is no finite number."""
     values = case.operands[2]
@@ -53,6 +55,7 @@ def spreads(case: Case) -> bool:
         return not np.isfinite(values[1] - values[0])
 
 
+@When
 def reduces(case: Case) -> bool:
     """Whether float16 is multiplied or compared."""
     reduction = case.attributes.get("reduction", "none")
@@ -67,7 +70,7 @@ FAULTS = [
         "'Each entry in `indices` produces a `r-1` dimensional slice of the input tensor.' The "
         "other texts of a slice are empty.",
         slices_of_texts,
-        lambda: example("Gather", 13, np.array([["a", "b"], ["c", "d"]], object), int64(1)),
+        lambda: example("Gather", 13, np.array([["a", "b"], ["c", "d"]], object), i64([1])),
     ),
     Fault(
         "reference",
@@ -95,7 +98,7 @@ FAULTS = [
                     "ScatterElements",
                     18,
                     np.ones(2, np.float16),
-                    int64(0),
+                    i64([0]),
                     np.ones(1, np.float16),
                     reduction="mul",
                 ),
@@ -106,7 +109,7 @@ FAULTS = [
                     "ScatterND",
                     18,
                     np.ones(2, np.float16),
-                    int64(0).reshape(1, 1),
+                    i64([0]).reshape(1, 1),
                     np.ones(1, np.float16),
                     reduction="mul",
                 ),
@@ -119,7 +122,7 @@ FAULTS = [
         "compares indices that are no integers as they are",
         "'In case 'indices' is of non-integer type, the values will be casted to int64 before "
         "use.'",
-        lambda case: bool((case.operands[0] % 1 != 0).any()),
+        some(lambda x: x % 1 != 0),
         lambda: example(
             "OneHot",
             11,
@@ -134,9 +137,9 @@ FAULTS = [
         "OneHot",
         "fails if the depth is a vector",
         "'depth: Scalar or Rank 1 tensor containing exactly one element'.",
-        lambda case: case.operands[1].ndim == 1,
+        rank(1, of=1),
         lambda: example(
-            "OneHot", 11, int64(0), int64(2), np.array([0, 1], np.float32), ranks={"y0": 2}
+            "OneHot", 11, i64([0]), i64([2]), np.array([0, 1], np.float32), ranks={"y0": 2}
         ),
     ),
     Fault(
@@ -144,9 +147,9 @@ FAULTS = [
         "OneHot",
         "fails if what is on and off are texts or truth values",
         "'values' may be of any type; the reference subtracts one from the other.",
-        lambda case: case.operands[2].dtype in (STRING, np.bool_),
+        dtype(STRING, np.bool_, of=2),
         lambda: example(
-            "OneHot", 11, int64(0), np.array(2), np.array([False, True]), ranks={"y0": 2}
+            "OneHot", 11, i64([0]), np.array(2), np.array([False, True]), ranks={"y0": 2}
         ),
     ),
     Fault(
@@ -157,7 +160,7 @@ FAULTS = [
         "'on_value' and the other locations will have 'off_value' in the output tensor'.",
         spreads,
         lambda: example(
-            "OneHot", 11, int64(0), np.array(2), np.array([0, np.inf], np.float32), ranks={"y0": 2}
+            "OneHot", 11, i64([0]), np.array(2), np.array([0, np.inf], np.float32), ranks={"y0": 2}
         ),
     ),
     Fault(
@@ -166,7 +169,7 @@ FAULTS = [
         "returns an index of the one axis that a scalar is given",
         "'for scalar input, NonZero produces output shape (0, N) instead of (1, N), which is "
         "different from Numpy's behavior.'",
-        lambda case: case.operands[0].ndim == 0,
+        rank(0),
         lambda: example("NonZero", 13, np.array(1, np.float32)),
     ),
     Fault(
@@ -175,7 +178,7 @@ FAULTS = [
         "fails on an empty batch",
         "Nothing excludes it.",
         lambda case: 0 in case.operands[1].shape[: case.attributes.get("batch_dims", 0)],
-        lambda: example("GatherND", 13, SINGLE[:0], int64(0)[:0, None], batch_dims=1),
+        lambda: example("GatherND", 13, SINGLE[:0], i64([0])[:0, None], batch_dims=1),
     ),
     Fault(
         "reference",
@@ -183,7 +186,7 @@ FAULTS = [
         "fails on texts along an axis",
         "T has tensor(string), and 'when an optional attribute 'axis' is provided, unique "
         "subtensors sliced along the 'axis' are returned'.",
-        lambda case: case.operands[0].dtype == STRING and "axis" in case.attributes,
+        dtype(STRING) & has("axis"),
         lambda: example("Unique", 11, np.array([["a"]], object), axis=0, ranks={"y0": 2}),
     ),
     Fault(

@@ -6,7 +6,9 @@ import functools
 
 import numpy as np
 
-from onnxla.testing.fault_records import Fault, example
+from onnxla.testing.fault_records import Fault
+from onnxla.testing.predicates import attribute, operands, rank, size
+from onnxla.testing.use import example
 
 FAULTS = [
     Fault(
@@ -17,11 +19,9 @@ FAULTS = [
         "will be divided by the sum of applied weights'. It does not tell whether that counts "
         "ignored targets. They do not count in onnxla, for any `ignore_index`, as in ONNX Runtime "
         "and in PyTorch, which the text refers to.",
-        lambda case: (
-            case.attributes.get("ignore_index") == -1
-            and case.attributes.get("reduction", "mean") == "mean"
-            and len(case.operands) < 3
-        ),
+        attribute("ignore_index", -1)
+        & attribute("reduction", "mean", default="mean")
+        & ~operands(3),
         lambda: example(
             "NegativeLogLikelihoodLoss",
             13,
@@ -36,7 +36,7 @@ FAULTS = [
             op,
             "fails on an empty batch",
             "The text sets no bound: 'shape of (N, C) or (N, C, d1, d2, ..., dk)'.",
-            lambda case: len(case.operands[0]) == 0 and case.operands[0].ndim != 3,
+            size(0, 0) & ~rank(3),
             functools.partial(
                 example, op, 13, np.ones((0, 3), np.float32), np.zeros(0, np.int64), reduction="sum"
             ),

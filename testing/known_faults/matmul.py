@@ -4,27 +4,46 @@ from __future__ import annotations
 
 import functools
 
+import ml_dtypes
 import numpy as np
 
+from onnxla.testing.arrays import f16, f32, ones, u8
 from onnxla.testing.case import Case
-from onnxla.testing.draw import is_integer
-from onnxla.testing.fault_records import Fault, example
-from onnxla.testing.known_faults.conv import f16, f32, ones, u8
+from onnxla.testing.fault_records import Fault
+from onnxla.testing.predicates import (
+    When,
+    attribute,
+    before,
+    dtype,
+    enabled,
+    integer,
+    kind,
+    operand,
+    rank,
+    size,
+)
+from onnxla.testing.use import example
 
 BYTES = u8([[1, 2], [3, 4]])
 ONE, ZERO = np.float32(1), np.uint8(0)
 
 
-def by_row(case: Case, position: int) -> bool:
+def by_row(position: int) -> When:
     """Whether a scale or zero point is none of the whole."""
-    found = case.operands[position : position + 1]
-    return bool(found) and found[0] is not None and found[0].ndim > 0
+    return operand(position) & ~rank(0, of=position)
 
 
+@When
 def upper_and_implicit(case: Case) -> bool:
     """Whether the equation has capital letters, but no output."""
     equation = case.attributes["equation"]
     return "->" not in equation and equation != equation.lower()
+
+
+@When
+def exceeds_half_of_float64(case: Case) -> bool:
+    """Whether a number has so many bits that float64 may not hold a product of two."""
+    return any(abs(float(v)) > 2**26 for x in case.operands if x is not None for v in x.flat)
 
 
 FAULTS = [
@@ -34,7 +53,7 @@ FAULTS = [
         "rejects zero points of A by row",
         "'It could be a scalar or N-D tensor. Scalar refers to per tensor quantization whereas N-D "
         "refers to per row quantization.'",
-        lambda case: by_row(case, 2),
+        by_row(2),
         functools.partial(example, "MatMulInteger", 10, BYTES, BYTES, u8([1, 2])),
     ),
     Fault(
@@ -42,7 +61,7 @@ FAULTS = [
         "MatMulInteger",
         "returns memory that it has not written where K is 0",
         "'Matrix product that behaves like numpy.matmul': a sum of nothing is 0.",
-        lambda case: case.operands[0].shape[-1] == 0,
+        size(-1, 0),
         functools.partial(
             example, "MatMulInteger", 10, ones(64, 0, dtype=np.uint8), ones(0, 64, dtype=np.uint8)
         ),
@@ -53,7 +72,7 @@ FAULTS = [
         "rejects scales of `a` by row",
         "'They must be either scalar (per tensor) or N-D tensor (per row for 'a' and per column "
         "for 'b').'",
-        lambda case: by_row(case, 1),
+        by_row(1),
         functools.partial(
             example,
             "QLinearMatMul",
@@ -74,7 +93,7 @@ FAULTS = [
         "takes a vector of scales of the rows for one of the columns",
         "'If the input is 2D of shape [M, K] then zero point and scale tensor may be an M element "
         "vector [v_1, v_2, ..., v_M] for per row quantization'.",
-        lambda case: by_row(case, 1) and case.operands[1].ndim == 1,
+        by_row(1) & rank(1, of=1),
         functools.partial(
             example,
             "QLinearMatMul",
@@ -94,7 +113,7 @@ FAULTS = [
         "QLinearMatMul",
         "converts float8 operands to integers",
         "T1 and T2 have float8 types since version 21, whose numbers have fractions.",
-        lambda case: not all(is_integer(case.operands[i].dtype) for i in (0, 3)),
+        ~(integer() & integer(of=3)),
         functools.partial(
             example,
             "QLinearMatMul",
@@ -115,7 +134,7 @@ FAULTS = [
         "takes a vector of zero points of the rows for one of the columns",
         "'If the input is 2D of shape [M, K] then zero point tensor may be an M element vector "
         "[zp_1, zp_2, ..., zp_M].'",
-        lambda case: by_row(case, 2) and case.operands[2].ndim == 1,
+        by_row(2) & rank(1, of=2),
         functools.partial(example, "MatMulInteger", 10, BYTES, BYTES, u8([1, 2])),
     ),
     Fault(
@@ -123,7 +142,7 @@ FAULTS = [
         "QLinearMatMul",
         "returns memory that it has not written where K is 0",
         "'Matrix product that behaves like numpy.matmul': a sum of nothing is 0.",
-        lambda case: case.operands[0].shape[-1] == 0,
+        size(-1, 0),
         functools.partial(
             example,
             "QLinearMatMul",
@@ -143,11 +162,7 @@ FAULTS = [
         "Gemm",
         "ignores `beta` in version 6 where `broadcast` is 0",
         "'Compute Y = alpha * A * B + beta * C'",
-        lambda case: (
-            case.version < 7
-            and not case.attributes.get("broadcast")
-            and case.attributes.get("beta", 1.0) != 1.0
-        ),
+        before(7) & ~enabled("broadcast") & ~attribute("beta", 1.0, default=1.0),
         functools.partial(
             example, "Gemm", 6, ones(1, 1), ones(1, 1), ones(1, 1), beta=2.0, ranks={"y0": 2}
         ),
@@ -157,11 +172,7 @@ FAULTS = [
         "Gemm",
         "returns float32 for float16 in version 6 where `broadcast` is 0",
         "Y has the type T of the operands.",
-        lambda case: (
-            case.version < 7
-            and not case.attributes.get("broadcast")
-            and case.operands[0].dtype == np.float16
-        ),
+        before(7) & ~enabled("broadcast") & dtype(np.float16),
         functools.partial(
             example,
             "Gemm",
@@ -175,10 +186,7 @@ FAULTS = [
         "Gemm",
         "multiplies integers by `alpha` in floating point",
         "T has integers of 64 bits, which float64 does not hold exactly.",
-        lambda case: (
-            case.operands[0].dtype.kind in "iu"
-            and any(abs(float(v)) > 2**26 for x in case.operands if x is not None for v in x.flat)
-        ),
+        kind("iu") & exceeds_half_of_float64,
         functools.partial(
             example,
             "Gemm",
@@ -193,7 +201,7 @@ FAULTS = [
         "Det",
         "fails on float16, and returns float64 for bfloat16",
         "T has both, and it is the type of Y.",
-        lambda case: case.operands[0].dtype.itemsize == 2,
+        dtype(np.float16, ml_dtypes.bfloat16),
         functools.partial(example, "Det", 22, f16([[1]])),
     ),
     Fault(

@@ -4,50 +4,30 @@ from __future__ import annotations
 
 import numpy as np
 
-from onnxla.testing.case import Case
-from onnxla.testing.fault_records import Fault, example
+from onnxla.testing.arrays import ones
+from onnxla.testing.fault_records import Fault
+from onnxla.testing.predicates import enabled, operand, output, rank
+from onnxla.testing.use import example
 
 DOMAIN = "com.microsoft"
 
 
-def ones(*shape: int) -> np.ndarray:
-    """A tensor of ones."""
-    return np.ones(shape, np.float32)
+# Whether there are a past and an attention_bias.
+past_and_bias = operand(4) & operand(5)
+# Whether past and present are one buffer.
+shared_buffer = enabled("past_present_share_buffer")
 
 
-def given(case: Case, position: int) -> bool:
-    """Whether an optional input is there."""
-    return any(value is not None for value in case.operands[position : position + 1])
+# Whether queries, or keys, and values are side by side in a tensor of five axes.
+packed = rank(5) | rank(5, of=1)
+# Whether there is a past, but present keys and values are not both outputs.
+past_without_present = operand(6) & ~(output(1) & output(2))
 
 
-def past_and_bias(case: Case) -> bool:
-    """Whether there are a past and an attention_bias."""
-    return given(case, 4) and given(case, 5)
-
-
-def shared_buffer(case: Case) -> bool:
-    """Whether past and present are one buffer."""
-    return bool(case.attributes.get("past_present_share_buffer", 0))
-
-
-def packed(case: Case) -> bool:
-    """Whether queries, or keys, and values are side by side in a tensor of five axes."""
-    return any(given(case, i) and case.operands[i].ndim == 5 for i in (0, 1))
-
-
-def past_without_present(case: Case) -> bool:
-    """Whether there is a past, but present keys and values are not both outputs."""
-    return given(case, 6) and [*case.node.output, "", ""][1:3].count("") > 0
-
-
-def one_tensor(case: Case) -> bool:
-    """Whether query, key and value are side by side."""
-    return not given(case, 1)
-
-
-def past_without_buffer(case: Case) -> bool:
-    """Whether there is a past that is not a buffer."""
-    return given(case, 5) and not shared_buffer(case)
+# Whether query, key and value are side by side.
+one_tensor = ~operand(1)
+# Whether there is a past that is not a buffer.
+past_without_buffer = operand(5) & ~shared_buffer
 
 
 FAULTS = [

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 
 from onnxla.testing.case import Case
-from onnxla.testing.fault_records import Fault, example
+from onnxla.testing.fault_records import Fault
+from onnxla.testing.predicates import When, output
 from onnxla.testing.strategies.microsoft_fused import DOMAIN
+from onnxla.testing.use import example
 
 
 def fault(
@@ -38,12 +40,14 @@ def fault(
     return Fault("onnxruntime", op_type, what, text, when, make, DOMAIN)
 
 
+@When
 def product_with_a_vector(case: Case) -> bool:
     """Whether a transposed matrix is multiplied with a vector."""
     a, b = case.operands
     return bool(a.ndim > 1 and b.ndim == 1 and case.attributes.get("transA"))
 
 
+@When
 def dilated_and_same(case: Case) -> bool:
     """Whether the window is dilated, and padded so that its places are as many as before."""
     dilations = case.attributes.get("dilations", [])
@@ -51,14 +55,10 @@ def dilated_and_same(case: Case) -> bool:
     return same and any(d > 1 for d in dilations)
 
 
+@When
 def of_no_kernel(case: Case) -> bool:
     """Whether the elements are none of float, double, int32 and int64."""
     return case.operands[0].dtype.name not in ("float32", "float64", "int32", "int64")
-
-
-def asks_for(place: int) -> Callable[[Case], bool]:
-    """Whether the node names an output."""
-    return lambda case: len(case.node.output) > place and case.node.output[place] != ""
 
 
 ONES, VECTOR = np.ones((1, 1, 2), np.float32), np.ones(2, np.float32)
@@ -97,7 +97,7 @@ FAULTS = [
         "returns 0 for the mean",
         "'Saved mean used during training to speed up gradient computation': the operator needs "
         "none, but the output is one. onnxla returns that of the sum.",
-        asks_for(1),
+        output(1),
         ONES,
         ONES,
         VECTOR,

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 
+from onnxla.testing.arrays import ones
 from onnxla.testing.case import Case
-from onnxla.testing.fault_records import Fault, example
+from onnxla.testing.fault_records import Fault
+from onnxla.testing.predicates import When, operand
+from onnxla.testing.use import example
 
 DOMAIN = "com.microsoft"
 
 
-def ones(*shape: int) -> np.ndarray:
-    """A tensor of ones."""
-    return np.ones(shape, np.float32)
+# Whether queries and keys are normalized.
+normalized = operand(14)
 
 
-def normalized(case: Case) -> bool:
-    """Whether queries and keys are normalized."""
-    return len(case.operands) > 14 and case.operands[14] is not None
-
-
+@When
 def different_quantization(case: Case) -> bool:
     """Whether keys and values are quantized in different ways."""
     return bool(case.attributes.get("k_quant_type") != case.attributes.get("v_quant_type"))

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import numpy as np
 
+from onnxla.testing.arrays import ones
 from onnxla.testing.case import Case
-from onnxla.testing.fault_records import Fault, example
+from onnxla.testing.fault_records import Fault
+from onnxla.testing.predicates import When, attribute
+from onnxla.testing.use import example
 
 DOMAIN = "com.microsoft"
 
 
-def ones(*shape: int) -> np.ndarray:
-    """A tensor of ones."""
-    return np.ones(shape, np.float32)
-
-
+@When
 def groups(case: Case) -> bool:
     """Whether each input has a group, and B is not left out."""
     operands = [*case.operands, None, None][:5]
     return operands[4] is not None and operands[1].size > 0
 
 
+@When
 def groups_of_few_or_many_bits(case: Case) -> bool:
     """Whether each input has a group, and weights 8 bits, or 2 and floating-point zero points."""
     zeros = [*case.operands, None][3]
@@ -29,12 +29,14 @@ def groups_of_few_or_many_bits(case: Case) -> bool:
     return groups(case) and bool(bits == 8 or (bits == 2 and floats))
 
 
+@When
 def groups_with_packed_zeros(case: Case) -> bool:
     """Whether each input has a group, and zero points are packed."""
     zeros = case.operands[3] if groups(case) else None
     return zeros is not None and zeros.dtype == np.uint8
 
 
+@When
 def not_the_last_axis(case: Case) -> bool:
     """Whether data of bytes is quantized along an axis that is not the last one."""
     data = case.operands[0]
@@ -68,7 +70,7 @@ FAULTS = [
         "takes the transpose of B whatever `transB` says, and reads past the end of A",
         "'transB=False: Shape of A: [D0, D1, ..., Dn, N]; output = A @ dequant_B; Shape of output: "
         "[D0, D1, ..., Dn, K]'",
-        lambda case: case.attributes.get("transB", 1) == 0,
+        attribute("transB", 0, default=1),
         lambda: example(
             "MatMulBnb4",
             1,

@@ -8,17 +8,14 @@ from typing import Any
 import numpy as np
 
 from onnxla.testing.case import Case
-from onnxla.testing.fault_records import Fault, example
+from onnxla.testing.fault_records import Fault
 from onnxla.testing.known_faults.conv import dilated_same
 from onnxla.testing.known_faults.pool import less_than_none
+from onnxla.testing.predicates import When, operands, rank
+from onnxla.testing.use import example
 
 DOMAIN = "com.microsoft"
 ONE = np.asarray(1, np.float32)
-
-
-def operand(case: Case, name: str, names: tuple[str, ...]) -> Any:
-    """An input by its name in the schema, None where absent."""
-    return dict(zip(names, case.operands, strict=False)).get(name)
 
 
 TO_FLOAT = ("A", "B", "a_scale", "b_scale", "a_zero_point", "b_zero_point", "bias")
@@ -26,37 +23,30 @@ DYNAMIC = ("A", "B", "b_scale", "b_zero_point", "bias")
 NAMES = {"MatMulIntegerToFloat": TO_FLOAT, "DynamicQuantizeMatMul": DYNAMIC}
 
 
-def several(case: Case, *names: str) -> bool:
+def input_named(case: Case, name: str) -> Any:
+    """An input by its name in the schema, None where absent."""
+    return dict(zip(NAMES[case.op_type], case.operands, strict=False)).get(name)
+
+
+def several(*names: str) -> When:
     """Whether one of these inputs has several elements."""
-    return any(np.size(operand(case, name, NAMES[case.op_type])) > 1 for name in names)
+    return When(lambda case: any(np.size(input_named(case, name)) > 1 for name in names))
 
 
-def stacked(case: Case) -> bool:
-    """Whether B has more than two axes."""
-    return bool(case.operands[1].ndim > 2)
+# Whether B has more than two axes.
+stacked = ~rank(0, 1, 2, of=1)
+# Whether A has a scale or a zero point for each column.
+columns_of_a = several("a_scale", "a_zero_point")
+# Whether the columns of a stack of matrices B have zero points of their own.
+zero_points_of_stack = stacked & several("b_zero_point")
+# Whether they have scales of their own, and there is a bias.
+biased = When(lambda case: input_named(case, "bias") is not None)
+scales_of_stack_and_bias = stacked & several("b_scale") & biased
+# Whether the last input, `Y_zero_point`, is absent.
+without_last = ~operands(5)
 
 
-def columns_of_a(case: Case) -> bool:
-    """Whether A has a scale or a zero point for each column."""
-    return several(case, "a_scale", "a_zero_point")
-
-
-def zero_points_of_stack(case: Case) -> bool:
-    """Whether the columns of a stack of matrices B have zero points of their own."""
-    return stacked(case) and several(case, "b_zero_point")
-
-
-def scales_of_stack_and_bias(case: Case) -> bool:
-    """Whether columns of a stack of matrices B have scales of their own, and a bias."""
-    bias = operand(case, "bias", NAMES[case.op_type])
-    return stacked(case) and several(case, "b_scale") and bias is not None
-
-
-def without_last(case: Case) -> bool:
-    """Whether the last input, `Y_zero_point`, is absent."""
-    return len(case.operands) < 5
-
-
+@When
 def zero_points_of_gates(case: Case) -> bool:
     """Whether zero points of columns differ, or signed ones are not zero."""
     return any(

@@ -5,11 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from onnxla.testing.case import Case
-from onnxla.testing.fault_records import Fault, example
+from onnxla.testing.fault_records import Fault
+from onnxla.testing.predicates import When
+from onnxla.testing.use import example
 
 DOMAIN = "com.microsoft"
 
 
+@When
 def state_of_another_type(case: Case) -> bool:
     """Whether the state has another type than the query."""
     past = [*case.operands, None][3]

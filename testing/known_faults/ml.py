@@ -10,8 +10,21 @@ from onnx import numpy_helper
 
 from onnxla.testing.case import Case
 from onnxla.testing.fault_records import Fault
-from onnxla.testing.fault_records import example as case_of
+from onnxla.testing.predicates import (
+    When,
+    always,
+    attribute,
+    dtype,
+    empty,
+    has,
+    operands,
+    rank,
+    size,
+    some,
+    version,
+)
 from onnxla.testing.types import Typed
+from onnxla.testing.use import example as case_of
 
 DOMAIN = "ai.onnx.ml"
 SILENT = "The text does not say; onnxla does what ONNX Runtime does."
@@ -55,44 +68,27 @@ def row(*values: float, dtype: Any = np.float32) -> np.ndarray:
     return np.asarray([values], dtype)
 
 
-def lacks(name: str) -> Callable[[Case], bool]:
-    """Whether an attribute is absent."""
-    return lambda case: name not in case.attributes
+# Whether X is not of single precision, which is what the output is in.
+not_single = ~dtype(np.float32)
+# Whether X has no rows.
+no_rows = size(0, 0)
 
 
-def not_single(case: Case) -> bool:
-    """Whether X is not of single precision, which is what the output is in."""
-    return bool(case.operands[0].dtype != np.float32)
-
-
-def rank_is_not(*ranks: int) -> Callable[[Case], bool]:
-    """Whether X has another rank."""
-    return lambda case: case.operands[0].ndim not in ranks
-
-
-def empty(case: Case) -> bool:
-    """Whether X has no elements."""
-    return bool(case.operands[0].size == 0)
-
-
-def no_rows(case: Case) -> bool:
-    """Whether X has no rows."""
-    return bool(case.operands[0].shape[0] == 0)
-
-
-def post_transform(case: Case, *names: str) -> bool:
+def post_transform(*names: str) -> When:
     """Whether scores are transformed in one of some ways."""
-    return case.attributes.get("post_transform", "NONE") in names
+    return attribute("post_transform", *names, default="NONE")
 
 
 # Features
 
 
+@When
 def vectors_among_the_inputs(case: Case) -> bool:
     """Whether an input is a vector that is not the same as a row and as a column."""
     return any(x.ndim == 1 and x.shape != (1,) for x in case.operands)
 
 
+@When
 def axes_differ(case: Case) -> bool:
     """Whether the features are not along axis 1, and have a value each."""
     values = [v for k, v in case.attributes.items() if k.startswith("imputed_value")]
@@ -100,6 +96,7 @@ def axes_differ(case: Case) -> bool:
     return len(shape) > 2 and len(values[0]) > 1 and shape[1] != shape[-1]
 
 
+@When
 def largest_is_not_largest_magnitude(case: Case) -> bool:
     """Whether a row's maximum is not the maximum of its magnitudes."""
     x = case.operands[0]
@@ -108,6 +105,7 @@ def largest_is_not_largest_magnitude(case: Case) -> bool:
     return bool((x.max(-1) != abs(x).max(-1)).any())
 
 
+@When
 def has_fractions(case: Case) -> bool:
     """Whether X has elements that are no integers."""
     x = case.operands[0]
@@ -120,7 +118,7 @@ FEATURES = [
         "Binarizer",
         "fails for NaN",
         "'Values greater than this are mapped to 1, others to 0.'",
-        lambda case: bool(np.isnan(case.operands[0]).any()),
+        some(np.isnan),
         row(float("nan")),
     ),
     fault(
@@ -128,7 +126,7 @@ FEATURES = [
         "FeatureVectorizer",
         "fails without `inputdimensions`",
         "The attribute is not required.",
-        lacks("inputdimensions"),
+        ~has("inputdimensions"),
         row(1),
     ),
     fault(
@@ -154,7 +152,7 @@ FEATURES = [
         "FeatureVectorizer",
         "aborts for several inputs without rows",
         "The text excludes no size of an axis.",
-        lambda case: no_rows(case) and len(case.operands) > 1,
+        no_rows & operands(2),
         np.zeros((0, 1), np.float32),
         np.zeros((0, 1), np.float32),
         inputdimensions=[1, 1],
@@ -165,7 +163,7 @@ FEATURES = [
         "fails unless X is a matrix",
         "'if the input tensor has the shape [*,F], then the length of the attribute array may be "
         "1 or F'",
-        rank_is_not(2),
+        ~rank(2),
         np.asarray([1], np.float32),
         rank=1,
         imputed_value_floats=[2.0],
@@ -195,7 +193,7 @@ FEATURES = [
         "Normalizer",
         "fails for a vector",
         "'a tensor of shape [N,C] or [C]'",
-        rank_is_not(2),
+        ~rank(2),
         np.asarray([1], np.float32),
         rank=1,
     ),
@@ -240,7 +238,7 @@ FEATURES = [
         "OneHotEncoder",
         "fails unless X has rank 1 or 2",
         "'Encoded output data, having one more dimension than X.'",
-        rank_is_not(1, 2),
+        ~rank(1, 2),
         np.asarray(1, np.float32),
         rank=1,
         cats_int64s=[1],
@@ -259,7 +257,7 @@ FEATURES = [
         "OneHotEncoder",
         "fails for an empty X if `zeros` is 0",
         "'if false and a category if not found, the operator will fail'; here none is not found.",
-        lambda case: empty(case) and case.attributes.get("zeros") == 0,
+        empty() & attribute("zeros", 0),
         np.zeros(0, np.float32),
         cats_int64s=[1],
         zeros=0,
@@ -270,6 +268,7 @@ FEATURES = [
 # Labels and maps
 
 
+@When
 def nan_is_a_key(case: Case) -> bool:
     """Whether NaN is a key that occurs in X."""
     x = case.operands[0]
@@ -287,9 +286,9 @@ def key_and_value(case: Case) -> tuple[int, int]:
     return kind.key_type, kind.value_type.tensor_type.elem_type
 
 
-def map_of(*kinds: int) -> Callable[[Case], bool]:
+def map_of(*kinds: int) -> When:
     """Whether the map that is fed has values of one of some types."""
-    return lambda case: key_and_value(case)[1] in kinds
+    return When(lambda case: key_and_value(case)[1] in kinds)
 
 
 FLOAT, INT64, STRING, DOUBLE = 1, 7, 8, 11
@@ -300,7 +299,7 @@ LABELS = [
         "LabelEncoder",
         "lacks version 1",
         "Version 1 has the attribute `classes_strings` instead of keys and values.",
-        lambda case: case.version == 1,
+        version(1),
         np.zeros(1, np.int64),
         types={"y0": "tensor(string)"},
         rank=1,
@@ -312,7 +311,7 @@ LABELS = [
         "fails if there is `values_tensor` without `default_tensor`",
         '\'A default tensor. {"_Unused"} if values_* has string type, {-1} if values_* has '
         "integral type, and {-0.f} if values_* has float type.'",
-        lambda case: "values_tensor" in case.attributes and lacks("default_tensor")(case),
+        has("values_tensor") & ~has("default_tensor"),
         np.zeros(1, np.int64),
         version=4,
         types={"y0": "tensor(int64)"},
@@ -339,7 +338,7 @@ LABELS = [
         "LabelEncoder",
         "does not find NaN among the keys at version 2",
         "'For key look-up, bit-wise comparison is used so even a float NaN can be mapped'",
-        lambda case: case.version == 2 and nan_is_a_key(case),
+        version(2) & nan_is_a_key,
         np.asarray([np.nan], np.float32),
         version=2,
         types={"y0": "tensor(int64)"},
@@ -362,7 +361,7 @@ LABELS = [
         "writes numbers with six decimals and a dot, and absent ones as `0.f`",
         "The text does not say how a number is written. onnxla writes as few digits as tell it "
         "apart, and 0 for absent ones.",
-        lambda case: map_of(FLOAT)(case) and case.attributes.get("cast_to") == "TO_STRING",
+        map_of(FLOAT) & attribute("cast_to", "TO_STRING"),
         Typed("map(int64, float)", {0: 1.0}),
         types={"y0": "tensor(string)"},
         cast_to="TO_STRING",
@@ -394,7 +393,7 @@ LABELS = [
         "returns a vector",
         "The text has 'the output 1-D tensor', but ONNX Runtime, for whose models the operator is, "
         "returns a matrix of one row, as CastMap does; so does onnxla.",
-        lambda case: True,
+        always,
         Typed("map(string, int64)", {"a": 1}),
         types={"y0": "tensor(int64)"},
         string_vocabulary=["a"],
@@ -411,25 +410,26 @@ def classes_of(case: Case) -> int:
     return len(names[0])
 
 
+@When
 def single_row(case: Case) -> bool:
     """Whether two classes share one row of coefficients."""
     features = case.operands[0].shape[-1]
     return classes_of(case) == 2 and len(case.attributes["coefficients"]) == features
 
 
+@When
 def order_changes(case: Case) -> bool:
     """Whether scores may have another order once transformed: a 0 stays, or all round to 1."""
     x = case.operands[0].astype(np.float64)
     weights = np.reshape(case.attributes["coefficients"], (-1, x.shape[1]))
     scores = x @ weights.T + np.asarray(case.attributes.get("intercepts", 0.0))
-    if post_transform(case, "SOFTMAX_ZERO"):
+    if post_transform("SOFTMAX_ZERO")(case):
         return bool((abs(scores) < 1e-6).any())
-    return post_transform(case, "LOGISTIC") and bool((scores > 14).any())
+    return post_transform("LOGISTIC")(case) and bool((scores > 14).any())
 
 
-def strings_for_no_rows(case: Case) -> bool:
-    """Whether there are no labels, which were strings."""
-    return no_rows(case) and "classlabels_strings" in case.attributes
+# Whether there are no labels, which were strings.
+strings_for_no_rows = no_rows & has("classlabels_strings")
 
 
 INTEGERS: dict[str, Any] = {"types": {"y0": "tensor(int64)"}, "outputs": 2}
@@ -458,7 +458,7 @@ LINEAR = [
             op_type,
             "takes absent `intercepts` for NaN",
             "The attribute is not required. LinearRegressor: 'Weights of the intercepts, if used.'",
-            lacks("intercepts"),
+            ~has("intercepts"),
             row(1),
             coefficients=[1.0, 2.0][:count],
             **more,
@@ -473,7 +473,7 @@ LINEAR = [
         "LinearClassifier",
         "writes one of the two scores of classes that share one row of coefficients, with PROBIT",
         "Z has 'Classification scores ([N,E] - one score for each class and example'.",
-        lambda case: single_row(case) and post_transform(case, "PROBIT"),
+        single_row & post_transform("PROBIT"),
         row(1),
         **INTEGERS,
         classlabels_ints=[0, 1],
@@ -486,7 +486,7 @@ LINEAR = [
         "LinearRegressor",
         "does not transform a single target",
         "'Indicates the transform to apply to the regression output vector.'",
-        lambda case: case.attributes.get("targets", 1) == 1 and not post_transform(case, "NONE"),
+        attribute("targets", 1, default=1) & ~post_transform("NONE"),
         row(1),
         coefficients=[1.0],
         post_transform="LOGISTIC",
@@ -496,7 +496,7 @@ LINEAR = [
         "LinearClassifier",
         "returns float64 scores for such an X",
         "Z is tensor(float).",
-        lambda case: case.operands[0].dtype == np.float64,
+        dtype(np.float64),
         row(1, dtype=np.float64),
         **INTEGERS,
         classlabels_ints=[0, 1],
@@ -520,7 +520,7 @@ LINEAR = [
         "LinearClassifier",
         "has other scores of two classes that share one row of coefficients",
         f"{SILENT} It has 1 - s for the first class, and no softmax.",
-        lambda case: single_row(case) and not post_transform(case, "LOGISTIC"),
+        single_row & ~post_transform("LOGISTIC"),
         row(1),
         **INTEGERS,
         classlabels_ints=[0, 1],
@@ -545,11 +545,13 @@ LINEAR = [
 # Support vector machines
 
 
+@When
 def one_rho(case: Case) -> bool:
     """Whether `rho` has one element: for two classes, or without support vectors."""
     return len(case.attributes["rho"]) == 1
 
 
+@When
 def decides_by_sign(case: Case) -> bool:
     """Whether the reference evaluator has labels of its own: of two classes, or none."""
     return one_rho(case) and (
@@ -559,11 +561,19 @@ def decides_by_sign(case: Case) -> bool:
     )
 
 
+@When
 def two_linear_classes(case: Case) -> bool:
     """Whether there are two classes and no support vectors."""
     return classes_of(case) == 2 and "vectors_per_class" not in case.attributes
 
 
+@When
+def more_than_two_classes(case: Case) -> bool:
+    """Whether there are three classes or more."""
+    return classes_of(case) > 2
+
+
+@When
 def one_decision(case: Case) -> bool:
     """Whether two classes have the sign of one decision, and no probabilities."""
     return (
@@ -598,7 +608,7 @@ MACHINES = [
         "SVMRegressor",
         "ignores `post_transform`",
         "'Indicates the transform to apply to the score.'",
-        lambda case: not post_transform(case, "NONE"),
+        ~post_transform("NONE"),
         row(1),
         coefficients=[0.5],
         kernel_params=[0.0, 0.0, 0.0],
@@ -632,7 +642,7 @@ MACHINES = [
         "SVMClassifier",
         "fails for labels that are strings if `rho` has one element",
         "'Class labels if using string labels.'",
-        lambda case: one_rho(case) and "classlabels_strings" in case.attributes,
+        one_rho & has("classlabels_strings"),
         row(1),
         **STRINGS,
         **VECTORS,
@@ -668,7 +678,7 @@ MACHINES = [
         "SVMClassifier",
         "has other scores of two classes that are transformed",
         f"{SILENT} It has 1 - s for the first class, and no softmax.",
-        lambda case: one_decision(case) and not post_transform(case, "NONE", "LOGISTIC"),
+        one_decision & ~post_transform("NONE", "LOGISTIC"),
         row(1),
         **INTEGERS,
         **TWO,
@@ -681,7 +691,7 @@ MACHINES = [
         "has other probabilities of three and more classes",
         f"{SILENT} Both couple them as LIBSVM does, but the reference evaluator takes a scalar "
         "product for one of elements.",
-        lambda case: "prob_a" in case.attributes and classes_of(case) > 2,
+        has("prob_a") & more_than_two_classes,
         row(1),
         **INTEGERS,
         **dict(VECTORS, rho=[0.5, 0.0, -1.0]),

@@ -6,17 +6,29 @@ import functools
 
 import numpy as np
 
+from onnxla.testing.arrays import f32, f64, ones
 from onnxla.testing.case import Case
-from onnxla.testing.fault_records import Fault, example
-from onnxla.testing.known_faults.conv import f32, f64, ones, spatial_rank
+from onnxla.testing.fault_records import Fault
+from onnxla.testing.predicates import (
+    attribute,
+    dtype,
+    enabled,
+    has,
+    output,
+    outputs,
+    rank,
+    some,
+    spatial,
+    version,
+)
+from onnxla.testing.use import example
 
 STATISTICS = (f32([2]), f32([1]), f32([0.5]), f32([4]))
 ROW = f32([[1], [2], [4]])
 
 
-def in_training(case: Case) -> bool:
-    """Whether there are further outputs."""
-    return len(case.node.output) > 1
+# Whether there are further outputs.
+in_training = outputs(2)
 
 
 def kinds(case: Case) -> set[str]:
@@ -31,7 +43,7 @@ FAULTS = [
         "returns one value that is a tuple of all, in the training mode of versions 6 and 7",
         "'Output case #1: Y, mean, var, saved_mean, saved_var (training mode)'; and version 7 has "
         "no is_test, by which alone the reference tells the modes.",
-        lambda case: case.version in (6, 7) and not case.attributes.get("is_test"),
+        version(6, 7) & ~enabled("is_test"),
         functools.partial(example, "BatchNormalization", 7, ROW, *STATISTICS),
     ),
     Fault(
@@ -40,7 +52,7 @@ FAULTS = [
         "normalizes by a mixture of given and computed statistics in version 9",
         "'Output case #2: Y (test mode)', where the statistics are the estimated ones; in training "
         "they are the batch's, and there are five outputs. The reference has one.",
-        lambda case: case.version == 9,
+        version(9),
         functools.partial(example, "BatchNormalization", 9, ROW, *STATISTICS),
     ),
     Fault(
@@ -65,7 +77,7 @@ FAULTS = [
         "fails on X of one axis in training",
         "'The op also accepts single dimension input of size N in which case C is assumed to be "
         "1'.",
-        lambda case: in_training(case) and case.operands[0].ndim == 1,
+        in_training & rank(1),
         functools.partial(
             example, "BatchNormalization", 15, ROW[:, 0], *STATISTICS, outputs=3, training_mode=1
         ),
@@ -75,7 +87,7 @@ FAULTS = [
         "BatchNormalization",
         "returns the inverse of the standard deviation as `saved_var`, before version 14",
         "'saved_var: Saved variance used during training to speed up gradient computation.'",
-        lambda case: len(case.node.output) == 5 and bool(case.node.output[4]),
+        output(4),
         functools.partial(
             example,
             "BatchNormalization",
@@ -91,7 +103,7 @@ FAULTS = [
         "InstanceNormalization",
         "fails on `consumed_inputs`",
         "'legacy optimization attribute' of version 1.",
-        lambda case: "consumed_inputs" in case.attributes,
+        has("consumed_inputs"),
         functools.partial(
             example,
             "InstanceNormalization",
@@ -140,7 +152,7 @@ FAULTS = [
             "LRN",
             "rejects all but two spatial axes",
             "'For non image case, the dimensions are in the form of (N x C x D1 x D2 ... Dn)'.",
-            lambda case: spatial_rank(case) != 2,
+            ~spatial(2),
             functools.partial(example, "LRN", 13, ones(1, 1, 1), size=1),
         )
         for runtime in ("reference", "onnxruntime")
@@ -151,9 +163,7 @@ FAULTS = [
         "gives 0 where the square of a number is not in range of float16",
         "'Y[n, c, d1, ..., dk] = X[n, c, d1, ..., dk] / (bias + alpha / size * square_sum[...] ) ^ "
         "beta', in which nothing else is out of range.",
-        lambda case: (
-            case.operands[0].dtype == np.float16 and bool((abs(case.operands[0]) > 100).any())
-        ),
+        dtype(np.float16) & some(lambda x: abs(x) > 100),
         functools.partial(example, "LRN", 13, np.full((1, 1, 1, 1), 1000, np.float16), size=1),
     ),
     Fault(
@@ -196,7 +206,7 @@ FAULTS = [
         "LpNormalization",
         "takes the sum of the elements for their norm of order 1",
         "'output = input / Lp_norm(input, axis)'",
-        lambda case: case.attributes.get("p") == 1 and bool((case.operands[0] < 0).any()),
+        attribute("p", 1) & some(lambda x: x < 0),
         functools.partial(example, "LpNormalization", 22, f32([[3, -1]]), p=1),
     ),
 ]

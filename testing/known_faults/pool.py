@@ -7,9 +7,23 @@ from typing import Any
 
 import numpy as np
 
+from onnxla.testing.arrays import ones
 from onnxla.testing.case import Case
-from onnxla.testing.fault_records import Fault, example
-from onnxla.testing.known_faults.conv import SAME, dilated_same, no_images, ones, spatial_rank
+from onnxla.testing.fault_records import Fault
+from onnxla.testing.known_faults.conv import SAME, dilated_same, spatial_rank
+from onnxla.testing.predicates import (
+    When,
+    attribute,
+    dtype,
+    has,
+    kind,
+    outputs,
+    size,
+    some,
+    spatial,
+    version,
+)
+from onnxla.testing.use import example
 
 RISING = np.arange(4, dtype=np.float32).reshape(1, 1, 4)
 AUTOMATIC = (*SAME, "VALID")
@@ -25,31 +39,29 @@ def steps(case: Case, name: str) -> list[int]:
     return found
 
 
+@When
 def by_common_code(case: Case) -> bool:
     """Whether the reference computes MaxPool as it does the other pools."""
     return max(*steps(case, "strides"), *steps(case, "dilations")) == 1
 
 
-def asks_for_indices(case: Case) -> bool:
-    """Whether there is a second output."""
-    return len(case.node.output) > 1
+# Whether there is a second output.
+asks_for_indices = outputs(2)
+# Whether the padding is automatic.
+automatic = attribute("auto_pad", *AUTOMATIC)
 
 
-def automatic(case: Case) -> bool:
-    """Whether the padding is automatic."""
-    return case.attributes.get("auto_pad") in AUTOMATIC
+# Whether the padding is automatic and `ceil_mode` is set.
+automatic_ceil = automatic & attribute("ceil_mode", 1, default=0)
 
 
-def automatic_ceil(case: Case) -> bool:
-    """Whether the padding is automatic and `ceil_mode` is set."""
-    return automatic(case) and case.attributes.get("ceil_mode", 0) == 1
-
-
+@When
 def automatic_gaps(case: Case) -> bool:
     """Whether the padding is automatic and the window has gaps."""
     return automatic(case) and max(steps(case, "dilations")) > 1
 
 
+@When
 def less_than_none(case: Case) -> bool:
     """Whether the stride is so long that the last window ends before the input does."""
     if case.attributes.get("auto_pad") not in SAME:
@@ -65,12 +77,14 @@ def less_than_none(case: Case) -> bool:
     return any((-(-n // s) - 1) * s + (k - 1) * d + 1 < n for n, k, s, d in window)
 
 
+@When
 def misread_pads(case: Case) -> bool:
     """Whether the pads are others if the two of each axis follow each other, or if ignored."""
     pads = case.attributes.get("pads", [])
     return bool(pads[1] != pads[2]) if len(pads) == 4 else any(pads)
 
 
+@When
 def partial_window(case: Case) -> bool:
     """Whether, with `ceil_mode`, a last window reaches beyond the padding."""
     if case.attributes.get("ceil_mode", 0) == 0 or automatic(case):
@@ -84,9 +98,8 @@ def partial_window(case: Case) -> bool:
     return False
 
 
-def has_nan(case: Case) -> bool:
-    """Whether an element is NaN."""
-    return bool(np.isnan(case.operands[0]).any())
+# Whether an element is NaN.
+has_nan = some(np.isnan)
 
 
 SILENT = "The text is silent on NaN. onnxla takes it for the maximum, as PyTorch does."
@@ -120,11 +133,7 @@ FAULTS = [
         "MaxPool",
         "fails on integers along two axes, unless there is a stride or dilation",
         "T also has int8 and uint8. The reference pads them with NaN.",
-        lambda case: (
-            by_common_code(case)
-            and (spatial_rank(case) == 2 or case.attributes.get("auto_pad") in SAME)
-            and case.operands[0].dtype.kind in "iu"
-        ),
+        by_common_code & (spatial(2) | attribute("auto_pad", *SAME)) & kind("iu"),
         functools.partial(
             example, "MaxPool", 22, np.ones((1, 1, 2, 2), np.int8), kernel_shape=[1, 1]
         ),
@@ -155,7 +164,7 @@ FAULTS = [
                 "gives the lowest finite number for minus infinity",
                 "MaxPool is 'computing the max on all values', of which -inf is one; GlobalMaxPool "
                 "'is equivalent to MaxPool'.",
-                lambda case: bool(np.isneginf(case.operands[0]).any()),
+                some(np.isneginf),
                 functools.partial(example, op, 22, MINUS_INFINITY, **attributes),
             ),
         )
@@ -167,7 +176,7 @@ FAULTS = [
         "'The indices are computed as flatten 1-D tensor ... So the values in indices are in "
         "[0, N x C x D1 x ... x Dn).' The reference counts in the window as if it were the output, "
         "each channel from zero, and fails where there is padding.",
-        lambda case: asks_for_indices(case) and by_common_code(case),
+        asks_for_indices & by_common_code,
         functools.partial(
             example, "MaxPool", 22, RISING.reshape(1, 2, 2), outputs=2, kernel_shape=[1]
         ),
@@ -177,7 +186,7 @@ FAULTS = [
         "MaxPool",
         "fails with SAME_UPPER or SAME_LOWER unless there is a stride or dilation",
         SIZES + ".",
-        lambda case: case.attributes.get("auto_pad") in SAME and by_common_code(case),
+        attribute("auto_pad", *SAME) & by_common_code,
         functools.partial(example, "MaxPool", 22, RISING, kernel_shape=[2], auto_pad="SAME_UPPER"),
     ),
     Fault(
@@ -186,7 +195,7 @@ FAULTS = [
         "rounds the size down with SAME_LOWER, and puts the odd element of padding after",
         SIZES + ". 'In case the padding is an odd number, the extra padding is added at the "
         "end for SAME_UPPER and at the beginning for SAME_LOWER.'",
-        lambda case: case.attributes.get("auto_pad") == "SAME_LOWER" and not by_common_code(case),
+        attribute("auto_pad", "SAME_LOWER") & ~by_common_code,
         functools.partial(
             example,
             "MaxPool",
@@ -203,7 +212,7 @@ FAULTS = [
         "takes pads along two axes in another order and ignores others, unless there is a stride",
         "The 'pads format should be as follow [x1_begin, x2_begin...x1_end, x2_end,...], where "
         "xi_begin the number of pixels added at the beginning of axis i'.",
-        lambda case: misread_pads(case) and by_common_code(case),
+        misread_pads & by_common_code,
         functools.partial(example, "MaxPool", 22, RISING, kernel_shape=[2], pads=[0, 1]),
     ),
     Fault(
@@ -340,10 +349,7 @@ FAULTS = [
         "AveragePool",
         "counts the padding in version 1",
         "'The output of each pooling window is divided by the number of elements exclude pad.'",
-        lambda case: (
-            case.version == 1
-            and ("pads" in case.attributes or case.attributes.get("auto_pad") in SAME)
-        ),
+        version(1) & (has("pads") | attribute("auto_pad", *SAME)),
         functools.partial(example, "AveragePool", 1, RISING + 1, kernel_shape=[2], pads=[1, 0]),
     ),
     Fault(
@@ -352,7 +358,7 @@ FAULTS = [
         "requires `kernel_shape` in version 1",
         "Version 1 does not, nor does it say what the window is without it; onnxla pools all of "
         "space.",
-        lambda case: "kernel_shape" not in case.attributes,
+        ~has("kernel_shape"),
         functools.partial(example, "LpPool", 1, RISING, ranks={"y0": 3}),
     ),
     Fault(
@@ -360,7 +366,7 @@ FAULTS = [
         "GlobalAveragePool",
         "fails on an empty batch",
         "Nothing excludes N = 0.",
-        no_images,
+        size(0, 0),
         functools.partial(example, "GlobalAveragePool", 22, ones(0, 1, 1)),
     ),
     Fault(
@@ -369,9 +375,7 @@ FAULTS = [
         "gives infinity where the norm is in range of float16 and its power is not",
         "The text says: 'Lp pooling consisting of computing the Lp norm on all values of a subset "
         "of the input tensor'. Nothing is out of range in it.",
-        lambda case: (
-            case.operands[0].dtype == np.float16 and bool((abs(case.operands[0]) > 16).any())
-        ),
+        dtype(np.float16) & some(lambda x: abs(x) > 16),
         functools.partial(
             example, "LpPool", 22, RISING.astype(np.float16) * 1000, kernel_shape=[1]
         ),
@@ -382,7 +386,7 @@ FAULTS = [
         "takes the maximum over other axes unless there are two spatial ones",
         "'applies max pooling across the values in the same channel', of 'dimensions in the form "
         "of (N x C x D1 x D2 ... Dn)'.",
-        lambda case: spatial_rank(case) != 2,
+        ~spatial(2),
         functools.partial(example, "GlobalMaxPool", 22, RISING),
     ),
 ]

@@ -7,20 +7,18 @@ from typing import Any
 import numpy as np
 
 from onnxla.testing.case import Case
-from onnxla.testing.fault_records import Fault, example
+from onnxla.testing.fault_records import Fault
+from onnxla.testing.predicates import dtype, operands
 from onnxla.testing.strategies.preview_training import DOMAIN
+from onnxla.testing.use import example
 
 TEXT = "The outputs have T3, the type of the tensors to be optimized."
 
 
-def single(case: Case) -> bool:
-    """Whether tensors are in single precision."""
-    return bool(case.operands[2].dtype == np.float32)
-
-
-def rate_is_double(case: Case) -> bool:
-    """Whether only the rate is in double precision."""
-    return single(case) and case.operands[0].dtype == np.float64
+# Whether tensors are in single precision.
+single = dtype(np.float32, of=2)
+# Whether only the rate is in double precision.
+rate_is_double = single & dtype(np.float64)
 
 
 def step(op: str, groups: int, rate: Any, **attributes: Any) -> Case:
@@ -47,7 +45,7 @@ FAULTS = [
         "Adam",
         "gives float64 for a tensor of float32",
         TEXT,
-        lambda case: single(case) and len(case.operands) == 6,
+        single & (operands(6) & ~operands(7)),
         lambda: step("Adam", 4, np.float32),
         DOMAIN,
     ),
@@ -56,7 +54,7 @@ FAULTS = [
         "Adam",
         "gives float32 for several tensors of float64",
         TEXT,
-        lambda case: not single(case) and len(case.operands) > 6,
+        ~single & operands(7),
         lambda: example(
             "Adam",
             1,

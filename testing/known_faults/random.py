@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 
 from onnxla.testing.case import Case
-from onnxla.testing.fault_records import Fault, example
+from onnxla.testing.fault_records import Fault
+from onnxla.testing.predicates import has, rank, size
+from onnxla.testing.use import example
 
 LIKE = ("RandomNormalLike", "RandomUniformLike", "Bernoulli")
 FILLED = ("RandomNormal", "RandomUniform")
@@ -20,11 +22,6 @@ def use(op: str, **attributes: Any) -> Case:
         types = {"y0": "tensor(float)"}
         return example(op, 22, shape=[2], types=types, **attributes)
     return example(op, 22, np.ones(2, np.float32), types={"y0": "tensor(float)"}, **attributes)
-
-
-def empty(case: Case) -> bool:
-    """Whether there are no rows."""
-    return bool(case.operands[0].shape[0] == 0)
 
 
 FAULTS = [
@@ -45,7 +42,7 @@ FAULTS = [
             op,
             "fails without `dtype`",
             "'If not specified, we will use the data type of the input tensor.'",
-            lambda case: "dtype" not in case.attributes,
+            ~has("dtype"),
             functools.partial(use, op, seed=1.0),
         )
         for op in LIKE[:2]
@@ -56,7 +53,7 @@ FAULTS = [
             op,
             "fails for a scalar",
             "The output has the shape of the input tensor, of any rank.",
-            lambda case: case.operands[0].ndim == 0,
+            rank(0),
             functools.partial(
                 example,
                 op,
@@ -75,7 +72,7 @@ FAULTS = [
         "confuses 0 and 1",
         "'An output of 1 is produced with probability p and an output of 0 is produced with "
         "probability (1-p).' The function of the schema, which ONNX Runtime runs, contradicts it.",
-        lambda case: not case.random,
+        lambda case: not case.tolerance.random,
         lambda: example(
             "Bernoulli",
             15,
@@ -89,7 +86,7 @@ FAULTS = [
         "Multinomial",
         "rejects an input without rows",
         "'Input tensor with shape [batch_size, class_size]', of which none must be other than 0.",
-        empty,
+        size(0, 0),
         lambda: example(
             "Multinomial",
             7,

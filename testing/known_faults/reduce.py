@@ -6,8 +6,10 @@ import functools
 
 import numpy as np
 
-from onnxla.testing.fault_records import Fault, example
+from onnxla.testing.fault_records import Fault
 from onnxla.testing.known_faults.elementary import underflows
+from onnxla.testing.predicates import dtype, kind, rank, some
+from onnxla.testing.use import example
 
 FAULTS = [
     *(
@@ -18,7 +20,7 @@ FAULTS = [
             "Until opset 18 T has them: 'tensor(uint32), tensor(uint64), tensor(int32), "
             "tensor(int64)'. The text does not say how the logarithm becomes an integer: onnxla "
             "truncates it, as ONNX Runtime does.",
-            lambda case: case.operands[0].dtype.kind in "iu",
+            kind("iu"),
             functools.partial(example, op, 18, np.ones(2, np.int32)),
         )
         for op in ("ReduceLogSum", "ReduceLogSumExp")
@@ -28,7 +30,7 @@ FAULTS = [
         "ReduceLogSumExp",
         "fails on a tensor without axes",
         "The text says: 'Input tensors of rank zero are valid.'",
-        lambda case: case.operands[0].ndim == 0,
+        rank(0),
         lambda: example("ReduceLogSumExp", 28, np.array(1, np.float32)),
     ),
     Fault(
@@ -36,7 +38,7 @@ FAULTS = [
         "ReduceSumSquare",
         "sums 32-bit integers to 64-bit ones",
         "'reduced' has the type T of 'data'.",
-        lambda case: case.operands[0].dtype in (np.int32, np.uint32),
+        dtype(np.int32, np.uint32),
         lambda: example("ReduceSumSquare", 18, np.ones(2, np.int32)),
     ),
     Fault(
@@ -45,9 +47,7 @@ FAULTS = [
         "gives infinity where the norm is in range of float16 and its square is not",
         "The text says: 'Computes the L2 norm of the input tensor's elements'. Nothing is out of "
         "range in it.",
-        lambda case: (
-            case.operands[0].dtype == np.float16 and bool((abs(case.operands[0]) > 30).any())
-        ),
+        dtype(np.float16) & some(lambda x: abs(x) > 30),
         lambda: example("ReduceL2", 18, np.array([1000], np.float16)),
     ),
     *(
@@ -56,9 +56,7 @@ FAULTS = [
             op,
             "may ignore NaN",
             "The text is silent on NaN. onnxla returns it, as the reference does.",
-            lambda case: (
-                case.operands[0].dtype.kind == "f" and bool(np.isnan(case.operands[0]).any())
-            ),
+            kind("f") & some(np.isnan),
             functools.partial(example, op, 20, np.array([1, np.nan], np.float32)),
         )
         for op in ("ReduceMax", "ReduceMin")

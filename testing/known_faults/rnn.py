@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 
 from onnxla.testing.case import Case
-from onnxla.testing.fault_records import Fault, example
+from onnxla.testing.fault_records import Fault
+from onnxla.testing.predicates import When, attribute, dtype, has
+from onnxla.testing.use import example
 
 GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
 DEFAULTS = {"RNN": ["Tanh"], "GRU": ["Sigmoid", "Tanh"], "LSTM": ["Sigmoid", "Tanh", "Tanh"]}
@@ -31,6 +33,7 @@ def layer(
     return example(op, version, x, w, r, *rest, outputs=2, ranks=ranks, hidden_size=1, **attributes)
 
 
+@When
 def shorter(case: Case) -> bool:
     """Whether a sequence is shorter than there are steps."""
     lengths = (*case.operands, None, None)[4]
@@ -38,12 +41,14 @@ def shorter(case: Case) -> bool:
     return lengths is not None and bool((lengths < steps).any())
 
 
+@When
 def thresholded_by_default(case: Case) -> bool:
     """Whether ThresholdedRelu has no alpha."""
     names = case.attributes.get("activations", [])
     return "ThresholdedRelu" in names and "activation_alpha" not in case.attributes
 
 
+@When
 def other_activations(case: Case) -> bool:
     """Whether the activations are not those by default."""
     names, defaults = case.attributes.get("activations"), DEFAULTS[case.op_type]
@@ -69,7 +74,7 @@ FAULTS = [
             op,
             "accepts a model of float64 and then fails: it has no such implementation",
             "T is one of tensor(float16), tensor(float), tensor(double).",
-            lambda case: case.operands[0].dtype == np.float64,
+            dtype(np.float64),
             functools.partial(layer, op, np.float64),
         )
         for op in ("GRU", "LSTM")
@@ -81,7 +86,7 @@ FAULTS = [
             "ignores `clip`",
             "'Clipping bounds the elements of a tensor in the range of [-threshold, +threshold] "
             "and is applied to the input of activations.'",
-            lambda case: "clip" in case.attributes,
+            has("clip"),
             functools.partial(layer, op, clip=0.5),
         )
         for op in GATES
@@ -123,7 +128,7 @@ FAULTS = [
         "LSTM",
         "ignores `input_forget`",
         "'Couple the input and forget gates if 1.'",
-        lambda case: case.attributes.get("input_forget") == 1,
+        attribute("input_forget", 1),
         lambda: layer("LSTM", input_forget=1),
     ),
     *(
@@ -132,7 +137,7 @@ FAULTS = [
             op,
             "fails for the attribute `output_sequence`",
             "Version 1 has it: 'The sequence output for the hidden is optional if 0.'",
-            lambda case: "output_sequence" in case.attributes,
+            has("output_sequence"),
             functools.partial(layer, op, version=1, output_sequence=1),
         )
         for op in ("GRU", "LSTM")

@@ -6,13 +6,16 @@ import numpy as np
 from onnx import TensorProto, helper
 
 from onnxla.testing.case import Case
-from onnxla.testing.fault_records import Fault, example
+from onnxla.testing.fault_records import Fault
+from onnxla.testing.predicates import When, attribute, operands, rank
 from onnxla.testing.types import Typed
+from onnxla.testing.use import example
 
 ONE = np.ones(1, np.float32)
 TYPES = {"y0": "seq(tensor(float))"}
 
 
+@When
 def captures(case: Case) -> bool:
     """Whether the body uses a value from outside."""
     body = case.attributes["body"]
@@ -21,6 +24,7 @@ def captures(case: Case) -> bool:
     return any(name and name not in own | made for node in body.node for name in node.input)
 
 
+@When
 def several_sequences(case: Case) -> bool:
     """Whether there is a second sequence, and not as the only further operand."""
     further = case.operands[1:]
@@ -55,11 +59,7 @@ FAULTS = [
         "SplitToSequence",
         "drops the axis where `split` is a scalar and `keepdims` is 0",
         "'keepdims: ... If input 'split' is specified, this attribute is ignored.'",
-        lambda case: (
-            len(case.operands) == 2
-            and case.operands[1].ndim == 0
-            and case.attributes.get("keepdims") == 0
-        ),
+        (operands(2) & ~operands(3)) & rank(0, of=1) & attribute("keepdims", 0),
         lambda: example(
             "SplitToSequence", 11, np.ones(3, np.float32), np.array(2), types=TYPES, keepdims=0
         ),

@@ -8,16 +8,14 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto, helper
 
+from onnxla.testing.arrays import i64
 from onnxla.testing.case import Case
-from onnxla.testing.fault_records import Fault, example
+from onnxla.testing.fault_records import Fault
+from onnxla.testing.predicates import When, has, operand, rank, version
 from onnxla.testing.types import Typed
+from onnxla.testing.use import example
 
 SINGLE = np.zeros((2, 3), np.float32)
-
-
-def int64(*values: int) -> np.ndarray:
-    """A vector."""
-    return np.array(values, np.int64)
 
 
 def pads(case: Case) -> list[int]:
@@ -27,6 +25,7 @@ def pads(case: Case) -> list[int]:
     return list(np.ravel(found))
 
 
+@When
 def repeats_beside_nothing(case: Case) -> bool:
     """Whether Pad, not with a constant, leaves nothing of some axis before it adds to others."""
     data, found = case.operands[0], pads(case)
@@ -39,6 +38,7 @@ def repeats_beside_nothing(case: Case) -> bool:
     return case.attributes.get("mode", "constant") != "constant" and 0 in left
 
 
+@When
 def before_axis_is_empty(case: Case) -> bool:
     """Whether the axes that Flatten makes rows of have no elements."""
     (x,) = case.operands
@@ -46,12 +46,14 @@ def before_axis_is_empty(case: Case) -> bool:
     return bool(axis != 0 and math.prod(x.shape[:axis]) == 0)
 
 
+@When
 def out_of_order(case: Case) -> bool:
     """Whether inserting one axis after another gives another shape than all at once."""
     axes = case.attributes.get("axes", [])
     return len(axes) > 1 and (axes != sorted(axes) or min(axes) < 0)
 
 
+@When
 def begins_before_first(case: Case) -> bool:
     """Whether a backward slice begins before the first element of an axis."""
     if len(case.operands) < 5 or case.operands[4] is None:
@@ -86,7 +88,7 @@ FAULTS = [
         "Tile",
         "has no implementation of version 1",
         "Version 1 has the operands `tiles` and `axis`, which it lacks.",
-        lambda case: case.version == 1,
+        version(1),
         lambda: example("Tile", 1, SINGLE, np.float32(2), np.float32(0), ranks={"y0": 2}),
     ),
     Fault(
@@ -94,7 +96,7 @@ FAULTS = [
         "Concat",
         "wants the attribute `axis` in version 1",
         "Version 1 says: 'Which axis to concat on. Default value is 1.'",
-        lambda case: case.version == 1 and "axis" not in case.attributes,
+        version(1) & ~has("axis"),
         lambda: example("Concat", 1, SINGLE, SINGLE, ranks={"y0": 2}),
     ),
     Fault(
@@ -111,7 +113,7 @@ FAULTS = [
         "Identity",
         "cannot return an optional without a value",
         "The input may be an optional since version 16, and one need not have an element.",
-        lambda case: case.operands[0] is None,
+        ~operand(0),
         lambda: example("Identity", 16, Typed("optional(tensor(float))", None)),
     ),
     Fault(
@@ -119,7 +121,7 @@ FAULTS = [
         "Constant",
         "returns a sparse tensor for `sparse_value`",
         SPARSE_TEXT,
-        lambda case: "sparse_value" in case.attributes,
+        has("sparse_value"),
         sparse_example,
     ),
     Fault(
@@ -127,7 +129,7 @@ FAULTS = [
         "Constant",
         "makes a sparse tensor of `sparse_value` where that is a graph's output",
         SPARSE_TEXT,
-        lambda case: "sparse_value" in case.attributes,
+        has("sparse_value"),
         sparse_example,
     ),
     Fault(
@@ -164,7 +166,7 @@ FAULTS = [
         "'starts[axes[i]] is clamped to range ... [0, dims[axes[i]]-1] for negative stepping.'",
         begins_before_first,
         lambda: example(
-            "Slice", 13, SINGLE, int64(-3), int64(-4), int64(0), int64(-1), ranks={"y0": 2}
+            "Slice", 13, SINGLE, i64([-3]), i64([-4]), i64([0]), i64([-1]), ranks={"y0": 2}
         ),
     ),
     Fault(
@@ -173,7 +175,7 @@ FAULTS = [
         "fails if a pad is negative",
         "Since version 2: 'the number of padding elements to add or remove (if negative)'.",
         lambda case: min(pads(case), default=0) < 0,
-        lambda: example("Pad", 13, SINGLE, int64(0, -1, 0, 0), ranks={"y0": 2}),
+        lambda: example("Pad", 13, SINGLE, i64([0, -1, 0, 0]), ranks={"y0": 2}),
     ),
     Fault(
         "onnxruntime",
@@ -182,7 +184,7 @@ FAULTS = [
         "'the number of padding elements to add or remove (if negative) at the beginning and end "
         "of each axis', whatever the other axes are. The result has no elements either.",
         repeats_beside_nothing,
-        lambda: example("Pad", 13, SINGLE, int64(1, -3, 0, 0), mode="edge", ranks={"y0": 2}),
+        lambda: example("Pad", 13, SINGLE, i64([1, -3, 0, 0]), mode="edge", ranks={"y0": 2}),
     ),
     *(
         Fault(
@@ -192,7 +194,7 @@ FAULTS = [
             "'`pads` should be a 1D tensor of shape [2 * num_axes]'; a scalar has no axes, and "
             "nothing is added to it.",
             lambda case: not pads(case) and case.operands[0].ndim == 0,
-            lambda: example("Pad", 13, np.float32(1), int64()),
+            lambda: example("Pad", 13, np.float32(1), i64([])),
         )
         for runtime in ("reference", "onnxruntime")
     ),
@@ -201,7 +203,7 @@ FAULTS = [
         "CenterCropPad",
         "fails for a scalar",
         "The text asks for no axes: 'If not provided, all axes are assumed [0, 1, ..., r-1]'.",
-        lambda case: case.operands[0].ndim == 0,
-        lambda: example("CenterCropPad", 18, np.float32(1), int64()),
+        rank(0),
+        lambda: example("CenterCropPad", 18, np.float32(1), i64([])),
     ),
 ]

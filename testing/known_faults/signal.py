@@ -8,14 +8,18 @@ import ml_dtypes
 import numpy as np
 
 from onnxla.testing.case import Case
-from onnxla.testing.fault_records import Fault, example
+from onnxla.testing.fault_records import Fault
+from onnxla.testing.predicates import When, operand
+from onnxla.testing.use import example
 
 
+@When
 def half(case: Case) -> bool:
     """Whether the edges are in half precision."""
     return any(case.operands[3].dtype == d for d in (np.float16, ml_dtypes.bfloat16))
 
 
+@When
 def beyond_the_bins(case: Case) -> bool:
     """Whether the upper edge, rounded to a bin, is not one of those that there are."""
     _, length, rate, _, upper = (float(x) for x in case.operands)
@@ -29,6 +33,7 @@ def mel(bands: int, length: int, low: Any, high: Any) -> Case:
     return example("MelWeightMatrix", 17, *whole, low, high, types=types)
 
 
+@When
 def is_resized(case: Case) -> bool:
     """Whether an inverse, one-sided transform needs fewer elements than there are, or more."""
     flags = case.attributes.get("inverse", 0) and case.attributes.get("onesided", 0)
@@ -63,7 +68,7 @@ FAULTS = [
         "fails without window and frame_length",
         "'When both `window` and `frame_length` are omitted, `frame_length` defaults to "
         "`signal_length`.'",
-        lambda case: not any(case.node.input[2:]),
+        ~(operand(2) | operand(3)),
         lambda: example(
             "STFT",
             17,

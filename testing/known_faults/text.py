@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from onnxla.testing.case import Case
-from onnxla.testing.fault_records import Fault, example
+from onnxla.testing.fault_records import Fault
+from onnxla.testing.predicates import When, attribute, empty, enabled, has, operand, rank, size
+from onnxla.testing.use import example
 
 
-def words(*texts: str) -> np.ndarray:
+def words(*values: str) -> np.ndarray:
     """A tensor of strings."""
-    return np.array(texts, object)
+    return np.array(values, object)
 
 
-def texts_of(case: Case) -> list[str]:
-    """The strings of the input."""
-    return [str(text) for text in case.operands[0].flat]
+def some_text(holds: Callable[[str], Any]) -> When:
+    """Whether something holds of some string of the input."""
+    return operand(0, lambda x: any(holds(str(text)) for text in x.flat))
+
+
+BEYOND_ASCII = some_text(lambda text: not text.isascii())
+EMPTY_TEXT = some_text(lambda text: not text)
 
 
 def vectorizer(x: np.ndarray, **attributes: Any) -> Case:
@@ -34,6 +41,19 @@ def vectorizer(x: np.ndarray, **attributes: Any) -> Case:
     return example("TfIdfVectorizer", 9, x, **{**given, **attributes})
 
 
+@When
+def stopword_of_several_words(case: Case) -> bool:
+    """Whether a stop word has a blank."""
+    return any(" " in text for text in case.attributes["stopwords"])
+
+
+@When
+def matches_word_characters(case: Case) -> bool:
+    """Whether the pattern has a class of word characters."""
+    return "\\w" in case.attributes.get("pattern", "")
+
+
+@When
 def weights_elsewhere(case: Case) -> bool:
     """Whether n-grams have other places in the output than in the pool, and weights count."""
     places = case.attributes["ngram_indexes"]
@@ -50,7 +70,7 @@ FAULTS = [
         "StringSplit",
         "fails for a scalar",
         "'This tensor has one additional rank compared to the input tensor.'",
-        lambda case: case.operands[0].ndim == 0,
+        rank(0),
         lambda: example("StringSplit", 20, np.array("a b", object), outputs=2, ranks={"y0": 1}),
     ),
     Fault(
@@ -59,7 +79,7 @@ FAULTS = [
         "counts one part of an empty string, where there is a delimiter",
         "The text is silent on whether an empty string has an empty part; onnxla does as ONNX "
         "Runtime, which has none.",
-        lambda case: bool(case.attributes.get("delimiter")) and "" in texts_of(case),
+        enabled("delimiter") & EMPTY_TEXT,
         lambda: example("StringSplit", 20, words("", "a"), delimiter=",", outputs=2),
     ),
     Fault(
@@ -67,11 +87,7 @@ FAULTS = [
         "StringSplit",
         "leaves white space at the end where `maxsplit` stops it",
         "Without a delimiter 'leading or trailing whitespace is removed in the output'.",
-        lambda case: (
-            not case.attributes.get("delimiter")
-            and "maxsplit" in case.attributes
-            and any(text != text.rstrip() for text in texts_of(case))
-        ),
+        ~enabled("delimiter") & has("maxsplit") & some_text(lambda text: text != text.rstrip()),
         lambda: example("StringSplit", 20, words("a b "), maxsplit=0, outputs=2),
     ),
     Fault(
@@ -80,10 +96,7 @@ FAULTS = [
         "takes no white space but blanks as separators",
         "'Consecutive whitespace characters are regarded as a single separator and leading or "
         "trailing whitespace is removed in the output.'",
-        lambda case: (
-            not case.attributes.get("delimiter")
-            and any(c in text for text in texts_of(case) for c in "\t\n")
-        ),
+        ~enabled("delimiter") & some_text(lambda text: {*text} & {"\t", "\n"}),
         lambda: example("StringSplit", 20, words("a\tb"), outputs=2),
     ),
     Fault(
@@ -91,7 +104,7 @@ FAULTS = [
         "StringNormalizer",
         "strips accents",
         "'The intermediate result can be further lowercased, uppercased, or just returned.'",
-        lambda case: not "".join(texts_of(case)).isascii(),
+        BEYOND_ASCII,
         lambda: example("StringNormalizer", 10, words("é")),
     ),
     Fault(
@@ -100,7 +113,7 @@ FAULTS = [
         "drops empty strings",
         "'This operator first examines the elements in the X, and removes elements specified in "
         "stopwords', of which the empty string is not one.",
-        lambda case: "" in texts_of(case),
+        EMPTY_TEXT,
         lambda: example("StringNormalizer", 10, words("", "a")),
     ),
     Fault(
@@ -108,11 +121,9 @@ FAULTS = [
         "StringNormalizer",
         "tells cases of stop words apart where it should not, unless it changes the case",
         "'Whether the identification of stop words in X is case-sensitive. Default is false'.",
-        lambda case: (
-            bool(case.attributes.get("stopwords"))
-            and not case.attributes.get("is_case_sensitive")
-            and case.attributes.get("case_change_action", "NONE") == "NONE"
-        ),
+        enabled("stopwords")
+        & ~enabled("is_case_sensitive")
+        & attribute("case_change_action", "NONE", default="NONE"),
         lambda: example("StringNormalizer", 10, words("a", "b"), stopwords=["A"]),
     ),
     Fault(
@@ -120,10 +131,7 @@ FAULTS = [
         "StringNormalizer",
         "removes stop words from within elements",
         "'Removes elements specified in \"stopwords\" attribute.'",
-        lambda case: (
-            bool(case.attributes.get("stopwords"))
-            and any(" " in text for text in (*texts_of(case), *case.attributes["stopwords"]))
-        ),
+        enabled("stopwords") & (some_text(lambda text: " " in text) | stopword_of_several_words),
         lambda: example("StringNormalizer", 10, words("B c"), stopwords=["B"], is_case_sensitive=1),
     ),
     Fault(
@@ -132,7 +140,7 @@ FAULTS = [
         "rejects an input without words",
         "'If all elements in X are dropped, the output will be the empty value of string tensor "
         "with shape [1]'; 'only accepts [C]- and [1, C]-tensor', of which C may be 0.",
-        lambda case: case.operands[0].size == 0,
+        empty(),
         lambda: example("StringNormalizer", 10, np.zeros(0, object)),
     ),
     Fault(
@@ -140,9 +148,7 @@ FAULTS = [
         "RegexFullMatch",
         "takes letters beyond ASCII for word characters",
         "'RE2 regex syntax is used', by which \\w is [0-9A-Za-z_].",
-        lambda case: (
-            "\\w" in case.attributes.get("pattern", "") and not "".join(texts_of(case)).isascii()
-        ),
+        matches_word_characters & BEYOND_ASCII,
         lambda: example("RegexFullMatch", 20, words("é"), pattern="\\w"),
     ),
     Fault(
@@ -150,7 +156,7 @@ FAULTS = [
         "TfIdfVectorizer",
         "fails without `weights`, where they count",
         "'By default, weights is an all-one tensor.'",
-        lambda case: case.attributes["mode"] != "TF" and "weights" not in case.attributes,
+        ~attribute("mode", "TF") & ~has("weights"),
         lambda: vectorizer(np.array([5, 6]), mode="IDF"),
     ),
     Fault(
@@ -170,7 +176,7 @@ FAULTS = [
             "rejects an input without rows",
             "'If input shape is [N, C], this operator produces a [N, max(ngram_indexes) + 1]-"
             "tensor', and N may be 0.",
-            lambda case: case.operands[0].ndim == 2 and case.operands[0].shape[0] == 0,
+            rank(2) & size(0, 0),
             lambda: vectorizer(np.ones((0, 2), np.int64)),
         )
         for runtime in ("reference", "onnxruntime")

@@ -13,12 +13,14 @@ from onnxla.testing.known_faults.ml import (
     SILENT,
     classes_of,
     fault,
+    more_than_two_classes,
     no_rows,
     not_single,
     post_transform,
     row,
     strings_for_no_rows,
 )
+from onnxla.testing.predicates import When, attribute, has
 
 MIN_OR_MAX = ("MIN", "MAX")
 
@@ -40,11 +42,13 @@ def leaves(case: Case) -> set[tuple[int, int]]:
     return {(tree, node) for tree, node, mode in zip(*columns, strict=True) if mode == "LEAF"}
 
 
+@When
 def some_leaf_abstains(case: Case) -> bool:
     """Whether a leaf has no vote."""
     return len({(tree, node) for tree, node, _ in votes(case)}) < len(leaves(case))
 
 
+@When
 def some_target_lacks_votes(case: Case) -> bool:
     """Whether a leaf has no vote for some target."""
     a = case.attributes
@@ -52,17 +56,28 @@ def some_target_lacks_votes(case: Case) -> bool:
     return len(votes(case)) < len(leaves(case)) * targets
 
 
-def classes_voted_for(case: Case) -> int:
-    """How many classes have any vote."""
-    return len({target for *_, target in votes(case)})
+def voted_for(count: int) -> When:
+    """Whether so many classes have any vote."""
+    return When(lambda case: len({target for *_, target in votes(case)}) == count)
 
 
+@When
+def two_classes(case: Case) -> bool:
+    """Whether there are two classes."""
+    return classes_of(case) == 2
+
+
+base_values = has("base_values") | has("base_values_as_tensor")
+
+
+@When
 def has_nan(case: Case) -> bool:
     """Whether X has NaN."""
     x = case.operands[0]
     return bool(x.dtype.kind == "f" and np.isnan(x).any())
 
 
+@When
 def nan_is_unequal(case: Case) -> bool:
     """Whether NaN may be compared for being unequal, and is to be sent the other way."""
     modes = case.attributes["nodes_modes"]
@@ -73,6 +88,7 @@ def nan_is_unequal(case: Case) -> bool:
     return unequal and has_nan(case)
 
 
+@When
 def doubles(case: Case) -> bool:
     """Whether attributes are tensors of doubles."""
     return any(name.endswith("_as_tensor") for name in case.attributes)
@@ -170,7 +186,7 @@ for _op in ("TreeEnsembleRegressor", "TreeEnsembleClassifier"):
             "fails for NaN without `nodes_missing_value_tracks_true`",
             "'This attribute may be left undefined and the default value is false (0) for all "
             "nodes.'",
-            lambda case: has_nan(case) and "nodes_missing_value_tracks_true" not in case.attributes,
+            has_nan & ~has("nodes_missing_value_tracks_true"),
             NAN,
             **_more,
             **stump("BRANCH_LEQ", _votes),
@@ -218,10 +234,7 @@ REGRESSORS = [
         "TreeEnsembleRegressor",
         "returns the largest number for the MIN, or the smallest for the MAX, of no votes",
         f"{SILENT} Nothing is added to 0.",
-        lambda case: (
-            case.attributes.get("aggregate_function") in MIN_OR_MAX
-            and some_target_lacks_votes(case)
-        ),
+        attribute("aggregate_function", *MIN_OR_MAX) & some_target_lacks_votes,
         row(1),
         version=3,
         **leaf("target", [0], [1.0], n_targets=2, aggregate_function="MIN"),
@@ -231,10 +244,7 @@ REGRESSORS = [
         "TreeEnsembleRegressor",
         "does not add the base value of a target without votes",
         "'Base values for regression, added to final prediction after applying aggregate_function'",
-        lambda case: (
-            any(name.startswith("base_values") for name in case.attributes)
-            and some_target_lacks_votes(case)
-        ),
+        base_values & some_target_lacks_votes,
         row(1),
         version=3,
         **leaf("target", [0], [1.0], n_targets=2, base_values=[0.25, 0.5]),
@@ -244,9 +254,7 @@ REGRESSORS = [
         "TreeEnsembleRegressor",
         "does not transform a single target, unless by PROBIT",
         "'Indicates the transform to apply to the score.'",
-        lambda case: (
-            case.attributes["n_targets"] == 1 and not post_transform(case, "NONE", "PROBIT")
-        ),
+        attribute("n_targets", 1) & ~post_transform("NONE", "PROBIT"),
         row(1),
         version=3,
         **leaf("target", [0], [1.0], **FIRST, post_transform="LOGISTIC"),
@@ -269,7 +277,7 @@ CLASSIFIERS = [
         "TreeEnsembleClassifier",
         "fails where there are no rows and scores are to be transformed",
         "The text excludes no size of an axis.",
-        lambda case: no_rows(case) and not post_transform(case, "NONE"),
+        no_rows & ~post_transform("NONE"),
         np.zeros((0, 1), np.float32),
         **INTEGERS,
         **leaf("class", [0, 1], [0.25, 0.5], **TWO, post_transform="LOGISTIC"),
@@ -280,7 +288,7 @@ CLASSIFIERS = [
         "takes votes that are all for one class for votes for the first of two",
         "'The index of the class list that each weight is for.' For two classes the text is silent "
         "on votes for one of them alone: onnxla does what ONNX Runtime does.",
-        lambda case: classes_voted_for(case) == 1,
+        voted_for(1),
         row(1),
         **INTEGERS,
         **leaf("class", [2], [1.0], classlabels_int64s=[5, 6, 7]),
@@ -290,7 +298,7 @@ CLASSIFIERS = [
         "TreeEnsembleClassifier",
         "chooses labels by the scores that SOFTMAX_ZERO has given another order",
         f"{SILENT} The label is that of the best score before the post_transform.",
-        lambda case: post_transform(case, "SOFTMAX_ZERO"),
+        post_transform("SOFTMAX_ZERO"),
         row(1),
         **INTEGERS,
         **leaf(
@@ -307,7 +315,7 @@ CLASSIFIERS = [
         "answers 1 or 0, by the second score's sign, for two classes that both get votes, and adds "
         "base values to the wrong scores",
         "Y is the 'Top class for each point', and one of the labels.",
-        lambda case: classes_of(case) == 2 and classes_voted_for(case) == 2,
+        two_classes & voted_for(2),
         row(1),
         **INTEGERS,
         **leaf("class", [0, 1], [0.5, 0.25], **TWO),
@@ -318,10 +326,7 @@ CLASSIFIERS = [
         "adds base values to the wrong scores of two classes",
         "'Base values for classification, added to final class score; the size must be the same as "
         "the classes'",
-        lambda case: (
-            classes_of(case) == 2
-            and any(name.startswith("base_values") for name in case.attributes)
-        ),
+        two_classes & base_values,
         row(1),
         **INTEGERS,
         **leaf("class", [1], [0.75], **TWO, base_values=[0.25, 0.5]),
@@ -331,11 +336,7 @@ CLASSIFIERS = [
         "TreeEnsembleClassifier",
         "does not choose a class without votes, whose score of 0 is the best",
         "Y is the 'Top class for each point'.",
-        lambda case: (
-            classes_of(case) > 2
-            and some_target_lacks_votes(case)
-            and not any(name.startswith("base_values") for name in case.attributes)
-        ),
+        more_than_two_classes & some_target_lacks_votes & ~base_values,
         row(1),
         **INTEGERS,
         **leaf("class", [1], [-1.0], classlabels_int64s=[5, 6, 7]),
@@ -346,6 +347,7 @@ CLASSIFIERS = [
 # TreeEnsemble
 
 
+@When
 def single_leaves(case: Case) -> bool:
     """Whether both branches of a root are the same leaf, which has another number."""
     a = case.attributes
@@ -357,6 +359,7 @@ def single_leaves(case: Case) -> bool:
     )
 
 
+@When
 def targets_without_leaf(case: Case) -> bool:
     """Whether some targets may get no leaf, and the aggregate is the least or the greatest."""
     a = case.attributes
@@ -394,9 +397,9 @@ def ensemble(mode: int, **more: Any) -> dict[str, Any]:
     }
 
 
-def applied(*numbers: int) -> Any:
+def applied(*numbers: int) -> When:
     """Whether the scores are transformed in one of some ways."""
-    return lambda case: case.attributes.get("post_transform", 0) in numbers
+    return attribute("post_transform", *numbers, default=0)
 
 
 FLAT = [
@@ -487,7 +490,7 @@ FLAT = [
         "TreeEnsemble",
         "does not transform a single target, unless by PROBIT",
         "'Indicates the transform to apply to the score.'",
-        lambda case: case.attributes["n_targets"] == 1 and applied(1, 2, 3)(case),
+        attribute("n_targets", 1) & applied(1, 2, 3),
         row(1),
         **ensemble(0, post_transform=2),
     ),

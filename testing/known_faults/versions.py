@@ -5,12 +5,15 @@ from __future__ import annotations
 import numpy as np
 
 from onnxla.testing.case import Case
-from onnxla.testing.fault_records import Fault, example
+from onnxla.testing.fault_records import Fault
+from onnxla.testing.predicates import When, always, before, dtype, has, rank
+from onnxla.testing.use import example
 
 CONVERTER, INFERENCE = "version converter", "shape inference"
 X = np.array([[[1.0, 2.0], [3.0, 4.0]]], np.float32)
 
 
+@When
 def hardmax_of_several_axes(case: Case) -> bool:
     """Whether one axis of the newer versions is several of the older."""
     rank = case.operands[0].ndim
@@ -34,7 +37,7 @@ FAULTS = [
         "leaves a slope of one axis as it is from opset 6 on",
         "Before opset 7 a slope of size C belongs to axis 1; since then it broadcasts, so that it "
         "belongs to the last one.",
-        lambda case: case.version < 7 and case.operands[0].ndim > 2,
+        before(7) & ~rank(0, 1, 2),
         lambda: example("PRelu", 6, -X, np.array([1.0, 2.0], np.float32), ranks={"y0": 3}),
     ),
     Fault(
@@ -43,7 +46,7 @@ FAULTS = [
         "does not write down the defaults of opset 1, which are others later",
         "Opset 1: alpha 1.6732, gamma 1.0507; since opset 6: 1.67326319217681884765625 and "
         "1.05070102214813232421875.",
-        lambda case: case.version < 6 and not {"alpha", "gamma"} <= case.attributes.keys(),
+        before(6) & ~(has("alpha") & has("gamma")),
         lambda: example("Selu", 1, -X, ranks={"y0": 3}),
     ),
     Fault(
@@ -52,7 +55,7 @@ FAULTS = [
         "becomes a Resize that takes other elements, for want of `coordinate_transformation_mode`",
         "Upsample scales coordinates and rounds them down. Resize does so with `asymmetric` and "
         "`floor`; by default it goes by the centers of pixels.",
-        lambda case: True,
+        always,
         lambda: example(
             "Upsample",
             1,
@@ -68,7 +71,7 @@ FAULTS = [
         "LinearClassifier",
         "counts the intercepts for the classes, though they may be absent",
         "'`intercepts`: A collection of intercepts' is optional; there is a score for each class.",
-        lambda case: "intercepts" not in case.attributes,
+        ~has("intercepts"),
         lambda: example(
             "LinearClassifier",
             1,
@@ -87,7 +90,7 @@ FAULTS = [
         "MeanVarianceNormalization",
         "fails on the operator's function body, unless X is float32 and `axes` is there",
         "X is of any floating type; `axes` has a default.",
-        lambda case: case.operands[0].dtype != np.float32 or "axes" not in case.attributes,
+        ~dtype(np.float32) | ~has("axes"),
         lambda: example(
             "MeanVarianceNormalization", 13, X[None].astype(np.float16), ranks={"y0": 4}
         ),

@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from onnxla.testing.draw import Draw, Node, is_integer
+from onnxla.peers.difference import is_integer
+from onnxla.testing.draw import Draw
 from onnxla.testing.operator_cases import strategy
 from onnxla.testing.strategies.elementary import batch, legacy, ranks
+from onnxla.testing.use import Use
 
 # Attributes of the functions, and the range that each is drawn from.
 COEFFICIENTS: dict[str, dict[str, tuple[float, float]]] = {
@@ -27,7 +29,7 @@ COEFFICIENTS: dict[str, dict[str, tuple[float, float]]] = {
     *("Relu", "LeakyRelu", "ThresholdedRelu", "Elu", "Selu", "Celu", "Gelu", "Sigmoid"),
     *("HardSigmoid", "HardSwish", "Swish", "Mish", "Softplus", "Softsign"),
 )
-def activation(draw: Draw) -> Node:
+def activation(draw: Draw) -> Use:
     """An operand of any shape, now and then with numbers that are far from 0."""
     operand = next(iter(draw.schema.inputs))
     shape = draw.any_shape()
@@ -42,21 +44,21 @@ def activation(draw: Draw) -> Node:
     }
     if draw.name == "Gelu":
         attributes["approximate"] = draw.choice((None, "none", "tanh"))
-    return Node([x], {**attributes, **legacy(draw)}, ranks=ranks(shape), batch=batch(shape))
+    return draw.use([x], {**attributes, **legacy(draw)}, ranks=ranks(shape), batch=batch(shape))
 
 
 @strategy("SwiGLU")
-def gated(draw: Draw) -> Node:
+def gated(draw: Draw) -> Use:
     """Two operands of one shape."""
     shape = draw.any_shape()
     a, b = (draw.tensor(name, shape) for name in "AB")
-    return Node(
+    return draw.use(
         (a, b), {"alpha": draw.maybe(lambda: draw.floating(-2, 2))}, batch=batch(shape, shape)
     )
 
 
 @strategy("Shrink")
-def shrink(draw: Draw) -> Node:
+def shrink(draw: Draw) -> Use:
     """An operand of any shape.
 
     `lambd` is not negative, else a number may be on both sides; of integers the result is one, in
@@ -71,11 +73,11 @@ def shrink(draw: Draw) -> Node:
         bias = draw.maybe(lambda: float(draw.integer(0 if x.dtype.kind == "u" else -3, most)))
     else:
         bias = draw.maybe(lambda: draw.floating(-3, 3))
-    return Node([x], {"lambd": lambd, "bias": bias}, batch=batch(shape))
+    return draw.use([x], {"lambd": lambd, "bias": bias}, batch=batch(shape))
 
 
 @strategy("PRelu")
-def p_relu(draw: Draw) -> Node:
+def p_relu(draw: Draw) -> Use:
     """X and slopes that broadcast to it; before opset 7 one slope, or one for each channel."""
     if draw.version >= 7:
         x = draw.shape()
@@ -84,11 +86,11 @@ def p_relu(draw: Draw) -> Node:
         x = draw.shape((2, 4))
         slope = draw.choice(((1,), (x[1],)))
     operands = draw.tensor("X", x), draw.tensor("slope", slope)
-    return Node(operands, legacy(draw, 2), ranks=ranks(x), batch=batch(x, slope))
+    return draw.use(operands, legacy(draw, 2), ranks=ranks(x), batch=batch(x, slope))
 
 
 @strategy("Softmax", "LogSoftmax", "Hardmax")
-def normalization(draw: Draw) -> Node:
+def normalization(draw: Draw) -> Use:
     """An operand of rank 1 or more, and one of its axes; before opset 13 also all that follow."""
     shape = draw.any_shape((1, 5))
     rank = len(shape)
@@ -103,11 +105,11 @@ def normalization(draw: Draw) -> Node:
     if draw.name == "Hardmax":  # no text says whether NaN is a maximum
         x = np.where(np.isnan(x), x.dtype.type(0), x)
     outer = rank > 1 if axis is None else axis % rank > 0
-    return Node([x], {"axis": axis}, ranks=ranks(shape), batch=(0,) if outer else ())
+    return draw.use([x], {"axis": axis}, ranks=ranks(shape), batch=(0,) if outer else ())
 
 
 @strategy("Dropout")
-def dropout(draw: Draw) -> Node:
+def dropout(draw: Draw) -> Use:
     """Data of any shape. When training, the ratio may be 0, which drops nothing."""
     x = draw.tensor("data", draw.any_shape())
     outputs = draw.choice((1, 2))
@@ -127,7 +129,7 @@ def dropout(draw: Draw) -> Node:
         outputs = 1 if attributes["is_test"] else outputs  # the mask "is not filled" in a test
     else:
         attributes["ratio"] = draw.maybe(lambda: draw.floating(0, 0.875))
-    return Node(
+    return draw.use(
         operands,
         attributes,
         outputs,

@@ -6,19 +6,21 @@ from typing import Any
 
 import numpy as np
 
-from onnxla.testing.draw import GRID, Draw, Node, is_integer
+from onnxla.peers.difference import is_integer
+from onnxla.testing.draw import GRID, Draw
 from onnxla.testing.operator_cases import strategy
 from onnxla.testing.strategies.elementary import batch, legacy, ranks
+from onnxla.testing.use import Use
 
 
 @strategy("Add", "Sub", "Mul", "Div")
-def arithmetic(draw: Draw) -> Node:
+def arithmetic(draw: Draw) -> Use:
     """Operands that broadcast; before opset 7 the second one at an axis, where asked for."""
     shapes, attributes = operand_shapes(draw)
     a, b = (draw.tensor(name, shape) for name, shape in zip("AB", shapes, strict=True))
     if draw.name == "Div":
         a, b = dividable(a, b)
-    return Node((a, b), attributes, ranks=ranks(*shapes), batch=batch(*shapes))
+    return draw.use((a, b), attributes, ranks=ranks(*shapes), batch=batch(*shapes))
 
 
 def operand_shapes(draw: Draw) -> tuple[list[tuple[int, ...]], dict[str, Any]]:
@@ -51,7 +53,7 @@ def dividable(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 @strategy("Mod")
-def mod(draw: Draw) -> Node:
+def mod(draw: Draw) -> Use:
     """Operands that broadcast. Remainders of floats have `fmod`, except in opset 28."""
     shapes = draw.broadcast_shapes(2)
     a, b = (draw.tensor(name, shape) for name, shape in zip("AB", shapes, strict=True))
@@ -64,11 +66,11 @@ def mod(draw: Draw) -> Node:
         options = (1,)
     elif draw.version == 13:
         options = (None, 0)
-    return Node((a, b), {"fmod": draw.choice(options)}, batch=batch(*shapes))
+    return draw.use((a, b), {"fmod": draw.choice(options)}, batch=batch(*shapes))
 
 
 @strategy("Pow")
-def power(draw: Draw) -> Node:
+def power(draw: Draw) -> Use:
     """Bases and exponents that broadcast.
 
     Exponents of integers are not negative, their powers are in range, and negative bases have
@@ -85,11 +87,11 @@ def power(draw: Draw) -> Node:
         exponent = draw.array(y, shapes[1], -4, 4)
     if integral and not is_integer(y):
         exponent = np.asarray(np.rint(exponent), y)
-    return Node((base, exponent), attributes, ranks=ranks(*shapes), batch=batch(*shapes))
+    return draw.use((base, exponent), attributes, ranks=ranks(*shapes), batch=batch(*shapes))
 
 
 @strategy("Max", "Min", "Sum", "Mean")
-def variadic(draw: Draw) -> Node:
+def variadic(draw: Draw) -> Use:
     """One to four operands that broadcast; before opset 8 they have one shape."""
     count = draw.integer(1, 4)
     shapes = draw.broadcast_shapes(count) if draw.version >= 8 else [draw.shape()] * count
@@ -97,11 +99,11 @@ def variadic(draw: Draw) -> Node:
     narrow = draw.name == "Mean" and draw.dtype("data_0").itemsize < 4
     limits = (-4, 4) if narrow else (None, None)
     operands = [draw.tensor("data_0", shape, *limits) for shape in shapes]
-    return Node(operands, legacy(draw, count), ranks=ranks(*shapes), batch=batch(*shapes))
+    return draw.use(operands, legacy(draw, count), ranks=ranks(*shapes), batch=batch(*shapes))
 
 
 @strategy("Clip")
-def clip(draw: Draw) -> Node:
+def clip(draw: Draw) -> Use:
     """An operand of any shape, and bounds: numbers, before opset 11 attributes.
 
     The lower one may be above the upper one from opset 13 on, which says what then comes out.
@@ -112,12 +114,12 @@ def clip(draw: Draw) -> Node:
     if low is not None and high is not None and draw.version < 13:
         low, high = min(low, high), max(low, high)
     if draw.has("min") and draw.version >= 11:
-        return Node((x, low, high), batch=batch(shape))
+        return draw.use((x, low, high), batch=batch(shape))
     bounds = {
         "min": None if low is None else float(low),
         "max": None if high is None else float(high),
     }
-    return Node([x], {**bounds, **legacy(draw)}, ranks=ranks(shape), batch=batch(shape))
+    return draw.use([x], {**bounds, **legacy(draw)}, ranks=ranks(shape), batch=batch(shape))
 
 
 def bits(draw: Draw, dtype: np.dtype[Any], shape: tuple[int, ...]) -> np.ndarray:
@@ -127,7 +129,7 @@ def bits(draw: Draw, dtype: np.dtype[Any], shape: tuple[int, ...]) -> np.ndarray
 
 
 @strategy("BitShift")
-def bit_shift(draw: Draw) -> Node:
+def bit_shift(draw: Draw) -> Use:
     """Integers and numbers of bits that broadcast; all shifts are legal from opset 28 on."""
     shapes = draw.broadcast_shapes(2)
     dtype = draw.dtype("X")
@@ -138,33 +140,33 @@ def bit_shift(draw: Draw) -> Node:
     else:
         y = draw.array(dtype, shapes[1], -2, width + 2)
     direction = draw.choice(("LEFT", "RIGHT"))
-    return Node((x, y), {"direction": direction}, batch=batch(*shapes))
+    return draw.use((x, y), {"direction": direction}, batch=batch(*shapes))
 
 
 @strategy("BitwiseAnd", "BitwiseOr", "BitwiseXor")
-def bitwise(draw: Draw) -> Node:
+def bitwise(draw: Draw) -> Use:
     """Integers that broadcast."""
     shapes = draw.broadcast_shapes(2)
     dtype = draw.dtype("A")
-    return Node([bits(draw, dtype, shape) for shape in shapes], batch=batch(*shapes))
+    return draw.use([bits(draw, dtype, shape) for shape in shapes], batch=batch(*shapes))
 
 
 @strategy("BitwiseNot")
-def bitwise_not(draw: Draw) -> Node:
+def bitwise_not(draw: Draw) -> Use:
     """Integers of any shape."""
     shape = draw.any_shape()
-    return Node([bits(draw, draw.dtype("X"), shape)], batch=batch(shape))
+    return draw.use([bits(draw, draw.dtype("X"), shape)], batch=batch(shape))
 
 
 @strategy("CumSum", "CumProd")
-def cumulative(draw: Draw) -> Node:
+def cumulative(draw: Draw) -> Use:
     """An operand of rank 1 or more, and one of its axes."""
     shape = draw.any_shape((1, 5))
     axis = draw.axis(len(shape))
     x = on_grid(draw.tensor("x", shape))
     flags = {name: draw.choice((None, 0, 1)) for name in ("exclusive", "reverse")}
     along = draw.array(draw.dtype("axis"), (), axis, axis)
-    return Node((x, along), flags, batch=(0,) if axis % len(shape) else ())
+    return draw.use((x, along), flags, batch=(0,) if axis % len(shape) else ())
 
 
 def on_grid(x: np.ndarray) -> np.ndarray:

@@ -13,16 +13,17 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from onnxla.testing.draw import Draw, Node
+from onnxla.testing.draw import Draw
 from onnxla.testing.operator_cases import strategy
 from onnxla.testing.types import type_of
+from onnxla.testing.use import Use
 
 PRECISIONS = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16)
 PRECISION_DTYPES = tuple(map(helper.tensor_dtype_to_np_dtype, PRECISIONS))
 
 
 @strategy("Attention")
-def attention(draw: Draw) -> Node:
+def attention(draw: Draw) -> Use:
     """Q (B, H, S, D), K (B, H / G, T, D) and V (B, H / G, T, E), or each with its heads packed."""
     batch, heads, group, queries, keys, size, width = draw_sizes(draw)
     past = draw.choice((0, 0, 1, 2))
@@ -57,7 +58,7 @@ def attention(draw: Draw) -> Node:
     inputs = (q, k, v, mask, past_k, past_v, lengths)[: len(draw.schema.inputs)]
     # A mask has the batch, or is the same for all.
     own = mask is not None and mask.ndim == 4 and mask.shape[0] == batch != 1
-    return Node(
+    return draw.use(
         inputs,
         attributes,
         outputs if any(outputs[1:]) else 1,
@@ -126,7 +127,7 @@ def tolerance(*dtypes: Any) -> float:
 
 
 @strategy("FlexAttention", domain="ai.onnx.preview")
-def flex_attention(draw: Draw) -> Node:
+def flex_attention(draw: Draw) -> Use:
     """Q (B, H, S, D), K (B, H / G, T, D) and V (B, H / G, T, E), and subgraphs for the scores."""
     batch, heads, group, queries, keys, size, width = draw_sizes(draw)
     q = draw_operand(draw, "Q", (batch, heads * group, queries, size))
@@ -135,7 +136,7 @@ def flex_attention(draw: Draw) -> Node:
     precision = draw.choice((None, *PRECISIONS))
     number = precision or (TensorProto.DOUBLE if q.dtype == np.float64 else TensorProto.FLOAT)
     shape = (batch, heads * group, queries, keys)
-    return Node(
+    return draw.use(
         (q, k, v),
         {
             "scale": draw.maybe(lambda: draw.floating(0.125, 1)),
@@ -161,7 +162,7 @@ def draw_modifier(draw: Draw, number: int, shape: tuple[int, ...]) -> onnx.Graph
 
 
 @strategy("RotaryEmbedding")
-def rotary_embedding(draw: Draw) -> Node:
+def rotary_embedding(draw: Draw) -> Use:
     """X (B, H, S, D) or (B, S, H * D), caches (P, R / 2) and positions (B, S).
 
     Without positions the caches are (B, S, R / 2).
@@ -185,11 +186,11 @@ def rotary_embedding(draw: Draw) -> Node:
         x = pack(x)
         attributes["num_heads"] = heads
     caches = [draw.tensor(name, shape, -1, 1) for name in ("cos_cache", "sin_cache")]
-    return Node((x, *caches, ids), attributes, batch=(0, 1, 2) if ids is None else (0, 3))
+    return draw.use((x, *caches, ids), attributes, batch=(0, 1, 2) if ids is None else (0, 3))
 
 
 @strategy("LinearAttention")
-def linear_attention(draw: Draw) -> Node:
+def linear_attention(draw: Draw) -> Use:
     """Query (B, S, H * D), key (B, S, H / G * D), value (B, S, H / G * E).
 
     The state is (B, H / G, D, E), decay (B, S, H / G) or (B, S, H / G * D), beta (B, S, H / G) or
@@ -207,7 +208,7 @@ def linear_attention(draw: Draw) -> Node:
     if rule in ("delta", "gated_delta", None):
         beta = draw.tensor("beta", (batch, steps, draw.choice((heads, 1))), 0, 1)
     inputs = (query, key, value, state, decay, beta)
-    return Node(
+    return draw.use(
         inputs,
         {
             "q_num_heads": heads * group,
@@ -225,7 +226,7 @@ def linear_attention(draw: Draw) -> Node:
 
 
 @strategy("CausalConvWithState")
-def causal_conv_with_state(draw: Draw) -> Node:
+def causal_conv_with_state(draw: Draw) -> Use:
     """Input (B, C, S), weight (C, 1, K), bias (C) and the inputs before (B, C, K - 1)."""
     batch, channels, steps = sides(draw, 3, 3, 5)
     taps = draw.integer(1, 4)
@@ -237,7 +238,7 @@ def causal_conv_with_state(draw: Draw) -> Node:
         draw.maybe(lambda: draw.tensor("bias", (channels,))),
         state,
     )
-    return Node(
+    return draw.use(
         inputs,
         {"activation": draw.choice((None, "none", "silu", "swish"))},
         2,

@@ -9,11 +9,13 @@ import numpy as np
 from onnx import TensorProto
 
 from onnxla.ir.dtypes import STRING, bits_of, number_of
-from onnxla.testing.draw import Draw, Node, is_integer
+from onnxla.peers.difference import is_integer
+from onnxla.testing.draw import Draw
 from onnxla.testing.operator_cases import strategy
 from onnxla.testing.strategies.arithmetic import on_grid
 from onnxla.testing.strategies.elementary import batch, ranks
 from onnxla.testing.types import dtype_of, tensor_type
+from onnxla.testing.use import Use
 
 BOOL = np.dtype(bool)
 E8M0 = np.dtype(ml_dtypes.float8_e8m0fnu)
@@ -23,7 +25,7 @@ FINITE = ("float4_e2m1fn", "float6_e2m3fn", "float6_e3m2fn")
 
 
 @strategy("Cast", "CastLike")
-def cast(draw: Draw) -> Node:
+def cast(draw: Draw) -> Use:
     """An operand of any shape and a type, by number (in opset 1 by name) or by a tensor of it."""
     source, target = draw.dtype("input"), draw.dtype("output")
     # No text says how a truth value is written, or read.
@@ -38,11 +40,13 @@ def cast(draw: Draw) -> Node:
     x = source_numbers(draw, source, target, shape, attributes)
     if draw.name == "CastLike":
         like = draw.array(target, draw.shape((0, 2), (0, 2)))
-        return Node((x, like), attributes, batch=batch(shape))
+        return draw.use((x, like), attributes, batch=batch(shape))
     number = number_of(target)
     to = TensorProto.DataType.Name(number) if draw.version == 1 else number
     types = {"output": tensor_type(target)}
-    return Node([x], {"to": to, **attributes}, types=types, ranks=ranks(shape), batch=batch(shape))
+    return draw.use(
+        [x], {"to": to, **attributes}, types=types, ranks=ranks(shape), batch=batch(shape)
+    )
 
 
 def source_numbers(
@@ -128,7 +132,7 @@ def texts(draw: Draw, dtype: np.dtype[Any], shape: tuple[int, ...]) -> np.ndarra
 
 
 @strategy("BitCast")
-def bit_cast(draw: Draw) -> Node:
+def bit_cast(draw: Draw) -> Use:
     """An operand of any shape and a type of the same width. Not all bits are a truth value."""
     target, shape = draw.dtype("output"), draw.any_shape()
     number = number_of(target)
@@ -139,4 +143,4 @@ def bit_cast(draw: Draw) -> Node:
     else:
         x = draw.array(source, shape)
     types = {"output": tensor_type(target)}
-    return Node([x], {"to": number}, types=types, ranks=ranks(shape), batch=batch(shape))
+    return draw.use([x], {"to": number}, types=types, ranks=ranks(shape), batch=batch(shape))

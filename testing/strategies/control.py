@@ -11,10 +11,11 @@ import onnx
 from onnx import helper, numpy_helper
 
 from onnxla.ir import dtypes
-from onnxla.testing.draw import Draw, Node
+from onnxla.testing.draw import Draw
 from onnxla.testing.operator_cases import strategy
 from onnxla.testing.strategies.optional import any_value, element_type, simplest_first
 from onnxla.testing.types import dtype_of, tensor_type, type_proto
+from onnxla.testing.use import Use
 
 
 class Body:
@@ -111,7 +112,7 @@ def combined(draw: Draw, body: Body, a: Item, b: Item) -> Item:
 
 
 @strategy("If")
-def if_(draw: Draw) -> Node:
+def if_(draw: Draw) -> Use:
     """A condition of one element, and two branches with one to three outputs of the same types.
 
     The branches may use tensors from outside, which only they use.
@@ -144,7 +145,7 @@ def if_(draw: Draw) -> Node:
             if item.is_tensor and bool(cond.item()) == (name == "then"):
                 ranks[f"y{i}"] = len(item.shape)
         branches.append(body.graph())
-    return Node(
+    return draw.use(
         (cond,),
         {"then_branch": branches[0], "else_branch": branches[1]},
         outputs=count,
@@ -211,7 +212,7 @@ def branch_item(
 
 
 @strategy("Loop")
-def loop(draw: Draw) -> Node:
+def loop(draw: Draw) -> Use:
     """A trip count, a condition or both; up to three carried values, and up to two scan outputs.
 
     The body may use the initial values, from outside. It ends the loop by the number of steps, by
@@ -265,7 +266,7 @@ def loop(draw: Draw) -> Node:
     for i, item in enumerate(results):
         if item.is_tensor:
             ranks[f"y{i}"] = len(item.shape) + (i >= len(new))
-    return Node(
+    return draw.use(
         (trips, cond, *values),
         {"body": body.graph()},
         outputs=len(results),
@@ -324,7 +325,7 @@ def carried_type(draw: Draw, kind: str) -> str:
 
 
 @strategy("Scan")
-def scan(draw: Draw) -> Node:
+def scan(draw: Draw) -> Use:
     """Up to two states, one or two tensors scanned along axes, and up to two outputs.
 
     Before opset 9 all have a batch axis before the scanned one, and sequences may end early.
@@ -367,7 +368,7 @@ def scan(draw: Draw) -> Node:
         least = steps if scanned else min(1, steps)
         lengths = draw.maybe(lambda: draw.array(np.int64, (batch,), least, steps))
         entries = [i + 1 for i in range(n + m)] + [0] * (lengths is not None)
-        return Node((lengths, *values), attributes, len(results), types, ranks, batch=entries)
+        return draw.use((lengths, *values), attributes, len(results), types, ranks, batch=entries)
     attributes["scan_input_axes"] = axes if any(axes) or draw.flag() else None
     attributes["scan_input_directions"] = draw.maybe(lambda: flags(draw, m))
     if scanned:
@@ -375,7 +376,7 @@ def scan(draw: Draw) -> Node:
             lambda: [scan_axis(draw, len(y.shape) + 1) for y in scanned]
         )
         attributes["scan_output_directions"] = draw.maybe(lambda: flags(draw, len(scanned)))
-    return Node(values, attributes, len(results), types, ranks)
+    return draw.use(values, attributes, len(results), types, ranks)
 
 
 def branch_kind(draw: Draw) -> tuple[str, tuple[int, ...]]:

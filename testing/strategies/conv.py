@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from onnxla.testing.draw import Draw, Node
+from onnxla.testing.draw import Draw
 from onnxla.testing.operator_cases import strategy
+from onnxla.testing.use import Use
 
 # Runtimes may compute the longest of these, of which windows along one axis have some, in a way of
 # its own.
@@ -16,16 +17,16 @@ LONG_KERNELS = (1, 2, 3, 2, 3, 5, 12, 130)
 
 
 @strategy("Conv")
-def conv(draw: Draw) -> Node:
+def conv(draw: Draw) -> Use:
     """X of shape (N, C, D1 ...) and W of shape (M, C / group, k1 ...)."""
     x, w, attributes = draw_operands(draw)
     b = draw.maybe(lambda: draw.tensor("B", w[:1]))
     operands = (draw.tensor("X", x), draw.tensor("W", w), b)
-    return Node(operands, attributes, rtol=half_tolerance(operands[0]), batch=(0,))
+    return draw.use(operands, attributes, rtol=half_tolerance(operands[0]), batch=(0,))
 
 
 @strategy("ConvInteger")
-def conv_integer(draw: Draw) -> Node:
+def conv_integer(draw: Draw) -> Use:
     """X of shape (N, C, D1 ...), w of shape (M, C / group, k1 ...), and their zero points."""
     x, w, attributes = draw_operands(draw)
     operands = [
@@ -34,11 +35,11 @@ def conv_integer(draw: Draw) -> Node:
         draw.maybe(lambda: draw.tensor("x_zero_point", (), -128, 255)),
         draw.maybe(lambda: draw.tensor("w_zero_point", draw.choice(((), w[:1])), -128, 255)),
     ]
-    return Node(operands, attributes, batch=(0,))
+    return draw.use(operands, attributes, batch=(0,))
 
 
 @strategy("QLinearConv")
-def qlinear_conv(draw: Draw) -> Node:
+def qlinear_conv(draw: Draw) -> Use:
     """X of shape (N, C, D1 ...) and w of shape (M, C / group, k1 ...), both quantized."""
     x, w, attributes = draw_operands(draw)
     per_map = draw.choice(((), w[:1]))
@@ -53,11 +54,11 @@ def qlinear_conv(draw: Draw) -> Node:
         draw.tensor("y_zero_point", (), -128, 255),
         draw.maybe(lambda: draw.array(np.int32, w[:1], -1000, 1000)),
     ]
-    return Node(operands, attributes, batch=(0,))
+    return draw.use(operands, attributes, batch=(0,))
 
 
 @strategy("ConvTranspose")
-def conv_transpose(draw: Draw) -> Node:
+def conv_transpose(draw: Draw) -> Use:
     """X of shape (N, C, D1 ...) and W of shape (C, M / group, k1 ...)."""
     spatial = draw.integer(1, 3)
     window, _ = draw_window(draw, spatial)
@@ -92,11 +93,11 @@ def conv_transpose(draw: Draw) -> Node:
     )
     window["kernel_shape"] = draw.choice((kernel, None))
     attributes = {**window, "output_padding": extra, "group": group_attribute(draw, group)}
-    return Node(operands, attributes, rtol=half_tolerance(operands[0]), batch=(0,))
+    return draw.use(operands, attributes, rtol=half_tolerance(operands[0]), batch=(0,))
 
 
 @strategy("DeformConv")
-def deform_conv(draw: Draw) -> Node:
+def deform_conv(draw: Draw) -> Use:
     """X (N, C, D1 ...), W (M, C / group, k1 ...), and an offset, perhaps a mask, for each tap."""
     spatial = draw.choice((2, 2, 2, 2, 2, 2, 1, 3))
     window, sizes = draw_window(draw, spatial)
@@ -118,7 +119,7 @@ def deform_conv(draw: Draw) -> Node:
         "group": group_attribute(draw, group),
         "offset_group": group_attribute(draw, offset_group),
     }
-    return Node(
+    return draw.use(
         (x, w, offset, b, mask),
         attributes,
         rtol=half_tolerance(x),
@@ -127,7 +128,7 @@ def deform_conv(draw: Draw) -> Node:
 
 
 @strategy("Col2Im")
-def col2im(draw: Draw) -> Node:
+def col2im(draw: Draw) -> Use:
     """Blocks of shape (N, C * k1 * k2 ..., L), the columns of images (C, D1, D2 ...)."""
     spatial = draw.integer(2, 3)
     window, sizes = draw_window(draw, spatial)
@@ -138,7 +139,7 @@ def col2im(draw: Draw) -> Node:
     # Blocks overlap, and there is no sum of texts or booleans.
     draw.dtype("input", but=(object, bool))
     blocks = draw.tensor("input", (draw_batch(draw), channels * math.prod(kernel), positions))
-    return Node(
+    return draw.use(
         (blocks, np.array(sizes), np.array(kernel)),
         window,
         ranks={"y0": 2 + spatial},

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from onnxla.testing.draw import Draw, Node
+from onnxla.testing.draw import Draw
 from onnxla.testing.operator_cases import strategy
 from onnxla.testing.strategies.conv import half_tolerance
+from onnxla.testing.use import Use
 
 
 @strategy("NonMaxSuppression")
-def non_max_suppression(draw: Draw) -> Node:
+def non_max_suppression(draw: Draw) -> Use:
     """Boxes (B, N, 4) with integer corners, and scores (B, C, N) that all differ."""
     batches, classes, boxes = draw.integer(1, 2), draw.integer(1, 2), draw.integer(1, 6)
     centered = draw.choice((None, 0, 1))
@@ -39,11 +40,11 @@ def non_max_suppression(draw: Draw) -> Node:
         None if iou is None else np.full(shape, iou, np.float32),
         None if least is None else np.full(shape, least, np.float32),
     ]
-    return Node(inputs, {"center_point_box": centered}, ranks={"y0": 2})
+    return draw.use(inputs, {"center_point_box": centered}, ranks={"y0": 2})
 
 
 @strategy("RoiAlign")
-def roi_align(draw: Draw) -> Node:
+def roi_align(draw: Draw) -> Use:
     """X of shape (N, C, H, W), rois (R, 4) and their images (R,)."""
     images, height, width = draw.integer(1, 2), draw.integer(1, 6), draw.integer(1, 6)
     x = draw.tensor("X", (images, draw.integer(1, 3), height, width))
@@ -67,4 +68,4 @@ def roi_align(draw: Draw) -> Node:
             (None, "half_pixel", "output_half_pixel")
         )
     inputs = (x, np.array(rois).astype(x.dtype), np.array(batch, np.int64))
-    return Node(inputs, attributes, rtol=half_tolerance(x, 1e-4))
+    return draw.use(inputs, attributes, rtol=half_tolerance(x, 1e-4))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from onnxla.testing.draw import Draw, Node
+from onnxla.testing.draw import Draw
 from onnxla.testing.operator_cases import strategy
+from onnxla.testing.use import Use
 
 # Where functions are defined. Outside, only Sqrt's text says what comes out.
 DOMAINS = {
@@ -23,7 +24,7 @@ FAR |= {"Floor", "Ceil", "Round", "Sqrt"}
     *("Sin", "Cos", "Tan", "Asin", "Acos", "Atan"),
     *("Sinh", "Cosh", "Tanh", "Asinh", "Acosh", "Atanh"),
 )
-def elementary(draw: Draw) -> Node:
+def elementary(draw: Draw) -> Use:
     """An operand of any shape, within the function's domain."""
     operand = next(iter(draw.schema.inputs))
     shape = draw.any_shape()
@@ -31,7 +32,7 @@ def elementary(draw: Draw) -> Node:
     if draw.name in FAR and draw.choice((False, False, False, True)):
         low, high = -100, 100
     x = draw.tensor(operand, shape, low, high)
-    return Node([x], legacy(draw), ranks=ranks(shape), batch=batch(shape))
+    return draw.use([x], legacy(draw), ranks=ranks(shape), batch=batch(shape))
 
 
 def legacy(draw: Draw, operands: int = 1) -> dict[str, list[int] | None]:

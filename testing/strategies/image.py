@@ -12,8 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from onnxla.testing.draw import Draw, Node, is_integer
+from onnxla.peers.difference import is_integer
+from onnxla.testing.draw import Draw
 from onnxla.testing.operator_cases import strategy
+from onnxla.testing.use import Use
 
 ENLARGING = (1.0, 2.0, 1.5, 3.0, 2.5, 1.25)
 REDUCING = (0.5, 0.75, 0.625, 0.25)
@@ -24,7 +26,7 @@ FLOATS = ("float32", "float16", "float64", "bfloat16")
 
 
 @strategy("Resize")
-def resize(draw: Draw) -> Node:
+def resize(draw: Draw) -> Use:
     """X of any shape, and scales, or sizes, for some of its axes."""
     if draw.version == 10:
         return upsample(draw)
@@ -103,11 +105,11 @@ def resize(draw: Draw) -> Node:
         inputs += [empty, np.array(sizes, np.int64)]
     else:
         inputs.append(np.array(scales, np.float32))
-    return Node(inputs, attributes, ranks={"y0": rank}, rtol=tolerance(inputs[0]))
+    return draw.use(inputs, attributes, ranks={"y0": rank}, rtol=tolerance(inputs[0]))
 
 
 @strategy("Upsample")
-def upsample(draw: Draw) -> Node:
+def upsample(draw: Draw) -> Use:
     """X of any shape, and a scale for each axis."""
     linear = "bilinear" if draw.version == 1 else "linear"
     mode = draw.choice((None, "nearest", linear))
@@ -126,16 +128,18 @@ def upsample(draw: Draw) -> Node:
     attributes: dict[str, Any] = {"mode": mode}
     if draw.version == 1:
         attributes |= {"height_scale": scales[2], "width_scale": scales[3]}
-        return Node((x,), attributes, ranks={"y0": 4}, rtol=tolerance(x))
+        return draw.use((x,), attributes, ranks={"y0": 4}, rtol=tolerance(x))
     if draw.version == 7:
-        return Node((x,), {**attributes, "scales": scales}, ranks={"y0": x.ndim}, rtol=tolerance(x))
-    return Node(
+        return draw.use(
+            (x,), {**attributes, "scales": scales}, ranks={"y0": x.ndim}, rtol=tolerance(x)
+        )
+    return draw.use(
         (x, np.array(scales, np.float32)), attributes, ranks={"y0": x.ndim}, rtol=tolerance(x)
     )
 
 
 @strategy("GridSample")
-def grid_sample(draw: Draw) -> Node:
+def grid_sample(draw: Draw) -> Use:
     """X of shape (N, C, D1, ..., Dr) and grid of shape (N, E1, ..., Er, r)."""
     old = draw.version == 16
     spatial = 2 if old else draw.choice((2, 1, 3))
@@ -158,7 +162,7 @@ def grid_sample(draw: Draw) -> Node:
     # In eighths from -1.5 to 1.5.
     eighths = draw.array(np.int32, (n, *outputs, spatial), -12, 12)
     grid = (eighths / 8).astype(draw.dtype("grid"))
-    return Node(
+    return draw.use(
         (x, grid),
         attributes,
         ranks={"y0": 2 + spatial},
@@ -168,13 +172,13 @@ def grid_sample(draw: Draw) -> Node:
 
 
 @strategy("AffineGrid")
-def affine_grid(draw: Draw) -> Node:
+def affine_grid(draw: Draw) -> Use:
     """Theta of shape (N, r, r + 1), and the size (N, C, D1, ..., Dr)."""
     spatial = draw.choice((2, 3))
     n = draw.integer(1, 3)
     theta = draw.tensor("theta", (n, spatial, spatial + 1))
     size = [n, draw.integer(1, 3), *draw.shape((spatial, spatial), (1, 5))]
-    return Node(
+    return draw.use(
         (theta, np.array(size)),
         {"align_corners": draw.choice((None, 0, 1))},
         ranks={"y0": spatial + 2},

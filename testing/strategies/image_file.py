@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from onnxla.testing.draw import Draw, Node
+from onnxla.testing.draw import Draw
 from onnxla.testing.operator_cases import strategy
+from onnxla.testing.use import Use
 
 # By format: the modes of Pillow that a file of it may have. The simplest one is first.
 MODES = {
@@ -23,7 +24,7 @@ MODES = {
 
 
 @strategy("ImageDecoder")
-def image_decoder(draw: Draw) -> Node:
+def image_decoder(draw: Draw) -> Use:
     """The bytes of a small image's file in any format, or what is none."""
     data = draw_file(draw)
     damage = draw.choice((None, None, None, "empty", "cut", "noise", *[None] * 6))
@@ -35,7 +36,7 @@ def image_decoder(draw: Draw) -> Node:
         data = draw.array(np.uint8, (8,), 0, 255).tobytes()
     stream = np.frombuffer(data, np.uint8)
     pixel_format = draw.choice((None, "RGB", "BGR", "Grayscale"))
-    return Node((stream,), {"pixel_format": pixel_format})
+    return draw.use((stream,), {"pixel_format": pixel_format})
 
 
 def draw_file(draw: Draw) -> bytes:

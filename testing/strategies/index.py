@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from onnxla.ir import STRING
-from onnxla.testing.draw import Draw, Node
+from onnxla.testing.draw import Draw
 from onnxla.testing.operator_cases import strategy
+from onnxla.testing.use import Use
 
 
 def indices_below(draw: Draw, dtype: Any, shape: Sequence[int], n: int) -> np.ndarray:
@@ -34,7 +35,7 @@ def unless(draw: Draw, value: int, default: int) -> int | None:
 
 
 @strategy("Gather")
-def gather(draw: Draw) -> Node:
+def gather(draw: Draw) -> Use:
     """A tensor, and indices of any shape of one of its axes."""
     sizes = draw.any_shape((1, 3))
     axis = axis_of(draw, len(sizes), since=1)
@@ -42,22 +43,22 @@ def gather(draw: Draw) -> Node:
     shape = draw.any_shape((0, 3), 3) if sizes[axis] else (0, *draw.shape((0, 2)))
     indices = indices_below(draw, draw.dtype("indices"), shape, sizes[axis])
     data = draw.tensor("data", sizes)
-    return Node((data, indices), {"axis": unless(draw, axis, 0)})
+    return draw.use((data, indices), {"axis": unless(draw, axis, 0)})
 
 
 @strategy("GatherElements")
-def gather_elements(draw: Draw) -> Node:
+def gather_elements(draw: Draw) -> Use:
     """A tensor, and indices of an axis, of a shape that is no larger on the other axes."""
     sizes = draw.any_shape((1, 4))
     axis = draw.axis(len(sizes))
     shape = [draw.integer(min(1, n), n) if draw.flag() else n for n in sizes]
     shape[axis] = draw.side(1) if sizes[axis] else 0
     indices = indices_below(draw, draw.dtype("indices"), shape, sizes[axis])
-    return Node((draw.tensor("data", sizes), indices), {"axis": unless(draw, axis, 0)})
+    return draw.use((draw.tensor("data", sizes), indices), {"axis": unless(draw, axis, 0)})
 
 
 @strategy("GatherND")
-def gather_nd(draw: Draw) -> Node:
+def gather_nd(draw: Draw) -> Use:
     """[B ..., D1 ..., E ...] and indices [B ..., I ..., k] of its k axes after the batch axes."""
     sizes = draw.any_shape((1, 4))
     batch = draw.integer(0, len(sizes) - 1) if draw.has("batch_dims") else 0
@@ -76,11 +77,11 @@ def gather_nd(draw: Draw) -> Node:
     attributes = {"batch_dims": unless(draw, batch, 0)} if draw.has("batch_dims") else {}
     rank = len(outer) + len(sizes) - depth
     operands = (draw.tensor("data", sizes), np.stack(columns, -1))
-    return Node(operands, attributes, ranks={"y0": rank})
+    return draw.use(operands, attributes, ranks={"y0": rank})
 
 
 @strategy("Scatter", "ScatterElements")
-def scatter_elements(draw: Draw) -> Node:
+def scatter_elements(draw: Draw) -> Use:
     """A tensor, indices of an axis, and updates; no index occurs twice without a reduction."""
     sizes = draw.any_shape((1, 4))
     axis = draw.axis(len(sizes)) if draw.version >= 11 else draw.integer(0, len(sizes) - 1)
@@ -99,7 +100,7 @@ def scatter_elements(draw: Draw) -> Node:
     else:
         shape[axis] = draw.side(1) if n else 0
         indices = indices_below(draw, np.int64, shape, n)
-    return Node(
+    return draw.use(
         (
             draw.tensor("data", sizes, low, high),
             indices.astype(draw.dtype("indices")),
@@ -126,7 +127,7 @@ def draw_reduction(draw: Draw) -> tuple[str | None, int | None, int | None]:
 
 
 @strategy("ScatterND")
-def scatter_nd(draw: Draw) -> Node:
+def scatter_nd(draw: Draw) -> Use:
     """[D1 ..., E ...], indices [I ..., k] of its first k axes, and updates [I ..., E ...]."""
     sizes = draw.any_shape((1, 4))
     depth = draw.integer(1, len(sizes))
@@ -148,7 +149,7 @@ def scatter_nd(draw: Draw) -> Node:
         else [np.zeros(outer, np.int64)] * depth
     )
     columns = [from_either_end(draw, c, n) for c, n in zip(columns, indexed, strict=True)]
-    return Node(
+    return draw.use(
         (
             draw.tensor("data", sizes, low, high),
             np.stack(columns, -1).astype(np.int64),
@@ -159,7 +160,7 @@ def scatter_nd(draw: Draw) -> Node:
 
 
 @strategy("TensorScatter")
-def tensor_scatter(draw: Draw) -> Node:
+def tensor_scatter(draw: Draw) -> Use:
     """A cache [B, D ..., S, E ...], an update that is shorter along S, and where it begins."""
     sizes = draw.any_shape((2, 4))
     rank = len(sizes)
@@ -171,7 +172,7 @@ def tensor_scatter(draw: Draw) -> Node:
     shape[axis] = steps
     most = 2 * n if mode == "circular" else n - steps
     starts = draw.maybe(lambda: draw.array(np.int64, (sizes[0],), 0, most))
-    return Node(
+    return draw.use(
         (draw.tensor("past_cache", sizes), draw.tensor("update", shape), starts),
         {"axis": unless(draw, axis, -2), "mode": mode},
         batch=(0, 1) if starts is None else (0, 1, 2),
@@ -179,7 +180,7 @@ def tensor_scatter(draw: Draw) -> Node:
 
 
 @strategy("OneHot")
-def one_hot(draw: Draw) -> Node:
+def one_hot(draw: Draw) -> Use:
     """Indices inside of a depth and outside, of any kind of number, and what is off and on."""
     depth = draw.integer(1, 6)
     # The three types are independent; runtimes have few combinations.
@@ -192,7 +193,7 @@ def one_hot(draw: Draw) -> Node:
     size = np.full(draw.choice(((), (1,))), depth).astype(draw.dtype("depth"))
     rank = indices.ndim + 1
     axis = axis_of(draw, rank)
-    return Node(
+    return draw.use(
         (indices, size, draw.tensor("values", (2,))),
         {"axis": unless(draw, axis if axis != rank - 1 else -1, -1)},
         ranks={"y0": rank},
@@ -200,7 +201,7 @@ def one_hot(draw: Draw) -> Node:
 
 
 @strategy("TopK")
-def top_k(draw: Draw) -> Node:
+def top_k(draw: Draw) -> Use:
     """A tensor, some of its elements equal, and how many of an axis to keep."""
     sizes = list(draw.any_shape((1, 4)))
     axis = axis_of(draw, len(sizes))
@@ -217,14 +218,14 @@ def top_k(draw: Draw) -> Node:
     data[data != data] = 0  # where NaN is in the order is not said
     batch = (0,) if axis % len(sizes) else ()
     if not draw.has("K"):
-        return Node((data,), {**attributes, "k": k}, outputs=2, batch=batch)
+        return draw.use((data,), {**attributes, "k": k}, outputs=2, batch=batch)
     ranks = {"y0": len(sizes), "y1": len(sizes)}
     operands = (data, np.array([k], np.int64))
-    return Node(operands, attributes, outputs=2, ranks=ranks, batch=batch)
+    return draw.use(operands, attributes, outputs=2, ranks=ranks, batch=batch)
 
 
 @strategy("ArgMax", "ArgMin")
-def arg(draw: Draw) -> Node:
+def arg(draw: Draw) -> Use:
     """A tensor, and an axis; of equal elements the first or last one counts since opset 12."""
     sizes = list(draw.any_shape((1, 4)))
     axis = axis_of(draw, len(sizes))
@@ -235,19 +236,19 @@ def arg(draw: Draw) -> Node:
         attributes["select_last_index"] = draw.choice((None, 0, 1))
     low, high = (0, 1) if ties and draw.flag() else (None, None)
     data = draw.tensor("data", sizes, low, high, distinct=not ties)
-    return Node((data,), attributes, batch=(0,) if axis % len(sizes) else ())
+    return draw.use((data,), attributes, batch=(0,) if axis % len(sizes) else ())
 
 
 @strategy("NonZero")
-def non_zero(draw: Draw) -> Node:
+def non_zero(draw: Draw) -> Use:
     """A tensor of up to four axes, some of its elements zero."""
     sizes = draw.any_shape((0, 4))
     data = draw.tensor("X", sizes, *((0, 1) if draw.flag() else (None, None)))
-    return Node((data,), ranks={"y0": 2})
+    return draw.use((data,), ranks={"y0": 2})
 
 
 @strategy("Compress")
-def compress(draw: Draw) -> Node:
+def compress(draw: Draw) -> Use:
     """A tensor, and which entries to keep along an axis, or of all elements."""
     sizes = draw.any_shape((1, 4))
     axis = None if draw.flag() else axis_of(draw, len(sizes))
@@ -256,11 +257,11 @@ def compress(draw: Draw) -> Node:
     length = draw.integer(0, n) if draw.flag() else n
     condition = draw.array(np.bool_, (length,))
     ranks = {"y0": 1 if axis is None else len(sizes)}
-    return Node((draw.tensor("input", sizes), condition), {"axis": axis}, ranks=ranks)
+    return draw.use((draw.tensor("input", sizes), condition), {"axis": axis}, ranks=ranks)
 
 
 @strategy("Unique")
-def unique(draw: Draw) -> Node:
+def unique(draw: Draw) -> Use:
     """A tensor with equal elements or slices along an axis."""
     sizes = draw.any_shape((0, 3), 4)
     axis = draw.axis(len(sizes)) if sizes and draw.flag() else None
@@ -269,4 +270,4 @@ def unique(draw: Draw) -> Node:
     outputs = [True, *(not draw.flag() for _ in range(3))]
     ranks = {"y0": 1 if axis is None else len(sizes), "y1": 1, "y2": 1, "y3": 1}
     attributes = {"axis": axis, "sorted": draw.choice((None, 1, 0))}
-    return Node((data,), attributes, outputs, ranks=ranks)
+    return draw.use((data,), attributes, outputs, ranks=ranks)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from onnxla.testing.draw import Draw, Node
+from onnxla.testing.draw import Draw
 from onnxla.testing.operator_cases import strategy
+from onnxla.testing.use import Use
 
 
 @strategy("NegativeLogLikelihoodLoss", "SoftmaxCrossEntropyLoss")
-def loss(draw: Draw) -> Node:
+def loss(draw: Draw) -> Use:
     """Scores (N, C, D1 ...), classes (N, D1 ...) and perhaps a weight for each class (C).
 
     The mean is of at least one loss that is not ignored.
@@ -31,7 +32,7 @@ def loss(draw: Draw) -> Node:
         other = (labels + 1) % classes
         labels = np.where(kept, np.where(labels == ignored, other, labels), ignored)
     outputs = draw.choice((1, 2)) if draw.name == "SoftmaxCrossEntropyLoss" else 1
-    return Node(
+    return draw.use(
         (
             x,
             labels.astype(draw.dtype(target)),

@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import numpy as np
 
-from onnxla.testing.draw import Draw, Node, is_integer
+from onnxla.peers.difference import is_integer
+from onnxla.testing.draw import Draw
 from onnxla.testing.operator_cases import strategy
 from onnxla.testing.strategies.conv import draw_scale, half_tolerance
+from onnxla.testing.use import Use
 
 
 @strategy("MatMul")
-def matmul(draw: Draw) -> Node:
+def matmul(draw: Draw) -> Use:
     """A of shape (..., M, K) or (K,) and B of shape (..., K, N) or (K,)."""
     a, b = draw_shapes(draw)
     operands = [draw.tensor("A", a), draw.tensor("B", b)]
-    return Node(operands, rtol=half_tolerance(operands[0]))
+    return draw.use(operands, rtol=half_tolerance(operands[0]))
 
 
 @strategy("MatMulInteger")
-def matmul_integer(draw: Draw) -> Node:
+def matmul_integer(draw: Draw) -> Use:
     """A (..., M, K) and B (..., K, N), their zero points by row and column or of the whole."""
     a, b = draw_shapes(draw)
     a_point, b_point = quantized_shape(draw, a, -2), quantized_shape(draw, b, -1)
-    return Node(
+    return draw.use(
         (
             draw.tensor("A", a, -128, 255),
             draw.tensor("B", b, -128, 255),
@@ -33,7 +35,7 @@ def matmul_integer(draw: Draw) -> Node:
 
 
 @strategy("QLinearMatMul")
-def qlinear_matmul(draw: Draw) -> Node:
+def qlinear_matmul(draw: Draw) -> Use:
     """A (..., M, K) and b (..., K, N), both quantized, by row and column or as a whole."""
     a, b = draw_shapes(draw)
     rank = max(len(a), len(b)) if min(len(a), len(b)) > 1 else max(len(a), len(b), 2) - 1
@@ -55,11 +57,11 @@ def qlinear_matmul(draw: Draw) -> Node:
     # The text has several for the operands only.
     scale = draw_scale(draw, quotients=True).astype(kind)
     point = draw.tensor("y_zero_point", (), -128, 255)
-    return Node((*inputs, scale, point), ranks={"y0": rank})
+    return draw.use((*inputs, scale, point), ranks={"y0": rank})
 
 
 @strategy("Gemm")
-def gemm(draw: Draw) -> Node:
+def gemm(draw: Draw) -> Use:
     """A of shape (M, K) and B of shape (K, N), or transposed; C broadcasts to (M, N)."""
     least = draw.choice((1, 1, 1, 0))
     m, k, n = draw.side(1), draw.side(least), draw.side(1)
@@ -79,20 +81,20 @@ def gemm(draw: Draw) -> Node:
         shape = draw.broadcastable(shape)
     absent = draw.version >= 11 and draw.flag()
     c = None if absent else draw.tensor("C", shape)
-    return Node((a, b, c), attributes, ranks={"y0": 2}, rtol=half_tolerance(a))
+    return draw.use((a, b, c), attributes, ranks={"y0": 2}, rtol=half_tolerance(a))
 
 
 @strategy("Det")
-def det(draw: Draw) -> Node:
+def det(draw: Draw) -> Use:
     """X of shape (..., M, M)."""
     m = draw.integer(1, 4)
     x = draw.tensor("X", (*draw.shape((0, 2), (0, 3)), m, m))
     # Products of many numbers, of which larger ones may cancel each other.
-    return Node((x,), rtol=half_tolerance(x, 1e-3))
+    return draw.use((x,), rtol=half_tolerance(x, 1e-3))
 
 
 @strategy("Einsum")
-def einsum(draw: Draw) -> Node:
+def einsum(draw: Draw) -> Use:
     """One to three operands, whose axes are letters, or an ellipsis."""
     sizes = {letter: draw.side(1, 3) for letter in "abcAB"}
     stretched = draw.shape((0, 2), (1, 3))
@@ -126,7 +128,7 @@ def einsum(draw: Draw) -> Node:
         equation = equation.replace(",", " , ").replace("->", " -> ")
     low = 0 if draw.dtype("Inputs").kind == "u" else None
     operands = [draw.tensor("Inputs", shape, low) for shape in shapes]
-    return Node(
+    return draw.use(
         operands, {"equation": equation}, ranks={"y0": rank}, rtol=half_tolerance(operands[0])
     )
 

@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from onnxla.testing.draw import Draw, Node
+from onnxla.testing.draw import Draw
 from onnxla.testing.operator_cases import strategy
 from onnxla.testing.strategies.microsoft_quantized import DOMAIN, codes, zero
+from onnxla.testing.use import Use
 
 Array = np.ndarray
 
@@ -73,7 +74,7 @@ def options(draw: Draw, heads: int, causal: bool) -> dict[str, Any]:
 
 
 @strategy("Attention", domain=DOMAIN)
-def attention(draw: Draw) -> Node:
+def attention(draw: Draw) -> Use:
     """Input of shape (B, S, I), weights of shape (I, N * (D + D + E)) and past (2, B, N, P, D)."""
     batch, queries, features = draw.integer(1, 3), draw.integer(1, 4), draw.integer(1, 4)
     heads, size, value_size = draw.integer(1, 3), draw.integer(1, 4), draw.integer(1, 4)
@@ -104,7 +105,7 @@ def attention(draw: Draw) -> Node:
     # Keys and values of different sizes are not one tensor.
     present = kind in ("past", "buffer") or (size == value_size and draw.flag())
     alone = not present and operands[5] is None
-    return Node(
+    return draw.use(
         operands,
         attributes,
         2 if present else 1,
@@ -114,7 +115,7 @@ def attention(draw: Draw) -> Node:
 
 
 @strategy("QAttention", domain=DOMAIN)
-def qattention(draw: Draw) -> Node:
+def qattention(draw: Draw) -> Use:
     """Input of shape (B, S, I), weight of shape (I, 3 * N * D) and past (2, B, N, P, D)."""
     batch, queries, features = draw.integer(1, 3), draw.integer(1, 4), draw.integer(1, 4)
     heads, size = draw.integer(1, 3), draw.integer(1, 4)
@@ -138,13 +139,13 @@ def qattention(draw: Draw) -> Node:
         None if past is None else numbers(draw, "past", 2, batch, heads, past, size),
     )
     present = past is not None or draw.flag()
-    return Node(
+    return draw.use(
         operands, options(draw, heads, causal), 2 if present else 1, ranks={"y0": 3, "y1": 5}
     )
 
 
 @strategy("MultiHeadAttention", domain=DOMAIN)
-def multi_head_attention(draw: Draw) -> Node:
+def multi_head_attention(draw: Draw) -> Use:
     """Query of shape (B, S, N * D); keys of (B, L, N * D) and values of (B, L, N * E).
 
     Or query of (B, S, N, 3, D), key of (B, L, N, 2, D), or keys and values of (B, N, L, D).
@@ -189,7 +190,7 @@ def multi_head_attention(draw: Draw) -> Node:
         else ([True], [True] * 3, [True] * 4, [True, False, False, True])
     )
     own = [i for i, x in enumerate((query, key, value)) if x is not None]
-    return Node(
+    return draw.use(
         (
             query,
             key,
@@ -209,7 +210,7 @@ def multi_head_attention(draw: Draw) -> Node:
 
 
 @strategy("DecoderMaskedMultiHeadAttention", domain=DOMAIN)
-def decoder_masked_multi_head_attention(draw: Draw) -> Node:
+def decoder_masked_multi_head_attention(draw: Draw) -> Use:
     """Query of shape (B, 1, N * D), with key and value alike, or side by side with them.
 
     Or key and value of (B, N, L, D). Past keys and values have the shape (B, N, P, D).
@@ -239,7 +240,7 @@ def decoder_masked_multi_head_attention(draw: Draw) -> Node:
     outputs = [True, not cross, not cross, True] if scores else [True, not cross, not cross]
     while not outputs[-1]:
         outputs.pop()
-    return Node(
+    return draw.use(
         (
             query,
             key,

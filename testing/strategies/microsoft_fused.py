@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from onnxla.testing.draw import Draw, Node, is_integer
+from onnxla.peers.difference import is_integer
+from onnxla.testing.draw import Draw
 from onnxla.testing.operator_cases import strategy
 from onnxla.testing.strategies.conv import draw_window
 from onnxla.testing.types import tensor_type
+from onnxla.testing.use import Use
 
 DOMAIN = "com.microsoft"
 
@@ -37,17 +39,17 @@ def with_a_large_element(x: np.ndarray) -> np.ndarray:
 
 
 @strategy("Gelu", "QuickGelu", domain=DOMAIN)
-def gelu(draw: Draw) -> Node:
+def gelu(draw: Draw) -> Use:
     """X of any shape."""
     x = with_a_large_element(draw.tensor("X", draw.shape()))
     attributes = {"alpha": draw.maybe(lambda: draw.floating(-2, 2))} if draw.has("alpha") else {}
     batch = (0,) if x.ndim else ()
     # ONNX Runtime's sigmoid is exact to 1e-7, not to as much of a small number.
-    return Node((x,), attributes, ranks=y0(x.ndim), atol=1e-5, batch=batch)
+    return draw.use((x,), attributes, ranks=y0(x.ndim), atol=1e-5, batch=batch)
 
 
 @strategy("BiasGelu", "FastGelu", domain=DOMAIN)
-def bias_gelu(draw: Draw) -> Node:
+def bias_gelu(draw: Draw) -> Use:
     """An operand of shape (D1, ..., C) and a bias of shape (C)."""
     operand, bias = list(draw.schema.inputs)
     shape = draw.shape((1, 4))
@@ -57,14 +59,14 @@ def bias_gelu(draw: Draw) -> Node:
         return draw.tensor(bias, shape[-1:])
 
     b = make() if draw.name == "BiasGelu" else draw.maybe(make)
-    return Node((x, b), ranks=y0(x.ndim), batch=(0,) if x.ndim > 1 else ())
+    return draw.use((x, b), ranks=y0(x.ndim), batch=(0,) if x.ndim > 1 else ())
 
 
 # Products
 
 
 @strategy("FusedMatMul", "TransposeMatMul", domain=DOMAIN)
-def fused_matmul(draw: Draw) -> Node:
+def fused_matmul(draw: Draw) -> Use:
     """A of shape (..., M, K) and B of shape (..., K, N), stored transposed; or vectors (K)."""
     m, k, n = (draw.side(1, 4) for _ in range(3))
     turned = {f"trans{x}": draw.choice((None, 0, 1)) for x in "AB"}
@@ -88,7 +90,7 @@ def fused_matmul(draw: Draw) -> Node:
         operands.append(draw.tensor(x, (*first, matrix[1])))
     rank = len(np.broadcast_shapes(*batches)) + 2 - sum(vectors)
     attributes = {**turned, "alpha": draw.maybe(lambda: draw.floating(-2, 2))}
-    return Node(operands, attributes, ranks=y0(rank))
+    return draw.use(operands, attributes, ranks=y0(rank))
 
 
 def draw_activation(draw: Draw, integer: bool = False) -> tuple[str | None, list[float]]:
@@ -106,7 +108,7 @@ def draw_activation(draw: Draw, integer: bool = False) -> tuple[str | None, list
 
 
 @strategy("FusedGemm", domain=DOMAIN)
-def fused_gemm(draw: Draw) -> Node:
+def fused_gemm(draw: Draw) -> Use:
     """A of shape (M, K), B of shape (K, N), each perhaps stored transposed, and C to add."""
     m, k, n = draw.side(0, 4), draw.side(1, 4), draw.side(1, 4)
     turned = {f"trans{x}": draw.choice((None, 0, 1)) for x in "AB"}
@@ -127,11 +129,11 @@ def fused_gemm(draw: Draw) -> Node:
         "activation": name,
         **dict(zip(("activation_alpha", "activation_beta"), parameters, strict=False)),
     }
-    return Node((a, b, c), attributes, ranks=y0(2))
+    return draw.use((a, b, c), attributes, ranks=y0(2))
 
 
 @strategy("FusedConv", domain=DOMAIN)
-def fused_conv(draw: Draw) -> Node:
+def fused_conv(draw: Draw) -> Use:
     """X of shape (N, C, D1 ...), W of shape (M, C / group, k1 ...) and Z like the output."""
     spatial = draw.integer(1, 3)
     window, sizes = draw_window(draw, spatial)
@@ -155,7 +157,7 @@ def fused_conv(draw: Draw) -> Node:
         "activation": name,
         "activation_params": parameters or None,
     }
-    return Node(
+    return draw.use(
         (x, w, b, z), attributes, ranks=y0(x.ndim), batch=(0,) if z is None else (0, 3), rtol=1e-4
     )
 
@@ -180,14 +182,14 @@ def output_sizes(window: dict[str, Any], sizes: Sequence[int]) -> list[int]:
 
 @strategy("SimplifiedLayerNormalization")
 @strategy("SimplifiedLayerNormalization", domain=DOMAIN)
-def simplified_layer_normalization(draw: Draw) -> Node:
+def simplified_layer_normalization(draw: Draw) -> Use:
     """X of shape (D1, ...) and a scale of its shape from `axis` on."""
     shape = draw.shape((1, 4), (1, 5))
     axis = draw.choice((None, -1, *range(len(shape)), *range(-len(shape), 0)))
     x = draw.tensor("X", shape)
     scale = draw.tensor("scale", shape[-1 if axis is None else axis :])
     attributes = {"axis": axis, "epsilon": epsilon(draw), "stash_type": draw.choice((None, 1))}
-    return Node(
+    return draw.use(
         (x, scale),
         attributes,
         outputs=draw.choice((1, 2)),
@@ -204,7 +206,7 @@ def epsilon(draw: Draw) -> float | None:
 
 
 @strategy("SkipLayerNormalization", "SkipSimplifiedLayerNormalization", domain=DOMAIN)
-def skip_layer_normalization(draw: Draw) -> Node:
+def skip_layer_normalization(draw: Draw) -> Use:
     """An input of shape (B, S, H) or (T, H), and a skip like it, or for all of the batch."""
     # A row that has one element is its own mean, and all that is left of it a rounding error.
     shape = (*draw.shape((1, 2), (1, 4)), draw.side(2, 6))
@@ -218,7 +220,7 @@ def skip_layer_normalization(draw: Draw) -> Node:
         given = name == "gamma" or draw.flag()
         inputs.append(draw.tensor(name, shape[-1:]) if given else None)
     asked = draw.choice(((True,), (True, False, False, True), (True, True, True, True)))
-    return Node(
+    return draw.use(
         inputs,
         {"epsilon": epsilon(draw)},
         outputs=asked,
@@ -229,7 +231,7 @@ def skip_layer_normalization(draw: Draw) -> Node:
 
 
 @strategy("EmbedLayerNormalization", domain=DOMAIN)
-def embed_layer_normalization(draw: Draw) -> Node:
+def embed_layer_normalization(draw: Draw) -> Use:
     """Words and segments of shape (B, S), and their embeddings of shape (words, H)."""
     batch, length, hidden = draw.side(1, 3), draw.side(1, 4), draw.side(2, 6)
     words, places, kinds = draw.integer(1, 5), draw.integer(length, length + 2), draw.integer(1, 3)
@@ -246,7 +248,7 @@ def embed_layer_normalization(draw: Draw) -> Node:
     # same for a mask that has its ones first.
     ones = draw.array(np.int32, (batch, 1), 0, length)
     mask = draw.maybe(lambda: (np.arange(length) < ones).astype(np.int32))
-    return Node(
+    return draw.use(
         (
             ids(words),
             ids(kinds) if segmented else None,
@@ -268,25 +270,25 @@ def embed_layer_normalization(draw: Draw) -> Node:
 
 
 @strategy("Trilu", domain=DOMAIN)
-def trilu(draw: Draw) -> Node:
+def trilu(draw: Draw) -> Use:
     """X of shape (..., N, M), and a diagonal."""
     shape = draw.shape((2, 4))
     k = draw.maybe(lambda: np.asarray(draw.integer(-6, 6), np.int64))
     x = draw.tensor("X", shape)
     attributes = {"upper": draw.choice((None, 0, 1))}
-    return Node((x, k), attributes, ranks=y0(x.ndim), batch=(0,) if x.ndim > 2 else ())
+    return draw.use((x, k), attributes, ranks=y0(x.ndim), batch=(0,) if x.ndim > 2 else ())
 
 
 @strategy("Unique", domain=DOMAIN)
-def unique(draw: Draw) -> Node:
+def unique(draw: Draw) -> Use:
     """A vector of shape (N) with some elements twice."""
     few = draw.tensor("x", (draw.integer(1, 4),))
     x = few[draw.array(np.int64, (draw.side(0, 8),), 0, len(few) - 1)]
-    return Node((x,), outputs=3, ranks={"y0": 1, "y1": 1, "y2": 1})
+    return draw.use((x,), outputs=3, ranks={"y0": 1, "y1": 1, "y2": 1})
 
 
 @strategy("GatherND", domain=DOMAIN)
-def gather_nd(draw: Draw) -> Node:
+def gather_nd(draw: Draw) -> Use:
     """Data of shape (D1, ..., Dr) and indices of shape (..., k) into its first k axes."""
     shape = draw.shape((1, 4), (1, 4))
     depth = draw.integer(1, len(shape))
@@ -298,20 +300,20 @@ def gather_nd(draw: Draw) -> Node:
         least = -shape[i] if draw.flag() else 0
         indices[..., i] = draw.array(dtype, places, least, shape[i] - 1)
     data = draw.tensor("data", shape)
-    return Node(
+    return draw.use(
         (data, indices), ranks=y0(len(places) + len(shape) - depth), batch=(1,) * bool(places)
     )
 
 
 @strategy("GridSample", domain=DOMAIN)
-def grid_sample(draw: Draw) -> Node:
+def grid_sample(draw: Draw) -> Use:
     """X of shape (N, C, H, W) and a grid of shape (N, H', W', 2)."""
     # The schema also lists dtypes that have no fractions between their elements.
     dtype = draw.dtype("X", among=(np.float32, np.float64, np.float16))
     images, channels = draw.side(1, 2), draw.side(1, 3)
     x = draw.tensor("X", (images, channels, draw.side(1, 5), draw.side(1, 5)))
     grid = draw.tensor("Grid", (images, draw.side(1, 4), draw.side(1, 4), 2), -1.5, 1.5)
-    return Node(
+    return draw.use(
         (x, grid),
         {
             "align_corners": draw.choice((None, 0, 1)),
@@ -327,7 +329,7 @@ def grid_sample(draw: Draw) -> Node:
 
 
 @strategy("Pad", domain=DOMAIN)
-def pad(draw: Draw) -> Node:
+def pad(draw: Draw) -> Use:
     """Data of any shape but a scalar, and pads, perhaps negative, of shape (2r) or (1, 2r)."""
     mode = draw.choice((None, "constant", "edge", "reflect"))
     shape = draw.shape((1, 4), (0, 5) if mode in (None, "constant") else (1, 5))
@@ -344,7 +346,7 @@ def pad(draw: Draw) -> Node:
                     pads[(side + len(shape)) % len(pads)] = 0
     data = draw.tensor("data", shape)
     value = draw.maybe(lambda: draw.tensor("value", draw.choice(((), (1,)))))
-    return Node(
+    return draw.use(
         (data, np.reshape(np.asarray(pads, np.int64), draw.choice(((-1,), (1, -1)))), value),
         {"mode": mode},
         ranks=y0(data.ndim),
@@ -352,7 +354,7 @@ def pad(draw: Draw) -> Node:
 
 
 @strategy("Range", domain=DOMAIN)
-def range_(draw: Draw) -> Node:
+def range_(draw: Draw) -> Use:
     """Scalars, each perhaps of shape (1)."""
     integer = is_integer(draw.dtype("start"))
     # Multiples of an eighth, whose differences are exact; by the bounds few enough follow.
@@ -364,32 +366,32 @@ def range_(draw: Draw) -> Node:
         None if v is None else np.full(draw.choice(((), (1,))), v, draw.dtype("start"))
         for v in (start, limit, delta)
     ]
-    return Node(inputs, ranks=y0(1))
+    return draw.use(inputs, ranks=y0(1))
 
 
 @strategy("ExpandDims", domain=DOMAIN)
-def expand_dims(draw: Draw) -> Node:
+def expand_dims(draw: Draw) -> Use:
     """X of any shape, and an axis of the output, counted from either end."""
     x = draw.tensor("X", draw.shape())
     axis = draw.axis(x.ndim + 1)
-    return Node((x, np.asarray(axis, np.int32)), ranks=y0(x.ndim + 1))
+    return draw.use((x, np.asarray(axis, np.int32)), ranks=y0(x.ndim + 1))
 
 
 # Other operators
 
 
 @strategy("Inverse", domain=DOMAIN)
-def inverse(draw: Draw) -> Node:
+def inverse(draw: Draw) -> Use:
     """X of shape (..., N, N): its diagonal dominates, before its rows are put in another order."""
     n = draw.side(1, 4)
     x = draw.tensor("X", (*draw.shape((0, 2), (0, 3)), n, n), -1, 1)
     order = draw.permutation(n)
     x = (x + np.asarray((n + 1) * np.eye(n), x.dtype))[..., order, :]
-    return Node((x,), ranks=y0(x.ndim), rtol=1e-4, batch=(0,) if x.ndim > 2 else ())
+    return draw.use((x,), ranks=y0(x.ndim), rtol=1e-4, batch=(0,) if x.ndim > 2 else ())
 
 
 @strategy("CDist", domain=DOMAIN)
-def cdist(draw: Draw) -> Node:
+def cdist(draw: Draw) -> Use:
     """A of shape (M, K) and B of shape (N, K)."""
     k = draw.side(1, 4)
     a, b = draw.tensor("A", (draw.side(1, 4), k)), draw.tensor("B", (draw.side(1, 4), k))
@@ -397,15 +399,15 @@ def cdist(draw: Draw) -> Node:
     metric = draw.choice((None, "sqeuclidean", "euclidean"))
     # A short distance is the root of the small difference of large squares.
     rtol = 1e-3 if metric == "euclidean" else 1e-5
-    return Node((a, b), {"metric": metric}, ranks=y0(2), rtol=rtol, batch=(0,))
+    return draw.use((a, b), {"metric": metric}, ranks=y0(2), rtol=rtol, batch=(0,))
 
 
 @strategy("UnfoldTensor", domain=DOMAIN)
-def unfold_tensor(draw: Draw) -> Node:
+def unfold_tensor(draw: Draw) -> Use:
     """An input of shape (D1, ...), of which one axis holds at least one slice."""
     shape = draw.shape((1, 4), (1, 5))
     dim = draw.choice((None, *range(len(shape)), *range(-len(shape), 0)))
     size = draw.integer(1, shape[-1 if dim is None else dim])
     x = draw.tensor("input", shape)
     step = draw.choice((None, 1, 2, 3))
-    return Node((x,), {"dim": dim, "size": size, "step": step}, ranks=y0(x.ndim + 1))
+    return draw.use((x,), {"dim": dim, "size": size, "step": step}, ranks=y0(x.ndim + 1))

@@ -10,16 +10,17 @@ from typing import Any
 
 import numpy as np
 
-from onnxla.testing.draw import Draw, Node
+from onnxla.testing.draw import Draw
 from onnxla.testing.operator_cases import strategy
 from onnxla.testing.strategies.microsoft_quantized import DOMAIN
 from onnxla.testing.types import type_of
+from onnxla.testing.use import Use
 
 Array = np.ndarray
 
 
 @strategy("GroupQueryAttention", domain=DOMAIN)
-def group_query_attention(draw: Draw) -> Node:
+def group_query_attention(draw: Draw) -> Use:
     """Query of shape (B, S, N * D), key and value of (B, S, G * D), past (B, G, P, D).
 
     Either all sequences begin, or each goes on by one token, or one does by several, or each by
@@ -110,7 +111,7 @@ def group_query_attention(draw: Draw) -> Node:
         np.full(batch, queries, np.int32) if kind == "lengths" else None,
     )
     own = {name: type_of(operands[0]) for name in ("present_key", "present_value")}
-    return Node(
+    return draw.use(
         operands,
         attributes,
         4 if attributes["qk_output"] else 3 if kind != "begin" else draw.choice((3, 1)),

@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from onnxla.testing.draw import Draw, Node
+from onnxla.testing.draw import Draw
 from onnxla.testing.operator_cases import strategy
 from onnxla.testing.strategies.microsoft_quantized import DOMAIN
+from onnxla.testing.use import Use
 
 Array = np.ndarray
 ACTIVATIONS = ("relu", "gelu", "silu", "identity", "swiglu", "swiglu", "swiglu", "relu2", "geglu")
@@ -53,7 +54,7 @@ def tokens_of(draw: Draw) -> tuple[int, ...]:
 
 
 @strategy("MoE", domain=DOMAIN)
-def moe(draw: Draw) -> Node:
+def moe(draw: Draw) -> Use:
     """Input (T, H) or (B, S, H), weights (E, F, H), (E, H, I) and perhaps (E, I, H)."""
     experts, size, inner = draw.integer(1, 4), draw.integer(1, 5), draw.integer(1, 5)
     attributes, fused, third = options(draw, experts)
@@ -70,11 +71,11 @@ def moe(draw: Draw) -> Node:
         operands.append(
             draw.tensor(f"{name}_bias", (experts, rows[i]), -1, 1) if draw.flag() else None
         )
-    return Node(operands, attributes, ranks={"y0": len(outer) + 1}, batch=(0, 1))
+    return draw.use(operands, attributes, ranks={"y0": len(outer) + 1}, batch=(0, 1))
 
 
 @strategy("QMoE", domain=DOMAIN)
-def qmoe(draw: Draw) -> Node:
+def qmoe(draw: Draw) -> Use:
     """Input (T, H) or (B, S, H), and weights (E, F, H), (E, H, I) and perhaps (E, I, H), packed.
 
     Scales are (E, N) for N rows, or (E, N, blocks); zero points are packed likewise.
@@ -129,7 +130,7 @@ def qmoe(draw: Draw) -> Node:
     batch = (0, 1) if weights is None else (0, 1, 14)
     # For blocks, ONNX Runtime may compute with 8 bits of the input unless weights have 4.
     rounds = blocks is not None and {own[0] or bits, own[1] or bits} & {2, 8}
-    return Node(
+    return draw.use(
         [*operands, *zeros, weights],
         attributes,
         ranks={"y0": len(outer) + 1},

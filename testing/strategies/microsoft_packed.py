@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from onnxla.testing.draw import Draw, Node
+from onnxla.testing.draw import Draw
 from onnxla.testing.operator_cases import strategy
 from onnxla.testing.strategies.microsoft_quantized import DOMAIN, codes
+from onnxla.testing.use import Use
 
 Array = np.ndarray
 
 
 @strategy("MatMulNBits", domain=DOMAIN)
-def matmul_nbits(draw: Draw) -> Node:
+def matmul_nbits(draw: Draw) -> Use:
     """A of shape (..., K), B of shape (N, blocks, bytes) and scales of shape (N, blocks)."""
     bits, block_size = draw.choice((4, 2, 8)), draw.choice((16, 32, 64))
     k, n = draw.choice((16, 32, 48, 40, 7, 65)), draw.integer(1, 5)
@@ -52,13 +53,13 @@ def matmul_nbits(draw: Draw) -> Node:
     }
     # At level 4, the numbers of A are rounded to 8 bits; at levels 2 and 3 to half precision.
     rtol = {4: 2e-2, 3: 1e-2, 2: 1e-3}.get(accuracy or 0, 1e-5)
-    return Node(
+    return draw.use(
         operands, attributes, ranks={"y0": a.ndim}, rtol=rtol, batch=(0,) if a.ndim > 1 else ()
     )
 
 
 @strategy("MatMulBnb4", domain=DOMAIN)
-def matmul_bnb4(draw: Draw) -> Node:
+def matmul_bnb4(draw: Draw) -> Use:
     """A of shape (..., K), or (..., N) without `transB`, and B with N * K numbers of 4 bits."""
     k, n = draw.choice((16, 32, 20, 7, 1)), draw.integer(1, 5)
     block_size = draw.choice((16, 32, 64))
@@ -77,11 +78,11 @@ def matmul_bnb4(draw: Draw) -> Node:
         "training_mode": draw.choice((None, 0, 1)),
         "transB": transposed,
     }
-    return Node(operands, attributes, ranks={"y0": a.ndim}, batch=(0,))
+    return draw.use(operands, attributes, ranks={"y0": a.ndim}, batch=(0,))
 
 
 @strategy("GatherBlockQuantized", domain=DOMAIN)
-def gather_block_quantized(draw: Draw) -> Node:
+def gather_block_quantized(draw: Draw) -> Use:
     """Data of rank 1 and more, indices of any shape, and scales for blocks of the data."""
     dtype = draw.dtype("data")
     floats = dtype.name.startswith("float")
@@ -119,4 +120,4 @@ def gather_block_quantized(draw: Draw) -> Node:
         for name, (axis, default) in both.items()
     }
     attributes = {"bits": bits if packed else draw.choice((None, 4)), "block_size": block_size}
-    return Node(operands, {**attributes, **axes}, ranks={"y0": rank - 1 + indices.ndim})
+    return draw.use(operands, {**attributes, **axes}, ranks={"y0": rank - 1 + indices.ndim})

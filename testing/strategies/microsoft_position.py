@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from onnxla.testing.draw import Draw, Node
+from onnxla.testing.draw import Draw
 from onnxla.testing.operator_cases import strategy
 from onnxla.testing.strategies.microsoft_quantized import DOMAIN
+from onnxla.testing.use import Use
 
 
 @strategy("RotaryEmbedding", domain=DOMAIN)
-def rotary_embedding(draw: Draw) -> Node:
+def rotary_embedding(draw: Draw) -> Use:
     """Input of shape (B, S, N * D) or (B, N, S, D), and places of shape (B, S) or (1)."""
     batch, length, heads = draw.integer(1, 3), draw.integer(1, 4), draw.integer(1, 3)
     half = draw.integer(1, 3)
@@ -41,11 +42,11 @@ def rotary_embedding(draw: Draw) -> Node:
         draw.tensor("cos_cache", (most, half), -1, 1),
         draw.tensor("sin_cache", (most, half), -1, 1),
     )
-    return Node(operands, attributes, ranks={"y0": len(shape)}, batch=(0,) if first else (0, 1))
+    return draw.use(operands, attributes, ranks={"y0": len(shape)}, batch=(0,) if first else (0, 1))
 
 
 @strategy("RelativePositionBias", domain=DOMAIN)
-def relative_position_bias(draw: Draw) -> Node:
+def relative_position_bias(draw: Draw) -> Use:
     """A table of shape (buckets, N), and a length."""
     both = draw.choice((None, 0, 1))
     buckets = draw.integer(1, 6) * (4 if both else 2)
@@ -55,11 +56,11 @@ def relative_position_bias(draw: Draw) -> Node:
     # The logarithm of one is no divisor.
     attributes = {"is_bidirectional": both, "max_distance": near + draw.integer(1, 20)}
     lengths = [np.array([length], np.int64)] * 2
-    return Node((table, *lengths), attributes, ranks={"y0": 4})
+    return draw.use((table, *lengths), attributes, ranks={"y0": 4})
 
 
 @strategy("GatedRelativePositionBias", domain=DOMAIN)
-def gated_relative_position_bias(draw: Draw) -> Node:
+def gated_relative_position_bias(draw: Draw) -> Use:
     """Query of shape (B, S, N * D), or without padding (tokens, N * D)."""
     batch, length, heads = draw.integer(1, 3), draw.integer(1, 4), draw.integer(1, 3)
     size, width = draw.integer(1, 4), 2 * draw.integer(1, 3)
@@ -80,4 +81,4 @@ def gated_relative_position_bias(draw: Draw) -> Node:
         draw.tensor("eco_a", (1, heads, 1, 1)),
         offset,
     )
-    return Node(operands, {"num_heads": heads}, ranks={"y0": 4})
+    return draw.use(operands, {"num_heads": heads}, ranks={"y0": 4})

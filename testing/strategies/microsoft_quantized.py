@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from onnxla.testing.draw import Draw, Node
+from onnxla.testing.draw import Draw
 from onnxla.testing.operator_cases import strategy
 from onnxla.testing.strategies.conv import draw_operands, draw_window, output_sizes
+from onnxla.testing.use import Use
 
 DOMAIN = "com.microsoft"
 Array = np.ndarray
@@ -40,7 +41,7 @@ def steps(*scales: Array) -> int:
 
 
 @strategy("QuantizeLinear", domain=DOMAIN)
-def quantize_linear(draw: Draw) -> Node:
+def quantize_linear(draw: Draw) -> Use:
     """Input x of any shape; y_scale and y_zero_point are scalars, or of the length of one axis."""
     by_axis = draw.flag()
     shape = draw.shape((1, 4) if by_axis else (0, 4))
@@ -49,7 +50,7 @@ def quantize_linear(draw: Draw) -> Node:
     dtype = draw.dtype("x")
     y_scale = scale(draw, size, dtype)
     zero_point = zero(draw, "y_zero_point", size)
-    return Node(
+    return draw.use(
         (draw.tensor("x", shape), y_scale, zero_point),
         {"axis": axis},
         types={"y": "tensor(uint8)"} if zero_point is None else {},
@@ -59,7 +60,7 @@ def quantize_linear(draw: Draw) -> Node:
 
 
 @strategy("DequantizeLinear", domain=DOMAIN)
-def dequantize_linear(draw: Draw) -> Node:
+def dequantize_linear(draw: Draw) -> Use:
     """Input x of any shape; x_scale and x_zero_point are scalars, or of the length of one axis."""
     by_axis = draw.flag()
     shape = draw.shape((1, 4) if by_axis else (0, 4))
@@ -69,11 +70,11 @@ def dequantize_linear(draw: Draw) -> Node:
     # Numbers of 32 bits have a zero point of 0.
     zero_point = None if x.dtype == np.int32 else zero(draw, "x_zero_point", size)
     factors = scale(draw, size, draw.dtype("x_scale"))
-    return Node((x, factors, zero_point), {"axis": axis}, ranks={"y0": len(shape)})
+    return draw.use((x, factors, zero_point), {"axis": axis}, ranks={"y0": len(shape)})
 
 
 @strategy("QLinearAdd", "QLinearMul", domain=DOMAIN)
-def elementwise(draw: Draw) -> Node:
+def elementwise(draw: Draw) -> Use:
     """A and B that broadcast, each with a scalar scale and perhaps a scalar zero point."""
     a, b = draw.broadcast_shapes(2)
     scales = [scale(draw) for _ in range(3)]
@@ -83,7 +84,7 @@ def elementwise(draw: Draw) -> Node:
         zeros = [None if draw.flag() else z for z in zeros]
     if draw.name == "QLinearMul":  # Else a product is often out of range.
         scales[2] = np.asarray(scales[2] * draw.choice((8, 1)), np.float32)
-    return Node(
+    return draw.use(
         (
             codes(draw, "A", a),
             scales[0],
@@ -100,7 +101,7 @@ def elementwise(draw: Draw) -> Node:
 
 
 @strategy("QLinearLeakyRelu", "QLinearSigmoid", domain=DOMAIN)
-def unary(draw: Draw) -> Node:
+def unary(draw: Draw) -> Use:
     """X of any shape, with scalar scales and zero points."""
     shape = draw.shape()
     leaky = draw.name == "QLinearLeakyRelu"
@@ -113,7 +114,7 @@ def unary(draw: Draw) -> Node:
         zero(draw, "Y_zero_point"),
     )
     alpha = draw.maybe(lambda: draw.floating(-2, 2)) if leaky else None
-    return Node(
+    return draw.use(
         operands,
         {"alpha": alpha},
         ranks={"y0": len(shape)},
@@ -123,7 +124,7 @@ def unary(draw: Draw) -> Node:
 
 
 @strategy("QLinearSoftmax", domain=DOMAIN)
-def softmax(draw: Draw) -> Node:
+def softmax(draw: Draw) -> Use:
     """X of rank 1 and more, with scalar scales and zero points."""
     shape = draw.shape((1, 4))
     operands = (
@@ -137,15 +138,15 @@ def softmax(draw: Draw) -> Node:
         "opset": draw.choice((13, 12, 11, 1, 17, 21)),
         "axis": draw.maybe(lambda: draw.axis(len(shape))),
     }
-    return Node(operands, attributes, ranks={"y0": len(shape)}, steps=1)
+    return draw.use(operands, attributes, ranks={"y0": len(shape)}, steps=1)
 
 
 @strategy("QLinearWhere", domain=DOMAIN)
-def where(draw: Draw) -> Node:
+def where(draw: Draw) -> Use:
     """A condition, X and Y that broadcast."""
     condition, x, y = draw.broadcast_shapes(3)
     scales = [scale(draw) for _ in range(3)]
-    return Node(
+    return draw.use(
         (
             draw.tensor("condition", condition),
             codes(draw, "X", x),
@@ -163,7 +164,7 @@ def where(draw: Draw) -> Node:
 
 
 @strategy("QLinearConcat", domain=DOMAIN)
-def concat(draw: Draw) -> Node:
+def concat(draw: Draw) -> Use:
     """Inputs of one shape but for one axis, each with a scale and a zero point of its own."""
     shape = list(draw.shape((1, 4)))
     axis = draw.axis(len(shape))
@@ -178,7 +179,7 @@ def concat(draw: Draw) -> Node:
         own = to if same else (scale(draw), draw.array(to[1].dtype, (), info.min, info.max))
         operands += [draw.array(to[1].dtype, shape, info.min, info.max), *own]
         scales.append(own[0])
-    return Node(operands, {"axis": axis}, ranks={"y0": len(shape)}, steps=steps(*scales))
+    return draw.use(operands, {"axis": axis}, ranks={"y0": len(shape)}, steps=steps(*scales))
 
 
 def image(draw: Draw, spatial: list[int], least: int = 1) -> tuple[tuple[int, ...], int | None]:
@@ -189,7 +190,7 @@ def image(draw: Draw, spatial: list[int], least: int = 1) -> tuple[tuple[int, ..
 
 
 @strategy("QLinearGlobalAveragePool", domain=DOMAIN)
-def global_average_pool(draw: Draw) -> Node:
+def global_average_pool(draw: Draw) -> Use:
     """X of shape (N, C, D1 ...), or (N, D1 ..., C)."""
     spatial = [draw.integer(1, 4) for _ in range(draw.integer(1, 3))]
     shape, channels_last = image(draw, spatial)
@@ -201,7 +202,7 @@ def global_average_pool(draw: Draw) -> Node:
         codes(draw, "y_zero_point"),
     )
     attributes = {"channels_last": channels_last}
-    return Node(operands, attributes, ranks={"y0": len(shape)}, steps=1, batch=(0,))
+    return draw.use(operands, attributes, ranks={"y0": len(shape)}, steps=1, batch=(0,))
 
 
 def pool_window(draw: Draw) -> tuple[dict[str, Any], list[int]]:
@@ -216,7 +217,7 @@ def pool_window(draw: Draw) -> tuple[dict[str, Any], list[int]]:
 
 
 @strategy("QLinearAveragePool", domain=DOMAIN)
-def average_pool(draw: Draw) -> Node:
+def average_pool(draw: Draw) -> Use:
     """X of shape (N, C, D1 ...), or (N, D1 ..., C)."""
     window, sizes = pool_window(draw)
     shape, channels_last = image(draw, sizes)
@@ -231,19 +232,19 @@ def average_pool(draw: Draw) -> Node:
         "channels_last": channels_last,
         "count_include_pad": draw.choice((None, 0, 1)),
     }
-    return Node(operands, window, ranks={"y0": len(shape)}, steps=1, batch=(0,))
+    return draw.use(operands, window, ranks={"y0": len(shape)}, steps=1, batch=(0,))
 
 
 @strategy("NhwcMaxPool", domain=DOMAIN)
-def nhwc_max_pool(draw: Draw) -> Node:
+def nhwc_max_pool(draw: Draw) -> Use:
     """Input x of shape (N, D1 ..., C)."""
     window, sizes = pool_window(draw)
     shape = (draw.integer(1, 3), *sizes, draw.integer(1, 3))
-    return Node((codes(draw, "x", shape),), window, ranks={"y0": len(shape)}, batch=(0,))
+    return draw.use((codes(draw, "x", shape),), window, ranks={"y0": len(shape)}, batch=(0,))
 
 
 @strategy("QLinearConv", domain=DOMAIN)
-def conv(draw: Draw) -> Node:
+def conv(draw: Draw) -> Use:
     """Input x of shape (N, C, D1 ...), or (N, D1 ..., C), and w of shape (M, C / group, k1 ...)."""
     x, w, attributes = draw_operands(draw)
     attributes["channels_last"] = draw.choice((None, 0, 1))
@@ -265,11 +266,11 @@ def conv(draw: Draw) -> Node:
         codes(draw, "y_zero_point"),
         draw.maybe(lambda: draw.array(np.int32, w[:1], -2000, 2000)),
     )
-    return Node(operands, attributes, ranks={"y0": len(x)}, steps=1, batch=(0,))
+    return draw.use(operands, attributes, ranks={"y0": len(x)}, steps=1, batch=(0,))
 
 
 @strategy("QGemm", domain=DOMAIN)
-def qgemm(draw: Draw) -> Node:
+def qgemm(draw: Draw) -> Use:
     """A of shape (M, K) or (K, M), B of shape (K, N) or (N, K), and C that broadcasts to (M, N)."""
     m, k, n = draw.side(), draw.side(1), draw.side()
     transposed = {name: draw.choice((None, 0, 1)) for name in ("transA", "transB")}
@@ -291,7 +292,7 @@ def qgemm(draw: Draw) -> Node:
         *to,
     )
     alpha = draw.maybe(lambda: draw.floating(-2, 2))
-    return Node(operands, {**transposed, "alpha": alpha}, types=types, ranks={"y0": 2}, steps=1)
+    return draw.use(operands, {**transposed, "alpha": alpha}, types=types, ranks={"y0": 2}, steps=1)
 
 
 def product_shapes(draw: Draw) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -302,7 +303,7 @@ def product_shapes(draw: Draw) -> tuple[tuple[int, ...], tuple[int, ...]]:
 
 
 @strategy("MatMulIntegerToFloat", domain=DOMAIN)
-def matmul_integer_to_float(draw: Draw) -> Node:
+def matmul_integer_to_float(draw: Draw) -> Use:
     """A of shape (..., M, K) and B of shape (..., K, N), with one scale, or one per column."""
     a, b = product_shapes(draw)
     floating = draw.dtype("a_scale")
@@ -317,7 +318,7 @@ def matmul_integer_to_float(draw: Draw) -> Node:
         zero(draw, "b_zero_point", b_columns),
         draw.maybe(lambda: draw.tensor("bias", (b[-1],), -500, 500)),
     )
-    return Node(operands, ranks={"y0": max(len(a), len(b))})
+    return draw.use(operands, ranks={"y0": max(len(a), len(b))})
 
 
 def far_from_ties(draw: Draw, shape: tuple[int, ...]) -> Array:
@@ -329,7 +330,7 @@ def far_from_ties(draw: Draw, shape: tuple[int, ...]) -> Array:
 
 
 @strategy("DynamicQuantizeMatMul", domain=DOMAIN)
-def dynamic_quantize_matmul(draw: Draw) -> Node:
+def dynamic_quantize_matmul(draw: Draw) -> Use:
     """A of shape (..., M, K) and B of shape (..., K, N), with one scale, or one per column."""
     a, b = product_shapes(draw)
     columns = (b[-1],) if draw.flag() else ()
@@ -340,14 +341,14 @@ def dynamic_quantize_matmul(draw: Draw) -> Node:
         zero(draw, "b_zero_point", columns),
         draw.maybe(lambda: draw.tensor("bias", (b[-1],), -500, 500)),
     )
-    return Node(operands, ranks={"y0": max(len(a), len(b))}, rtol=1e-4)
+    return draw.use(operands, ranks={"y0": max(len(a), len(b))}, rtol=1e-4)
 
 
 ACTIVATIONS = ("Sigmoid", "Tanh", "Relu", "HardSigmoid", "Softsign", "Softplus", "LeakyRelu")
 
 
 @strategy("DynamicQuantizeLSTM", domain=DOMAIN)
-def dynamic_quantize_lstm(draw: Draw) -> Node:
+def dynamic_quantize_lstm(draw: Draw) -> Use:
     """X of shape (T, B, I), W of shape (D, I, 4 * H), and R of shape (D, H, 4 * H)."""
     direction = draw.choice((None, "forward", "reverse", "bidirectional"))
     directions = 2 if direction == "bidirectional" else 1
@@ -386,7 +387,7 @@ def dynamic_quantize_lstm(draw: Draw) -> Node:
         zeros("R_zero_point"),
     )
     outputs = draw.choice(((True, True, True), (True,), (False, True), (True, False, True)))
-    return Node(
+    return draw.use(
         operands,
         {
             "hidden_size": draw.choice((hidden, hidden, hidden, hidden, None)),
@@ -405,7 +406,7 @@ def dynamic_quantize_lstm(draw: Draw) -> Node:
 
 
 @strategy("QEmbedLayerNormalization", domain=DOMAIN)
-def embed_layer_normalization(draw: Draw) -> Node:
+def embed_layer_normalization(draw: Draw) -> Use:
     """Words of shape (B, S), and tables of some rows of H numbers."""
     batch, length, hidden = draw.integer(1, 3), draw.integer(1, 4), draw.integer(2, 6)
     words, kinds, most = draw.integer(1, 6), draw.integer(1, 3), length + draw.integer(0, 2)
@@ -441,4 +442,4 @@ def embed_layer_normalization(draw: Draw) -> Node:
         part("beta_zero_point"),
     )
     epsilon = draw.choice((0.125, 1.0, None))
-    return Node(operands, {"epsilon": epsilon}, 2, ranks={"y0": 3, "y1": 1}, rtol=1e-4)
+    return draw.use(operands, {"epsilon": epsilon}, 2, ranks={"y0": 3, "y1": 1}, rtol=1e-4)

@@ -10,9 +10,10 @@ import itertools
 
 import numpy as np
 
-from onnxla.testing.draw import Draw, Node
+from onnxla.testing.draw import Draw
 from onnxla.testing.operator_cases import strategy
 from onnxla.testing.strategies.microsoft_quantized import DOMAIN
+from onnxla.testing.use import Use
 
 Array = np.ndarray
 RULES = ("linear", "gated", "delta", "gated_delta")
@@ -26,7 +27,7 @@ def draw_window(draw: Draw) -> int | None:
 
 
 @strategy("CausalConvWithState", domain=DOMAIN)
-def causal_conv_with_state(draw: Draw) -> Node:
+def causal_conv_with_state(draw: Draw) -> Use:
     """Input of shape (B, C, S), or (B, S, ...) with C elements in each "..."; weight (C, 1, K)."""
     batch, length, taps = draw.integer(1, 3), draw.integer(1, 5), draw.integer(1, 4)
     dilation = draw.choice((None, 1, 2, 3))
@@ -52,7 +53,7 @@ def causal_conv_with_state(draw: Draw) -> Node:
         "state_window": window,
     }
     batched = (0,) if operands[3] is None else (0, 3)
-    return Node(
+    return draw.use(
         operands,
         attributes,
         2,
@@ -62,7 +63,7 @@ def causal_conv_with_state(draw: Draw) -> Node:
 
 
 @strategy("LinearAttention", domain=DOMAIN)
-def linear_attention(draw: Draw) -> Node:
+def linear_attention(draw: Draw) -> Use:
     """Query of shape (B, S, Hq * D), key (B, S, H * D) and value (B, S, H * E).
 
     With state (B, H, D, E), or (W, B, H, D, E); decay of (B, S, H) or (B, S, H * D); beta of
@@ -104,7 +105,7 @@ def linear_attention(draw: Draw) -> Node:
         "state_window": window,
     }
     own = dtype if past is None else past.dtype
-    return Node(
+    return draw.use(
         operands,
         attributes,
         2,
@@ -115,7 +116,7 @@ def linear_attention(draw: Draw) -> Node:
 
 
 @strategy("GatedDeltaNet", domain=DOMAIN)
-def gated_delta_net(draw: Draw) -> Node:
+def gated_delta_net(draw: Draw) -> Use:
     """Query and key of shape (T, N, D), value of (T, H, E), decay of (T, H) or (T, H, D).
 
     T may be two axes (B, S), or sequences of different lengths; or query, key and value are side
@@ -177,4 +178,4 @@ def gated_delta_net(draw: Draw) -> Node:
         "scale": draw.choice((None, 0.0, 0.5)),
         "chunk_size": draw.choice((None, 64, 32)),
     }
-    return Node(operands, attributes, 2, ranks={"y0": 4 if kind == "two axes" else 3, "y1": 4})
+    return draw.use(operands, attributes, 2, ranks={"y0": 4 if kind == "two axes" else 3, "y1": 4})

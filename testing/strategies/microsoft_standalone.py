@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from onnxla.testing.draw import Draw, Node
+from onnxla.testing.draw import Draw
 from onnxla.testing.operator_cases import strategy
 from onnxla.testing.strategies.microsoft_fused import DOMAIN, y0
+from onnxla.testing.use import Use
 
 
 @strategy("CropAndResize", domain=DOMAIN)
-def crop_and_resize(draw: Draw) -> Node:
+def crop_and_resize(draw: Draw) -> Use:
     """X of shape (N, C, H, W), regions of shape (R, 4), their images (R), and the size (2)."""
     shape = (draw.integer(1, 3), draw.integer(1, 2), draw.side(1, 5), draw.side(1, 5))
     regions = draw.integer(1, 4)
@@ -27,11 +28,11 @@ def crop_and_resize(draw: Draw) -> Node:
         "mode": draw.choice((None, "bilinear", "nearest")),
         "extrapolation_value": draw.maybe(lambda: draw.floating(-2, 2)),
     }
-    return Node((x, rois, which, size), attributes, ranks=y0(4), rtol=1e-4, batch=(1, 2))
+    return draw.use((x, rois, which, size), attributes, ranks=y0(4), rtol=1e-4, batch=(1, 2))
 
 
 @strategy("WordConvEmbedding", domain=DOMAIN)
-def word_conv_embedding(draw: Draw) -> Node:
+def word_conv_embedding(draw: Draw) -> Use:
     """Words of shape (words, length), W of shape (M, 1, k, E), B (M) and C (characters, E)."""
     maps, size, characters = draw.side(1, 4), draw.side(1, 4), draw.integer(2, 6)
     window = draw.integer(1, 4)
@@ -45,11 +46,11 @@ def word_conv_embedding(draw: Draw) -> Node:
     c = draw.tensor("C", (characters, size), -1, 1)
     sizes = {"embedding_size": maps, "conv_window_size": window, "char_embedding_size": size}
     attributes = {name: draw.choice((value, None)) for name, value in sizes.items()}
-    return Node((sequence, w, b, c), attributes, ranks=y0(2), rtol=1e-4, batch=(0,))
+    return draw.use((sequence, w, b, c), attributes, ranks=y0(2), rtol=1e-4, batch=(0,))
 
 
 @strategy("SparseToDenseMatMul", domain=DOMAIN)
-def sparse_to_dense_matmul(draw: Draw) -> Node:
+def sparse_to_dense_matmul(draw: Draw) -> Use:
     """A of shape (M, K), mostly 0, and B of shape (K, N), each perhaps stored transposed."""
     m, k, n = (draw.integer(1, 4) for _ in range(3))
     turned = {f"trans{x}": draw.choice((None, 0, 1)) for x in "AB"}
@@ -66,4 +67,4 @@ def sparse_to_dense_matmul(draw: Draw) -> Node:
     )
     # The schema has a sparse A. Here it is dense, which onnxla takes as well: a case has no sparse
     # inputs.
-    return Node((a, b), {**turned, "alpha": alpha}, ranks=y0(2))
+    return draw.use((a, b), {**turned, "alpha": alpha}, ranks=y0(2))

@@ -10,9 +10,11 @@ import numpy as np
 from onnx import numpy_helper
 
 from onnxla.ir import STRING
-from onnxla.testing.draw import TEXTS, Draw, Node, is_integer
+from onnxla.peers.difference import is_integer
+from onnxla.testing.draw import TEXTS, Draw
 from onnxla.testing.operator_cases import strategy
 from onnxla.testing.types import Typed, tensor_type
+from onnxla.testing.use import Use
 
 DOMAIN = "ai.onnx.ml"
 # Not all runtimes transform: half of the scores stay as they are.
@@ -62,27 +64,27 @@ def class_labels(
 
 
 @strategy("ArrayFeatureExtractor", domain=DOMAIN)
-def array_feature_extractor(draw: Draw) -> Node:
+def array_feature_extractor(draw: Draw) -> Use:
     """X of shape (D1, ..., C) and Y of shape (K) or (1, K)."""
     shape = (*draw.shape((0, 3)), draw.side(1, 5))
     count = draw.side(1, 4)
     where = draw.array(np.int64, draw.choice(((count,), (1, count))), 0, shape[-1] - 1)
     rank = max(2, len(shape))
-    return Node((draw.tensor("X", shape), where), ranks={"y0": rank})
+    return draw.use((draw.tensor("X", shape), where), ranks={"y0": rank})
 
 
 @strategy("Binarizer", domain=DOMAIN)
-def binarizer(draw: Draw) -> Node:
+def binarizer(draw: Draw) -> Use:
     """X of any shape."""
     x = draw.tensor("X", draw.shape())
     threshold = draw.maybe(lambda: draw.floating(-2, 2))
     if threshold is not None and x.size and draw.flag():  # equal to an element, hence not above it
         threshold = float(np.nan_to_num(np.float32(x.flat[0]), posinf=1, neginf=-1))
-    return Node((x,), {"threshold": threshold})
+    return draw.use((x,), {"threshold": threshold})
 
 
 @strategy("FeatureVectorizer", domain=DOMAIN)
-def feature_vectorizer(draw: Draw) -> Node:
+def feature_vectorizer(draw: Draw) -> Use:
     """Inputs of shapes (N, C1), (N, C2), ...; if N is 1, some of shape (C)."""
     rows, widths = draw.side(0, 4), [draw.side(1, 4) for _ in range(draw.integer(1, 4))]
     inputs = [
@@ -91,11 +93,11 @@ def feature_vectorizer(draw: Draw) -> Node:
     ]
     batch = range(len(inputs)) if all(x.ndim == 2 for x in inputs) else ()
     attributes = {"inputdimensions": draw.choice((widths, widths, None))}
-    return Node(inputs, attributes, ranks={"y0": 2}, batch=tuple(batch))
+    return draw.use(inputs, attributes, ranks={"y0": 2}, batch=tuple(batch))
 
 
 @strategy("Imputer", domain=DOMAIN)
-def imputer(draw: Draw) -> Node:
+def imputer(draw: Draw) -> Use:
     """X of shape (D1, ..., F), some of whose elements are to be replaced."""
     shape = (*draw.shape((0, 3)), draw.side(1, 5))
     integer = is_integer(draw.dtype("X"))
@@ -115,15 +117,15 @@ def imputer(draw: Draw) -> Node:
     x = draw.tensor("X", shape)
     replaced = draw.array(np.bool_, shape)
     x = np.where(replaced, np.asarray(old or 0, x.dtype), x)
-    return Node((x,), attributes, ranks={"y0": x.ndim})
+    return draw.use((x,), attributes, ranks={"y0": x.ndim})
 
 
 @strategy("Normalizer", domain=DOMAIN)
-def normalizer(draw: Draw) -> Node:
+def normalizer(draw: Draw) -> Use:
     """X of shape (N, C) or (C)."""
     shape = draw.choice(((), (1,), (2,), (4,), (0,)))
     x = draw.tensor("X", (*shape, draw.side(1, 6)))
-    return Node(
+    return draw.use(
         (x,),
         {"norm": draw.choice((None, "MAX", "L1", "L2"))},
         ranks={"y0": x.ndim},
@@ -132,7 +134,7 @@ def normalizer(draw: Draw) -> Node:
 
 
 @strategy("Scaler", domain=DOMAIN)
-def scaler(draw: Draw) -> Node:
+def scaler(draw: Draw) -> Use:
     """X of shape (N, F) or another one, where `offset` and `scale` have one element."""
     shape = draw.shape((1, 4))
     one = len(shape) != 2 or shape[1] == 0 or draw.flag()
@@ -140,11 +142,11 @@ def scaler(draw: Draw) -> Node:
     given = draw.choice((("offset", "scale"), ("offset", "scale"), ("offset",), ("scale",)))
     attributes = {name: floats(draw, count) for name in given}
     x = draw.tensor("X", shape)
-    return Node((x,), attributes, ranks={"y0": x.ndim}, batch=(0,))
+    return draw.use((x,), attributes, ranks={"y0": x.ndim}, batch=(0,))
 
 
 @strategy("OneHotEncoder", domain=DOMAIN)
-def one_hot_encoder(draw: Draw) -> Node:
+def one_hot_encoder(draw: Draw) -> Use:
     """X of any shape, some of whose elements are categories."""
     shape, dtype = draw.shape(), draw.dtype("X")
     strings = dtype == STRING
@@ -159,7 +161,7 @@ def one_hot_encoder(draw: Draw) -> Node:
     x = picked(draw, shape, options, dtype)
     if dtype.kind == "f" and x.size and draw.flag():  # is cast to integers, which truncates
         x = np.asarray(x + np.where(x < 0, -0.5, 0.5).astype(dtype) * (x != 0))
-    return Node(
+    return draw.use(
         (x,),
         {"cats_strings" if strings else "cats_int64s": categories, "zeros": zeros},
         ranks={"y0": len(shape) + 1},
@@ -171,13 +173,13 @@ def one_hot_encoder(draw: Draw) -> Node:
 
 
 @strategy("CategoryMapper", domain=DOMAIN)
-def category_mapper(draw: Draw) -> Node:
+def category_mapper(draw: Draw) -> Use:
     """X of any shape, of strings or integers."""
     count = draw.integer(1, 5)
     ints, strings = distinct(draw, np.int64, count), distinct(draw, STRING, count)
     x, default, kind = strings_or_integers(draw, strings, ints)
     attributes = {"cats_int64s": ints, "cats_strings": strings, **default}
-    return Node((x,), attributes, types={"y0": kind})
+    return draw.use((x,), attributes, types={"y0": kind})
 
 
 def strings_or_integers(
@@ -193,13 +195,13 @@ def strings_or_integers(
 
 
 @strategy("LabelEncoder", domain=DOMAIN)
-def label_encoder(draw: Draw) -> Node:
+def label_encoder(draw: Draw) -> Use:
     """X of any shape, some of whose elements are keys."""
     count = draw.integer(1, 5)
     if draw.has("classes_strings"):
         classes = distinct(draw, STRING, count)
         x, default, kind = strings_or_integers(draw, classes, range(count))
-        return Node(
+        return draw.use(
             (x,), {"classes_strings": classes, **default}, types={"y0": kind}, ranks={"y0": x.ndim}
         )
     source, target = draw.dtype("X"), draw.dtype("Y")
@@ -225,14 +227,14 @@ def label_encoder(draw: Draw) -> Node:
             attributes[single] = (
                 numpy_helper.from_array(fallback) if tensor else fallback.tolist()[0]
             )
-    return Node((x,), attributes, types={"y0": tensor_type(target)}, ranks={"y0": x.ndim})
+    return draw.use((x,), attributes, types={"y0": tensor_type(target)}, ranks={"y0": x.ndim})
 
 
 # Maps
 
 
 @strategy("CastMap", domain=DOMAIN)
-def cast_map(draw: Draw) -> Node:
+def cast_map(draw: Draw) -> Use:
     """A map from integers to floats or strings."""
     kind = draw.choice(list(draw.schema.allowed("X")))
     form, to = draw.choice((None, "DENSE", "SPARSE")), draw.choice(("FLOAT", "INT64", "STRING"))
@@ -250,7 +252,7 @@ def cast_map(draw: Draw) -> Node:
         values = [float(v) for v in draw.array(np.int64, (count,), 0, 9)]
     else:
         values = floats(draw, count, -4, 4)
-    return Node(
+    return draw.use(
         (Typed(kind, dict(zip(keys, values, strict=True))),),
         {
             "cast_to": None if to == "FLOAT" and draw.flag() else f"TO_{to}",
@@ -263,7 +265,7 @@ def cast_map(draw: Draw) -> Node:
 
 
 @strategy("DictVectorizer", domain=DOMAIN)
-def dict_vectorizer(draw: Draw) -> Node:
+def dict_vectorizer(draw: Draw) -> Use:
     """A map, some of whose possible keys are absent."""
     kind = draw.choice(list(draw.schema.allowed("X")))
     key, value = (part.strip() for part in kind.removeprefix("map(")[:-1].split(","))
@@ -273,7 +275,7 @@ def dict_vectorizer(draw: Draw) -> Node:
     keys = [vocabulary[i] for i in draw.subset(count, 1)]
     dtype = {"string": STRING, "int64": np.int64, "float": np.float32, "double": np.float64}[value]
     values = draw.array(dtype, (len(keys),)).tolist()
-    return Node(
+    return draw.use(
         (Typed(kind, dict(zip(keys, values, strict=True))),),
         {"string_vocabulary" if strings else "int64_vocabulary": vocabulary},
         types={"y0": f"tensor({value})"},
@@ -282,36 +284,36 @@ def dict_vectorizer(draw: Draw) -> Node:
 
 
 @strategy("ZipMap", domain=DOMAIN)
-def zip_map(draw: Draw) -> Node:
+def zip_map(draw: Draw) -> Use:
     """X of shape (N, C) or (C)."""
     shape = draw.choice(((1,), (3,), (), (0,)))
     count = draw.integer(1, 5)
     labels, kind = class_labels(draw, count, "classlabels_int64s")
     key = kind.removeprefix("tensor(")[:-1]
     x = draw.array(np.float32, (*shape, count))
-    return Node((x,), labels, types={"y0": f"seq(map({key}, float))"})
+    return draw.use((x,), labels, types={"y0": f"seq(map({key}, float))"})
 
 
 # Linear models
 
 
 @strategy("LinearRegressor", domain=DOMAIN)
-def linear_regressor(draw: Draw) -> Node:
+def linear_regressor(draw: Draw) -> Use:
     """X of shape (N, F) and coefficients of shape (targets, F)."""
     targets = draw.integer(1, 4)
     x, attributes, rtol = linear(draw, targets)
     attributes["targets"] = None if targets == 1 and draw.flag() else targets
-    return Node((x,), attributes, ranks={"y0": 2}, rtol=rtol, batch=(0,))
+    return draw.use((x,), attributes, ranks={"y0": 2}, rtol=rtol, batch=(0,))
 
 
 @strategy("LinearClassifier", domain=DOMAIN)
-def linear_classifier(draw: Draw) -> Node:
+def linear_classifier(draw: Draw) -> Use:
     """X of shape (N, F) and coefficients of shape (classes, F), or (1, F) for two classes."""
     classes = draw.integer(2, 4)
     x, attributes, rtol = linear(draw, 1 if classes == 2 and draw.flag() else classes)
     labels, kind = class_labels(draw, classes)
     attributes |= {**labels, "multi_class": draw.choice((None, 0, 1))}
-    return Node(
+    return draw.use(
         (x,),
         attributes,
         outputs=2,
@@ -361,7 +363,7 @@ def kernel(draw: Draw, features: int, vectors: int, post: str | None) -> dict[st
 
 
 @strategy("SVMRegressor", domain=DOMAIN)
-def svm_regressor(draw: Draw) -> Node:
+def svm_regressor(draw: Draw) -> Use:
     """X of shape (N, F) and support vectors of shape (V, F), or none."""
     features, vectors = draw.side(1, 4), draw.integer(0, 4)
     post = draw.choice(POST_TRANSFORMS)
@@ -383,11 +385,11 @@ def svm_regressor(draw: Draw) -> Node:
         attributes["rho"][0] = NOT_ZERO
     bounds = (0, 1) if probit else (-2, 2)
     x = draw.tensor("X", (draw.side(0, 4), features), *bounds)
-    return Node((x,), attributes, ranks={"y0": 2}, rtol=PROBIT if probit else 1e-4, batch=(0,))
+    return draw.use((x,), attributes, ranks={"y0": 2}, rtol=PROBIT if probit else 1e-4, batch=(0,))
 
 
 @strategy("SVMClassifier", domain=DOMAIN)
-def svm_classifier(draw: Draw) -> Node:
+def svm_classifier(draw: Draw) -> Use:
     """X of shape (N, F) and support vectors of shape (V, F), or none."""
     features, classes = draw.side(1, 4), draw.integer(2, 4)
     post = draw.choice(POST_TRANSFORMS)
@@ -415,7 +417,7 @@ def svm_classifier(draw: Draw) -> Node:
         attributes["rho"][0] = NOT_ZERO
     bounds = (0, 1) if probit else (-2, 2)
     x = draw.tensor("X", (draw.side(0, 4), features), *bounds)
-    return Node(
+    return draw.use(
         (x,),
         attributes,
         outputs=2,

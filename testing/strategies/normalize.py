@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto
 
-from onnxla.testing.draw import Draw, Node
+from onnxla.testing.draw import Draw
 from onnxla.testing.operator_cases import strategy
 from onnxla.testing.strategies.conv import draw_batch, half_tolerance
+from onnxla.testing.use import Use
 
 EPSILONS = (None, 1e-5, 1e-3, 0.5)
 # Differences of numbers that are nearly equal are not as exact as they.
@@ -17,7 +18,7 @@ RTOL = 1e-4
 
 
 @strategy("BatchNormalization")
-def batch_normalization(draw: Draw) -> Node:
+def batch_normalization(draw: Draw) -> Use:
     """X of shape (N, C, ...), and for each channel a scale, a bias, a mean and a variance."""
     rank = 4 if draw.version == 1 else draw.choice((4, 3, 2, 5))
     training = draw.flag()
@@ -62,7 +63,7 @@ def batch_normalization(draw: Draw) -> Node:
         # One output is said to mean test mode, and is_test=0 not to.
         attributes["is_test"] = draw.choice((None, 0)) if training else 1
     half = max(map(half_tolerance, inputs))
-    return Node(
+    return draw.use(
         inputs,
         attributes,
         outputs,
@@ -73,20 +74,20 @@ def batch_normalization(draw: Draw) -> Node:
 
 
 @strategy("InstanceNormalization")
-def instance_normalization(draw: Draw) -> Node:
+def instance_normalization(draw: Draw) -> Use:
     """The input of shape (N, C, D1 ...), and for each channel a scale and a bias."""
     x, channels = draw_instances(draw, "input")
     attributes: dict[str, Any] = {"epsilon": draw.choice(EPSILONS)}
     if draw.has("consumed_inputs"):
         attributes["consumed_inputs"] = draw.choice((None, [0, 0, 0]))
     operands = (x, draw.tensor("scale", (channels,)), draw.tensor("B", (channels,)))
-    return Node(
+    return draw.use(
         operands, attributes, ranks={"y0": x.ndim}, rtol=half_tolerance(x, RTOL), batch=(0,)
     )
 
 
 @strategy("GroupNormalization")
-def group_normalization(draw: Draw) -> Node:
+def group_normalization(draw: Draw) -> Use:
     """X of shape (N, C, D1 ...), and for each channel or group a scale and a bias."""
     # The function that defines it reshapes to groups of unknown size, of which nothing has none.
     x, channels = draw_instances(draw, "X", (1, 2, 3, 4, 6), least=1)
@@ -98,11 +99,11 @@ def group_normalization(draw: Draw) -> Node:
         attributes["stash_type"] = stash = draw_stash(draw)
         tolerance = max(tolerance, stash_tolerance(stash))
     operands = (x, draw.tensor("scale", (size,)), draw.tensor("bias", (size,)))
-    return Node(operands, attributes, ranks={"y0": x.ndim}, rtol=tolerance, batch=(0,))
+    return draw.use(operands, attributes, ranks={"y0": x.ndim}, rtol=tolerance, batch=(0,))
 
 
 @strategy("LayerNormalization")
-def layer_normalization(draw: Draw) -> Node:
+def layer_normalization(draw: Draw) -> Use:
     """X, a scale and perhaps a bias that broadcast to it; perhaps also mean and deviation."""
     shape = draw.shape((1, 4), (1, 5))
     axis = draw.maybe(lambda: draw.axis(len(shape)))
@@ -110,7 +111,7 @@ def layer_normalization(draw: Draw) -> Node:
     scale, bias = affine_shape(draw, shape, axis), affine_shape(draw, shape, axis)
     stash = draw.choice((None, TensorProto.FLOAT, TensorProto.BFLOAT16))
     kind = "tensor(bfloat16)" if stash == TensorProto.BFLOAT16 else "tensor(float)"
-    return Node(
+    return draw.use(
         (
             x,
             draw.tensor("Scale", scale),
@@ -125,7 +126,7 @@ def layer_normalization(draw: Draw) -> Node:
 
 
 @strategy("RMSNormalization")
-def rms_normalization(draw: Draw) -> Node:
+def rms_normalization(draw: Draw) -> Use:
     """X and a scale that broadcasts to it."""
     shape = draw.shape((1, 4), (1, 5))
     axis = draw.maybe(lambda: draw.axis(len(shape)))
@@ -137,11 +138,11 @@ def rms_normalization(draw: Draw) -> Node:
     stash = draw_stash(draw)
     attributes = {"axis": axis, "epsilon": draw.choice(EPSILONS), "stash_type": stash}
     tolerance = max(half_tolerance(x, RTOL), half_tolerance(scale), stash_tolerance(stash))
-    return Node((x, scale), attributes, ranks={"y0": x.ndim}, rtol=tolerance)
+    return draw.use((x, scale), attributes, ranks={"y0": x.ndim}, rtol=tolerance)
 
 
 @strategy("LRN")
-def lrn(draw: Draw) -> Node:
+def lrn(draw: Draw) -> Use:
     """X of shape (N, C, D1 ...)."""
     x, channels = draw_instances(draw, "X", (1, 2, 3, 4, 5))
     attributes = {
@@ -150,11 +151,11 @@ def lrn(draw: Draw) -> Node:
         "beta": draw.choice((None, 0.75, 0.5, 1.0)),
         "bias": draw.choice((None, 1.0, 2.0, 0.5)),
     }
-    return Node((x,), attributes, rtol=half_tolerance(x, RTOL), batch=(0,))
+    return draw.use((x,), attributes, rtol=half_tolerance(x, RTOL), batch=(0,))
 
 
 @strategy("MeanVarianceNormalization")
-def mean_variance_normalization(draw: Draw) -> Node:
+def mean_variance_normalization(draw: Draw) -> Use:
     """X of any shape; of rank 4 where the axes are the default ones."""
     axes = draw.maybe(lambda: draw.axes(4, least=1, negative=False))
     if axes is None:
@@ -169,16 +170,16 @@ def mean_variance_normalization(draw: Draw) -> Node:
         least = reduced[0] % len(shape)
         shape = (*shape[:least], 2, *shape[least + 1 :])
     x = draw.tensor("X", shape, distinct=True)
-    return Node((x,), {"axes": axes}, ranks={"y0": x.ndim}, rtol=half_tolerance(x, 1e-3))
+    return draw.use((x,), {"axes": axes}, ranks={"y0": x.ndim}, rtol=half_tolerance(x, 1e-3))
 
 
 @strategy("LpNormalization")
-def lp_normalization(draw: Draw) -> Node:
+def lp_normalization(draw: Draw) -> Use:
     """The input of any shape."""
     shape = draw.shape((1, 4), (draw.choice((1, 1, 1, 0)), 5))
     x = draw.tensor("input", shape)
     attributes = {"axis": draw.maybe(lambda: draw.axis(len(shape))), "p": draw.choice((None, 2, 1))}
-    return Node((x,), attributes, rtol=half_tolerance(x))
+    return draw.use((x,), attributes, rtol=half_tolerance(x))
 
 
 def draw_instances(

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from onnxla.testing.draw import Draw, Node
+from onnxla.testing.draw import Draw
 from onnxla.testing.operator_cases import strategy
 from onnxla.testing.types import Typed, dtype_of, plain, type_proto
+from onnxla.testing.use import Use
 
 
 def simplest_first(texts: Iterable[str]) -> list[str]:
@@ -41,28 +42,28 @@ def element_type(text: str) -> str:
 
 
 @strategy("Optional")
-def optional(draw: Draw) -> Node:
+def optional(draw: Draw) -> Use:
     """A tensor or a sequence, or neither but its type."""
     text = draw.choice(simplest_first(draw.schema.allowed("input")))
     types = {"y0": f"optional({text})"}
     if draw.flag():
-        return Node((), {"type": type_proto(text)}, types=types)
-    return Node((any_value(draw, text),), types=types)
+        return draw.use((), {"type": type_proto(text)}, types=types)
+    return draw.use((any_value(draw, text),), types=types)
 
 
 @strategy("OptionalHasElement")
-def optional_has_element(draw: Draw) -> Node:
+def optional_has_element(draw: Draw) -> Use:
     """An optional with or without a value; since opset 18 any other value, or no operand."""
     if draw.version >= 18 and draw.integer(0, 9) == 9:
-        return Node(())
+        return draw.use(())
     text = draw.choice(simplest_first(draw.schema.allowed("input")))
-    return Node((any_value(draw, text),))
+    return draw.use((any_value(draw, text),))
 
 
 @strategy("OptionalGetElement")
-def optional_get_element(draw: Draw) -> Node:
+def optional_get_element(draw: Draw) -> Use:
     """An optional that holds a value; since opset 18 any other value."""
     text = draw.choice(simplest_first(draw.schema.allowed("input")))
     value = any_value(draw, text, empty=False)
     ranks = {} if "seq(" in text else {"y0": plain(value).ndim}
-    return Node((value,), types={"y0": element_type(text)}, ranks=ranks)
+    return draw.use((value,), types={"y0": element_type(text)}, ranks=ranks)

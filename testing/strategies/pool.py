@@ -6,40 +6,42 @@ from typing import Any
 
 import numpy as np
 
-from onnxla.testing.draw import Draw, Node, is_integer
+from onnxla.peers.difference import is_integer
+from onnxla.testing.draw import Draw
 from onnxla.testing.operator_cases import strategy
 from onnxla.testing.strategies.conv import draw_batch, draw_window, half_tolerance, output_sizes
+from onnxla.testing.use import Use
 
 
 @strategy("MaxPool")
-def max_pool(draw: Draw) -> Node:
+def max_pool(draw: Draw) -> Use:
     """X of shape (N, C, D1 ...), and perhaps the indices of the maxima."""
     spatial = draw.choice((1, 2, 3, 2))
     window, sizes = draw_window(draw, spatial, covered=True)
     dtype, shape = draw.dtype("X"), (draw_batch(draw), draw.integer(1, 2), *sizes)
     if "Indices" not in draw.schema.outputs or not draw.flag():
-        return Node((draw.array(dtype, shape),), window, batch=(0,))
+        return draw.use((draw.array(dtype, shape),), window, batch=(0,))
     # Which of equal maxima has the index is left open.
     if is_integer(dtype):  # which has 256 numbers
         shape = (1, 1, *sizes)
     window["storage_order"] = draw.choice((None, 1, 0, 1))
     # Indices count through all images, so that they depend on where in the batch one is.
-    return Node((draw.array(dtype, shape, distinct=True),), window, outputs=2)
+    return draw.use((draw.array(dtype, shape, distinct=True),), window, outputs=2)
 
 
 @strategy("AveragePool")
-def average_pool(draw: Draw) -> Node:
+def average_pool(draw: Draw) -> Use:
     """X of shape (N, C, D1 ...)."""
     # The mean of padding alone would be zero by zero.
     window, sizes = draw_window(draw, draw.integer(1, 3), covered=True)
     if draw.has("count_include_pad"):
         window["count_include_pad"] = draw.choice((None, 0, 1))
     x = draw.tensor("X", (draw_batch(draw), draw.integer(1, 2), *sizes))
-    return Node((x,), window, rtol=half_tolerance(x), batch=(0,))
+    return draw.use((x,), window, rtol=half_tolerance(x), batch=(0,))
 
 
 @strategy("LpPool")
-def lp_pool(draw: Draw) -> Node:
+def lp_pool(draw: Draw) -> Use:
     """X of shape (N, C, D1 ...)."""
     # With ceil_mode a window of nothing but padding is ignored or not, as it pleases the runtime.
     window, sizes = draw_window(draw, draw.integer(1, 3), covered=True)
@@ -51,11 +53,11 @@ def lp_pool(draw: Draw) -> Node:
     else:
         window["p"] = draw.choice((None, 2, 1, 3, 4))
     x = draw.tensor("X", (draw_batch(draw), draw.integer(1, 2), *sizes))
-    return Node((x,), window, ranks={"y0": x.ndim}, rtol=half_tolerance(x, 1e-4), batch=(0,))
+    return draw.use((x,), window, ranks={"y0": x.ndim}, rtol=half_tolerance(x, 1e-4), batch=(0,))
 
 
 @strategy("GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool")
-def global_pool(draw: Draw) -> Node:
+def global_pool(draw: Draw) -> Use:
     """X of shape (N, C, D1 ...)."""
     spatial = draw.choice((2, 2, 2, 1, 3))
     sizes = draw.shape((spatial, spatial), (1, 5))  # There is no mean or maximum of nothing.
@@ -64,11 +66,13 @@ def global_pool(draw: Draw) -> Node:
     if draw.has("p"):
         whole = draw.version > 1
         attributes["p"] = draw.choice((None, 2, 1, 3, 4) if whole else (None, 2.0, 1.0, 3.0, 2.5))
-    return Node((x,), attributes, ranks={"y0": x.ndim}, rtol=half_tolerance(x, 1e-4), batch=(0,))
+    return draw.use(
+        (x,), attributes, ranks={"y0": x.ndim}, rtol=half_tolerance(x, 1e-4), batch=(0,)
+    )
 
 
 @strategy("MaxUnpool")
-def max_unpool(draw: Draw) -> Node:
+def max_unpool(draw: Draw) -> Use:
     """X and I of shape (N, C, D1 ...): what MaxPool makes of an image, perhaps also its shape."""
     spatial = draw.integer(1, 3)
     kernel = [draw.integer(1, 3 if spatial < 3 else 2) for _ in range(spatial)]
@@ -90,7 +94,7 @@ def max_unpool(draw: Draw) -> Node:
     x, index = pooled_with_indices(image, window)
     # Of a larger output the text does not say which one of the two the indices are of.
     output_shape = draw.maybe(lambda: np.array(shape))
-    return Node((x, index, output_shape), window, ranks={"y0": len(shape)})
+    return draw.use((x, index, output_shape), window, ranks={"y0": len(shape)})
 
 
 def pooled_with_indices(image: np.ndarray, window: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
@@ -111,7 +115,7 @@ def pooled_with_indices(image: np.ndarray, window: dict[str, Any]) -> tuple[np.n
 
 
 @strategy("MaxRoiPool")
-def max_roi_pool(draw: Draw) -> Node:
+def max_roi_pool(draw: Draw) -> Use:
     """X of shape (N, C, H, W) and rois of shape (R, 5): an image, x1, y1, x2, y2."""
     images, height, width = draw.integer(1, 2), draw.integer(1, 6), draw.integer(1, 6)
     x = draw.tensor("X", (images, draw.integer(1, 3), height, width))
@@ -127,4 +131,4 @@ def max_roi_pool(draw: Draw) -> Node:
         "pooled_shape": [draw.integer(1, 4), draw.integer(1, 4)],
         "spatial_scale": scale,
     }
-    return Node((x, np.array(rois).astype(x.dtype)), attributes)
+    return draw.use((x, np.array(rois).astype(x.dtype)), attributes)

@@ -7,15 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from onnxla.testing.draw import Draw, Node
+from onnxla.testing.draw import Draw
 from onnxla.testing.operator_cases import strategy
+from onnxla.testing.use import Use
 
 DOMAIN = "ai.onnx.preview.training"
 
 
 def step(
     draw: Draw, groups: int, squares: bool, attributes: dict[str, Any], rtol: float = 1e-5
-) -> Node:
+) -> Use:
     """A rate, a count, then tensors, their gradients, and what the optimizer keeps of each.
 
     Args:
@@ -36,7 +37,7 @@ def step(
     results = groups - 1
     name = "tensor(double)" if draw.dtype("inputs") == np.float64 else "tensor(float)"
     count_of_results = results * len(shapes)
-    return Node(
+    return draw.use(
         (rate, count, *tensors),
         attributes,
         count_of_results,
@@ -48,7 +49,7 @@ def step(
 
 
 @strategy("Adagrad", domain=DOMAIN)
-def adagrad(draw: Draw) -> Node:
+def adagrad(draw: Draw) -> Use:
     """Tensors, gradients, sums of squared gradients."""
     attributes = {
         "decay_factor": small(draw),
@@ -64,7 +65,7 @@ def small(draw: Draw) -> float | None:
 
 
 @strategy("Adam", domain=DOMAIN)
-def adam(draw: Draw) -> Node:
+def adam(draw: Draw) -> Use:
     """Tensors, gradients, means of gradients, means of squared gradients."""
     attributes = {
         "alpha": draw.choice((None, 0.5, 0.9)),
@@ -78,7 +79,7 @@ def adam(draw: Draw) -> Node:
 
 
 @strategy("Momentum", domain=DOMAIN)
-def momentum(draw: Draw) -> Node:
+def momentum(draw: Draw) -> Use:
     """Tensors, gradients, momenta."""
     coefficient: Callable[[], float] = lambda: draw.choice((0.5, 0.0, 0.9, 1.0))  # noqa: E731
     attributes = {
@@ -91,7 +92,7 @@ def momentum(draw: Draw) -> Node:
 
 
 @strategy("Gradient", domain=DOMAIN)
-def gradient(draw: Draw) -> Node:
+def gradient(draw: Draw) -> Use:
     """Derivatives of one of the operands by others: 1 by itself, else 0.
 
     A model of one node has no other tensors that it could be the derivative of.
@@ -100,7 +101,7 @@ def gradient(draw: Draw) -> Node:
     values = [draw.array(draw.dtype("Inputs", (np.float32,)), draw.shape()) for _ in range(count)]
     xs = draw.integer(1, count)
     names = [f"Inputs_{i}" for i in range(count)]
-    return Node(
+    return draw.use(
         values,
         {"xs": names[:xs], "zs": names[xs:] or None, "y": draw.choice(names)},
         xs,

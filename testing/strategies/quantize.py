@@ -8,13 +8,15 @@ from typing import Any
 import numpy as np
 
 from onnxla.ir.dtypes import number_of
-from onnxla.testing.draw import Draw, Node, is_integer
+from onnxla.peers.difference import is_integer
+from onnxla.testing.draw import Draw
 from onnxla.testing.operator_cases import strategy
 from onnxla.testing.types import tensor_type
+from onnxla.testing.use import Use
 
 
 @strategy("QuantizeLinear")
-def quantize_linear(draw: Draw) -> Node:
+def quantize_linear(draw: Draw) -> Use:
     """x, and a scale and zero point of the whole, along an axis, or in blocks."""
     shape, granularity, attributes = draw_granularity(draw)
     kind = draw.dtype("x")
@@ -35,13 +37,13 @@ def quantize_linear(draw: Draw) -> Node:
     # Some numbers are beyond what the narrow types hold.
     high = draw.choice((8, 400))
     x = draw.array(kind, shape, -high, high)
-    return Node(
+    return draw.use(
         (x, scale, zero), attributes, types={"y0": tensor_type(dtype)}, ranks={"y0": len(shape)}
     )
 
 
 @strategy("DequantizeLinear")
-def dequantize_linear(draw: Draw) -> Node:
+def dequantize_linear(draw: Draw) -> Use:
     """x, and a scale and zero point of the whole, along an axis, or in blocks."""
     shape, granularity, attributes = draw_granularity(draw)
     dtype = draw.dtype("x")
@@ -56,19 +58,19 @@ def dequantize_linear(draw: Draw) -> Node:
         # A scale of float8e8m0 is none of the result's types.
         same = result == scale.dtype and draw.flag()
         attributes["output_dtype"] = None if same else number_of(result)
-    return Node(
+    return draw.use(
         (x, scale, zero), attributes, types={"y0": tensor_type(result)}, ranks={"y0": len(shape)}
     )
 
 
 @strategy("DynamicQuantizeLinear")
-def dynamic_quantize_linear(draw: Draw) -> Node:
+def dynamic_quantize_linear(draw: Draw) -> Use:
     """x, which is not all zero."""
     shape = draw.shape((0, 4), (1, 5))
     x = draw.tensor("x", shape)
     if not x.any():
         x = x + np.float32(draw.choice((1, -2, 0.5)))
-    return Node((x,), outputs=3)
+    return draw.use((x,), outputs=3)
 
 
 def draw_granularity(

@@ -12,28 +12,29 @@ import numpy as np
 
 from onnxla.ir import STRING
 from onnxla.ir.dtypes import number_of
-from onnxla.testing.draw import Draw, Node
+from onnxla.testing.draw import Draw
 from onnxla.testing.operator_cases import strategy
 from onnxla.testing.types import tensor_type
+from onnxla.testing.use import Use
 
 
 @strategy("RandomNormal", "RandomUniform")
-def filled(draw: Draw) -> Node:
+def filled(draw: Draw) -> Use:
     """Numbers of a shape."""
     number, kind = draw_dtype(draw, np.dtype(np.float32))
     attributes, certain = draw_distribution(draw)
     # The helper that makes a node cannot tell the type of an empty list.
     attributes |= {"shape": list(draw.shape((1, 4))), "dtype": number}
-    return Node((), attributes, types={"y0": tensor_type(kind)}, random=not certain)
+    return draw.use((), attributes, types={"y0": tensor_type(kind)}, random=not certain)
 
 
 @strategy("RandomNormalLike", "RandomUniformLike")
-def filled_like(draw: Draw) -> Node:
+def filled_like(draw: Draw) -> Use:
     """Numbers in the shape of another tensor."""
     x = draw.tensor("input", draw.shape())
     number, kind = draw_dtype(draw, x.dtype)
     attributes, certain = draw_distribution(draw)
-    return Node(
+    return draw.use(
         (x,), attributes | {"dtype": number}, types={"y0": tensor_type(kind)}, random=not certain
     )
 
@@ -70,18 +71,18 @@ def draw_dtype(
 
 
 @strategy("Bernoulli")
-def bernoulli(draw: Draw) -> Node:
+def bernoulli(draw: Draw) -> Use:
     """Probabilities of any shape, all of them 0 or 1 or not."""
     certain = draw.flag()
     x = draw.tensor("input", draw.shape(), 0, 1)
     x = (x > 0.5).astype(x.dtype) if certain else x
     number, kind = draw_dtype(draw, x.dtype)
     attributes = {"seed": draw_seed(draw), "dtype": number}
-    return Node((x,), attributes, types={"y0": tensor_type(kind)}, random=not certain)
+    return draw.use((x,), attributes, types={"y0": tensor_type(kind)}, random=not certain)
 
 
 @strategy("Multinomial")
-def multinomial(draw: Draw) -> Node:
+def multinomial(draw: Draw) -> Use:
     """Logarithms (N, C) of probabilities, all but one of a row 0 or not."""
     rows, classes = draw.side(0, 3), draw.integer(1, 5)
     certain = draw.flag()
@@ -95,4 +96,4 @@ def multinomial(draw: Draw) -> Node:
         "sample_size": draw.choice((None, 1, 2, 5)),
         "dtype": number,
     }
-    return Node((x,), attributes, types={"y0": tensor_type(kind)}, random=not certain)
+    return draw.use((x,), attributes, types={"y0": tensor_type(kind)}, random=not certain)

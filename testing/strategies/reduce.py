@@ -6,15 +6,17 @@ from typing import Any
 
 import numpy as np
 
-from onnxla.testing.draw import Draw, Node, is_integer
+from onnxla.peers.difference import is_integer
+from onnxla.testing.draw import Draw
 from onnxla.testing.operator_cases import strategy
 from onnxla.testing.strategies.arithmetic import on_grid
+from onnxla.testing.use import Use
 
 NAMES = ("Sum", "Mean", "Max", "Min", "Prod", "L1", "L2", "SumSquare", "LogSum", "LogSumExp")
 
 
 @strategy(*(f"Reduce{name}" for name in NAMES))
-def reduction(draw: Draw) -> Node:
+def reduction(draw: Draw) -> Use:
     """Data of any rank, and some axes: an attribute in old versions, an operand in new ones."""
     dtype = draw.dtype("data")
     # Of nothing, the mean is undefined, and the logarithms of integers.
@@ -37,7 +39,7 @@ def reduction(draw: Draw) -> Node:
     kept = shape and not everything and 0 not in [a % len(shape) for a in axes or ()]
     # The logarithm of one exponential may be just below an integer.
     steps = 1 if draw.name == "ReduceLogSumExp" and is_integer(dtype) else 0
-    return Node(operands, attributes, steps=steps, batch=(0,) if kept else ())
+    return draw.use(operands, attributes, steps=steps, batch=(0,) if kept else ())
 
 
 def numbers(draw: Draw, dtype: np.dtype[Any], shape: tuple[int, ...]) -> np.ndarray:

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from onnxla.testing.draw import Draw, Node
+from onnxla.testing.draw import Draw
 from onnxla.testing.operator_cases import strategy
 from onnxla.testing.strategies.attention import tolerance
+from onnxla.testing.use import Use
 
 GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
 # What an operator has by default, one function after the other in a direction.
@@ -34,7 +35,7 @@ WITH_BETA = ("HardSigmoid", "ScaledTanh", "Affine")
 
 
 @strategy("RNN", "GRU", "LSTM")
-def recurrent(draw: Draw) -> Node:
+def recurrent(draw: Draw) -> Use:
     """X (T, N, I), W (D, G * H, I), R (D, G * H, H), B (D, 2 * G * H), states (D, N, H)."""
     gates, lstm = GATES[draw.name], draw.name == "LSTM"
     steps, sequences = draw.side(1, 4), draw.side(1, 3)
@@ -88,7 +89,7 @@ def recurrent(draw: Draw) -> Node:
     # Version 1 of GRU requires the last state.
     if (draw.name, draw.version) != ("GRU", 1) and not attributes.get("output_sequence"):
         outputs = draw.choice([outputs, [True]])
-    return Node(
+    return draw.use(
         inputs,
         attributes,
         outputs,

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from onnxla.ir import dtypes
-from onnxla.testing.draw import Draw, Node
+from onnxla.testing.draw import Draw
 from onnxla.testing.operator_cases import strategy
 from onnxla.testing.strategies.control import Body, number_types
 from onnxla.testing.types import Typed, dtype_of, tensor_type
+from onnxla.testing.use import Use
 
 
 def sequence_of(draw: Draw, dtype: np.dtype[Any], least: int = 0, most: int = 4) -> Any:
@@ -36,59 +37,59 @@ def position(draw: Draw, least: int, most: int) -> np.ndarray:
 
 
 @strategy("SequenceEmpty")
-def sequence_empty(draw: Draw) -> Node:
+def sequence_empty(draw: Draw) -> Use:
     """No operands, and a dtype."""
     dtype = draw.maybe(lambda: draw.dtype("output"))
     number = None if dtype is None else dtypes.number_of(dtype)
     kind = np.dtype(np.float32) if dtype is None else dtype
-    return Node((), {"dtype": number}, types={"y0": sequence_type(kind)})
+    return draw.use((), {"dtype": number}, types={"y0": sequence_type(kind)})
 
 
 @strategy("SequenceConstruct")
-def sequence_construct(draw: Draw) -> Node:
+def sequence_construct(draw: Draw) -> Use:
     """One to four tensors of any shapes."""
     dtype = draw.dtype("inputs")
     tensors = [draw.array(dtype, draw.any_shape((0, 3))) for _ in range(draw.integer(1, 4))]
-    return Node(tensors, types={"y0": sequence_type(dtype)})
+    return draw.use(tensors, types={"y0": sequence_type(dtype)})
 
 
 @strategy("SequenceInsert")
-def sequence_insert(draw: Draw) -> Node:
+def sequence_insert(draw: Draw) -> Use:
     """A sequence, a tensor, and a position in it or at its end."""
     dtype = draw.dtype("input_sequence")
     sequence = sequence_of(draw, dtype)
     n = length(sequence)
     tensor = draw.array(dtype, draw.any_shape((0, 3)))
-    return Node((sequence, tensor, draw.maybe(lambda: position(draw, -n, n))))
+    return draw.use((sequence, tensor, draw.maybe(lambda: position(draw, -n, n))))
 
 
 @strategy("SequenceErase")
-def sequence_erase(draw: Draw) -> Node:
+def sequence_erase(draw: Draw) -> Use:
     """A sequence of at least one tensor, and a position in it."""
     sequence = sequence_of(draw, draw.dtype("input_sequence"), 1)
     n = length(sequence)
-    return Node((sequence, draw.maybe(lambda: position(draw, -n, n - 1))))
+    return draw.use((sequence, draw.maybe(lambda: position(draw, -n, n - 1))))
 
 
 @strategy("SequenceAt")
-def sequence_at(draw: Draw) -> Node:
+def sequence_at(draw: Draw) -> Use:
     """A sequence of at least one tensor, and a position in it."""
     dtype = draw.dtype("input_sequence")
     sequence = sequence_of(draw, dtype, 1)
     n = len(sequence)
     place = position(draw, -n, n - 1)
     rank = sequence[int(place)].ndim
-    return Node((sequence, place), types={"y0": tensor_type(dtype)}, ranks={"y0": rank})
+    return draw.use((sequence, place), types={"y0": tensor_type(dtype)}, ranks={"y0": rank})
 
 
 @strategy("SequenceLength")
-def sequence_length(draw: Draw) -> Node:
+def sequence_length(draw: Draw) -> Use:
     """A sequence of up to four tensors."""
-    return Node((sequence_of(draw, draw.dtype("input_sequence")),))
+    return draw.use((sequence_of(draw, draw.dtype("input_sequence")),))
 
 
 @strategy("ConcatFromSequence")
-def concat_from_sequence(draw: Draw) -> Node:
+def concat_from_sequence(draw: Draw) -> Use:
     """One to four tensors that differ in the size of one axis, or not at all for a new axis."""
     dtype = draw.dtype("input_sequence")
     new_axis = draw.choice((None, 0, 1))
@@ -101,11 +102,11 @@ def concat_from_sequence(draw: Draw) -> Node:
             sizes[axis] = draw.side(0, 3)
         items.append(draw.array(dtype, sizes))
     attributes = {"axis": axis, "new_axis": new_axis}
-    return Node((items,), attributes, types={"y0": tensor_type(dtype)}, ranks={"y0": rank})
+    return draw.use((items,), attributes, types={"y0": tensor_type(dtype)}, ranks={"y0": rank})
 
 
 @strategy("SplitToSequence")
-def split_to_sequence(draw: Draw) -> Node:
+def split_to_sequence(draw: Draw) -> Use:
     """A tensor, and the sizes of its parts along an axis: of all of them, of each, or 1."""
     sizes = list(draw.any_shape((1, 4)))
     axis = draw.axis(len(sizes))
@@ -119,7 +120,7 @@ def split_to_sequence(draw: Draw) -> Node:
     elif kind == "each":
         operand = np.array(draw.integer(1, 4), draw.dtype("split"))
     data = draw.tensor("input", sizes)
-    return Node(
+    return draw.use(
         (data, operand),
         {
             "axis": None if axis == 0 and draw.flag() else axis,
@@ -130,7 +131,7 @@ def split_to_sequence(draw: Draw) -> Node:
 
 
 @strategy("SequenceMap")
-def sequence_map(draw: Draw) -> Node:
+def sequence_map(draw: Draw) -> Use:
     """A sequence, up to two further operands, and a body with one or two outputs.
 
     The further operands are sequences as long as the first, or tensors; the body may also use a
@@ -158,7 +159,7 @@ def sequence_map(draw: Draw) -> Node:
         operands = (a, draw.choice([*names, *tensors])) if op in ("Add", "Sub") else (a,)
         results.append("tensor(int64)" if op == "Shape" else text)
         body.output(body.node(op, *operands), results[-1])
-    return Node(
+    return draw.use(
         (sequence, *further),
         {"body": body.graph()},
         outputs=len(results),

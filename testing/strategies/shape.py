@@ -9,10 +9,12 @@ import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
 from onnxla.ir import STRING, dtypes
-from onnxla.testing.draw import Draw, Node, is_integer
+from onnxla.peers.difference import is_integer
+from onnxla.testing.draw import Draw
 from onnxla.testing.operator_cases import strategy
 from onnxla.testing.strategies.optional import any_value, simplest_first
 from onnxla.testing.types import tensor_type
+from onnxla.testing.use import Use
 
 
 def as_int64(values: Any) -> np.ndarray:
@@ -26,7 +28,7 @@ def as_input(values: list[int] | None) -> np.ndarray | None:
 
 
 @strategy("Reshape")
-def reshape(draw: Draw) -> Node:
+def reshape(draw: Draw) -> Use:
     """A tensor of up to four axes, and a shape with as many elements."""
     old = draw.any_shape((0, 4))
     allowzero = draw.choice((None, 0, 1)) if draw.has("allowzero") else None
@@ -36,8 +38,8 @@ def reshape(draw: Draw) -> Node:
         new = new or [1]
     data = draw.tensor("data", old)
     if "shape" in draw.schema.inputs:
-        return Node((data, as_int64(new)), {"allowzero": allowzero}, ranks={"y0": len(new)})
-    return Node((data,), {"shape": new}, ranks={"y0": len(new)})
+        return draw.use((data, as_int64(new)), {"allowzero": allowzero}, ranks={"y0": len(new)})
+    return draw.use((data,), {"shape": new}, ranks={"y0": len(new)})
 
 
 def new_shape(draw: Draw, old: tuple[int, ...], allowzero: bool) -> list[int]:
@@ -69,7 +71,7 @@ def new_shape(draw: Draw, old: tuple[int, ...], allowzero: bool) -> list[int]:
 
 
 @strategy("Shape")
-def shape(draw: Draw) -> Node:
+def shape(draw: Draw) -> Use:
     """A tensor of up to six axes, and where to start and end reading its sizes."""
     data = draw.tensor("data", draw.any_shape((0, 6)))
     attributes = {}
@@ -78,24 +80,24 @@ def shape(draw: Draw) -> Node:
         limits = [0, *range(1, data.ndim + 3), *range(-data.ndim - 2, 0)]
         attributes["start"] = draw.maybe(lambda: draw.choice(limits))
         attributes["end"] = draw.maybe(lambda: draw.choice(limits))
-    return Node((data,), attributes)
+    return draw.use((data,), attributes)
 
 
 @strategy("Size")
-def size(draw: Draw) -> Node:
+def size(draw: Draw) -> Use:
     """A tensor of up to six axes."""
-    return Node((draw.tensor("data", draw.any_shape((0, 6))),))
+    return draw.use((draw.tensor("data", draw.any_shape((0, 6))),))
 
 
 @strategy("Identity")
-def identity(draw: Draw) -> Node:
+def identity(draw: Draw) -> Use:
     """A tensor, a sequence or an optional."""
     value = any_value(draw, draw.choice(simplest_first(draw.schema.allowed("input"))))
-    return Node((value,))
+    return draw.use((value,))
 
 
 @strategy("Constant")
-def constant(draw: Draw) -> Node:
+def constant(draw: Draw) -> Use:
     """A tensor, dense or sparse, or a number or text or a list of them."""
     kind = draw.choice(sorted(draw.schema.attributes))
     if kind == "value":
@@ -111,7 +113,7 @@ def constant(draw: Draw) -> Node:
         # An empty list has no type in a file.
         value = draw.array(dtype, (draw.integer(1, 4),) if kind.endswith("s") else ()).tolist()
         result = tensor_type(dtype)
-    return Node((), {kind: value}, types={"y0": result})
+    return draw.use((), {kind: value}, types={"y0": result})
 
 
 def sparse(draw: Draw, dtype: np.dtype[Any]) -> Any:
@@ -130,12 +132,12 @@ def sparse(draw: Draw, dtype: np.dtype[Any]) -> Any:
 
 
 @strategy("ConstantOfShape")
-def constant_of_shape(draw: Draw) -> Node:
+def constant_of_shape(draw: Draw) -> Use:
     """A shape of up to four axes, and the value of all elements."""
     sizes = draw.any_shape((0, 4))
     value = draw.maybe(lambda: draw.tensor("output", (1,)))
     result = "tensor(float)" if value is None else tensor_type(draw.dtype("output"))
-    return Node(
+    return draw.use(
         (as_int64(sizes),),
         {"value": None if value is None else numpy_helper.from_array(value)},
         types={"y0": result},
@@ -144,12 +146,12 @@ def constant_of_shape(draw: Draw) -> Node:
 
 
 @strategy("EyeLike")
-def eye_like(draw: Draw) -> Node:
+def eye_like(draw: Draw) -> Use:
     """A matrix, a diagonal that may lie outside of it, and a dtype."""
     # Without `dtype` the output has the input's, which must then be one that an output may have.
     data = draw.tensor("input", draw.any_shape((2, 2)))
     dtype = draw.maybe(lambda: draw.dtype("output"))
-    return Node(
+    return draw.use(
         (data,),
         {
             "dtype": None if dtype is None else dtypes.number_of(dtype),
@@ -160,7 +162,7 @@ def eye_like(draw: Draw) -> Node:
 
 
 @strategy("Range")
-def range_(draw: Draw) -> Node:
+def range_(draw: Draw) -> Use:
     """Scalars: a start, a limit on either side of it, and a step of either sign."""
     dtype = draw.dtype("start")
     if is_integer(dtype):
@@ -182,28 +184,28 @@ def range_(draw: Draw) -> Node:
     attributes = {}
     if draw.has("stash_type"):
         attributes["stash_type"] = draw.choice((None, TensorProto.FLOAT))
-    return Node([np.array(n).astype(dtype) for n in numbers], attributes, ranks={"y0": 1})
+    return draw.use([np.array(n).astype(dtype) for n in numbers], attributes, ranks={"y0": 1})
 
 
 @strategy("Transpose")
-def transpose(draw: Draw) -> Node:
+def transpose(draw: Draw) -> Use:
     """A tensor of up to five axes, and their order."""
     data = draw.tensor("data", draw.any_shape())
     perm = draw.maybe(lambda: draw.permutation(data.ndim))
-    return Node((data,), {"perm": perm or None}, ranks={"y0": data.ndim})
+    return draw.use((data,), {"perm": perm or None}, ranks={"y0": data.ndim})
 
 
 @strategy("Flatten")
-def flatten(draw: Draw) -> Node:
+def flatten(draw: Draw) -> Use:
     """A tensor of up to five axes, and how many of them become rows."""
     data = draw.tensor("input", draw.any_shape())
     least = -data.ndim if draw.version >= 11 else 0
     axis = draw.choice([*range(data.ndim + 1), *range(least, 0)])
-    return Node((data,), {"axis": None if axis == 1 and draw.flag() else axis})
+    return draw.use((data,), {"axis": None if axis == 1 and draw.flag() else axis})
 
 
 @strategy("Squeeze")
-def squeeze(draw: Draw) -> Node:
+def squeeze(draw: Draw) -> Use:
     """A tensor with axes of size 1, and some of these, or none given for all."""
     sizes = [1 if draw.flag() else n for n in draw.any_shape()]
     units = [i for i, n in enumerate(sizes) if n == 1]
@@ -215,24 +217,24 @@ def squeeze(draw: Draw) -> Node:
     data = draw.tensor("data", sizes)
     ranks = {"y0": len(sizes) - (len(units) if axes is None else len(axes))}
     if "axes" in draw.schema.inputs:
-        return Node((data, as_input(axes)), ranks=ranks)
-    return Node((data,), {"axes": axes}, ranks=ranks)
+        return draw.use((data, as_input(axes)), ranks=ranks)
+    return draw.use((data,), {"axes": axes}, ranks=ranks)
 
 
 @strategy("Unsqueeze")
-def unsqueeze(draw: Draw) -> Node:
+def unsqueeze(draw: Draw) -> Use:
     """A tensor of up to three axes, and the positions of one to three new ones."""
     data = draw.tensor("data", draw.any_shape((0, 3)))
     rank = data.ndim + draw.integer(1, 3)
     chosen = draw.permutation(rank)[: rank - data.ndim]
     axes = [a - rank * (draw.version >= 11 and draw.flag()) for a in chosen]
     if "axes" in draw.schema.inputs:
-        return Node((data, as_int64(axes)), ranks={"y0": rank})
-    return Node((data,), {"axes": axes})
+        return draw.use((data, as_int64(axes)), ranks={"y0": rank})
+    return draw.use((data,), {"axes": axes})
 
 
 @strategy("Concat")
-def concat(draw: Draw) -> Node:
+def concat(draw: Draw) -> Use:
     """One to four tensors that differ in the size of one axis."""
     sizes = list(draw.any_shape((1, 4)))
     axis = draw.axis(len(sizes)) if draw.version >= 11 else draw.integer(0, len(sizes) - 1)
@@ -241,11 +243,11 @@ def concat(draw: Draw) -> Node:
         sizes[axis] = draw.side(0, 3)
         parts.append(draw.tensor("inputs", sizes))
     absent = draw.version == 1 and axis == 1
-    return Node(parts, {"axis": None if absent else axis}, ranks={"y0": len(sizes)})
+    return draw.use(parts, {"axis": None if absent else axis}, ranks={"y0": len(sizes)})
 
 
 @strategy("Split")
-def split(draw: Draw) -> Node:
+def split(draw: Draw) -> Use:
     """A tensor, and the sizes of one to four parts along an axis, equal if not given."""
     sizes = list(draw.any_shape((1, 4)))
     axis = draw.axis(len(sizes)) if draw.version >= 11 else draw.integer(0, len(sizes) - 1)
@@ -272,34 +274,34 @@ def split(draw: Draw) -> Node:
         attributes["num_outputs"] = count if equal else None
     if "split" not in draw.schema.inputs or (draw.version == 1 and draw.flag()):
         attributes["split"] = None if equal else parts
-        return Node((data,), attributes, outputs=count, ranks=ranks)
+        return draw.use((data,), attributes, outputs=count, ranks=ranks)
     lengths = np.array(parts).astype(data.dtype if draw.version == 1 else np.int64)
-    return Node((data, None if equal else lengths), attributes, outputs=count, ranks=ranks)
+    return draw.use((data, None if equal else lengths), attributes, outputs=count, ranks=ranks)
 
 
 @strategy("Expand")
-def expand(draw: Draw) -> Node:
+def expand(draw: Draw) -> Use:
     """A tensor and a shape that broadcast with each other, either of them perhaps stretched."""
     old, new = draw.broadcast_shapes(2)
     ranks = {"y0": max(len(old), len(new))}
-    return Node((draw.tensor("input", old), as_int64(new)), ranks=ranks)
+    return draw.use((draw.tensor("input", old), as_int64(new)), ranks=ranks)
 
 
 @strategy("Tile")
-def tile(draw: Draw) -> Node:
+def tile(draw: Draw) -> Use:
     """A tensor, and how often it is repeated along each axis; along one in version 1."""
     if draw.version == 1:
         data = draw.tensor("input", draw.any_shape((1, 4)))
         tiles = np.array(draw.integer(1, 3)).astype(data.dtype)
         axis = np.array(draw.integer(0, data.ndim - 1)).astype(data.dtype)
-        return Node((data, tiles, axis), ranks={"y0": data.ndim})
+        return draw.use((data, tiles, axis), ranks={"y0": data.ndim})
     data = draw.tensor("input", draw.any_shape((0, 4)))
     repeats = [draw.side(0, 3) for _ in range(data.ndim)]
-    return Node((data, as_int64(repeats)), ranks={"y0": data.ndim})
+    return draw.use((data, as_int64(repeats)), ranks={"y0": data.ndim})
 
 
 @strategy("Pad")
-def pad(draw: Draw) -> Node:
+def pad(draw: Draw) -> Use:
     """A tensor of up to four axes, and what is added or removed at the ends of some of them."""
     modes = ("constant", "reflect", "edge", "wrap" if draw.version >= 19 else "edge")
     mode = draw.choice(modes)
@@ -317,14 +319,14 @@ def pad(draw: Draw) -> Node:
         if not pads:
             data, pads = draw.tensor("data", (2,)), [1, 0]
         attributes = {name: pads, "mode": given, "value": value}
-        return Node((data,), attributes, ranks={"y0": data.ndim})
+        return draw.use((data,), attributes, ranks={"y0": data.ndim})
     fill = draw.maybe(lambda: draw.tensor("constant_value"))
     inputs = [data, as_int64(pads), fill]
     if axes is not None:
         # ONNX's shape inference reads no int32 here.
         kind = draw.dtype("axes", among=(np.int64,) if draw.integer(0, 2) < 2 else None)
         inputs.append(np.array(axes, kind))
-    return Node(inputs, {"mode": given}, ranks={"y0": len(sizes)})
+    return draw.use(inputs, {"mode": given}, ranks={"y0": len(sizes)})
 
 
 def draw_pads(draw: Draw, n: int, mode: str, negative: bool) -> tuple[int, int]:
@@ -341,7 +343,7 @@ def draw_pads(draw: Draw, n: int, mode: str, negative: bool) -> tuple[int, int]:
 
 
 @strategy("CenterCropPad")
-def center_crop_pad(draw: Draw) -> Node:
+def center_crop_pad(draw: Draw) -> Use:
     """A tensor, and new sizes of some of its axes."""
     sizes = draw.any_shape((0, 4))
     # An empty list of axes has no type in a file.
@@ -352,11 +354,11 @@ def center_crop_pad(draw: Draw) -> Node:
     text = data.dtype == STRING
     new = [draw.side(0, sizes[a] if text else 7) for a in chosen]
     target = np.array(new, draw.dtype("shape"))
-    return Node((data, target), {"axes": axes}, ranks={"y0": len(sizes)})
+    return draw.use((data, target), {"axes": axes}, ranks={"y0": len(sizes)})
 
 
 @strategy("Slice")
-def slice_(draw: Draw) -> Node:
+def slice_(draw: Draw) -> Use:
     """A tensor of one to four axes, and positions inside of some axes or beyond their ends."""
     sizes = draw.any_shape((1, 4))
     rank = len(sizes)
@@ -385,24 +387,24 @@ def slice_(draw: Draw) -> Node:
     data = draw.tensor("data", sizes)
     if not inputs:
         attributes = {"starts": starts, "ends": ends, "axes": axes}
-        return Node((data,), attributes, ranks={"y0": rank})
+        return draw.use((data,), attributes, ranks={"y0": rank})
     operands = [None if v is None else np.array(v, kind) for v in (starts, ends, axes, steps)]
-    return Node((data, *operands), ranks={"y0": rank})
+    return draw.use((data, *operands), ranks={"y0": rank})
 
 
 @strategy("Trilu")
-def trilu(draw: Draw) -> Node:
+def trilu(draw: Draw) -> Use:
     """Matrices [..., N, M], and a diagonal that may lie outside of them."""
     # No text is zero, which the other elements are set to.
     draw.dtype("input", but=(STRING,))
     data = draw.tensor("input", draw.any_shape((2, 5)))
     k = draw.maybe(lambda: as_int64(draw.integer(-6, 6)))
     upper = draw.choice((None, 1, 0))
-    return Node((data, k), {"upper": upper}, batch=(0,) if data.ndim > 2 else ())
+    return draw.use((data, k), {"upper": upper}, batch=(0,) if data.ndim > 2 else ())
 
 
 @strategy("DepthToSpace", "SpaceToDepth")
-def depth_and_space(draw: Draw) -> Node:
+def depth_and_space(draw: Draw) -> Use:
     """[N, C b², H, W], or [N, C, H b, W b], where b is the size of a block."""
     n, c, h, w = draw.any_shape((4, 4))
     block = draw.integer(1, 3)
@@ -410,11 +412,11 @@ def depth_and_space(draw: Draw) -> Node:
     sizes = (n, c * block**2, h, w) if deep else (n, c, h * block, w * block)
     mode = draw.choice((None, "DCR", "CRD")) if draw.has("mode") else None
     data = draw.tensor("input", sizes)
-    return Node((data,), {"blocksize": block, "mode": mode}, batch=(0,))
+    return draw.use((data,), {"blocksize": block, "mode": mode}, batch=(0,))
 
 
 @strategy("ReverseSequence")
-def reverse_sequence(draw: Draw) -> Node:
+def reverse_sequence(draw: Draw) -> Use:
     """A tensor whose first two axes are time and batch, in either order."""
     sizes = draw.any_shape((2, 4))
     time = draw.integer(0, 1)
@@ -422,4 +424,4 @@ def reverse_sequence(draw: Draw) -> Node:
     lengths = draw.array(np.int64, (sizes[1 - time],), 0, sizes[time])
     default = time == 0 and draw.flag()
     attributes = {"time_axis": time, "batch_axis": 1 - time}
-    return Node((data, lengths), {} if default else attributes, batch=(0, 1) if time else ())
+    return draw.use((data, lengths), {} if default else attributes, batch=(0, 1) if time else ())

@@ -7,13 +7,15 @@ from typing import Any
 import numpy as np
 
 from onnxla.ir.dtypes import number_of
-from onnxla.testing.draw import Draw, Node, is_integer
+from onnxla.peers.difference import is_integer
+from onnxla.testing.draw import Draw
 from onnxla.testing.operator_cases import strategy
 from onnxla.testing.types import tensor_type
+from onnxla.testing.use import Use
 
 
 @strategy("DFT")
-def dft(draw: Draw) -> Node:
+def dft(draw: Draw) -> Use:
     """A real signal (..., n, ..., 1) or complex one (..., n, ..., 2), along any axis but the last.
 
     One-sided, the forward transform is one of real numbers, the inverse one gives real numbers.
@@ -42,11 +44,11 @@ def dft(draw: Draw) -> Node:
         attributes["axis"] = axis
     else:
         inputs.append(None if axis is None else np.array(axis, np.int64))
-    return Node(inputs, attributes, ranks={"y0": rank}, batch=(0,) if along else ())
+    return draw.use(inputs, attributes, ranks={"y0": rank}, batch=(0,) if along else ())
 
 
 @strategy("STFT")
-def stft(draw: Draw) -> Node:
+def stft(draw: Draw) -> Use:
     """A real signal (B, L, 1) or complex one (B, L, 2), a step, and a window (n) or its length."""
     parts = draw.choice((1, 2))
     given = draw.choice(("window", "length", "both", "none"))
@@ -57,16 +59,16 @@ def stft(draw: Draw) -> Node:
     window = draw.tensor("window", (length,)) if given in ("window", "both") else None
     size = np.array(length, step.dtype) if given in ("length", "both") else None
     onesided = draw.choice((None, 1, 0)) if parts == 1 else 0
-    return Node((x, step, window, size), {"onesided": onesided}, ranks={"y0": 4}, batch=(0,))
+    return draw.use((x, step, window, size), {"onesided": onesided}, ranks={"y0": 4}, batch=(0,))
 
 
 @strategy("HannWindow", "HammingWindow", "BlackmanWindow")
-def window(draw: Draw) -> Node:
+def window(draw: Draw) -> Use:
     """A number of samples."""
     # Windows of one and two samples may be zero but for rounding errors, which have no scale.
     size = draw.array(draw.dtype("size"), (), 3, 12)
     number, kind = draw_output(draw)
-    return Node(
+    return draw.use(
         (size,),
         {"periodic": draw.choice((None, 0, 1)), "output_datatype": number},
         types={"y0": tensor_type(kind)},
@@ -82,7 +84,7 @@ def draw_output(draw: Draw) -> tuple[int | None, np.dtype[Any]]:
 
 
 @strategy("MelWeightMatrix")
-def mel_weight_matrix(draw: Draw) -> Node:
+def mel_weight_matrix(draw: Draw) -> Use:
     """Five scalars: bands, the length of a transform, the sample rate, the lower and upper edge.
 
     No edge of a band is exactly at a bin, where rounding would decide on which side.
@@ -94,7 +96,7 @@ def mel_weight_matrix(draw: Draw) -> Node:
     high = draw.choice((rate / 2, rate / 4, 3000.0, 1713.3))
     edges = [np.array(edge, draw.dtype("lower_edge_hertz")) for edge in (low, high)]
     number, kind = draw_output(draw)
-    return Node(
+    return draw.use(
         (*(np.array(n, whole) for n in (bands, length, rate)), *edges),
         {"output_datatype": number},
         types={"y0": tensor_type(kind)},

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from onnxla.ir import STRING
-from onnxla.testing.draw import DRAWN_ONE_BY_ONE, Draw, Node
+from onnxla.testing.draw import DRAWN_ONE_BY_ONE, Draw
 from onnxla.testing.operator_cases import strategy
+from onnxla.testing.use import Use
 
 MICROSOFT = "com.microsoft"
 
@@ -26,14 +27,14 @@ def strings(draw: Draw, shape: Sequence[int], among: Sequence[str]) -> np.ndarra
 
 
 @strategy("StringConcat")
-def string_concat(draw: Draw) -> Node:
+def string_concat(draw: Draw) -> Use:
     """Operands that broadcast."""
     a, b = draw.broadcast_shapes(2)
-    return Node((draw.tensor("X", a), draw.tensor("Y", b)))
+    return draw.use((draw.tensor("X", a), draw.tensor("Y", b)))
 
 
 @strategy("StringSplit")
-def string_split(draw: Draw) -> Node:
+def string_split(draw: Draw) -> Use:
     """Strings of any shape, with separators at all places."""
     texts = (
         "a",
@@ -50,7 +51,7 @@ def string_split(draw: Draw) -> Node:
         "é,é b",
     )
     delimiters = (None, "", ",", " ", "b", "ab", ", ")
-    return Node(
+    return draw.use(
         (strings(draw, draw.shape(), texts),),
         {"delimiter": draw.choice(delimiters), "maxsplit": draw.choice((None, 0, 1, 2, 5))},
         2,
@@ -58,7 +59,7 @@ def string_split(draw: Draw) -> Node:
 
 
 @strategy("StringNormalizer")
-def string_normalizer(draw: Draw) -> Node:
+def string_normalizer(draw: Draw) -> Use:
     """Words (C) or (1, C)."""
     # ONNX Runtime fails where the machine lacks the locale, by default en_US; the locale C has
     # ASCII only.
@@ -67,7 +68,7 @@ def string_normalizer(draw: Draw) -> Node:
     length = draw.side(0, 6)
     shape = (1, length) if draw.flag() else (length,)
     stopwords = draw.maybe(lambda: [draw.choice(words) for _ in range(draw.integer(1, 4))])
-    return Node(
+    return draw.use(
         (strings(draw, shape, words),),
         {
             "case_change_action": draw.choice((None, "NONE", "LOWER", "UPPER")),
@@ -79,7 +80,7 @@ def string_normalizer(draw: Draw) -> Node:
 
 
 @strategy("RegexFullMatch")
-def regex_full_match(draw: Draw) -> Node:
+def regex_full_match(draw: Draw) -> Use:
     """Strings of any shape, and a pattern that means the same to RE2 and others."""
     texts = (
         "a",
@@ -121,11 +122,11 @@ def regex_full_match(draw: Draw) -> Node:
         r"\bab\b",
     )
     x = strings(draw, draw.shape(), texts)
-    return Node((x,), {"pattern": draw.choice(patterns)})
+    return draw.use((x,), {"pattern": draw.choice(patterns)})
 
 
 @strategy("Tokenizer", domain=MICROSOFT)
-def tokenizer(draw: Draw) -> Node:
+def tokenizer(draw: Draw) -> Use:
     """Strings (C) or (N, C), and separators or a pattern of what is between them."""
     texts = ("a", "a b", "", "ab cd ef", "a,b;c", ",", " a  b ", "abcde", "12 ab3", "é éa", "B c")
     separators = ([" "], [""], [","], [" ", ","], [",|;", " "], ["[0-9]+"], ["b", "c"])
@@ -142,11 +143,11 @@ def tokenizer(draw: Draw) -> Node:
         attributes["separators"] = draw.choice(separators)
     # Empty inputs stay as they are, without an axis of tokens.
     ranks = {"y0": len(shape) + (0 not in shape)}
-    return Node((strings(draw, shape, texts),), attributes, ranks=ranks)
+    return draw.use((strings(draw, shape, texts),), attributes, ranks=ranks)
 
 
 @strategy("TfIdfVectorizer")
-def tf_idf_vectorizer(draw: Draw) -> Node:
+def tf_idf_vectorizer(draw: Draw) -> Use:
     """Tokens (C) or (N, C), and a pool of different n-grams."""
     dtype = draw.dtype("X")
     tokens = ("a", "b", "c", "B c", "é") if dtype == STRING else (1, 2, 3, -4, 50)
@@ -177,4 +178,4 @@ def tf_idf_vectorizer(draw: Draw) -> Node:
         "pool_strings" if dtype == STRING else "pool_int64s": pool,
         "weights": draw.maybe(lambda: [draw.choice((2.0, 1.0, 0.5, 3.0)) for _ in range(grams)]),
     }
-    return Node((x,), attributes)
+    return draw.use((x,), attributes)

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from onnx import numpy_helper
 
-from onnxla.testing.draw import Draw, Node, is_integer
+from onnxla.peers.difference import is_integer
+from onnxla.testing.draw import Draw
 from onnxla.testing.operator_cases import strategy
 from onnxla.testing.strategies.ml import (
     DOMAIN,
@@ -18,6 +19,7 @@ from onnxla.testing.strategies.ml import (
     class_labels,
     floats,
 )
+from onnxla.testing.use import Use
 
 MODES = tuple("BRANCH_" + name for name in ("LEQ", "LT", "GTE", "GT", "EQ", "NEQ"))
 MEMBER = 6
@@ -136,7 +138,7 @@ def as_tensors(draw: Draw, attributes: dict[str, Any], dtype: Any) -> dict[str, 
 
 
 @strategy("TreeEnsembleRegressor", domain=DOMAIN)
-def tree_ensemble_regressor(draw: Draw) -> Node:
+def tree_ensemble_regressor(draw: Draw) -> Use:
     """X of shape (N, F)."""
     x, attributes, leaves = forest(draw)
     targets, post = draw.integer(1, 3), draw.choice(POST_TRANSFORMS)
@@ -149,11 +151,11 @@ def tree_ensemble_regressor(draw: Draw) -> Node:
         "post_transform": post,
     }
     attributes = as_tensors(draw, attributes, x.dtype)
-    return Node((x,), attributes, ranks={"y0": 2}, rtol=PROBIT if probit else 1e-5, batch=(0,))
+    return draw.use((x,), attributes, ranks={"y0": 2}, rtol=PROBIT if probit else 1e-5, batch=(0,))
 
 
 @strategy("TreeEnsembleClassifier", domain=DOMAIN)
-def tree_ensemble_classifier(draw: Draw) -> Node:
+def tree_ensemble_classifier(draw: Draw) -> Use:
     """X of shape (N, F)."""
     x, attributes, leaves = forest(draw)
     classes, post = draw.integer(2, 4), draw.choice(POST_TRANSFORMS)
@@ -161,7 +163,7 @@ def tree_ensemble_classifier(draw: Draw) -> Node:
     labels, kind = class_labels(draw, classes, "classlabels_int64s")
     attributes |= votes(draw, leaves, classes, "class", probit) | labels
     attributes |= {"base_values": base_values(draw, classes, post), "post_transform": post}
-    return Node(
+    return draw.use(
         (x,),
         as_tensors(draw, attributes, x.dtype),
         outputs=2,
@@ -176,7 +178,7 @@ def tree_ensemble_classifier(draw: Draw) -> Node:
 
 
 @strategy("TreeEnsemble", domain=DOMAIN)
-def tree_ensemble(draw: Draw) -> Node:
+def tree_ensemble(draw: Draw) -> Use:
     """X of shape (N, F)."""
     roots: list[int] = []
     sides: tuple[list[int], list[int]] = ([], [])
@@ -234,4 +236,4 @@ def tree_ensemble(draw: Draw) -> Node:
         "aggregate_function": draw.choice((None, 0, 1, 2, 3)),
         "post_transform": post,
     }
-    return Node((x,), attributes, ranks={"y0": 2}, rtol=PROBIT if probit else 1e-5, batch=(0,))
+    return draw.use((x,), attributes, ranks={"y0": 2}, rtol=PROBIT if probit else 1e-5, batch=(0,))

@@ -14,7 +14,7 @@ import onnxruntime
 import pytest
 
 import onnxla
-from onnxla.peers.node_by_node import onnxruntime as onnxruntime_values
+from onnxla.peers.onnx_runtime import OnnxRuntime
 from support.small_models import BIAS, WEIGHT, graph, header, linear, make
 
 X = np.arange(12, dtype=np.float32).reshape(4, 3)
@@ -320,7 +320,7 @@ def test_compare_names_the_first_node_that_differs(module: onnxla.Module) -> Non
     assert onnxla.compare(module, {"x": X}, "reference").ok
 
     def shifted(model: bytes, inputs: dict) -> list:
-        h, y = onnxruntime_values(model, inputs)
+        h, y = OnnxRuntime().run(model, inputs)
         return [h, y + np.float32(1)]
 
     comparison = onnxla.compare(module, {"x": X}, shifted)

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import onnxruntime
 import pytest
 
 import onnxla
 from onnxla.inputs import random_inputs
-from support.real_models import fetched, run_onnxruntime
+from onnxla.peers.difference import Tolerance, difference
+from onnxla.peers.onnx_runtime import OnnxRuntime
+from support.real_models import fetched
 
 
 @dataclass(frozen=True)
@@ -66,22 +66,6 @@ FILES = {
 }
 
 
-def assert_agree(ours: Any, theirs: Any, atol: float) -> None:
-    if isinstance(theirs, list):
-        for a, b in zip(ours, theirs, strict=True):
-            assert_agree(a, b, atol)
-    elif isinstance(theirs, dict):
-        assert list(ours) == list(theirs)
-        np.testing.assert_allclose([*ours.values()], [*theirs.values()], 1e-3, atol)
-    else:
-        ours = np.asarray(ours)
-        assert (ours.dtype, ours.shape) == (theirs.dtype, theirs.shape)
-        if theirs.dtype.kind == "f":
-            np.testing.assert_allclose(ours, theirs, 1e-3, atol * np.abs(theirs).max(initial=1e-6))
-        else:
-            np.testing.assert_array_equal(ours, theirs)
-
-
 @pytest.mark.parametrize(
     ("name", "size"),
     [
@@ -97,5 +81,7 @@ def test_call(name: str, size: int) -> None:
     feeds = random_inputs(module.program.inputs, {**file.others, file.symbol: size})
     feeds = {name: (file.scale * x).astype(x.dtype) for name, x in feeds.items()}
     # A thread for each sequence: those of one thread would be rounded together.
-    expected = run_onnxruntime(data, feeds, threads=4)
-    assert_agree([*module.run(feeds).values()], expected, file.atol)
+    expected = OnnxRuntime(optimized=True, threads=4).run(data, feeds)
+    tolerance = Tolerance(relative=1e-3, scaled=file.atol, steps=0)
+    found = difference([*module.run(feeds).values()], expected, tolerance)
+    assert found.ok, found

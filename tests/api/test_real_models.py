@@ -14,9 +14,12 @@ import optax
 import pytest
 
 import onnxla
-from support.real_models import FURTHER, LISTED, RealModel, in_double_precision, run_onnxruntime
+from onnxla.peers.difference import Tolerance, difference
+from onnxla.peers.onnx_runtime import OnnxRuntime
+from support.real_models import FURTHER, LISTED, RealModel, in_double_precision
 
 MODELS = {**LISTED, **FURTHER}
+THEIRS = OnnxRuntime(optimized=True, threads=1)
 
 
 def grouped(name: str, *values: Any) -> Any:
@@ -39,16 +42,13 @@ def loaded(name: str) -> tuple[RealModel, bytes, onnxla.Module]:
 @functools.lru_cache(maxsize=4)
 def expected(name: str, size: int) -> list[np.ndarray]:
     model, data, _ = loaded(name)
-    return run_onnxruntime(data, model.feeds(size))
+    return THEIRS.run(data, model.feeds(size))
 
 
 def assert_agree(ours: Any, theirs: list[np.ndarray]) -> None:
     ours = ours if isinstance(ours, tuple) else (ours,)
-    for a, b in zip(map(np.asarray, ours), theirs, strict=True):
-        assert a.dtype == b.dtype
-        assert a.shape == b.shape
-        scale = max(float(np.abs(b).max(initial=0)), 1e-6)
-        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4 * scale)
+    found = difference(ours, theirs, Tolerance(relative=1e-3, scaled=1e-4, absolute=1e-10))
+    assert found.ok, found
 
 
 def split(
@@ -89,7 +89,7 @@ def test_vmap(name: str) -> None:
     outputs = jax.jit(apply, compiler_options=model.compiler_options)(module.params, stacked)
     outputs = outputs if isinstance(outputs, tuple) else (outputs,)
     for index, feed in enumerate(feeds):
-        assert_agree(tuple(y[index] for y in outputs), run_onnxruntime(data, {**feed, **known}))
+        assert_agree(tuple(y[index] for y in outputs), THEIRS.run(data, {**feed, **known}))
 
 
 # A step small enough to meet no kink on the way, and large enough to be seen in double precision.
@@ -201,7 +201,7 @@ def test_adam_lowers_a_loss_and_the_saved_file_agrees(name: str, tmp_path: Path)
     path = tmp_path / "tuned.onnx"
     tuned.save(path)
     ours = tuple(tuned.run(feeds).values())
-    assert_agree(ours, run_onnxruntime(path, feeds))
+    assert_agree(ours, THEIRS.run_file(path, feeds))
     again = onnxla.load(path)
     for key, value in tuned.params.items():
         np.testing.assert_array_equal(np.asarray(value), np.asarray(again.params[key]))

@@ -50,12 +50,12 @@ def quantizing() -> Iterator[Any]:
     names = (*names, "QEmbed", "MatMulInteger", "ConvInteger")
     seen = set()
     for index, sample in enumerate(samples()):
-        if not sample.op.startswith(names):
+        if not sample.op_type.startswith(names):
             continue
-        kind = sample.domain, sample.op, sample.inputs[0].dtype
+        kind = sample.domain, sample.op_type, sample.inputs[0].dtype
         if kind not in seen:
             seen.add(kind)
-            yield pytest.param(sample, id=f"{sample.op}-{index}")
+            yield pytest.param(sample, id=f"{sample.op_type}-{index}")
 
 
 def as_list(outputs: Any) -> list[Any]:
@@ -64,7 +64,7 @@ def as_list(outputs: Any) -> list[Any]:
 
 @pytest.mark.parametrize("sample", list(quantizing()))
 def test_an_operator_in_training_has_the_values_it_otherwise_has(sample: Sample) -> None:
-    operator = lookup(sample.domain, sample.op, max(sample.versions or [99]))
+    operator = lookup(sample.domain, sample.op_type, max(sample.versions or [99]))
     assert operator is not None
     names = [operator.input_name(i) for i in range(len(sample.inputs))]
     attributes = {k: v for k, v in sample.attributes.items() if not isinstance(v, list)}
@@ -77,19 +77,19 @@ def test_an_operator_in_training_has_the_values_it_otherwise_has(sample: Sample)
         return x.astype(np.float32) if narrow and "zero_point" not in name else x
 
     # Groups of integers, scale and zero point.
-    if sample.op == "QLinearConcat":
+    if sample.op_type == "QLinearConcat":
         names = [*names[:2], *(("x", "x_scale", "x_zero_point") * 9)][: len(names)]
     floats = [held(name, x) for name, x in zip(names, sample.inputs, strict=True)]
     with jax.enable_x64(True):
         expected = as_list(operator.function(*sample.inputs, **attributes))
         found = as_list(operator.function(*floats, **attributes, **trains))
     for one, other in zip(expected, found, strict=True):
-        if one is None or (one.dtype == np.int32 and sample.op.startswith("QEmbed")):
+        if one is None or (one.dtype == np.int32 and sample.op_type.startswith("QEmbed")):
             continue
         assert jnp.issubdtype(other.dtype, jnp.floating)
         # Where sums are not exact, a number may be rounded to the other side.
         step = 0 if one.dtype == np.float32 else 1
-        tolerance = {"rtol": 1e-6, "atol": 1e-6 + step * (sample.op[:3] in ("QLi", "QGe"))}
+        tolerance = {"rtol": 1e-6, "atol": 1e-6 + step * (sample.op_type[:3] in ("QLi", "QGe"))}
         np.testing.assert_allclose(other, np.asarray(one).astype(other.dtype), **tolerance)
 
 

@@ -99,7 +99,7 @@ def functions() -> Iterator[tuple[Operator, int, list[Sample]]]:
             fitting = [
                 sample
                 for sample in every
-                if (sample.domain, sample.op) == (domain, name)
+                if (sample.domain, sample.op_type) == (domain, name)
                 and (sample.versions is None or versions.intersection(sample.versions))
             ]
             yield own[-1][1], max(versions), fitting
@@ -138,8 +138,8 @@ def shows(reason: str, sample: Sample, version: int, position: int) -> bool:
         return False  # there are strings
 
     def function(x: jax.Array) -> Any:
-        inputs = {f"x{i}": value for i, value in enumerate(sample.inputs)} | {f"x{position}": x}
-        given = [inputs[name] for name in module.input_names]
+        inputs = [x if i == position else value for i, value in enumerate(sample.inputs)]
+        given = (value for value in inputs if value is not None)
         return module.apply(module.params, *given, key=jax.random.key(0))
 
     with jax.enable_x64(True):

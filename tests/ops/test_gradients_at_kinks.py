@@ -100,7 +100,7 @@ KINKS = [
 @pytest.mark.parametrize(("sample", "expected"), KINKS)
 def test_gradient_at_a_kink(sample: Sample, expected: Sequence[Any]) -> None:
     arrays = list(sample.inputs)
-    module = onnxla.load(build(sample, ROWS["", sample.op][-1][0], arrays))
+    module = onnxla.load(build(sample, ROWS["", sample.op_type][-1][0], arrays))
 
     def total(*traced: jax.Array) -> jax.Array:
         y = jax.tree.leaves(module.apply(module.params, *traced, *arrays[len(traced) :]))[0]

@@ -285,7 +285,7 @@ CASES = [
 
 @pytest.mark.parametrize(("sample", "used"), CASES)
 def test_derivatives_are_finite(sample: Sample, used: Any) -> None:
-    version = ROWS[sample.domain, sample.op][-1][0]
+    version = ROWS[sample.domain, sample.op_type][-1][0]
     arrays = list(sample.inputs)
     module = onnxla.load(build(sample, version, arrays))
 

@@ -8,16 +8,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-import onnx
-import onnxruntime
 import pytest
 from jax.test_util import check_jvp, check_vjp
-from onnxruntime.capi import onnxruntime_pybind11_state as errors
 
 import onnxla
+from onnxla.peers.difference import difference
+from onnxla.testing import Case, NotSupported, OnnxRuntime, Reference
 from support.compiling import QUICKLY
-from support.sample_models import ROWS, build, in_double_precision
+from support.sample_models import ROWS, case_at, in_double_precision
 from support.samples import Sample, samples
 
 # Versions that ONNX Runtime does not implement, though the ones before.
@@ -31,7 +29,7 @@ TOO_NEW = {
 def by_function(sample: Sample) -> Iterable[list[int]]:
     """Versions at which a sample is valid, those that one function implements together."""
     found: dict[Any, list[int]] = {}
-    for version, operator in ROWS[sample.domain, sample.op]:
+    for version, operator in ROWS[sample.domain, sample.op_type]:
         if sample.versions is None or version in sample.versions:
             found.setdefault(operator.function, []).append(version)
     return found.values()
@@ -42,31 +40,25 @@ def cases(gradients: bool) -> Iterator[Any]:
     covered: set[tuple[str, str, int]] = set()
     for index, sample in enumerate(samples()):
         for versions in by_function(sample):
-            limit = TOO_NEW.get(sample.op, versions[-1] + 1)
+            limit = TOO_NEW.get(sample.op_type, versions[-1] + 1)
             latest = max((v for v in versions if v < limit), default=versions[-1])
             for version in versions:
-                key = sample.domain, sample.op, version
+                key = sample.domain, sample.op_type, version
                 new = key not in covered and not gradients
                 covered.add(key)
                 if (version == latest or new) and (sample.grad or not gradients):
-                    yield pytest.param(sample, version, id=f"{sample.op}-{version}-{index}")
+                    yield pytest.param(sample, version, id=f"{sample.op_type}-{version}-{index}")
 
 
-def reference(sample: Sample, model: bytes, arrays: list[Any]) -> list[Any]:
+def others(sample: Sample, case: Case) -> list[Any]:
     """Outputs of ONNX Runtime; where it does not implement the version, of the reference."""
-    feeds = {f"x{i}": np.asarray(array) for i, array in enumerate(arrays) if array is not None}
     if sample.expected is not None:
-        outputs = sample.expected(*arrays)
+        outputs = sample.expected(*sample.inputs)
         return list(outputs) if isinstance(outputs, tuple) else [outputs]
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    options.intra_op_num_threads = 1  # a pool of threads costs more than it saves
     try:
-        return onnxruntime.InferenceSession(model, options).run(None, feeds)
-    except (errors.Fail, errors.InvalidGraph, errors.NotImplemented):
-        from onnx.reference import ReferenceEvaluator
-
-        return ReferenceEvaluator(onnx.load_from_string(model)).run(None, feeds)
+        return OnnxRuntime(optimized=True).run(case.model, case.inputs)
+    except NotSupported:
+        return Reference().run(case.model, case.inputs)
 
 
 def compiled(module: onnxla.Module, inputs: dict[str, Any]) -> tuple[Any, ...]:
@@ -80,8 +72,13 @@ def compiled(module: onnxla.Module, inputs: dict[str, Any]) -> tuple[Any, ...]:
         return tuple(module.run(inputs).values())
     with jax.enable_x64(True):
         traced = {name: jnp.asarray(x) for name, x in inputs.items() if name not in known}
+
+    def apply(traced: dict[str, jax.Array]) -> Any:  # by position: an input may be called `key`
+        values = {**known, **traced}
+        return module.apply(module.params, *(values[name] for name in module.input_names))
+
     try:
-        outputs = jax.jit(lambda traced: module.apply(module.params, **traced, **known))(traced)
+        outputs = jax.jit(apply)(traced)
     except onnxla.StaticOperandError:
         return tuple(module.run(inputs).values())
     return outputs if isinstance(outputs, tuple) else (outputs,)
@@ -89,19 +86,10 @@ def compiled(module: onnxla.Module, inputs: dict[str, Any]) -> tuple[Any, ...]:
 
 @pytest.mark.parametrize(("sample", "version"), list(cases(gradients=False)))
 def test_equals_another_runtime(sample: Sample, version: int) -> None:
-    arrays = list(sample.inputs)
-    model = build(sample, version, arrays)
-    module = onnxla.load(model)
-    got = compiled(module, {name: arrays[int(name[1:])] for name in module.input_names})
-    expected = reference(sample, model, arrays)
-    for ours, theirs in zip(got, expected, strict=True):
-        ours = np.asarray(ours)
-        assert ours.dtype == theirs.dtype
-        assert ours.shape == theirs.shape
-        if theirs.dtype == object:
-            np.testing.assert_array_equal(ours, theirs)
-        else:
-            np.testing.assert_allclose(ours, theirs, sample.rtol, sample.atol)
+    case = case_at(sample, version, sample.inputs)
+    got = compiled(onnxla.load(case.model), dict(case.inputs))
+    found = difference(got, others(sample, case), sample.tolerance)
+    assert found.ok, found
 
 
 @pytest.mark.parametrize(("sample", "version"), list(cases(gradients=True)))

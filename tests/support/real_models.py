@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -285,16 +284,3 @@ def in_double_precision(model: ir.Model) -> ir.Model:
         )
 
     return replace(model, graph=graph(model.graph))
-
-
-def run_onnxruntime(
-    model: bytes | os.PathLike[str], feeds: Mapping[str, np.ndarray], threads: int = 1
-) -> list[Any]:
-    """Outputs of ONNX Runtime, computed by that many threads (0: as many as there are cores)."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 4
-    source = model if isinstance(model, bytes) else os.fspath(model)
-    return list(onnxruntime.InferenceSession(source, options).run(None, dict(feeds)))

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import jax
 import numpy as np
-import onnx
-from onnx import helper
 
 import onnxla
 from onnxla.ops import Operator, rows
+from onnxla.testing import Case
+from onnxla.testing.use import case_of
 from support.samples import Sample
 
 ROWS: dict[tuple[str, str], list[tuple[int, Operator]]] = {}
@@ -19,23 +20,14 @@ for _version, _operator in rows():
     ROWS.setdefault((_operator.domain, _operator.name), []).append((_version, _operator))
 
 
-def build(sample: Sample, version: int, arrays: list[Any]) -> bytes:
-    """A model of one node."""
-    names = [f"x{i}" if array is not None else "" for i, array in enumerate(arrays)]
-    asked = [True] * sample.outputs if isinstance(sample.outputs, int) else sample.outputs
-    outputs = [f"y{i}" if ask else "" for i, ask in enumerate(asked)]
-    node = helper.make_node(sample.op, names, outputs, domain=sample.domain, **sample.attributes)
-    inputs = [
-        helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(a.dtype), a.shape)
-        for name, a in zip(names, arrays, strict=True)
-        if name
-    ]
-    graph = helper.make_graph(
-        [node], "sample", inputs, [onnx.ValueInfoProto(name=name) for name in outputs if name]
-    )
-    opsets = [helper.make_opsetid(sample.domain, version)]
-    model = helper.make_model(graph, opset_imports=opsets, ir_version=10)
-    return onnx.shape_inference.infer_shapes(model).SerializeToString()
+def case_at(sample: Sample, version: int, arrays: Sequence[Any]) -> Case:
+    """A sample with other inputs, as a model of one node, of which no output has to be known."""
+    return case_of(replace(sample, inputs=arrays), version, declared=False)
+
+
+def build(sample: Sample, version: int, arrays: Sequence[Any]) -> bytes:
+    """The model of `case_at`."""
+    return case_at(sample, version, arrays).model
 
 
 def in_double_precision(

@@ -9,37 +9,38 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from onnxla.peers.difference import Tolerance
+from onnxla.testing import Use
+
 
 @dataclass(frozen=True)
-class Sample:
-    """One use of an operator.
+class Sample(Use):
+    """One use of an operator, and what is tested of it.
 
     Attributes:
-        inputs: Arrays in the order of the schema; None where an optional one is absent.
-        outputs: How many outputs the node names, or which (True and False).
         versions: Schema versions at which this use is valid; default: all that the table lists.
         grad: Positions of the inputs by which to differentiate; they must be away from kinks.
         expected: The outputs as a numpy function of the inputs, for versions that no other runtime
             implements, with the reason in a comment.
-        rtol: Tolerance against the other runtime.
+        rtol: Tolerance against the other runtime, relative to each element.
+        atol: The same, absolute.
     """
 
-    op: str
-    inputs: Sequence[Any]
-    attributes: Mapping[str, Any] = field(default_factory=dict)
-    outputs: int | Sequence[bool] = 1
     versions: Sequence[int] | None = None
     grad: Sequence[int] = ()
     expected: Any = None
     rtol: float = 1e-5
     atol: float = 1e-6
-    domain: str = ""
+
+    def __post_init__(self) -> None:
+        tolerance = Tolerance(relative=self.rtol, absolute=self.atol)
+        object.__setattr__(self, "tolerance", tolerance)
 
 
 def f32(*shape: int, low: float = -2.0, high: float = 2.0, seed: int = 0) -> np.ndarray:

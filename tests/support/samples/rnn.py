@@ -51,7 +51,7 @@ def by_version_7(sample: Sample) -> Any:
         given = {f"x{i}": a for i, a in enumerate(arrays) if a is not None}
         inputs = [f"x{i}" if a is not None else "" for i, a in enumerate(arrays)]
         outputs = [f"y{i}" for i in range(int(sample.outputs))]
-        node = helper.make_node(sample.op, inputs, outputs, **sample.attributes)
+        node = helper.make_node(sample.op_type, inputs, outputs, **sample.attributes)
         types = [
             helper.make_tensor_value_info(k, helper.np_dtype_to_tensor_dtype(a.dtype), a.shape)
             for k, a in given.items()

@@ -70,5 +70,5 @@ SAMPLES = [
     ),
 ]
 SAMPLES[-2:] = [
-    Sample(s.op, tuple(np.asarray(x) for x in s.inputs), s.attributes) for s in SAMPLES[-2:]
+    Sample(s.op_type, tuple(np.asarray(x) for x in s.inputs), s.attributes) for s in SAMPLES[-2:]
 ]

@@ -1,0 +1,140 @@
+"""ONNX Runtime on the CPU."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from onnxla.ir import dtypes
+from onnxla.peers.protocol import NotSupported
+
+SMALL = 1 << 20  # bytes of a model
+
+
+class OnnxRuntime:
+    """ONNX Runtime on the CPU, without its graph optimizations unless asked for.
+
+    Its Python interface takes no arrays of the narrow types. Such inputs and outputs of a model
+    given as bytes go through a Cast from and to a wider type, which changes no value.
+
+    Args:
+        optimized: Whether to apply its graph optimizations.
+        threads: How many threads compute an operator; by default one for a small model, for which
+            a pool of them costs more than it saves, else as many as there are cores.
+    """
+
+    def __init__(self, optimized: bool = False, threads: int | None = None) -> None:
+        self.name = "onnxruntime"
+        self.optimized = optimized
+        self.threads = threads
+
+    def run(self, model: bytes, inputs: Mapping[str, Any]) -> list[Any]:
+        """The outputs in graph order."""
+        wide, narrow = widened(model)
+        outputs = self._outputs(wide, {name: as_wide(value) for name, value in inputs.items()})
+        return [
+            value if dtype is None else value.astype(dtype)
+            for value, dtype in zip(outputs, narrow, strict=True)
+        ]
+
+    def run_file(self, path: str | os.PathLike[str], inputs: Mapping[str, Any]) -> list[Any]:
+        """The outputs of a file, which may keep tensors in files beside it, in graph order."""
+        return self._outputs(os.fspath(path), dict(inputs))
+
+    def _outputs(self, model: bytes | str, inputs: dict[str, Any]) -> list[Any]:
+        import onnxruntime as ort
+        from onnxruntime.capi import onnxruntime_pybind11_state as errors  # pyright: ignore
+
+        options = ort.SessionOptions()
+        options.log_severity_level = 4
+        small = isinstance(model, bytes) and len(model) < SMALL
+        options.intra_op_num_threads = (1 if small else 0) if self.threads is None else self.threads
+        if not self.optimized:
+            options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        try:
+            session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        except (errors.Fail, errors.InvalidGraph, errors.NotImplemented) as error:
+            raise NotSupported(str(error)) from error
+        try:
+            return list(session.run(None, inputs))
+        except errors.NotImplemented as error:
+            raise NotSupported(str(error)) from error
+
+
+# Types that ONNX Runtime's Python interface lacks, and the one that holds all their values.
+WIDE = {
+    np.dtype(narrow): np.dtype(wide)
+    for narrow, wide in (
+        (ml_dtypes.bfloat16, np.float32),
+        (ml_dtypes.float8_e4m3fn, np.float32),
+        (ml_dtypes.float8_e4m3fnuz, np.float32),
+        (ml_dtypes.float8_e5m2, np.float32),
+        (ml_dtypes.float8_e5m2fnuz, np.float32),
+        (ml_dtypes.float8_e8m0fnu, np.float32),
+        (ml_dtypes.float4_e2m1fn, np.float32),
+        (ml_dtypes.int4, np.int8),
+        (ml_dtypes.uint4, np.uint8),
+        (ml_dtypes.int2, np.int8),
+        (ml_dtypes.uint2, np.uint8),
+    )
+}
+
+
+def as_wide(value: Any) -> Any:
+    """An array of a narrow type in a wider one; anything else as it is."""
+    if isinstance(value, np.ndarray) and value.dtype in WIDE:
+        return value.astype(WIDE[value.dtype])
+    return value
+
+
+def widened(model: bytes) -> tuple[bytes, list[np.dtype[Any] | None]]:
+    """A model whose inputs and outputs have types that numpy has.
+
+    Returns:
+        The model, and for each output the dtype that it was widened from, or None.
+    """
+    import onnx
+    from onnx import helper
+
+    proto = onnx.load_from_string(model)
+    graph = proto.graph
+    narrow: list[np.dtype[Any] | None] = []
+    before: list[onnx.NodeProto] = []
+    after: list[onnx.NodeProto] = []
+    for values, nodes in ((graph.input, before), (graph.output, after)):
+        for value in values:
+            kind = value.type.tensor_type
+            dtype = dtypes.dtype_of(kind.elem_type) if kind.elem_type else None
+            wide = WIDE.get(dtype) if dtype is not None else None
+            if nodes is after:
+                narrow.append(dtype if wide is not None else None)
+            if wide is None:
+                continue
+            inner, number = f"{value.name}:narrow", dtypes.number_of(wide)
+            rename(graph, value.name, inner)
+            ends = (value.name, inner) if nodes is before else (inner, value.name)
+            to = kind.elem_type if nodes is before else number
+            # Without saturation, or infinities would be lost.
+            exact: dict[str, Any] = {"saturate": 0} if "float8" in str(dtype) else {}
+            nodes.append(helper.make_node("Cast", ends[:1], ends[1:], to=to, **exact))
+            kind.elem_type = number
+    if not before and not after:
+        return model, narrow
+    nodes = [*before, *graph.node, *after]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    return proto.SerializeToString(), narrow
+
+
+def rename(graph: Any, old: str, new: str) -> None:
+    """Gives a value another name wherever nodes make or read it, those of subgraphs too."""
+    for node in graph.node:
+        for names in (node.input, node.output):
+            names[:] = [new if name == old else name for name in names]
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                rename(attribute.g, old, new)
