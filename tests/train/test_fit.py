@@ -690,14 +690,14 @@ import onnxla.train.loop
 folder = sys.argv[1]
 data = np.load(folder + "/data.npz")
 x, y = data["x"], data["y"]
-take = onnxla.loop.Loop.read
+take = onnxla.train.loop.Loop.read
 
 def read(self):
     take(self)
     if self.step == 16:
         os.kill(os.getpid(), signal.SIGKILL)
 
-onnxla.loop.Loop.read = read
+onnxla.train.loop.Loop.read = read
 onnxla.fit(
     onnxla.load(folder + "/live.onnx"), (x, y), "cross_entropy", epochs=4, batch_size=8,
     learning_rate=0.02, validation=(x, y), metrics="accuracy", patience=4, progress=False,
