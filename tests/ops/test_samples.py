@@ -37,13 +37,9 @@ def by_function(sample: Sample) -> Iterable[list[int]]:
     return found.values()
 
 
-def cases(gradients: bool) -> Iterator[Any]:
-    """Each sample once for each function, at the latest version; and a sample at every version.
-
-    All but an operator's first sample at the latest version are `more`.
-    """
+def cases(gradients: bool) -> Iterator[tuple[Sample, int, str]]:
+    """Each sample once for each function, at the latest version; and a sample at every version."""
     covered: set[tuple[str, str, int]] = set()
-    shown: set[tuple[str, str]] = set()
     for index, sample in enumerate(samples()):
         for versions in by_function(sample):
             limit = TOO_NEW.get(sample.op, versions[-1] + 1)
@@ -53,16 +49,23 @@ def cases(gradients: bool) -> Iterator[Any]:
                 new = key not in covered and not gradients
                 covered.add(key)
                 if (version == latest or new) and (sample.grad or not gradients):
-                    newest = version == latest and versions[-1] == ROWS[key[:2]][-1][0]
-                    more = not newest or key[:2] in shown
-                    if not more:
-                        shown.add(key[:2])
-                    yield pytest.param(
-                        sample,
-                        version,
-                        id=f"{sample.op}-{version}-{index}",
-                        marks=pytest.mark.more if more else (),
-                    )
+                    yield sample, version, f"{sample.op}-{version}-{index}"
+
+
+def parameters(gradients: bool, every: bool = True) -> list[Any]:
+    """The cases; all but an operator's first at its latest version are `more`, or left out."""
+    first: dict[tuple[str, str], tuple[Sample, int, str]] = {}
+    for case in cases(gradients):
+        sample, version, _ = case
+        key = sample.domain, sample.op
+        if key not in first or version > first[key][1]:
+            first[key] = case
+    shown = {name for _, _, name in first.values()}
+    return [
+        pytest.param(sample, version, id=name, marks=() if name in shown else pytest.mark.more)
+        for sample, version, name in cases(gradients)
+        if every or name in shown
+    ]
 
 
 def reference(sample: Sample, model: bytes, arrays: list[Any]) -> list[Any]:
@@ -100,7 +103,7 @@ def compiled(module: onnxla.Module, inputs: dict[str, Any]) -> tuple[Any, ...]:
     return outputs if isinstance(outputs, tuple) else (outputs,)
 
 
-@pytest.mark.parametrize(("sample", "version"), list(cases(gradients=False)))
+@pytest.mark.parametrize(("sample", "version"), parameters(gradients=False))
 def test_equals_another_runtime(sample: Sample, version: int) -> None:
     arrays = list(sample.inputs)
     model = build(sample, version, arrays)
@@ -118,10 +121,17 @@ def test_equals_another_runtime(sample: Sample, version: int) -> None:
 
 
 @pytest.mark.one_in(4)
-@pytest.mark.parametrize(("sample", "version"), list(cases(gradients=True)))
+@pytest.mark.parametrize(("sample", "version"), parameters(gradients=True))
 def test_gradients(sample: Sample, version: int) -> None:
     with jax.enable_x64(True):
         check_gradients(*in_double_precision(sample, version), QUICKLY)
+
+
+@pytest.mark.more
+@pytest.mark.parametrize(("sample", "version"), parameters(gradients=True, every=False))
+def test_gradients_as_users_compile_them(sample: Sample, version: int) -> None:
+    with jax.enable_x64(True):
+        check_gradients(*in_double_precision(sample, version), {})
 
 
 def check_gradients(
