@@ -2,17 +2,22 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
-# As many test processes as processors; each keeps its compiled programs to itself.
+# As many test processes as processors.
 WORKERS ?= auto
 
-.PHONY: demo test lint types notebook generate docs clean
+.PHONY: demo test test-more lint types notebook generate docs clean
 
 demo: $(VENV)/demo.stamp
 	$(BIN)/onnxla demo
 
 test: $(VENV)/dev.stamp lint types
 	$(BIN)/python tools/fetch_models.py
-	$(BIN)/pytest -n $(WORKERS) --dist loadgroup
+	$(BIN)/pytest -n $(WORKERS) --dist loadgroup -m "not more"
+
+# What takes long and rarely breaks: every case at every setting.
+test-more: $(VENV)/dev.stamp
+	$(BIN)/python tools/fetch_models.py
+	$(BIN)/pytest -n $(WORKERS) --dist loadgroup -m more
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
@@ -53,4 +58,4 @@ $(VENV)/dev.stamp: $(VENV)/pyvenv.cfg pyproject.toml
 	touch $@ $(VENV)/demo.stamp
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info demo-output
+	rm -rf $(VENV) .jax_cache build dist *.egg-info demo-output

@@ -1,4 +1,29 @@
+import collections
+import os
+from pathlib import Path
+
+import pytest
+
+# Programs once compiled are kept: two processes, two tests and two runs share them. The tests'
+# own processes read these variables, too.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".jax_cache"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+
 import jax
 
 # An operator must state its dtypes: no promotion happens on its own.
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest selects by marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks as `more` what `one_in(n)` leaves out: of a test's other cases all but every n-th."""
+    counts: collections.Counter[str] = collections.Counter()
+    for item in items:
+        mark = item.get_closest_marker("one_in")
+        if mark is not None and item.get_closest_marker("more") is None:
+            test = item.nodeid.partition("[")[0]
+            if counts[test] % mark.args[0]:
+                item.add_marker("more")
+            counts[test] += 1

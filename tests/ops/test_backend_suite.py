@@ -19,7 +19,9 @@ def parameters() -> list:
 
 
 @pytest.mark.parametrize("name", parameters())
-@pytest.mark.parametrize("known", [False, True], ids=["called", "known"])
+@pytest.mark.parametrize(
+    "known", [False, pytest.param(True, marks=pytest.mark.more)], ids=["called", "known"]
+)
 def test_case(name: str, known: bool) -> None:
     run_case(cases()[name], known)
 

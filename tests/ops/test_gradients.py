@@ -168,6 +168,7 @@ def cheapest() -> Iterator[Any]:
             yield pytest.param(sample, version, id=f"{operator.name}-{version}")
 
 
+@pytest.mark.one_in(8)
 @pytest.mark.parametrize(("sample", "version"), list(cheapest()))
 def test_second_derivatives(sample: Sample, version: int) -> None:
     """Forward over reverse and reverse over reverse, against differences of the gradient."""

@@ -88,24 +88,28 @@ def assert_as_inferred(case: Case) -> None:
     outputs_are_as_inferred(case, faults=[])
 
 
+@pytest.mark.one_in(4)
 @for_operators(examples=20)
 def test_cases_are_valid(case: Case) -> None:
     if (case.domain, case.op_type, case.version) not in REFUSED and not is_misjudged(case):
         assert_valid(case)
 
 
+@pytest.mark.one_in(4)
 @for_operators(examples=6)
 def test_equals_the_others(case: Case) -> None:
     check(case, ONCE, "reference")
     check(case, ONCE, "onnxruntime")
 
 
+@pytest.mark.one_in(12)
 @for_operators(examples=2)
 def test_properties(case: Case) -> None:
     for holds in PROPERTIES:
         holds(case)
 
 
+@pytest.mark.one_in(8)
 @pytest.mark.parametrize("path", REGRESSIONS, ids=lambda path: path.stem)
 def test_cases_that_once_failed(path: Path) -> None:
     case = Case.load(path)
