@@ -12,11 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 import onnx
 import pytest
-from samples import Sample, samples
-from small_models import make
 
 import onnxla
 from onnxla.ops import Operator, Traits, lookup, rows
+from support.samples import Sample, samples
+from support.small_models import make
 
 DOMAIN = "tests.traits"
 RNG = np.random.default_rng(0)
@@ -28,7 +28,7 @@ X, W, B = (RNG.standard_normal(s).astype(np.float32) for s in ((4, 3), (3, 2), (
 
 SAMPLES: dict[tuple[str, str], list[Sample]] = {}
 for each in samples():
-    SAMPLES.setdefault((each.domain, each.op), []).append(each)
+    SAMPLES.setdefault((each.domain, each.op_type), []).append(each)
 
 
 def with_trait(holds: Callable[[Operator], object]) -> list[Any]:
