@@ -12,14 +12,20 @@ import jax
 import numpy as np
 
 from onnxla.interpret.advice import advise, may_be_known
-from onnxla.interpret.eval import Context, eval_graph
+from onnxla.interpret.calls import Context, Rule
+from onnxla.interpret.eval import eval_graph
 from onnxla.interpret.regions import Region, Regions
+from onnxla.interpret.rules.folding import fold
+from onnxla.interpret.rules.mixed_precision import autocast
+from onnxla.interpret.rules.running_statistics import reshaped, update_statistics
+from onnxla.interpret.rules.straight_through import see_through
 from onnxla.ir.errors import StaticOperandError, UnsupportedError
 from onnxla.ir.model import (
     Function,
     Graph,
     MapType,
     Model,
+    Node,
     OptionalType,
     SequenceType,
     TensorType,
@@ -30,7 +36,8 @@ from onnxla.ir.rewrite import cut
 from onnxla.ops.cast import convert
 from onnxla.ops.missing import missing_operators
 from onnxla.ops.values import NOT_IN_JAX, Value, as_traced, is_concrete, is_floating
-from onnxla.parameters.roles import Parameters, find_parameters
+from onnxla.parameters.roles import Parameters, analyze, find_parameters
+from onnxla.parameters.walk import Analysis, Source
 
 
 class Known:
@@ -97,7 +104,12 @@ class Program:
     @functools.cached_property
     def parameters(self) -> Parameters:
         """The parameters of the model."""
-        return find_parameters(self.model)
+        return find_parameters(self.model, self.analysis)
+
+    @functools.cached_property
+    def analysis(self) -> Analysis:
+        """What the constant tensors of the model are used for."""
+        return analyze(self.model)
 
     @functools.cached_property
     def buffers(self) -> dict[str, jax.Array]:
@@ -193,23 +205,18 @@ class Program:
             name = self.names.get(tensor)
             return tensor.numpy() if name is None else constants[name]
 
-        context = Context(
-            self.model.opsets, self.functions, read, key=key, compute_dtype=self.compute_dtype
-        )
-        if updates is None:
-            return context
-        by_identity = {id(value): name for name, value in params.items()}
+        rules: tuple[Rule, ...] = (fold,)
+        if updates is not None:
+            names = {tensor: name for name, tensor in self.parameters.params.items()}
+            rules = (update_statistics(names, frozen, updates), fold, see_through)
+        if self.compute_dtype is not None:
+            rules = (*rules, autocast(self.compute_dtype))
+        context = Context(self.model.opsets, self.functions, read, rules, key=key)
+        return context if updates is None else replace(context, sources=self.sources)
 
-        def note_update(value: Value, following: Value) -> None:
-            if id(value) in by_identity:
-                updates[by_identity[id(value)]] = following
-
-        return replace(
-            context,
-            train=True,
-            note_update=note_update,
-            frozen=lambda value: by_identity.get(id(value)) in frozen,
-        )
+    def sources(self, node: Node) -> list[Source]:
+        """What has the elements of a node's operands."""
+        return [reshaped(source) for source in self.analysis.operands[node]]
 
     @functools.cached_property
     def functions(self) -> dict[tuple[str, str, str], Function]:

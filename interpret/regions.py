@@ -14,7 +14,8 @@ from typing import Any
 
 import jax
 
-from onnxla.interpret.eval import Context, eval_at
+from onnxla.interpret.calls import Context
+from onnxla.interpret.eval import eval_at
 from onnxla.ir.errors import StaticOperandError
 from onnxla.ir.model import Graph
 from onnxla.ir.traverse import names_read

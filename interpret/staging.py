@@ -1,7 +1,7 @@
 """Binding-time analysis: which values a value is computed from, and which must be known.
 
 A value must be known (static) where it decides a shape. Shapes themselves are always known, so a
-search for what a value depends on ends at `Shape` and `Size`.
+search for what a value depends on ends at what reads a shape.
 """
 
 from __future__ import annotations
@@ -10,13 +10,16 @@ from collections.abc import Mapping, Sequence
 
 from onnxla.ir.model import Node
 from onnxla.ir.traverse import names_read
+from onnxla.ops.table import lookup
 from onnxla.ops.values import Value, is_known
-
-SHAPE_READERS = frozenset({"Shape", "Size"})
 
 
 def origins(
-    names: Sequence[str], node: Node, before: Sequence[Node], env: Mapping[str, Value]
+    names: Sequence[str],
+    node: Node,
+    before: Sequence[Node],
+    env: Mapping[str, Value],
+    opsets: Mapping[str, int],
 ) -> tuple[str, ...]:
     """Traced values that enter this scope from outside and that `names` are computed from.
 
@@ -25,6 +28,7 @@ def origins(
         node: The node at which that was found.
         before: The nodes that were evaluated before it.
         env: Values so far.
+        opsets: Opset imports of the scope.
     """
     producers = {output: producer for producer in before for output in producer.outputs}
     # A name that is not of this scope is one that `node` passed to its subgraph.
@@ -39,6 +43,8 @@ def origins(
         producer = producers.get(name)
         if producer is None:
             found.add(name)
-        elif producer.op_type not in SHAPE_READERS:
+            continue
+        operator = lookup(producer.domain, producer.op_type, opsets.get(producer.domain, 1))
+        if operator is None or not operator.reads_shape:
             pending |= names_read(producer) - seen
     return tuple(sorted(found))
