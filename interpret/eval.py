@@ -52,6 +52,7 @@ def eval_at(index: int, nodes: Sequence[Node], env: dict[str, Value], context: C
             results = eval_node(node, operands, env, fold_in(context, index), given)
         except StaticOperandError as error:
             error.names = origins(error.names or node.inputs, node, before, env, context.opsets)
+            error.node = node
             raise
         if len(results) < len(node.outputs):
             raise ModelError(f"{node.op_type} has {len(results)} outputs, not {node.outputs}")

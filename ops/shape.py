@@ -105,7 +105,7 @@ def constant_of_shape(input: np.ndarray, *, value: Value = None) -> np.ndarray:
     return np.broadcast_to(fill, check_size(input, fill.dtype))
 
 
-@op("EyeLike", since=(9, 22))
+@op("EyeLike", since=(9, 22), reads_shape=True)
 def eye_like(input: Value, *, dtype: int | None = None, k: int = 0) -> np.ndarray:
     """Ones on the `k`-th diagonal, zeros elsewhere; shape and default dtype of the input [N, M]."""
     kind = input.dtype if dtype is None else dtype_of(dtype)

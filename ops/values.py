@@ -52,6 +52,13 @@ def has_no_type_in_jax(value: Value) -> bool:
     return isinstance(value, np.ndarray) and value.dtype in NOT_IN_JAX
 
 
+def is_opaque(value: Value) -> bool:
+    """Whether a value is or holds what cannot be traced, such as strings, or a map."""
+    if isinstance(value, list | tuple):
+        return any(map(is_opaque, value))
+    return isinstance(value, dict) or (value is not None and value.dtype in NOT_IN_JAX)
+
+
 def as_known(value: Value) -> Value:
     """A concrete value as numpy (lists element by element), its dtype unchanged."""
     if isinstance(value, list | tuple):
