@@ -10,8 +10,16 @@ import jax
 
 from onnxla.ir.errors import ModelError, StaticOperandError, UnsupportedError
 from onnxla.ir.model import AttributeReference, Graph, Node, SparseTensor, Tensor
+from onnxla.ops.sizes import Sizes
 from onnxla.ops.table import Operator, lookup
-from onnxla.ops.values import Value, as_known, has_no_type_in_jax, is_concrete, is_known
+from onnxla.ops.values import (
+    Value,
+    as_known,
+    as_traced,
+    has_no_type_in_jax,
+    is_concrete,
+    is_known,
+)
 
 # A hint on memory use in the first opset's schemas, without any effect on the result.
 IGNORED_ATTRIBUTES = frozenset({"consumed_inputs"})
@@ -94,10 +102,13 @@ def bind_operands(operator: Operator, node: Node, operands: Sequence[Value]) -> 
     if absent := [name for name, given in pairs if name in operator.present and not given]:
         raise ModelError(f"{node} needs the input {', '.join(absent)}, which is absent")
     bound = list(operands)
+    known = is_known(bound)
     leaves = jax.tree.leaves(operands)
     concrete = any(map(has_no_type_in_jax, leaves))
     for index, value in enumerate(operands):
         name = operator.input_name(index)
+        if isinstance(value, Sizes) and not known and name not in operator.static:
+            bound[index] = as_traced(value)  # numbers among data
         if is_known(value) or not (concrete or name in operator.static):
             continue
         if not is_concrete(value):
