@@ -11,15 +11,21 @@ from typing import Any
 import jax
 import numpy as np
 
-from onnxla.interpret.advice import advise, may_be_known
-from onnxla.interpret.eval import Context, eval_graph
-from onnxla.interpret.regions import Region, Regions
+from onnxla.interpret.calls import Context, Rule
+from onnxla.interpret.eval import eval_graph
+from onnxla.interpret.regions import Regions
+from onnxla.interpret.rules.folding import fold
+from onnxla.interpret.rules.mixed_precision import autocast
+from onnxla.interpret.rules.running_statistics import reshaped, update_statistics
+from onnxla.interpret.rules.straight_through import see_through
+from onnxla.interpret.staging import Staging, advise, may_be_known
 from onnxla.ir.errors import StaticOperandError, UnsupportedError
 from onnxla.ir.model import (
     Function,
     Graph,
     MapType,
     Model,
+    Node,
     OptionalType,
     SequenceType,
     TensorType,
@@ -29,8 +35,9 @@ from onnxla.ir.model import (
 from onnxla.ir.rewrite import cut
 from onnxla.ops.cast import convert
 from onnxla.ops.missing import missing_operators
-from onnxla.ops.values import NOT_IN_JAX, Value, as_traced, is_concrete, is_floating
-from onnxla.parameters.roles import Parameters, find_parameters
+from onnxla.ops.values import NOT_IN_JAX, Value, as_traced, is_concrete, is_floating, is_known
+from onnxla.parameters.roles import Parameters, analyze, find_parameters
+from onnxla.parameters.walk import Analysis, Source
 
 
 class Known:
@@ -97,7 +104,12 @@ class Program:
     @functools.cached_property
     def parameters(self) -> Parameters:
         """The parameters of the model."""
-        return find_parameters(self.model)
+        return find_parameters(self.model, self.analysis)
+
+    @functools.cached_property
+    def analysis(self) -> Analysis:
+        """What the constant tensors of the model are used for."""
+        return analyze(self.model)
 
     @functools.cached_property
     def buffers(self) -> dict[str, jax.Array]:
@@ -170,9 +182,9 @@ class Program:
                 context = self.context(params, buffers, key, updates, frozen)
                 values = eval_graph(graph, inputs, context)
             except StaticOperandError as error:
-                region = Region(graph, self.context, range(len(graph.nodes)), {}, inputs)
-                made = region.trace((params, buffers), inputs, key)
-                error.args = (advise(error, inputs, params, region, made),)
+                known = [name for name, value in inputs.items() if is_known(value)]
+                plan = self.staging(key).plan(graph, inputs, known)
+                error.args = (advise(error, inputs, params, graph, plan),)
                 raise
             if updates is not None:
                 values = tuple(map(as_declared, values, graph.outputs))
@@ -193,23 +205,22 @@ class Program:
             name = self.names.get(tensor)
             return tensor.numpy() if name is None else constants[name]
 
-        context = Context(
-            self.model.opsets, self.functions, read, key=key, compute_dtype=self.compute_dtype
-        )
-        if updates is None:
-            return context
-        by_identity = {id(value): name for name, value in params.items()}
+        rules: tuple[Rule, ...] = (fold,)
+        if updates is not None:
+            names = {tensor: name for name, tensor in self.parameters.params.items()}
+            rules = (update_statistics(names, frozen, updates), fold, see_through)
+        if self.compute_dtype is not None:
+            rules = (*rules, autocast(self.compute_dtype))
+        context = Context(self.model.opsets, self.functions, read, rules, key=key)
+        return context if updates is None else replace(context, sources=self.sources)
 
-        def note_update(value: Value, following: Value) -> None:
-            if id(value) in by_identity:
-                updates[by_identity[id(value)]] = following
+    def sources(self, node: Node) -> list[Source]:
+        """What has the elements of a node's operands."""
+        return [reshaped(source) for source in self.analysis.operands[node]]
 
-        return replace(
-            context,
-            train=True,
-            note_update=note_update,
-            frozen=lambda value: by_identity.get(id(value)) in frozen,
-        )
+    def staging(self, key: jax.Array | None = None) -> Staging:
+        """The analysis of what must be known in calls with, or without, a key."""
+        return Staging(self.model.opsets, self.functions, self.names, key is not None)
 
     @functools.cached_property
     def functions(self) -> dict[tuple[str, str, str], Function]:
@@ -281,7 +292,27 @@ class Program:
     @functools.cached_property
     def regions(self) -> Regions:
         """The graph as a function that runs region by region."""
-        return Regions(self.graph(None), self.context)
+        return Regions(self.graph(None), self.context, self._needs)
+
+    def prepare(self, inputs: Mapping[str, Value], key: jax.Array | None) -> None:
+        """Finds what must be known in a call with such inputs, before it is traced."""
+        small = [name for name, value in inputs.items() if may_be_known(value)]
+        given = {**self.fixed, **inputs}
+        known = [name for name in given if name in self.fixed or name in self.static]
+        candidates = () if self.data_dependent else small
+        plan = self.staging(key).plan(self.graph(None), given, known, candidates)
+        self.static |= plan.static.keys()
+        self.data_dependent |= bool(plan.concrete)
+        self._needs.update(plan.concrete)
+        self._prepared.add(tuple(inputs))
+
+    @functools.cached_property
+    def _prepared(self) -> set[tuple[str, ...]]:
+        return set()  # names of the inputs that calls had
+
+    @functools.cached_property
+    def _needs(self) -> set[Node]:
+        return set()  # nodes that need concrete values
 
     def call(
         self,
@@ -291,10 +322,12 @@ class Program:
     ) -> tuple[Value, ...]:
         """Outputs for `inputs`, compiled once for each combination of shapes and known inputs.
 
-        Which inputs must be known is found by tracing: an input that turns out to decide a shape is
-        known from then on. Where that is not enough, the graph runs region by region.
+        Which inputs must be known is found before tracing. What turns out only then to decide a
+        shape is known from then on. Where that is not enough, the graph runs region by region.
         """
         with jax.enable_x64(True), self.explaining_unsupported():
+            if tuple(inputs) not in self._prepared and self.has_regions(params, inputs):
+                self.prepare(inputs, key)
             while not self.data_dependent:
                 known, traced = self._split(inputs)
                 try:

@@ -3,32 +3,27 @@
 A node must be evaluated on concrete values if a traced operand decides one of its shapes, or if it
 reads strings or maps, which JAX has no type for. All nodes that depend on no such node form the
 first region, one compiled program. Then the concrete nodes that became ready are evaluated; what
-they made has shapes again, with which the next region is traced.
+they made has shapes again, with which the next region is planned.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import jax
 
-from onnxla.interpret.eval import Context, eval_at
+from onnxla.interpret.calls import Context
+from onnxla.interpret.eval import eval_at
 from onnxla.ir.errors import StaticOperandError
-from onnxla.ir.model import Graph
+from onnxla.ir.model import Graph, Node
 from onnxla.ir.traverse import names_read
-from onnxla.ops.values import NOT_IN_JAX, Value, is_known
+from onnxla.ops.values import Value, is_known, is_opaque
 
 # Regions kept after each region, one for each combination of shapes; the oldest one goes first.
 KEPT = 256
-
-
-def is_opaque(value: Value) -> bool:
-    """Whether a value is or holds what cannot be traced, such as strings, or a map."""
-    if isinstance(value, list | tuple):
-        return any(map(is_opaque, value))
-    return isinstance(value, dict) or (value is not None and value.dtype in NOT_IN_JAX)
 
 
 def signature(value: Value) -> Hashable:
@@ -40,13 +35,28 @@ def signature(value: Value) -> Hashable:
     return value.dtype, value.shape
 
 
-class Region:
-    """What can be compiled of some nodes once certain values are there, and what follows it.
+@jax.tree_util.register_static
+@dataclass(frozen=True, eq=False)
+class RegionPlan:
+    """What is left to do after a region's program; a part of what tracing it returns.
 
     Attributes:
         concrete: Positions of the nodes to evaluate on concrete values after the program.
         rest: Positions of the nodes that depend on those; they make the next region.
         known: Values read afterwards that follow from shapes alone.
+    """
+
+    concrete: Sequence[int]
+    rest: Sequence[int]
+    known: Mapping[str, Value]
+
+
+class Region:
+    """What can be compiled of some nodes once certain values are there, and what follows it.
+
+    Attributes:
+        plan: What is left to do after the program.
+        is_empty: Whether the program computes nothing.
         following: Regions after this one, by the shapes that were met.
     """
 
@@ -56,19 +66,35 @@ class Region:
         context: Callable[..., Context],
         nodes: Sequence[int],
         given: Mapping[str, Value],
-        values: Mapping[str, Value],
+        needs: Collection[Node],
+        args: tuple[Any, Mapping[str, Value], jax.Array | None],
     ) -> None:
+        """Plans the region by tracing it, without compiling.
+
+        Args:
+            graph: The graph.
+            context: From params, buffers and a key to the context that nodes are evaluated in.
+            nodes: Positions of the nodes that are left.
+            given: Values that are known while tracing.
+            needs: Nodes that need concrete values, as far as that is known already.
+            args: Params and buffers, the other values, and the key.
+        """
         self.graph, self.context, self.nodes, self.given = graph, context, nodes, given
-        self.opaque = {name for name, value in values.items() if is_opaque(value)}
+        self.needs = needs
+        self.opaque = {name for name, value in args[1].items() if is_opaque(value)}
         read = self.read_by(nodes)
         self.constants = [tensor for tensor in graph.initializers if tensor.name in read]
-        self.concrete: list[int] = []
-        self.rest: list[int] = []
-        self.known: dict[str, Value] = {}
         self.following: dict[Hashable, Region] = {}
         # A function of its own, since `jax.jit` keeps programs by function.
         self.program = jax.jit(functools.partial(Region.trace, self))
-        self.is_empty: bool | None = None
+        made, self.plan = self.program.eval_shape(*self.traceable(*args))
+        self.is_empty = not made
+
+    def traceable(
+        self, constants: Any, values: Mapping[str, Value], key: jax.Array | None
+    ) -> tuple[Any, Mapping[str, Value], jax.Array | None]:
+        """Arguments of the program: all but what cannot be traced."""
+        return constants, {k: v for k, v in values.items() if k not in self.opaque}, key
 
     def read_by(self, positions: Iterable[int]) -> set[str]:
         """Names that some nodes read, and those of the graph's outputs."""
@@ -82,42 +108,42 @@ class Region:
 
     def trace(
         self, constants: Any, values: Mapping[str, Value], key: jax.Array | None
-    ) -> dict[str, Value]:
-        """Evaluates all nodes that can be traced; returns what is made of them and read later."""
+    ) -> tuple[dict[str, Value], RegionPlan]:
+        """Evaluates all nodes that can be traced; returns what they make that is read later."""
         context = self.context(*constants, key)
         env = self.environment(context, values)
-        self.concrete, self.rest = [], []
+        concrete, rest = [], []
         missing: set[str] = set()
         for index in self.nodes:
             node = self.graph.nodes[index]
             read = names_read(node)
             if read & missing:
-                self.rest.append(index)
-            elif read & self.opaque:
-                self.concrete.append(index)
+                rest.append(index)
+            elif read & self.opaque or node in self.needs:
+                concrete.append(index)
             else:
                 try:
                     eval_at(index, self.graph.nodes, env, context)
                     continue
                 except StaticOperandError:
-                    self.concrete.append(index)
+                    concrete.append(index)
             missing.update(node.outputs)
         given = {*values, *(tensor.name for tensor in self.constants)}
-        later = self.read_by([*self.concrete, *self.rest]).intersection(env).difference(given)
-        self.known = {name: env[name] for name in later if is_known(env[name])}
-        return {name: env[name] for name in later.difference(self.known)}
+        later = self.read_by([*concrete, *rest]).intersection(env).difference(given)
+        known = {name: env[name] for name in later if is_known(env[name])}
+        made = {name: env[name] for name in later.difference(known)}
+        return made, RegionPlan(concrete, rest, known)
 
     def run(
         self, constants: Any, values: Mapping[str, Value], key: jax.Array | None
     ) -> dict[str, Value]:
         """Values by name after the program and the concrete nodes that follow it."""
-        args = constants, {k: v for k, v in values.items() if k not in self.opaque}, key
-        if self.is_empty is None:  # found by tracing, without compiling
-            self.is_empty = not self.program.eval_shape(*args)
-        made = {} if self.is_empty else self.program(*args)
+        made: dict[str, Value] = {}
+        if not self.is_empty:
+            made, _ = self.program(*self.traceable(constants, values, key))
         context = self.context(*constants, key)
-        env = {**self.environment(context, values), **self.known, **made}
-        for index in self.concrete:
+        env = {**self.environment(context, values), **self.plan.known, **made}
+        for index in self.plan.concrete:
             eval_at(index, self.graph.nodes, env, context)
         return env
 
@@ -125,7 +151,7 @@ class Region:
     def carried(self) -> list[str]:
         """Names of the values that the next region is called with; known ones are in its trace."""
         constants = (tensor.name for tensor in self.constants)
-        return sorted(self.read_by(self.rest).difference(self.known, constants))
+        return sorted(self.read_by(self.plan.rest).difference(self.plan.known, constants))
 
 
 class Regions:
@@ -134,10 +160,13 @@ class Regions:
     Args:
         graph: The graph.
         context: From params, buffers and a key to the context that nodes are evaluated in.
+        needs: Nodes that need concrete values, as far as that is known already.
     """
 
-    def __init__(self, graph: Graph, context: Callable[..., Context]) -> None:
-        self.graph, self.context = graph, context
+    def __init__(
+        self, graph: Graph, context: Callable[..., Context], needs: Collection[Node] = ()
+    ) -> None:
+        self.graph, self.context, self.needs = graph, context, needs
         self.first: dict[Hashable, Region] = {}
 
     def __call__(
@@ -165,11 +194,13 @@ class Regions:
             if region is None:
                 if len(following) == KEPT:
                     del following[next(iter(following))]
-                region = Region(self.graph, self.context, nodes, given, values)
+                args = constants, values, key
+                region = Region(self.graph, self.context, nodes, given, self.needs, args)
                 following[met] = region
             env = region.run(constants, values, key)
-            if not region.rest:
+            if not region.plan.rest:
                 return tuple(env[value.name] for value in self.graph.outputs)
             # What is known from now on follows from the regions so far.
-            nodes, given, known, following = region.rest, region.known, None, region.following
+            nodes, given, known = region.plan.rest, region.plan.known, None
+            following = region.following
             values = {name: env[name] for name in region.carried if name in env}

@@ -20,8 +20,10 @@ class StaticOperandError(OnnxlaError):
         names: The traced values that the operand was computed from, in terms of the scope that
             the error has reached: at last, graph inputs and parameters. An operator that raises it
             need not give any; all its operands are meant.
+        node: The node, in that scope, at which the error was raised.
     """
 
     def __init__(self, message: str, names: tuple[str, ...] = ()) -> None:
         super().__init__(message)
         self.names = names
+        self.node: object = None

@@ -14,6 +14,7 @@ from jax.custom_derivatives import SymbolicZero
 
 from onnxla.ir.errors import ModelError
 from onnxla.ops.chain_rule import singular
+from onnxla.ops.sizes import Sizes
 from onnxla.ops.table import op
 from onnxla.ops.values import Value, alike, is_floating, is_known, xp
 
@@ -79,6 +80,8 @@ def div(A: Value, B: Value) -> Value:
     if not known:
         return lax.div(*jnp.broadcast_arrays(A, B))
     floor = np.floor_divide(A, B)
+    if isinstance(A, Sizes) or isinstance(B, Sizes):  # of sizes, which are not negative
+        return floor
     # Floor and truncation differ where the signs differ and the division is not exact.
     inexact = (floor * B != A) & ((A < 0) != (B < 0))
     return floor + inexact.astype(A.dtype)

@@ -3,22 +3,22 @@
 A loop calls its body with the `step`, so that no two steps draw the same random numbers.
 
 What is concrete runs as Python; what is traced becomes one of JAX's control-flow primitives, whose
-steps must agree in dtypes and shapes, and else is unrolled.
+steps must agree in dtypes and shapes, and else is unrolled. `Steps.form` says which, and why.
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.extend.core import jaxpr_as_fun
 
 from onnxla.ir.dtypes import STRING
 from onnxla.ir.errors import StaticOperandError
@@ -43,14 +43,6 @@ NO_GRADIENT = (
     "could keep what it needs. Forward mode works (jax.jvp, jax.jacfwd), and so does the part "
     "after the loop: module.cut(inputs=[...])"
 )
-
-
-class EarlyExitError(StaticOperandError):
-    """A loop may end before its trip count, depending on traced values."""
-
-
-class TracedError(StaticOperandError):
-    """A loop that could run as Python depends on traced values."""
 
 
 def signature(value: Value) -> Any:
@@ -113,6 +105,27 @@ def if_(cond: Value, *, then_branch: Subgraph, else_branch: Subgraph) -> tuple[V
 
 
 @dataclass(frozen=True)
+class Form:
+    """How a loop is run, and why.
+
+    Attributes:
+        kind: One step after another (unrolled), or one of JAX's loops. A masked scan skips the
+            steps after the loop's end.
+        reason: Why it is this form, or the first one that is left.
+        body: A step; for JAX's loops the traced one, from its index, its elements of the inputs
+            and the state to the next condition, the next state and the scan outputs.
+        length: Steps of a scan.
+        known: Values of the final state that are known, by position.
+    """
+
+    kind: Literal["unrolled", "scan", "masked scan", "while"]
+    reason: str
+    body: Callable[..., Any]
+    length: int = 0
+    known: Mapping[int, Value] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Steps:
     """A loop that runs `step` at most `trip` times while `go` holds.
 
@@ -129,91 +142,130 @@ class Steps:
     n_scanned: int
     name: str = ""
 
-    def run(self) -> list[Value]:
-        """Final state and scan outputs, by the first of the ways below that does."""
-        countable = is_concrete([self.trip, self.go])
-        if countable and (self.trip <= 0 or not is_true(self.go)):
-            return self.unroll()
-        if countable and is_concrete([self.state, self.xs]):
-            with contextlib.suppress(TracedError):
-                return self.unroll(traced=False)
-        if countable and self.trip < math.inf:
-            try:
-                return self.scan()
-            except EarlyExitError:
-                pass
-            except StaticOperandError:
-                return self.unroll()
-        if countable:
-            try:
-                return self.counted_scan()
-            except EarlyExitError:
-                pass
-            except StaticOperandError:
-                return self.unroll()
-        try:
-            return self.run_while()
-        except EarlyExitError:
-            if countable:
-                return self.unroll()
-            raise
+    @property
+    def countable(self) -> bool:
+        """Whether it is known how often the loop runs, if its steps do not end it."""
+        return is_concrete([self.trip, self.go])
 
-    def unroll(self, traced: bool = True) -> list[Value]:
-        """Step after step. Raises: TracedError at a traced value, if none may be `traced`."""
-        state, go, i = self.state, self.go, 0
-        rows: list[list[Value]] = []
+    def run(self) -> list[Value]:
+        """Final state and scan outputs."""
+        if self.countable and is_concrete([self.state, self.xs]):
+            results = self.as_python()
+            if results is not None:
+                return results
+        form = self.form()
+        match form.kind:
+            case "unrolled":
+                return self.collect([*self.one_by_one()])
+            case "scan":
+                return self.scan(form)
+            case "masked scan" | "while":
+                return self.skip_or_stop(form)
+
+    def as_python(self) -> list[Value] | None:
+        """Final state and scan outputs, if every step is concrete."""
+        steps = []
+        for results in self.one_by_one():
+            if not is_concrete(results):
+                return None
+            steps.append(results)
+        return self.collect(steps)
+
+    def form(self) -> Form:
+        """The form in which the loop can run.
+
+        Raises:
+            StaticOperandError: There is none, as traced values decide shapes.
+        """
+        if self.countable and (self.trip <= 0 or not is_true(self.go)):
+            return Form("unrolled", "it has no steps", self.step)
+        try:
+            body, go, n_scanned = self.traced_step()
+            always = is_concrete(go) and is_true(go)
+            if self.countable and always and self.trip < math.inf:
+                return Form("scan", "no step ends it", body, self.trip)
+            count, known = self.count() if self.countable else (None, {})
+        except StaticOperandError as error:
+            if not self.countable:
+                raise
+            return Form("unrolled", f"its steps differ: {error}", self.step)
+        if count is not None:
+            return Form("scan", "known values of its state end it", body, count, known)
+        if n_scanned and not self.countable:
+            raise StaticOperandError(UNCOUNTABLE)
+        if n_scanned:
+            return Form("unrolled", "steps that may end it have outputs", self.step)
+        if is_concrete(self.trip) and self.trip <= SKIPPING_LIMIT:
+            return Form("masked scan", "traced values may end it early", body, self.trip)
+        return Form("while", "traced values end it, and it has no small bound", body)
+
+    def one_by_one(self) -> Iterator[list[Value]]:
+        """Whether to go on, the next state and the scan outputs of step after step.
+
+        Raises:
+            StaticOperandError: Whether there is a further step is traced.
+        """
+        go, state, i = self.go, self.state, 0
         while is_true(go) and i < self.trip:
             go, *results = self.step(np.asarray(i), [x[i, ...] for x in self.xs], *state)
-            if not is_concrete(go if traced else [go, *results]):
-                raise TracedError(UNCOUNTABLE)
+            yield [go, *results]
+            if not is_concrete(go):
+                raise StaticOperandError(UNCOUNTABLE)
             state, i = results[: len(state)], i + 1
-            rows.append(results[len(state) :])
-        if rows or not self.n_scanned:
-            return state + [xp(*ys).stack(ys) for ys in zip(*rows, strict=True)]
+
+    def collect(self, steps: Sequence[list[Value]]) -> list[Value]:
+        """Final state and scan outputs of steps that were run one by one."""
+        n = len(self.state)
+        if steps:
+            rows = [results[1 + n :] for results in steps]
+            stacked = [xp(*ys).stack(ys) for ys in zip(*rows, strict=True)]
+            return [*steps[-1][1 : 1 + n], *stacked]
+        if not self.n_scanned:
+            return self.state
         elements = [np.zeros(x.shape[1:], x.dtype) for x in self.xs]
         found: list[Value] = []  # there may be strings, which `eval_shape` cannot return
-        jax.eval_shape(lambda: found.extend(self.step(np.asarray(0), elements, *state)))
-        return state + [np.zeros((0, *y.shape), y.dtype) for y in found[1 + len(state) :]]
+        jax.eval_shape(lambda: found.extend(self.step(np.asarray(0), elements, *self.state)))
+        return self.state + [np.zeros((0, *y.shape), y.dtype) for y in found[1 + n :]]
 
-    def advance(self, i: Value, x: list[Value], state: list[Value]) -> tuple[Value, ...]:
-        """A step's condition, next state and scan outputs, where shapes may not change."""
-        go, *results = self.step(i, x, *state)
-        new = as_carried(results[: len(state)])
-        if signature(new) != signature(state):
-            raise StaticOperandError(
-                f"{UNCOUNTABLE}: its values change from {signature(state)} to {signature(new)}"
-            )
-        return go, new, as_carried(results[len(state) :])
+    def traced_step(self) -> tuple[Callable[..., Any], Value, int]:
+        """A step, traced once; whether it goes on, if that is known; how many scan outputs it has.
 
-    def scan(self, count: int | None = None) -> list[Value]:
-        """A scan, without early exit; of `count` steps, if that is what the condition allows."""
+        Raises:
+            StaticOperandError: A traced value decides a shape, or the state changes its shapes.
+        """
+        found: list[Value] = []
 
-        def body(carry: tuple[Value, list[Value]], x: list[Value]) -> Any:
-            i, state = carry
-            go, new, ys = self.advance(i, x, state)
-            if count is None and not (is_concrete(go) and is_true(go)):
-                raise EarlyExitError(UNCOUNTABLE)
-            return (i + 1, new), ys
+        def step(i: Value, x: list[Value], state: list[Value]) -> Any:
+            go, *results = self.step(i, x, *state)
+            new = as_carried(results[: len(state)])
+            if signature(new) != signature(state):
+                raise StaticOperandError(
+                    f"{UNCOUNTABLE}: its values change from {signature(state)} to {signature(new)}"
+                )
+            found.append(go)
+            return jnp.reshape(go, ()), new, as_carried(results[len(state) :])
 
-        start = (jnp.zeros((), np.int64), as_carried(self.state))
-        length = self.trip if count is None else count
-        (_, state), ys = lax.scan(body, start, self.xs, length=length)
-        return [*state, *ys]
+        start = jnp.zeros((), np.int64), [x[0, ...] for x in self.xs], as_carried(self.state)
+        jaxpr, shapes = jax.make_jaxpr(step, return_shape=True)(*start)
+        tree = jax.tree.structure(shapes)
 
-    def counted_scan(self) -> list[Value]:
-        """A scan of as many steps as known parts of the state, such as a counter, allow.
+        def body(*args: Any) -> Any:
+            return jax.tree.unflatten(tree, jaxpr_as_fun(jaxpr)(*jax.tree.leaves(args)))
 
-        Raises: EarlyExitError if the condition depends on more, or there are more than 1024 steps.
+        return body, found[0], len(shapes[2])
+
+    def count(self) -> tuple[int | None, dict[int, Value]]:
+        """How many steps known parts of the state, such as a counter, allow; and their last values.
+
+        None if the condition depends on more, or there are more than 1024 steps.
         """
         count, go, state = 0, self.go, self.state
         while is_true(go) and count < self.trip:
             go, *state = self.known_step(count, state)
             count += 1
             if not is_known(go) or count > SKIPPING_LIMIT:
-                raise EarlyExitError(UNCOUNTABLE)
-        results = self.scan(count)
-        known = {j: value for j, value in enumerate(state) if is_known(value)}
-        return [known.get(j, result) for j, result in enumerate(results)]
+                return None, {}
+        return count, {j: value for j, value in enumerate(state) if is_known(value)}
 
     def known_step(self, i: int, state: list[Value]) -> list[Value]:
         """A step's condition and next state as far as they are known, shapes where they are not."""
@@ -228,15 +280,25 @@ class Steps:
         shapes = jax.eval_shape(step, {j: v for j, v in enumerate(state) if not is_known(v)})
         return [a if is_known(a) else shape for a, shape in zip(found, shapes, strict=True)]
 
-    def run_while(self) -> list[Value]:
+    def scan(self, form: Form) -> list[Value]:
+        """A scan of as many steps as the form says."""
+
+        def body(carry: tuple[Value, list[Value]], x: list[Value]) -> Any:
+            i, state = carry
+            _, new, ys = form.body(i, x, state)
+            return (i + 1, new), ys
+
+        start = (jnp.zeros((), np.int64), as_carried(self.state))
+        (_, state), ys = lax.scan(body, start, self.xs, length=form.length)
+        return [form.known.get(j, value) for j, value in enumerate([*state, *ys])]
+
+    def skip_or_stop(self, form: Form) -> list[Value]:
         """A loop that ends when a traced condition says so, without scan outputs."""
 
         def body(carry: Any) -> Any:
             i, _, state = carry
-            go, new, ys = self.advance(i, [], state)
-            if ys:
-                raise EarlyExitError(UNCOUNTABLE)
-            return i + 1, jnp.reshape(go, ()), new
+            go, new, _ = form.body(i, [], state)
+            return i + 1, go, new
 
         def goes_on(carry: Any) -> Value:
             i, go, _ = carry
@@ -246,8 +308,8 @@ class Steps:
             return lax.cond(goes_on(carry), body, lambda same: same, carry), None
 
         start = (jnp.zeros((), np.int64), jnp.reshape(self.go, ()), as_carried(self.state))
-        if is_concrete(self.trip) and self.trip <= SKIPPING_LIMIT:
-            return list(lax.scan(skip, start, length=self.trip)[0][2])
+        if form.kind == "masked scan":
+            return list(lax.scan(skip, start, length=form.length)[0][2])
         reason = NO_GRADIENT.format(self.name)
         return [
             jax.tree.map(lambda x: forward_only(x, reason=reason) if is_floating(x) else x, value)

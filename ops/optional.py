@@ -17,7 +17,7 @@ def optional(input: Value | None = None, *, type: Any = None) -> Value | None:
     return input
 
 
-@op("OptionalHasElement", since=(15, 18, 28))
+@op("OptionalHasElement", since=(15, 18, 28), reads_shape=True)
 def optional_has_element(input: Value | None = None) -> np.ndarray:
     """Whether an optional holds a value; a scalar. Known even if the value is not."""
     return np.asarray(input is not None)

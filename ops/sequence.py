@@ -60,7 +60,7 @@ def sequence_at(input_sequence: list[Value], position: np.ndarray) -> Value:
     return input_sequence[index(position, len(input_sequence))]
 
 
-@op("SequenceLength", since=(11,))
+@op("SequenceLength", since=(11,), reads_shape=True)
 def sequence_length(input_sequence: list[Value]) -> np.ndarray:
     """How many elements a sequence has; an int64 scalar. Known even if they are not."""
     return np.asarray(len(input_sequence), np.int64)

@@ -5,16 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from jax.core import max_dim, min_dim
 
 from onnxla.ir.dtypes import STRING, dtype_of
 from onnxla.ir.errors import ModelError
+from onnxla.ops.sizes import as_sizes, is_symbolic
 from onnxla.ops.table import lookup, op, register
 from onnxla.ops.values import Value, alike, is_known, xp
 
 MAX_KNOWN_BYTES = 2**31
+# Exporters write such positions for the end of any axis.
+END = 2**31 - 1
 
 
 def check_size(shape: Iterable[int], dtype: np.dtype) -> tuple[int, ...]:
@@ -41,7 +46,8 @@ def integers(values: Value) -> tuple[int, ...]:
 def reshape(data: Value, shape: np.ndarray, *, allowzero: int = 0) -> Value:
     """`data` with another shape. One -1 is inferred; 0 keeps the old size unless `allowzero`."""
     sizes = [
-        data.shape[i] if size == 0 and not allowzero else int(size) for i, size in enumerate(shape)
+        data.shape[i] if size == 0 and not allowzero else size
+        for i, size in enumerate(integers(shape))
     ]
     return data.reshape(sizes)
 
@@ -55,13 +61,13 @@ def reshape_1(data: Value, *, shape: tuple[int, ...] = ()) -> Value:
 @op("Shape", since=(1, 13, 15, 19, 21, 23, 24, 25), reads_shape=True)
 def shape(data: Value, *, start: int = 0, end: int | None = None) -> np.ndarray:
     """Sizes of the axes from `start` to `end`; int64 [number]. Known even if data is not."""
-    return np.asarray(data.shape[slice(start, end)], np.int64)
+    return as_sizes(data.shape[slice(start, end)])
 
 
 @op("Size", since=(1, 13, 19, 21, 23, 24, 25), reads_shape=True)
 def size(data: Value) -> np.ndarray:
     """Number of elements; int64 []. Known even if data is not."""
-    return np.asarray(data.size, np.int64)
+    return as_sizes(data.size)
 
 
 @op("Identity", since=(1, 13, 14, 16, 19, 21, 23, 24, 25), moves="reshaped")
@@ -105,7 +111,7 @@ def constant_of_shape(input: np.ndarray, *, value: Value = None) -> np.ndarray:
     return np.broadcast_to(fill, check_size(input, fill.dtype))
 
 
-@op("EyeLike", since=(9, 22))
+@op("EyeLike", since=(9, 22), reads_shape=True)
 def eye_like(input: Value, *, dtype: int | None = None, k: int = 0) -> np.ndarray:
     """Ones on the `k`-th diagonal, zeros elsewhere; shape and default dtype of the input [N, M]."""
     kind = input.dtype if dtype is None else dtype_of(dtype)
@@ -234,10 +240,10 @@ register(replace(SPLIT_1, attributes={"split": None, "axis": None}))
 @op("Expand", since=(8, 13), static=("shape",), moves="repeated")
 def expand(input: Value, shape: np.ndarray) -> Value:
     """The input broadcast together with `shape`, whose sizes of 1 keep the input's."""
-    sizes = np.broadcast_shapes(input.shape, integers(shape))
-    if is_known(input):
-        check_size(sizes, input.dtype)
-    return xp(input).broadcast_to(input, sizes)
+    sizes = jnp.broadcast_shapes(input.shape, integers(shape))
+    if not is_known(input) or is_symbolic(*sizes):
+        return jnp.broadcast_to(input, sizes)
+    return np.broadcast_to(input, check_size(sizes, input.dtype))
 
 
 @op("Tile", since=(6, 13), static=("repeats",), moves="repeated")
@@ -354,10 +360,19 @@ def slice_(
         n = data.shape[axis]
         # Going backward, the positions before the first and at the last element are the limits.
         low, high = (0, n) if step > 0 else (-1, n - 1)
-        first = min(max(start + n if start < 0 else start, 0), high)
-        last = min(max(end + n if end < 0 else end, low), high)
+        first = between(0, start + n if start < 0 else start, high)
+        last = between(low, end + n if end < 0 else end, high)
         index[axis] = slice(first, last if last >= 0 else None, step)
     return data[tuple(index)]
+
+
+def between(low: Any, position: Any, high: Any) -> Any:
+    """A position that is not below `low` nor above `high`, which may be symbolic."""
+    if not is_symbolic(low, position, high):
+        return min(max(position, low), high)
+    if not is_symbolic(position) and position >= END:
+        return high
+    return min_dim(max_dim(position, low), high)
 
 
 @op("Slice", since=(1,), moves="sliced")

@@ -37,7 +37,7 @@ class Traits:
             `reshaped` (in their order), `permuted`, `repeated`, `sliced`, `gathered` (by numbers in
             another operand), `dropped` (in training, at random); or those of all: `joined`.
         converts: Whether its result is its first operand in another dtype, or on another scale.
-        reads_shape: Whether of its operand only the shape counts.
+        reads_shape: Whether of its operand only the sizes, the length or the presence counts.
         product: Whether its time goes into sums of products, which mixed precision makes narrow.
         linear: Whether, without its biases, it is linear in each operand with a weight, so that an
             update of the weight can be added to the result.

@@ -19,6 +19,7 @@ from jax.core import Tracer
 from jax.interpreters import mlir
 
 from onnxla.ir.dtypes import STRING
+from onnxla.ops.sizes import Sizes
 
 # numpy array, JAX array or tracer; a list of values for a sequence; None for what is absent; for a
 # map a dict of Python's `int` or `str` to numbers or `str`, which is always known.
@@ -52,12 +53,21 @@ def has_no_type_in_jax(value: Value) -> bool:
     return isinstance(value, np.ndarray) and value.dtype in NOT_IN_JAX
 
 
+def is_opaque(value: Value) -> bool:
+    """Whether a value is or holds what cannot be traced, such as strings, or a map."""
+    if isinstance(value, list | tuple):
+        return any(map(is_opaque, value))
+    return isinstance(value, dict) or (value is not None and value.dtype in NOT_IN_JAX)
+
+
 def as_known(value: Value) -> Value:
     """A concrete value as numpy (lists element by element), its dtype unchanged."""
     if isinstance(value, list | tuple):
         return [as_known(v) for v in value]
     if isinstance(value, str):  # what numpy makes of a tensor of one string
         return np.asarray(value, object)
+    if isinstance(value, Sizes):
+        return value
     return value if value is None or isinstance(value, dict) else np.asarray(value)
 
 
@@ -67,7 +77,7 @@ def as_traced(value: Value) -> Value:
         return [as_traced(v) for v in value]
     if value is None or isinstance(value, dict) or has_no_type_in_jax(value):
         return value
-    return jnp.asarray(value)
+    return value.traced() if isinstance(value, Sizes) else jnp.asarray(value)
 
 
 def is_concrete(value: Value) -> bool:

@@ -104,9 +104,9 @@ def first_role(roles: set[str]) -> str:
     return next((role for role in ROLES if role in roles), "constant")
 
 
-def find_parameters(model: Model) -> Parameters:
-    """The parameters of a model."""
-    analysis = analyze(model)
+def find_parameters(model: Model, analysis: Analysis | None = None) -> Parameters:
+    """The parameters of a model, whose `analysis` may be there already."""
+    analysis = analyze(model) if analysis is None else analysis
     params, roles, buffers = {}, {}, {}
     for unique, tensor in named_constants(model).items():
         uses = analysis.uses.get(tensor, set())

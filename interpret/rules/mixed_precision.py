@@ -9,28 +9,27 @@ again: between operators, dtypes are those of the file. XLA fuses the conversion
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from onnxla.ops.table import Operator
+from onnxla.interpret.calls import Call, Results, Rule, Then
 from onnxla.ops.values import Value
 
 
-def autocast(operator: Operator, dtype: np.dtype | None) -> Callable[..., Any]:
-    """An operator's function, with float32 operands in `dtype` if its time goes into products."""
-    function = operator.function
-    if dtype is None or not operator.product:
-        return function
+def autocast(dtype: np.dtype) -> Rule:
+    """A rule that gives float32 operands in `dtype` to operators whose time goes into products."""
 
-    def narrowed(*operands: Value, **keywords: Any) -> Any:
-        if not any(has_dtype(value, jnp.float32) for value in operands):
-            return function(*operands, **keywords)
-        results = function(*(convert(value, jnp.float32, dtype) for value in operands), **keywords)
-        return jax.tree.map(lambda value: convert(value, dtype, jnp.float32), results)
+    def narrowed(call: Call, then: Then) -> Results:
+        if not call.operator.product or not any(has_dtype(x, jnp.float32) for x in call.operands):
+            return then(call)
+        operands = [convert(x, jnp.float32, dtype) for x in call.operands]
+        results = then(replace(call, operands=operands))
+        widened: Results = jax.tree.map(lambda x: convert(x, dtype, jnp.float32), results)
+        return widened
 
     return narrowed
 

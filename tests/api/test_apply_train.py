@@ -101,6 +101,32 @@ def test_a_function_and_a_branch() -> None:
         assert np.isfinite(np.asarray(y)).all()
 
 
+def test_statistics_are_found_through_functions_and_identities() -> None:
+    """Each call of a function updates, or leaves, the statistics that it is given."""
+    text = """<ir_version: 8, opset_import: ["": 15, "local": 1]>
+    m (float[N, 4] x) => (float[N, 4] y) {
+        same = Identity (mean)
+        h = local.outer (x, scale, bias, same, var)
+        y = local.norm (h, scale, bias, mean2, var2)
+    }
+    <domain: "local", opset_import: ["": 15, "local": 1]>
+    outer (x, v, m, b, a) => (y) { c = Identity (b) y = local.norm (x, v, m, c, a) }
+    <domain: "local", opset_import: ["": 15]>
+    norm (x, s, b, m, v) => (y) { y = BatchNormalization <momentum = 0.8> (x, s, b, m, v) }"""
+    second = {"mean2": PARAMS["mean"] + 1, "var2": PARAMS["var"] + 1}
+    module = onnxla.load(make(text, **PARAMS, **second))
+    x = X[:, :, 0, 0]
+    y, updates = module.apply_train(module.params, x)
+    assert set(updates) == {"mean", "var", "mean2", "var2"}
+    np.testing.assert_allclose(updates["mean"], 0.8 * PARAMS["mean"] + 0.2 * x.mean(0), rtol=1e-5)
+    # What the first makes has the mean `bias`.
+    expected = 0.8 * second["mean2"] + 0.2 * PARAMS["bias"]
+    np.testing.assert_allclose(updates["mean2"], expected, rtol=1e-4, atol=1e-4)
+    kept, updates = module.apply_train(module.params, x, freeze_statistics="mean2")
+    assert set(updates) == {"mean", "var"}
+    assert np.abs(np.asarray(kept) - np.asarray(y)).max() > 0.1
+
+
 DROPPING = [
     (22, "ratio = Constant <value_float = 0.25> () y = Dropout (x, ratio)"),
     (12, "ratio = Constant <value_float = 0.25> () y, mask = Dropout (x, ratio)"),

@@ -84,12 +84,12 @@ def test_a_detector_equals_onnx_runtime() -> None:
     assert len(sizes) > 2
     first, *after = all_regions(module)
     names = [node.op_type for node in first.graph.nodes]
-    assert [names[i] for i in first.concrete] == ["NonMaxSuppression"]
+    assert [names[i] for i in first.plan.concrete] == ["NonMaxSuppression"]
     # All before it, and what does not depend on it, is one program; what follows is another, for
     # each number of boxes.
-    assert {names[i] for i in first.rest} == {"Gather", "Mul"}
+    assert {names[i] for i in first.plan.rest} == {"Gather", "Mul"}
     assert len(after) == len(sizes)
-    assert not any(region.concrete or region.rest for region in after)
+    assert not any(region.plan.concrete or region.plan.rest for region in after)
 
 
 def test_regions_are_traced_once_for_each_shape(monkeypatch: pytest.MonkeyPatch) -> None:

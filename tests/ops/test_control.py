@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import jax
@@ -13,7 +14,9 @@ import pytest
 from jax.test_util import check_grads
 
 import onnxla
+from onnxla.interpret import eval as evaluation
 from onnxla.ir.errors import StaticOperandError
+from onnxla.ops import control
 from support.control_models import HEAD, MODELS, OPSETS, X, model_of
 
 
@@ -79,6 +82,50 @@ def test_primitive(name: str, primitive: str | None) -> None:
     jaxpr = jax.make_jaxpr(lambda *xs: module.apply(module.params, *xs))(*inputs).jaxpr
     found = {eqn.primitive.name for eqn in jaxpr.eqns} & {"cond", "scan", "while"}
     assert found == ({primitive} if primitive else set())
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "reason"),
+    [
+        ("loop as a scan", "scan", "no step ends it"),
+        ("loop whose state grows", "unrolled", "its steps differ: .*float32.2, 3.* to .*4, 3"),
+        ("loop over slices of different sizes", "unrolled", "its steps differ: operand 'starts'"),
+        ("loop that ends early", "masked scan", "traced values may end it early"),
+        ("loop that ends by its counter", "scan", "known values of its state end it"),
+        ("loop without a trip count", "while", "no small bound"),
+        ("loop with a traced trip count", "while", "no small bound"),
+        ("loop of no steps", "unrolled", "no steps"),
+        ("scan with axes and directions", "scan", "no step ends it"),
+    ],
+)
+def test_form(monkeypatch: pytest.MonkeyPatch, name: str, kind: str, reason: str) -> None:
+    """In which form a loop runs, and why."""
+    found: list[control.Form] = []
+    form = control.Steps.form
+    monkeypatch.setattr(
+        control.Steps, "form", lambda self: (found.append(form(self)), found[-1])[1]
+    )
+    module, inputs = onnxla.load(model_of(name)), next(m[3] for m in MODELS if m[0] == name)
+    jax.eval_shape(lambda *xs: module.apply(module.params, *xs), *inputs)
+    assert [f.kind for f in found] == [kind]
+    assert re.search(reason, found[0].reason)
+
+
+def test_a_body_is_evaluated_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What decides on a loop's form is what it then runs."""
+    evaluated: list[Any] = []
+    subgraph = evaluation.eval_graph
+
+    def counting(*args: Any) -> Any:
+        evaluated.append(args[0].name)
+        return subgraph(*args)
+
+    monkeypatch.setattr(evaluation, "eval_graph", counting)
+    for name in ("loop as a scan", "loop that ends early", "loop without a trip count"):
+        module, inputs = onnxla.load(model_of(name)), next(m[3] for m in MODELS if m[0] == name)
+        jax.eval_shape(lambda *xs, module=module: module.apply(module.params, *xs), *inputs)
+    # The early end is found by a step with what is known of the state, and that is not enough.
+    assert evaluated == ["body"] * 5
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 from onnx.defs import OpSchema
 from onnxruntime.capi import _pybind_state as onnxruntime_state
 
-from onnxla.interpret.eval import IGNORED_ATTRIBUTES
+from onnxla.interpret.binding import IGNORED_ATTRIBUTES
 from onnxla.ops import Operator, rows
 
 SCHEMAS = {

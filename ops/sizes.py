@@ -1,0 +1,56 @@
+"""Sizes that are known as symbols: `jax.export` traces a function for every size of an axis.
+
+Then a shape holds symbolic dimensions, such as `b` or `2*b + 1`. They are known values like
+numbers: shape arithmetic makes others of them, and they may be sizes again.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax.export import is_symbolic_dim
+
+
+class Sizes(np.ndarray[Any, Any]):
+    """Integers of which some are symbolic: an array of objects that states the model's dtype."""
+
+    kind: np.dtype = np.dtype(np.int64)
+
+    def __array_finalize__(self, source: Any) -> None:
+        self.kind = source.dtype if isinstance(source, Sizes) else np.dtype(np.int64)
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The integer type that the model gives them."""
+        return self.kind
+
+    def astype(self, dtype: Any, *args: Any, **kwargs: Any) -> Any:
+        """The same sizes in another integer type; in another one, as a traced value."""
+        if np.dtype(dtype).kind not in "iu":
+            return self.traced().astype(dtype)
+        result = self.view()
+        result.kind = np.dtype(dtype)
+        return result
+
+    def traced(self) -> Any:
+        """The sizes as a JAX array."""
+        return jnp.asarray(self.tolist(), self.kind)
+
+
+def is_symbolic(*dimensions: Any) -> bool:
+    """Whether a size is not just a number."""
+    return any(map(is_symbolic_dim, dimensions))
+
+
+def as_sizes(values: Any, dtype: Any = np.int64) -> np.ndarray:
+    """Numbers and symbolic dimensions as an array; without the latter, of numpy's integers."""
+    if isinstance(values, Sizes):
+        dtype = values.dtype
+    found = np.asarray(values, object)
+    if not is_symbolic(*found.flat):
+        return found.astype(dtype)
+    result = found.view(Sizes)
+    result.kind = np.dtype(dtype)
+    return result

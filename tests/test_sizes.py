@@ -1,0 +1,126 @@
+"""Known values may hold symbolic dimensions: a graph is exported once for every batch size."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import numpy as np
+import onnxruntime
+import pytest
+from jax import export
+
+import onnxla
+from onnxla.ops.sizes import Sizes, as_sizes
+from small_models import header, make
+
+CONSTANTS: dict[str, Any] = {
+    "zero": np.array(0),
+    "first": np.array([0]),
+    "one": np.array([1]),
+    "two": np.array(2),
+    "three": np.array([3]),
+    "twelve": np.array([12]),
+    "two_sizes": np.array([2]),
+    "minus": np.array([-1]),
+    "end": np.array([2**63 - 1]),
+    "w": np.linspace(-1, 1, 12, dtype=np.float32).reshape(3, 4),
+    "row": np.float32([[1, 2, 3]]),
+    "half": np.float32(0.5),
+}
+
+# Bodies from x [N, 3] to y.
+GRAPHS = {
+    "reshaped and multiplied": """
+        s = Shape (x)
+        n = Gather (s, first)
+        shape = Concat <axis = 0> (n, three)
+        flat = Reshape (x, shape)
+        y = MatMul (flat, w)""",
+    "a batch doubled": """
+        s = Shape (x)
+        n = Gather (s, zero)
+        more = Mul (n, two)
+        u = Unsqueeze (more, first)
+        shape = Concat <axis = 0> (u, three)
+        both = Concat <axis = 0> (x, x)
+        flat = Reshape (both, shape)
+        y = MatMul (flat, w)""",
+    "sizes computed": """
+        s = Shape (x)
+        small = Cast <to = 6> (s)
+        n = Slice (small, first, one)
+        scalar = Squeeze (n, first)
+        size = Cast <to = 7> (scalar)
+        total = Size (x)
+        rest = Div (total, size)
+        less = Sub (rest, two)
+        more = Add (size, less)
+        again = Sub (more, less)
+        a = Unsqueeze (again, first)
+        b = Unsqueeze (less, first)
+        shape = Concat <axis = 0> (a, b, minus)
+        y = Reshape (x, shape)""",
+    "expanded": """
+        s = Shape <start = 0, end = 1> (x)
+        shape = Concat <axis = 0> (s, one)
+        rows = Expand (row, shape)
+        doubled = Concat <axis = 0> (two_sizes, s, one)
+        stacked = Expand (x, doubled)
+        y = Add (stacked, rows)""",
+    "sliced and counted": """
+        total = Size (x)
+        number = Cast <to = 1> (total)
+        tail = Slice (x, first, end, first)
+        scaled = Div (tail, number)
+        n = Shape <start = 0, end = 1> (x)
+        m = ReduceMax <keepdims = 0> (i)
+        k = Add (n, m)
+        f = Cast <to = 1> (k)
+        y = Mul (scaled, f)""",
+}
+
+
+def model_of(name: str) -> bytes:
+    body = GRAPHS[name]
+    words = set(body.replace("(", " ").replace(")", " ").replace(",", " ").split())
+    used = {key: value for key, value in CONSTANTS.items() if key in words}
+    inputs = "float[N, 3] x, int64[2] i" if "i" in words else "float[N, 3] x"
+    return make(header(18) + f" m ({inputs}) => (float[A, B] y) {{ {body} }}", **used)
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_one_program_for_every_batch_size(name: str) -> None:
+    model = model_of(name)
+    module = onnxla.load(model)
+    (n,) = export.symbolic_shape("n")
+    others = [np.array([1, 2])] if len(module.input_names) > 1 else []
+
+    def function(x: jax.Array, *others: jax.Array) -> jax.Array:
+        return module.apply(module.params, x, *others)
+
+    with jax.enable_x64(True):
+        specs = [jax.ShapeDtypeStruct((n, 3), np.float32)]
+        specs += [jax.ShapeDtypeStruct(other.shape, other.dtype) for other in others]
+        exported = export.export(jax.jit(function))(*specs)
+        session = onnxruntime.InferenceSession(model)
+        for size in (2, 5):
+            x = np.random.default_rng(size).standard_normal((size, 3)).astype(np.float32)
+            feeds = dict(zip(module.input_names, [x, *others], strict=True))
+            (expected,) = session.run(None, feeds)
+            got = np.asarray(exported.call(x, *others))
+            assert (got.dtype, got.shape) == (expected.dtype, expected.shape)
+            np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_sizes_are_integers_of_the_models_type() -> None:
+    (n,) = export.symbolic_shape("n")
+    sizes = as_sizes((n, 3))
+    assert isinstance(sizes, Sizes)
+    assert sizes.dtype == np.int64
+    narrow = sizes.astype(np.int32)
+    assert (narrow.dtype, (narrow[:1] * 2).dtype) == (np.int32, np.int32)
+    assert (sizes * 2).tolist() == [2 * n, 6]
+    numbers = as_sizes(sizes[1:])
+    assert not isinstance(numbers, Sizes)
+    assert (numbers.dtype, numbers.tolist()) == (np.int64, [3])
