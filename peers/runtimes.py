@@ -6,6 +6,7 @@ import functools
 import importlib
 from collections.abc import Callable
 
+from onnxla.ir.names import no_such
 from onnxla.peers.isolation import Isolated
 from onnxla.peers.itself import Onnxla
 from onnxla.peers.onnx_runtime import OnnxRuntime
@@ -28,8 +29,7 @@ def named(name: str) -> Runtime:
         ValueError: There is none of that name.
     """
     if name not in RUNTIMES:
-        *others, last = RUNTIMES
-        raise ValueError(f"no runtime '{name}'; there are {', '.join(others)} and {last}")
+        raise ValueError(no_such("runtime", name, RUNTIMES))
     return RUNTIMES[name]()
 
 
@@ -55,7 +55,7 @@ def find_runtime(text: str) -> Runtime:
     try:
         found = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
-        raise ValueError(f"no runtime '{text}': {error}") from error
+        raise ValueError(f"no runtime is named '{text}': {error}") from error
     made = found() if isinstance(found, type) else found
     if not isinstance(made, Runtime):
         raise ValueError(f"'{text}' is no runtime: it needs `name` and `run(model, inputs)`")

@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 from typing import Any
 
-import numpy as np
-
 from onnxla import ir
 from onnxla.inputs import bind, random_inputs
+from onnxla.ops.values import Value, as_known
 from onnxla.peers.difference import Tolerance, difference
 from onnxla.peers.onnx_runtime import OnnxRuntime
 
@@ -30,7 +29,7 @@ def check_saved_file(
     """
     plain = type(module)(module.params, module.program.edited(batched=False, compute_dtype=None))
     feeds = feed(plain, inputs)
-    fixed = {name: np.asarray(value) for name, value in plain.program.fixed.items()}
+    fixed = plain.program.fixed
     try:
         theirs = OnnxRuntime(optimized=True).run_file(path, {**fixed, **feeds})
     except ImportError as error:
@@ -51,8 +50,8 @@ def check_saved_file(
             )
 
 
-def feed(module: Any, inputs: Any) -> dict[str, np.ndarray]:
-    """Inputs by name as numpy arrays. `inputs`: True for random ones, by name, or in order."""
+def feed(module: Any, inputs: Any) -> dict[str, Value]:
+    """Known inputs by name. `inputs`: True for random ones, by name, or in order."""
     if inputs is True:
         return random_inputs(module.program.inputs)
-    return {name: np.asarray(value) for name, value in bind(module.program, inputs).items()}
+    return {name: as_known(value) for name, value in bind(module.program, inputs).items()}

@@ -153,7 +153,7 @@ def with_a_map(*others: str) -> onnxla.Module:
     return onnxla.load(helper.make_model(graph, opset_imports=opsets, ir_version=9))
 
 
-def test_a_dict_is_the_first_input_where_that_is_a_map() -> None:
+def test_a_dict_is_the_first_input_where_that_is_a_map(tmp_path: Any) -> None:
     module = with_a_map()
     table = {"x": 2.0, "m": 1.0}
     expected = onnxruntime.InferenceSession(ir.write(module.to_ir())).run(None, {"m": table})[0]
@@ -165,6 +165,8 @@ def test_a_dict_is_the_first_input_where_that_is_a_map() -> None:
         module.specialize(m=table)(),
     ):
         np.testing.assert_array_equal(np.asarray(values).reshape(expected.shape), expected)
+    module.save(tmp_path / "map.onnx", check=table)
+    module.specialize(m=table).save(tmp_path / "map.onnx", check={})
     with pytest.raises(TypeError, match=r"'m' is a map to float32, got \{'m': \{'x': 2.0, .*run\("):
         module({"m": table})
 
