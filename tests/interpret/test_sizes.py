@@ -9,10 +9,10 @@ import numpy as np
 import onnxruntime
 import pytest
 from jax import export
-from small_models import header, make
 
 import onnxla
 from onnxla.ops.sizes import Sizes, as_sizes
+from support.small_models import header, make
 
 CONSTANTS: dict[str, Any] = {
     "zero": np.array(0),

@@ -8,10 +8,10 @@ import jax
 import numpy as np
 import onnx
 import pytest
-from small_models import make
 
 import onnxla
 from onnxla.interpret import program as programs
+from support.small_models import make
 
 X = np.arange(12, dtype=np.float32).reshape(3, 4) - 5
 HEAD = '<ir_version: 8, opset_import: ["": 18, "local": 1]> '
