@@ -24,7 +24,7 @@ from onnxla.parameters.walk import ELEMENTWISE_ROLES, Producer, Source
 DTYPES = {"float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 
 Shape: TypeAlias = tuple[int, ...]
-Step: TypeAlias = tuple[Literal["transpose", "reshape"], Shape]
+ViewStep: TypeAlias = tuple[Literal["transpose", "reshape"], Shape]
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class View:
     tensor: ir.Tensor
     shape: Shape
     dtype: np.dtype
-    steps: tuple[Step, ...]
+    steps: tuple[ViewStep, ...]
     quantized: bool
 
 
@@ -68,7 +68,7 @@ class Application:
     transpose_x: bool = False
     factor: float = 1.0
     group: int = 1
-    matrix: tuple[Step, ...] = ()
+    matrix: tuple[ViewStep, ...] = ()
     left_out: frozenset[str] = frozenset()
 
 
@@ -131,7 +131,7 @@ class AdaptableWeight:
         return update
 
 
-def undone(steps: Sequence[Step]) -> list[Step]:
+def undone(steps: Sequence[ViewStep]) -> list[ViewStep]:
     """What brings elements back to where they were before some steps."""
     return [
         (kind, tuple(map(int, np.argsort(how))) if kind == "transpose" else how)
@@ -246,7 +246,7 @@ def find_linear(
     perm = (*(i for i in order if i != order[axis]), order[axis])
     moved = tuple(view.shape[i] for i in perm)
     shape = (math.prod(moved[:-1]), moved[-1])
-    steps: tuple[Step, Step] = (("transpose", perm), ("reshape", moved))
+    steps: tuple[ViewStep, ViewStep] = (("transpose", perm), ("reshape", moved))
     matrix = tuple(itertools.compress(steps, (perm != order, shape != moved)))
     names = zip(map(operator.input_name, range(len(node.inputs))), node.inputs, strict=True)
     return Application(

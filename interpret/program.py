@@ -16,7 +16,7 @@ from onnxla.interpret.eval import eval_graph
 from onnxla.interpret.regions import Regions
 from onnxla.interpret.rules.folding import fold
 from onnxla.interpret.rules.mixed_precision import autocast
-from onnxla.interpret.rules.running_statistics import reshaped, update_statistics
+from onnxla.interpret.rules.running_statistics import in_same_order, update_statistics
 from onnxla.interpret.rules.straight_through import see_through
 from onnxla.interpret.staging import Staging, advise, may_be_known
 from onnxla.ir.errors import StaticOperandError, UnsupportedError
@@ -216,7 +216,7 @@ class Program:
 
     def sources(self, node: Node) -> list[Source]:
         """What has the elements of a node's operands."""
-        return [reshaped(source) for source in self.analysis.operands[node]]
+        return [in_same_order(source) for source in self.analysis.operands[node]]
 
     def staging(self, key: jax.Array | None = None) -> Staging:
         """The analysis of what must be known in calls with, or without, a key."""

@@ -26,10 +26,10 @@ from onnxla.ops.values import Value, is_known, is_opaque
 KEPT = 256
 
 
-def signature(value: Value) -> Hashable:
+def trace_key(value: Value) -> Hashable:
     """What a trace depends on in a value that it does not know."""
     if isinstance(value, list | tuple):
-        return tuple(map(signature, value))
+        return tuple(map(trace_key, value))
     if value is None or is_opaque(value):
         return value is None
     return value.dtype, value.shape
@@ -189,7 +189,7 @@ class Regions:
         nodes: Sequence[int] = range(len(self.graph.nodes))
         following = self.first
         while True:
-            met = known, tuple((name, signature(value)) for name, value in values.items())
+            met = known, tuple((name, trace_key(value)) for name, value in values.items())
             region = following.get(met)
             if region is None:
                 if len(following) == KEPT:

@@ -38,7 +38,7 @@ from onnxla.ir.onnx_pb2 import (
     ValueInfoProto,
 )
 from onnxla.ir.splice import MAX_MESSAGE, Bytes, extract
-from onnxla.ir.tensors import Source, element_count, store
+from onnxla.ir.tensors import Files, element_count, store
 from onnxla.ir.wire import (
     ATTRIBUTE_FIELDS,
     MESSAGE_TYPES,
@@ -95,12 +95,12 @@ def _bytes_of(source: Any) -> bytes:
 
 def _read(data: memoryview, file: MappedFile | None, folder: DataFolder) -> Model:
     reduced, payloads = extract(data)
-    source = Source(payloads, file, folder, set())
+    source = Files(payloads, file, folder, set())
     model = _Reader(source).model(_parse(reduced, data))
     if source.used != payloads.keys():
         # There is tensor data where we read no tensors, such as training information. Nobody would
         # put it back when the model is written, so leave it where it is.
-        model = _Reader(Source({}, file, folder, set())).model(_parse(data, data))
+        model = _Reader(Files({}, file, folder, set())).model(_parse(data, data))
     return model
 
 
@@ -158,7 +158,7 @@ def _about(what: str, name: object, error: ModelError) -> ModelError:
 class _Reader:
     """Makes dataclasses of messages, with `source` for tensor data."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Files) -> None:
         self.source = source
         self.decoders = PLAIN_DECODERS | {
             AttributeProto.TENSOR: self.tensor,

@@ -46,7 +46,7 @@ _COMPLEX = (TensorProto.COMPLEX64, TensorProto.COMPLEX128)
 
 
 @dataclass(frozen=True)
-class Source:
+class Files:
     """Where the tensors of one file find their data.
 
     Attributes:
@@ -97,7 +97,7 @@ class Stored:
         return self.wire.raw_data if self.raw is None else self.raw()
 
 
-def store(wire: TensorProto, source: Source) -> Stored:
+def store(wire: TensorProto, source: Files) -> Stored:
     """Find a tensor's data, and check that there is as much as its type and shape need.
 
     Raises:

@@ -17,7 +17,7 @@ from onnxla.ops import activation
 from onnxla.ops.table import op
 from onnxla.ops.values import Value, as_traced
 
-Function = Callable[[Value], Value]
+Activation = Callable[[Value], Value]
 # From a step's input projection [N, G * H], the state (h, ...), the direction's weights R, Rb and
 # P, and its activations, to the next state.
 Step = Callable[..., tuple[Value, ...]]
@@ -38,7 +38,7 @@ ACTIVATIONS: dict[str, tuple[Callable[..., Value], dict[str, float]]] = {
 }
 # Whether each direction of a layer runs backward.
 DIRECTIONS = {"forward": (False,), "reverse": (True,), "bidirectional": (False, True)}
-ROLES = {"W": "weight", "R": "weight", "B": "bias"}
+RNN_ROLES = {"W": "weight", "R": "weight", "B": "bias"}
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Layer:
     direction: str = "forward"
     hidden_size: int | None = None
 
-    def functions(self, defaults: tuple[str, ...], directions: int) -> list[list[Function]]:
+    def functions(self, defaults: tuple[str, ...], directions: int) -> list[list[Activation]]:
         """The activations of each direction."""
         n, names = len(defaults), self.activations or defaults * directions
         if len(names) < n * directions:
@@ -64,7 +64,7 @@ class Layer:
         bound = [self.bind(name, values, clip) for name, clip in zip(names, clips, strict=True)]
         return [bound[i * n : (i + 1) * n] for i in range(directions)]
 
-    def bind(self, name: str, values: Sequence[Iterator[float]], clip: float | None) -> Function:
+    def bind(self, name: str, values: Sequence[Iterator[float]], clip: float | None) -> Activation:
         """A function of x, which is limited to [-clip, clip] first."""
         if name.lower() not in ACTIVATIONS:
             raise ModelError(f"'{name}' is no activation of a recurrent layer")
@@ -131,7 +131,7 @@ LSTM = ("Sigmoid", "Tanh", "Tanh")
 
 
 def rnn_step(
-    x: Value, state: tuple[Value, ...], weights: Sequence[Value], functions: Sequence[Function]
+    x: Value, state: tuple[Value, ...], weights: Sequence[Value], functions: Sequence[Activation]
 ) -> tuple[Value, ...]:
     """H' = f(x + H R^T + Rb)."""
     (h,), (R, b, _), (f,) = state, weights, functions
@@ -142,7 +142,7 @@ def gru_step(
     x: Value,
     state: tuple[Value, ...],
     weights: Sequence[Value],
-    functions: Sequence[Function],
+    functions: Sequence[Activation],
     linear_before_reset: int,
 ) -> tuple[Value, ...]:
     """H' = (1 - z) h + z H, where the reset gate r acts on H, or on what it is transformed to."""
@@ -162,7 +162,7 @@ def lstm_step(
     x: Value,
     state: tuple[Value, ...],
     weights: Sequence[Value],
-    functions: Sequence[Function],
+    functions: Sequence[Activation],
     input_forget: int,
 ) -> tuple[Value, ...]:
     """H' = o h(C'), C' = f C + i c, where the peepholes P let the gates i, f and o see the cell."""
@@ -174,7 +174,7 @@ def lstm_step(
     return f(o + Po * c) * act(c), c
 
 
-@op("RNN", since=(1, 7, 14, 22), roles=ROLES)
+@op("RNN", since=(1, 7, 14, 22), roles=RNN_ROLES)
 def rnn(
     X: Value,
     W: Value,
@@ -194,7 +194,7 @@ def rnn(
     return layer.run(rnn_step, ("Tanh",), X, W, R, B, sequence_lens, (initial_h,), layout=layout)
 
 
-@op("GRU", since=(3, 7, 14, 22), roles=ROLES)
+@op("GRU", since=(3, 7, 14, 22), roles=RNN_ROLES)
 def gru(
     X: Value,
     W: Value,
@@ -218,7 +218,7 @@ def gru(
     return layer.run(step, ("Sigmoid", "Tanh"), *operands, layout=layout)
 
 
-@op("GRU", since=(1,), roles=ROLES)
+@op("GRU", since=(1,), roles=RNN_ROLES)
 def gru_1(
     X: Value,
     W: Value,
@@ -235,7 +235,7 @@ def gru_1(
     return gru(X, W, R, B, sequence_lens, initial_h, layer=layer)
 
 
-@op("LSTM", since=(1, 7, 14, 22), roles={**ROLES, "P": "weight"})
+@op("LSTM", since=(1, 7, 14, 22), roles={**RNN_ROLES, "P": "weight"})
 def lstm(
     X: Value,
     W: Value,

@@ -360,13 +360,13 @@ def slice_(
         n = data.shape[axis]
         # Going backward, the positions before the first and at the last element are the limits.
         low, high = (0, n) if step > 0 else (-1, n - 1)
-        first = between(0, start + n if start < 0 else start, high)
-        last = between(low, end + n if end < 0 else end, high)
+        first = clamped(0, start + n if start < 0 else start, high)
+        last = clamped(low, end + n if end < 0 else end, high)
         index[axis] = slice(first, last if last >= 0 else None, step)
     return data[tuple(index)]
 
 
-def between(low: Any, position: Any, high: Any) -> Any:
+def clamped(low: Any, position: Any, high: Any) -> Any:
     """A position that is not below `low` nor above `high`, which may be symbolic."""
     if not is_symbolic(low, position, high):
         return min(max(position, low), high)

@@ -26,9 +26,9 @@ def autocast(dtype: np.dtype) -> Rule:
     def narrowed(call: Call, then: Then) -> Results:
         if not call.operator.product or not any(has_dtype(x, jnp.float32) for x in call.operands):
             return then(call)
-        operands = [convert(x, jnp.float32, dtype) for x in call.operands]
+        operands = [in_dtype(x, jnp.float32, dtype) for x in call.operands]
         results = then(replace(call, operands=operands))
-        widened: Results = jax.tree.map(lambda x: convert(x, dtype, jnp.float32), results)
+        widened: Results = jax.tree.map(lambda x: in_dtype(x, dtype, jnp.float32), results)
         return widened
 
     return narrowed
@@ -39,6 +39,6 @@ def has_dtype(value: Value, dtype: Any) -> bool:
     return bool(getattr(value, "dtype", None) == dtype)
 
 
-def convert(value: Value, old: Any, new: Any) -> Value:
+def in_dtype(value: Value, old: Any, new: Any) -> Value:
     """A value in the dtype `new` if it has the dtype `old`."""
     return value.astype(new) if has_dtype(value, old) else value

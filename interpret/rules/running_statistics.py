@@ -50,7 +50,7 @@ def running_statistics(call: Call) -> Iterator[Tensor | None]:
             yield source if isinstance(source, Tensor) and source.shape == value.shape else None
 
 
-def reshaped(source: Source) -> Source:
+def in_same_order(source: Source) -> Source:
     """What has a value's elements in the same order."""
     while isinstance(source, Producer) and source.operator and source.operator.moves == "reshaped":
         source = source.operands[0]
