@@ -38,6 +38,7 @@ generate: $(VENV)/dev.stamp
 	PYTHONPATH=build/protoc $(BIN)/python tools/generate_proto.py
 	$(BIN)/python tools/generate_operator_table.py
 	$(BIN)/python tools/generate_findings.py
+	$(BIN)/python tools/number_journeys.py
 
 docs: $(VENV)/dev.stamp
 	$(BIN)/mkdocs build --strict --quiet

@@ -1,0 +1,46 @@
+"""The documentation is up to date, and its site builds."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from onnxla.ops import rows
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tools"))
+
+from number_journeys import PAGE, STEP, numbered  # noqa: E402
+
+
+def test_journeys_have_the_lines_of_today() -> None:
+    text = PAGE.read_text()
+    assert len(STEP.findall(text)) > 30
+    assert text == numbered(text), "run `make generate`"
+
+
+def test_the_site_builds(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert not done.returncode, done.stdout + done.stderr
+    assert (tmp_path / "architecture" / "index.html").is_file()
+
+
+def test_contributing_names_every_file_that_an_operator_touches() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    family = "index"  # of the worked example
+    for folder in ("ops", "tests/support/samples", "testing/strategies", "testing/known_faults"):
+        assert (ROOT / folder / f"{family}.py").is_file()
+        assert f"{folder}/" in text
+    assert ("", "Gather") in {(operator.domain, operator.name) for _, operator in rows()}
+
+
+def test_contributing_names_every_generated_file() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    tools = sorted(path.name for path in (ROOT / "tools").glob("generate_*.py"))
+    makefile = (ROOT / "Makefile").read_text()
+    assert tools
+    for tool in (*tools, "number_journeys.py"):
+        assert f"tools/{tool}" in makefile
+        assert f"tools/{tool}" in text
