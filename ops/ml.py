@@ -256,14 +256,14 @@ def label_encoder_1(
     default_string: str = "_Unused",
 ) -> Value:
     """The position of each string among the classes, or the class at each position."""
-    places = tuple(range(len(classes_strings or ())))
-    return category_mapper(
-        X,
-        cats_int64s=places,
-        cats_strings=classes_strings,
-        default_int64=default_int64,
-        default_string=default_string,
-    )
+    classes = classes_strings or ()
+    return exchange(X, range(len(classes)), classes, default_int64, default_string)
+
+
+def exchange(X: Value, ints: Sequence[int], strings: Sequence[str], i: int, s: str) -> Value:
+    """The integer of each string, or the string of each integer; `i` or `s` where there is none."""
+    numbers, names = np.asarray(ints, np.int64), np.asarray(strings, object)
+    return look_up(X, names, numbers, i) if X.dtype == object else look_up(X, numbers, names, s)
 
 
 @op("CategoryMapper", since=(1,), domain=DOMAIN)
@@ -276,10 +276,7 @@ def category_mapper(
     default_string: str = "_Unused",
 ) -> Value:
     """The integer of each string, or the string of each integer."""
-    ints, strings = np.asarray(cats_int64s or (), np.int64), np.asarray(cats_strings or (), object)
-    if X.dtype == object:
-        return look_up(X, strings, ints, default_int64)
-    return look_up(X, ints, strings, default_string)
+    return exchange(X, cats_int64s or (), cats_strings or (), default_int64, default_string)
 
 
 # Maps

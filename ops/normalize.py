@@ -125,10 +125,8 @@ def normalize_batch(
     if not training:
         return (Y,)
     batch = used_mean.reshape(mean.shape), used_var.reshape(var.shape)
-    running = (
-        old * momentum + new * (1 - momentum)
-        for old, new in zip((old_mean, old_var), batch, strict=True)
-    )
+    pairs = zip((old_mean, old_var), batch, strict=True)
+    running = (old * momentum + new * (1 - momentum) for old, new in pairs)
     return (Y, *(v.astype(mean.dtype) for v in (*running, *batch)))
 
 

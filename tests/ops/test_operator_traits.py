@@ -171,7 +171,7 @@ def weighted() -> Iterator[Any]:
 def test_output_channels(operator: Operator, sample: Sample, index: int, axis: int) -> None:
     weight = np.moveaxis(np.array(sample.inputs[index]), axis, 0)
     channel = len(weight) - 1
-    weight[channel] += 1
+    weight[channel] = -weight[channel] - 1
     inputs = [*sample.inputs[:index], np.moveaxis(weight, 0, axis)]
     (y, *_), (other, *_) = results(operator, sample), results(operator, sample, *inputs)
     changed = np.argwhere(y != other)
