@@ -240,7 +240,7 @@ register(replace(SPLIT_1, attributes={"split": None, "axis": None}))
 @op("Expand", since=(8, 13), static=("shape",), moves="repeated")
 def expand(input: Value, shape: np.ndarray) -> Value:
     """The input broadcast together with `shape`, whose sizes of 1 keep the input's."""
-    sizes = jnp.broadcast_shapes(input.shape, integers(shape))
+    sizes: tuple[Any, ...] = jnp.broadcast_shapes(input.shape, integers(shape))
     if not is_known(input) or is_symbolic(*sizes):
         return jnp.broadcast_to(input, sizes)
     return np.broadcast_to(input, check_size(sizes, input.dtype))
