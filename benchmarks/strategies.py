@@ -17,9 +17,9 @@ import onnx
 from hypothesis import Phase, errors, given, seed, settings
 from tqdm import tqdm
 
+from onnxla.ops.table import full_name
 from onnxla.testing import Case, cases, operators
 from onnxla.testing.operator_cases import select_operators
-from onnxla.testing.schemas import full_name
 
 
 def measure(domain: str, op_type: str, examples: int) -> dict[str, object]:

@@ -67,7 +67,7 @@ def graphs(max_nodes: int = 6, ops: Iterable[str] | None = None) -> st.SearchStr
     for name in names:
         if name not in SUBGRAPHS and ("", name) not in operators():
             raise KeyError(f"no strategy for the operator ai.onnx.{name}")
-    return _graphs(max_nodes, names)
+    return drawn_graphs(max_nodes, names)
 
 
 @functools.cache
@@ -88,18 +88,19 @@ def graph_operators() -> tuple[str, ...]:
             not described.deprecated
             and not (operator and "key" in operator.reserved)
             and all(a.type != a.type.GRAPH for a in described.attributes.values())
-            and all(any(map(_is_number, found.allowed(n))) for n in (*found.inputs, *found.outputs))
+            and all(any(map(is_number, found.allowed(n))) for n in (*found.inputs, *found.outputs))
         ):
             names.append(name)
     return tuple(sorted(names, key=lambda n: PRODUCERS.index(n) if n in PRODUCERS else 99))
 
 
-def _is_number(text: str) -> bool:
+def is_number(text: str) -> bool:
+    """Whether a type string is that of a tensor of numbers."""
     return text.startswith("tensor(") and text != "tensor(string)"
 
 
 @dataclass(frozen=True, eq=False)
-class _Value:
+class DrawnValue:
     """A value of the graph.
 
     Attributes:
@@ -114,6 +115,7 @@ class _Value:
 
     @property
     def array(self) -> np.ndarray:
+        """The value as it is."""
         return self.runs[0]
 
     @property
@@ -127,11 +129,11 @@ class _Value:
         if self.array.size > MAX_SIZE:
             return False
         with np.errstate(all="ignore"):
-            return bool(np.all(np.abs(_wide(self.array)) <= MAX_NUMBER))
+            return bool(np.all(np.abs(as_double(self.array)) <= MAX_NUMBER))
 
 
 @dataclass(eq=False)
-class _Scope:
+class DrawnScope:
     """The main graph, or a subgraph, while it is drawn.
 
     Attributes:
@@ -142,26 +144,26 @@ class _Scope:
         depth: How many graphs are around it.
     """
 
-    outer: _Scope | None = None
-    values: list[_Value] = field(default_factory=list)
+    outer: DrawnScope | None = None
+    values: list[DrawnValue] = field(default_factory=list)
     nodes: list[NodeProto] = field(default_factory=list)
     initializers: list[TensorProto] = field(default_factory=list)
     depth: int = 0
 
-    def visible(self) -> list[_Value]:
+    def visible(self) -> list[DrawnValue]:
         """All values that a node of this scope may read."""
         return (self.outer.visible() if self.outer else []) + self.values
 
-    def made(self) -> list[_Value]:
+    def made(self) -> list[DrawnValue]:
         """Values that its own nodes make."""
         return [value for value in self.values if value.by_node]
 
-    def root(self) -> _Scope:
+    def root(self) -> DrawnScope:
         """The main graph."""
         return self.outer.root() if self.outer else self
 
 
-class _Graph:
+class DrawnGraph:
     """What is drawn of a graph so far.
 
     Attributes:
@@ -177,12 +179,13 @@ class _Graph:
         self.draw = draw
         self.ops = ops
         self.left = max_nodes
-        self.main = _Scope()
+        self.main = DrawnScope()
         self.inputs: dict[str, np.ndarray] = {}
         self.settings: dict[str, tuple[float, int]] = {}
         self._count = 0
 
     def integer(self, low: int, high: int) -> int:
+        """A drawn integer, both bounds included."""
         return int(self.draw(st.integers(low, high)))
 
     def often(self) -> bool:
@@ -190,15 +193,16 @@ class _Graph:
         return self.integer(0, 9) > 0
 
     def name(self, kind: str) -> str:
+        """A name that no other value has."""
         self._count += 1
         return f"{kind}{self._count}"
 
     # Values.
 
-    def constant(self, scope: _Scope, array: np.ndarray, stored: bool) -> _Value:
+    def constant(self, scope: DrawnScope, array: np.ndarray, stored: bool) -> DrawnValue:
         """A new initializer, or a new input of the main graph."""
         home = scope if stored else scope.root()
-        value = _Value(self.name("w" if stored else "x"), (array, array, array), by_node=False)
+        value = DrawnValue(self.name("w" if stored else "x"), (array, array, array), by_node=False)
         home.values.append(value)
         if stored:
             scope.initializers.append(numpy_helper.from_array(array, value.name))
@@ -207,19 +211,19 @@ class _Graph:
         return value
 
     def append(
-        self, scope: _Scope, node: NodeProto, results: Sequence[Runs], rtol: float, steps: int
-    ) -> list[_Value]:
+        self, scope: DrawnScope, node: NodeProto, results: Sequence[Runs], rtol: float, steps: int
+    ) -> list[DrawnValue]:
         """A node that has been evaluated; the values that it makes."""
         scope.nodes.append(node)
         named = [name for name in node.output if name]
         values = []
         for name, runs in zip(named, results, strict=True):
             self.settings[name] = rtol, steps
-            values.append(_Value(name, self._with_errors(runs, rtol, steps), by_node=True))
+            values.append(DrawnValue(name, self._with_errors(runs, rtol, steps), by_node=True))
         scope.values += values
         return values
 
-    def identity(self, scope: _Scope, value: _Value) -> _Value:
+    def identity(self, scope: DrawnScope, value: DrawnValue) -> DrawnValue:
         """A node that makes a copy of a value: a subgraph returns only what it makes."""
         node = helper.make_node("Identity", [value.name], [self.name("y")])
         return self.append(scope, node, [value.runs], 0.0, 0)[0]
@@ -238,8 +242,8 @@ class _Graph:
                     for run, sign in ((second, signs), (third, -signs))
                 ]
             else:
-                error = signs * (_tolerance(first.dtype, rtol) * _scale(first) / 4)
-                moved = [_wide(second) + error, _wide(third) - error]
+                error = signs * (tolerance_of(first.dtype, rtol) * scale_of(first) / 4)
+                moved = [as_double(second) + error, as_double(third) - error]
             return first, moved[0].astype(first.dtype), moved[1].astype(first.dtype)
 
     def agree(self, results: Sequence[Runs], rtol: float, steps: int) -> bool:
@@ -247,11 +251,11 @@ class _Graph:
         settings = [*self.settings.values(), (rtol, steps)]
         loosest = max(rtol for rtol, _ in settings) * len(settings)
         most = max(steps for _, steps in settings)
-        return all(_near(runs[0], run, loosest, most) for runs in results for run in runs[1:])
+        return all(are_near(runs[0], run, loosest, most) for runs in results for run in runs[1:])
 
     # Nodes.
 
-    def step(self, draw: st.DrawFn, scope: _Scope) -> None:
+    def step(self, draw: st.DrawFn, scope: DrawnScope) -> None:
         """One more node, if what is drawn turns out to be one."""
         kinds = [name for name in SUBGRAPHS if name in self.ops]
         names = [name for name in self.ops if name not in SUBGRAPHS]
@@ -265,19 +269,24 @@ class _Graph:
             self.operator(scope, draw(st.sampled_from(names)))
 
     def operator(
-        self, scope: _Scope, name: str, wanted: tuple[np.dtype[Any], tuple[int, ...]] | None = None
-    ) -> list[_Value]:
+        self,
+        scope: DrawnScope,
+        name: str,
+        wanted: tuple[np.dtype[Any], tuple[int, ...]] | None = None,
+    ) -> list[DrawnValue]:
         """A node of an operator; the values that it makes, none if it is not added."""
         self.left -= 1
         found = schema(name, operators()["", name][-1])
-        drawing = _Connecting(self, scope, found, wanted)
+        drawing = ConnectingDraw(self, scope, found, wanted)
         use = STRATEGIES["", name](drawing)
         added = self._add(scope, found, drawing, use)
         if not added:
             self.left += 1
         return added
 
-    def _add(self, scope: _Scope, found: Schema, drawing: _Connecting, use: Use) -> list[_Value]:
+    def _add(
+        self, scope: DrawnScope, found: Schema, drawing: ConnectingDraw, use: Use
+    ) -> list[DrawnValue]:
         if use.tolerance.random or any(isinstance(value, Typed | list) for value in use.inputs):
             return []
         taken = [drawing.value_of(array) for array in use.inputs]
@@ -285,14 +294,14 @@ class _Graph:
         case = case_of(use, found.version, lambda i, name: taken[i] is None and stored(i, name))
         ends = (*case.proto.graph.input, *case.proto.graph.output)
         texts = [type_string(value.type) for value in ends]
-        if not all(map(_is_number, texts)) or fault_of(case, PEERS):
+        if not all(map(is_number, texts)) or fault_of(case, PEERS):
             return []
         rtol, steps = use.tolerance.scaled, use.tolerance.steps or 0
         formals = case.node.input
         while True:
             given = [(f, value) for f, value in zip(formals, taken, strict=False) if value]
             feeds = [{**case.inputs, **{f: v.runs[run] for f, v in given}} for run in range(3)]
-            results = _evaluate(case.proto, feeds)
+            results = evaluated(case.proto, feeds)
             if results is None:
                 return []
             if self.agree(results, rtol, steps):
@@ -313,51 +322,53 @@ class _Graph:
         proto.output[:] = [name and self.name("y") for name in case.node.output]
         return self.append(scope, proto, results, rtol, steps)
 
-    def subgraph(self, scope: _Scope, values: Sequence[_Value] = ()) -> _Scope:
+    def subgraph(self, scope: DrawnScope, values: Sequence[DrawnValue] = ()) -> DrawnScope:
         """A subgraph of one or two nodes, that knows some values of its own from the start."""
-        inner = _Scope(scope, [*values], depth=scope.depth + 1)
+        inner = DrawnScope(scope, [*values], depth=scope.depth + 1)
         for _ in range(self.integer(1, 2)):
             if self.left > 0:
-                self.draw(_step(self, inner))
+                self.draw(drawn_step(self, inner))
         return inner
 
-    def branches(self, scope: _Scope) -> None:
+    def branches(self, scope: DrawnScope) -> None:
         """An If, both of whose branches are drawn."""
         self.left -= 1
-        drawing = _Connecting(self, scope, schema("If", operators_version("If")))
+        drawing = ConnectingDraw(self, scope, schema("If", operators_version("If")))
         condition = drawing.place(drawing.array(np.bool_, ()))
         then, other = self.subgraph(scope), self.subgraph(scope)
         if not then.made():
             self.identity(then, drawing.place(drawing.array(np.float32, drawing.shape())))
         results = then.made()[-self.integer(1, 2) :]
-        matching: list[_Value] = []
+        matching: list[DrawnValue] = []
         for value in results:
             matching.append(self.value_like(other, value, matching))
         node = helper.make_node(
             "If",
             [condition.name],
             [self.name("y") for _ in results],
-            then_branch=_graph("then", then, results),
-            else_branch=_graph("else", other, matching),
+            then_branch=subgraph_proto("then", then, results),
+            else_branch=subgraph_proto("else", other, matching),
         )
         self._add_subgraphs(scope, node, [value.array.dtype for value in results])
 
-    def value_like(self, scope: _Scope, wanted: _Value, but: Sequence[_Value]) -> _Value:
+    def value_like(
+        self, scope: DrawnScope, wanted: DrawnValue, but: Sequence[DrawnValue]
+    ) -> DrawnValue:
         """A value that a subgraph makes, of the dtype and rank of another, and not one of some."""
-        own = [value for value in scope.made() if _same_kind(value, wanted) and value not in but]
+        own = [value for value in scope.made() if same_kind(value, wanted) and value not in but]
         if own:
             return own[-1]
-        around = [value for value in scope.visible() if _same_kind(value, wanted)]
+        around = [value for value in scope.visible() if same_kind(value, wanted)]
         if not around:
-            drawing = _Connecting(self, scope, schema("If", operators_version("If")))
+            drawing = ConnectingDraw(self, scope, schema("If", operators_version("If")))
             array = Draw.array(drawing, wanted.array.dtype, wanted.array.shape)
             around = [self.constant(scope, array, stored=True)]
         return self.identity(scope, around[-1])
 
-    def loop(self, scope: _Scope) -> None:
+    def loop(self, scope: DrawnScope) -> None:
         """A Loop of up to three steps that carries a value or two, and may stack a third."""
         self.left -= 1
-        drawing = _Connecting(self, scope, schema("Loop", operators_version("Loop")))
+        drawing = ConnectingDraw(self, scope, schema("Loop", operators_version("Loop")))
         stacks = drawing.flag()
         # No runtime can know the shape of a stack of nothing, so then there is a step.
         trips = drawing.place(drawing.array(np.int64, (), low=1 if stacks else 0, high=3))
@@ -370,14 +381,18 @@ class _Graph:
             dtype = drawing.focus.array.dtype if drawing.focus else np.dtype(np.float32)
             carried.append(drawing.place(drawing.array(dtype, drawing.shape())))
         zero = np.array(0, np.int64)
-        index = _Value(self.name("i"), (zero, zero, zero), by_node=False)
-        going = _Value(self.name("c"), (true, true, true), by_node=False)
-        ins = [_Value(self.name("v"), value.runs, by_node=False) for value in carried]
+        index = DrawnValue(self.name("i"), (zero, zero, zero), by_node=False)
+        going = DrawnValue(self.name("c"), (true, true, true), by_node=False)
+        ins = [DrawnValue(self.name("v"), value.runs, by_node=False) for value in carried]
         body = self.subgraph(scope, [index, going, *ins])
         again = [v for v in body.made() if v.array.dtype == np.bool_ and v.array.shape == ()]
         outs = [again[-1] if again and drawing.flag() else self.identity(body, going)]
         for value in ins:
-            own = [v for v in body.made() if v.usable and _same(v, value) and v not in outs]
+            own = [
+                v
+                for v in body.made()
+                if v.usable and same_shape_and_kind(v, value) and v not in outs
+            ]
             outs.append(own[-1] if own else self.identity(body, value))
         # The reference evaluator stacks vectors alone rightly.
         if stacks and (own := [v for v in body.made() if v.array.ndim == 1 and v not in outs]):
@@ -386,26 +401,26 @@ class _Graph:
             "Loop",
             [trips.name, condition.name, *(v.name for v in carried)],
             [self.name("y") for _ in outs[1:]],
-            body=_graph("body", body, outs, [index, going, *ins]),
+            body=subgraph_proto("body", body, outs, [index, going, *ins]),
         )
         self._add_subgraphs(scope, node, [value.array.dtype for value in outs[1:]])
 
     def _add_subgraphs(
-        self, scope: _Scope, node: NodeProto, kinds: Sequence[np.dtype[Any]]
+        self, scope: DrawnScope, node: NodeProto, kinds: Sequence[np.dtype[Any]]
     ) -> None:
         """Adds an If or Loop, if it can be evaluated and its results can be compared."""
         visible = {value.name: value for value in scope.visible()}
-        read = [visible[name] for name in sorted(_reads(node)) if name in visible]
-        model = _model(
-            _Scope(nodes=[node]),
-            [_info(value) for value in read],
+        read = [visible[name] for name in sorted(names_read(node)) if name in visible]
+        model = model_of(
+            DrawnScope(nodes=[node]),
+            [info_of(value) for value in read],
             [
                 helper.make_value_info(name, type_proto(tensor_type(dtype)))
                 for name, dtype in zip(node.output, kinds, strict=True)
             ],
         )
         feeds = [{value.name: value.runs[run] for value in read} for run in range(3)]
-        results = _evaluate(model, feeds)
+        results = evaluated(model, feeds)
         if results is not None and self.agree(results, 0.0, 0):
             self.append(scope, node, results, 0.0, 0)
 
@@ -416,29 +431,29 @@ class _Graph:
         made = self.main.made()
         if not made:
             return None
-        used = {name for node in self.main.nodes for name in _reads(node)}
+        used = {name for node in self.main.nodes for name in names_read(node)}
         # Mostly the values that no node uses, and a few others.
         outputs = [
             value for value in made if self.integer(0, 15) > (6 if value.name in used else 0)
         ] or made[:1]
-        nodes = _needed(self.main.nodes, {value.name for value in outputs})
-        read = {name for node in nodes for name in _reads(node)}
+        nodes = needed_nodes(self.main.nodes, {value.name for value in outputs})
+        read = {name for node in nodes for name in names_read(node)}
         inputs = {name: array for name, array in self.inputs.items() if name in read}
         values = {value.name: value for value in self.main.values}
-        kept = _Scope(
+        kept = DrawnScope(
             nodes=nodes,
             initializers=[t for t in self.main.initializers if t.name in read],
         )
-        model = _model(
+        model = model_of(
             kept,
-            [_info(values[name]) for name in inputs],
+            [info_of(values[name]) for name in inputs],
             [
                 helper.make_value_info(v.name, type_proto(tensor_type(v.array.dtype)))
                 for v in outputs
             ],
         )
         add_shapes(model, inputs, {value.name: value.array.ndim for value in outputs})
-        every = [node for node in _every(nodes)]
+        every = [node for node in every_node(nodes)]
         settings = [self.settings[next(filter(None, node.output))] for node in every]
         return Case(
             model.SerializeToString(),
@@ -451,7 +466,7 @@ class _Graph:
         )
 
 
-class _Connecting(Draw):
+class ConnectingDraw(Draw):
     """Draws parts of a node, and gives it values that the graph has already.
 
     Attributes:
@@ -460,8 +475,8 @@ class _Connecting(Draw):
 
     def __init__(
         self,
-        graph: _Graph,
-        scope: _Scope,
+        graph: DrawnGraph,
+        scope: DrawnScope,
         schema: Schema,
         wanted: tuple[np.dtype[Any], tuple[int, ...]] | None = None,
     ) -> None:
@@ -469,8 +484,8 @@ class _Connecting(Draw):
         self.graph = graph
         self.scope = scope
         self.wanted = wanted
-        self._taken: list[tuple[np.ndarray, _Value]] = []
-        self.focus: _Value | None = None
+        self._taken: list[tuple[np.ndarray, DrawnValue]] = []
+        self.focus: DrawnValue | None = None
         if wanted is None:
             self.refocus()
         self._wanted = NUMBERS
@@ -488,14 +503,14 @@ class _Connecting(Draw):
         if usable and self.graph.often():
             self.focus = usable[-1 - self.integer(0, len(usable) - 1)]
 
-    def value_of(self, array: Any) -> _Value | None:
+    def value_of(self, array: Any) -> DrawnValue | None:
         """The value that an array is, unless it is new or the strategy has changed it."""
         for given, value in self._taken:
             if given is array and np.array_equal(given, value.array):
                 return value
         return None
 
-    def place(self, array: np.ndarray) -> _Value:
+    def place(self, array: np.ndarray) -> DrawnValue:
         """The value that an array is, a new one if need be."""
         return self.value_of(array) or self.graph.constant(self.scope, array, self.flag())
 
@@ -529,12 +544,12 @@ class _Connecting(Draw):
             for value in self.scope.visible()
             if value.usable
             and (value.array.dtype, value.array.shape) == (dtype, shape)
-            and _within(value, low, high)
+            and is_within(value, low, high)
         ]
         if fitting:
             return self._take(fitting[-1 - self.integer(0, len(fitting) - 1)])
         if low is None and high is None and self.wanted is None and self.graph.left > 0:
-            names = [name for name in PRODUCERS if name in self.graph.ops and _makes(name, dtype)]
+            names = [name for name in PRODUCERS if name in self.graph.ops and can_make(name, dtype)]
             if names and self.flag():
                 name = self.choice(names)
                 for value in self.graph.operator(self.scope, name, (dtype, shape)):
@@ -542,30 +557,32 @@ class _Connecting(Draw):
                         return self._take(value)
         return super().array(dtype, shape, low, high)
 
-    def _take(self, value: _Value) -> np.ndarray:
+    def _take(self, value: DrawnValue) -> np.ndarray:
         copy = value.array.copy()
         self._taken.append((copy, value))
         return copy
 
 
 @st.composite
-def _graphs(draw: st.DrawFn, max_nodes: int, ops: Sequence[str]) -> Case:
+def drawn_graphs(draw: st.DrawFn, max_nodes: int, ops: Sequence[str]) -> Case:
+    """A graph of some nodes, as a case."""
     while True:
-        graph = _Graph(draw, max_nodes, ops)
+        graph = DrawnGraph(draw, max_nodes, ops)
         # Hypothesis draws the first of a choice far more often than others, so there is one choice
         # of how many nodes, and none before each whether it is the last.
         wanted = draw(st.sampled_from((*range(1, max_nodes + 1), *[max_nodes] * max_nodes)))
         for _ in range(2 * max_nodes):
             if graph.left <= max_nodes - wanted:
                 break
-            draw(_step(graph, graph.main))
+            draw(drawn_step(graph, graph.main))
         if (case := graph.case()) is not None:
             return case
 
 
 # In a strategy of its own, so that a node can be deleted when an example shrinks.
 @st.composite
-def _step(draw: st.DrawFn, graph: _Graph, scope: _Scope) -> None:
+def drawn_step(draw: st.DrawFn, graph: DrawnGraph, scope: DrawnScope) -> None:
+    """One more node."""
     graph.step(draw, scope)
 
 
@@ -574,30 +591,30 @@ def operators_version(name: str) -> int:
     return int(onnx.defs.get_schema(name, OPSET).since_version)
 
 
-def _makes(name: str, dtype: np.dtype[Any]) -> bool:
+def can_make(name: str, dtype: np.dtype[Any]) -> bool:
     """Whether an operator makes values of a dtype of values that have it too."""
     found = schema(name, operators_version(name))
     return tensor_type(dtype) in found.allowed(next(iter(found.inputs)))
 
 
-def _wide(array: np.ndarray) -> np.ndarray:
+def as_double(array: np.ndarray) -> np.ndarray:
     """Numbers in a type that holds them all."""
     return array.astype(np.complex128 if array.dtype.kind == "c" else np.float64)
 
 
-def _scale(array: np.ndarray) -> float:
+def scale_of(array: np.ndarray) -> float:
     """The largest finite number."""
-    numbers = np.abs(_wide(array))
+    numbers = np.abs(as_double(array))
     finite = numbers[np.isfinite(numbers)]
     return float(finite.max()) if finite.size else 0.0
 
 
-def _tolerance(dtype: np.dtype[Any], rtol: float) -> float:
+def tolerance_of(dtype: np.dtype[Any], rtol: float) -> float:
     """Relative tolerance of floats, as `comparison` has it."""
     return max(rtol, 4 * float(ml_dtypes.finfo(dtype).eps))
 
 
-def _near(a: np.ndarray, b: np.ndarray, rtol: float, steps: int) -> bool:
+def are_near(a: np.ndarray, b: np.ndarray, rtol: float, steps: int) -> bool:
     """Whether two runs of a value can be told from each other."""
     if a.shape != b.shape:
         return False
@@ -606,86 +623,91 @@ def _near(a: np.ndarray, b: np.ndarray, rtol: float, steps: int) -> bool:
     if is_integer(a.dtype):
         same = np.array_equal(a, b)
         return same or bool(np.all(np.abs(a.astype(np.float64) - b.astype(np.float64)) <= steps))
-    allowed = _tolerance(a.dtype, rtol) * _scale(a)
+    allowed = tolerance_of(a.dtype, rtol) * scale_of(a)
     with np.errstate(all="ignore"):
-        a, b = _wide(a), _wide(b)
+        a, b = as_double(a), as_double(b)
         return bool(np.all((np.abs(a - b) <= allowed) | (a == b) | (np.isnan(a) & np.isnan(b))))
 
 
-def _within(value: _Value, low: float | None, high: float | None) -> bool:
+def is_within(value: DrawnValue, low: float | None, high: float | None) -> bool:
     """Whether all numbers of a value lie within bounds, in all its runs."""
     if low is None and high is None:
         return True
     if value.array.dtype.kind == "c":
         return False
     return all(
-        np.all(_wide(run) >= (-np.inf if low is None else low))
-        and np.all(_wide(run) <= (np.inf if high is None else high))
+        np.all(as_double(run) >= (-np.inf if low is None else low))
+        and np.all(as_double(run) <= (np.inf if high is None else high))
         for run in value.runs
     )
 
 
-def _same_kind(a: _Value, b: _Value) -> bool:
+def same_kind(a: DrawnValue, b: DrawnValue) -> bool:
+    """Whether two values have the same dtype and rank."""
     return a.array.dtype == b.array.dtype and a.array.ndim == b.array.ndim
 
 
-def _same(a: _Value, b: _Value) -> bool:
+def same_shape_and_kind(a: DrawnValue, b: DrawnValue) -> bool:
+    """Whether two values have the same dtype and shape."""
     return a.array.dtype == b.array.dtype and a.array.shape == b.array.shape
 
 
-def _reads(node: NodeProto) -> set[str]:
+def names_read(node: NodeProto) -> set[str]:
     """Names that a node or its subgraphs read, those that subgraphs make included."""
     names = set(filter(None, node.input))
-    for inner in _subgraphs(node):
-        names |= {name for other in inner.node for name in _reads(other)}
+    for inner in subgraphs_of(node):
+        names |= {name for other in inner.node for name in names_read(other)}
     return names
 
 
-def _subgraphs(node: NodeProto) -> list[onnx.GraphProto]:
+def subgraphs_of(node: NodeProto) -> list[onnx.GraphProto]:
+    """The subgraphs of a node."""
     return [a.g for a in node.attribute if a.type == a.GRAPH]
 
 
-def _every(nodes: Iterable[NodeProto]) -> Iterator[NodeProto]:
+def every_node(nodes: Iterable[NodeProto]) -> Iterator[NodeProto]:
     """Nodes and those of their subgraphs."""
     for node in nodes:
         yield node
-        for inner in _subgraphs(node):
-            yield from _every(inner.node)
+        for inner in subgraphs_of(node):
+            yield from every_node(inner.node)
 
 
-def _needed(nodes: Sequence[NodeProto], names: set[str]) -> list[NodeProto]:
+def needed_nodes(nodes: Sequence[NodeProto], names: set[str]) -> list[NodeProto]:
     """Nodes without those that the values named do not need."""
     kept = []
     for node in reversed(nodes):
         if names.intersection(node.output):
             kept.append(node)
-            names = names | _reads(node)
+            names = names | names_read(node)
     return kept[::-1]
 
 
-def _info(value: _Value) -> onnx.ValueInfoProto:
+def info_of(value: DrawnValue) -> onnx.ValueInfoProto:
+    """What a graph states of a value."""
     kind = type_proto(tensor_type(value.array.dtype), value.array.shape)
     return helper.make_value_info(value.name, kind)
 
 
-def _graph(
-    name: str, scope: _Scope, outputs: Sequence[_Value], inputs: Sequence[_Value] = ()
+def subgraph_proto(
+    name: str, scope: DrawnScope, outputs: Sequence[DrawnValue], inputs: Sequence[DrawnValue] = ()
 ) -> onnx.GraphProto:
     """A subgraph; its outputs have no shape, which differs between branches."""
-    nodes = _needed(scope.nodes, {value.name for value in outputs})
-    read = {name for node in nodes for name in _reads(node)}
+    nodes = needed_nodes(scope.nodes, {value.name for value in outputs})
+    read = {name for node in nodes for name in names_read(node)}
     return helper.make_graph(
         nodes,
         name,
-        [_info(value) for value in inputs],
+        [info_of(value) for value in inputs],
         [helper.make_value_info(v.name, type_proto(tensor_type(v.array.dtype))) for v in outputs],
         [tensor for tensor in scope.initializers if tensor.name in read],
     )
 
 
-def _model(
-    scope: _Scope, inputs: Sequence[onnx.ValueInfoProto], outputs: Sequence[onnx.ValueInfoProto]
+def model_of(
+    scope: DrawnScope, inputs: Sequence[onnx.ValueInfoProto], outputs: Sequence[onnx.ValueInfoProto]
 ) -> onnx.ModelProto:
+    """A model of the nodes of the outermost scope."""
     return helper.make_model(
         helper.make_graph(scope.nodes, "graph", inputs, outputs, scope.initializers),
         opset_imports=[helper.make_opsetid("", OPSET)],
@@ -693,7 +715,7 @@ def _model(
     )
 
 
-def _evaluate(model: onnx.ModelProto, feeds: Sequence[dict[str, Any]]) -> list[Runs] | None:
+def evaluated(model: onnx.ModelProto, feeds: Sequence[dict[str, Any]]) -> list[Runs] | None:
     """Runs of each output; None if the reference evaluator fails, or contradicts the model."""
     try:
         with warnings.catch_warnings(), np.errstate(all="ignore"):
@@ -703,7 +725,7 @@ def _evaluate(model: onnx.ModelProto, feeds: Sequence[dict[str, Any]]) -> list[R
     except Exception:  # of whatever kind: it has many
         return None
     for value, runs in zip(model.graph.output, zip(*results, strict=True), strict=True):
-        if any(_contradicts(value, run) for run in runs):
+        if any(contradicts(value, run) for run in runs):
             return None
     first, second, third = results
     return [
@@ -712,7 +734,7 @@ def _evaluate(model: onnx.ModelProto, feeds: Sequence[dict[str, Any]]) -> list[R
     ]
 
 
-def _contradicts(value: onnx.ValueInfoProto, run: Any) -> bool:
+def contradicts(value: onnx.ValueInfoProto, run: Any) -> bool:
     """Whether a result is not of the dtype and shape that a model declares."""
     if not isinstance(run, np.ndarray | np.generic):
         return True

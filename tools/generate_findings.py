@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from onnxla.ops.table import full_name
 from onnxla.testing import Fault, faults
 from onnxla.testing.known_faults import SEEN
-from onnxla.testing.schemas import full_name
 
 FINDINGS = Path(__file__).resolve().parent.parent / "docs" / "findings"
 IMPORTS = (
