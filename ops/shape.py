@@ -243,7 +243,7 @@ def expand(input: Value, shape: np.ndarray) -> Value:
     sizes: tuple[Any, ...] = jnp.broadcast_shapes(input.shape, integers(shape))
     if not is_known(input) or is_symbolic(*sizes):
         return jnp.broadcast_to(input, sizes)
-    return np.broadcast_to(input, check_size(sizes, input.dtype))
+    return np.broadcast_to(input, check_size([int(size) for size in sizes], input.dtype))
 
 
 @op("Tile", since=(6, 13), static=("repeats",), moves="repeated")

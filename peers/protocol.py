@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
+from onnxla.ir.errors import OnnxlaError
 
-class NotSupported(Exception):
+
+class NotSupported(OnnxlaError):
     """A runtime says that it does not implement what a model asks for."""
 
 
