@@ -48,8 +48,8 @@ def as_sizes(values: Any, dtype: Any = np.int64) -> np.ndarray:
     """Numbers and symbolic dimensions as an array; without the latter, of numpy's integers."""
     if isinstance(values, Sizes):
         dtype = values.dtype
-    found = np.asarray(values, object)
-    if not is_symbolic(*found.flat):
+    found = np.asarray(values)
+    if found.dtype != object or not is_symbolic(*found.flat):
         return found.astype(dtype)
     result = found.view(Sizes)
     result.kind = np.dtype(dtype)
