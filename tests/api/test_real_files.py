@@ -66,6 +66,7 @@ FILES = {
 }
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize(
     ("name", "size"),
     [

@@ -150,6 +150,7 @@ def without_data(model: bytes, *names: str) -> onnx.ModelProto:
     return proto
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("name", CASES)
 def test_outputs_stay_and_merging_changes_the_weight_alone(name: str) -> None:
     source, x = CASES[name]

@@ -62,6 +62,7 @@ def as_list(outputs: Any) -> list[Any]:
     return [*outputs] if isinstance(outputs, tuple) else [outputs]
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("sample", list(quantizing()))
 def test_an_operator_in_training_has_the_values_it_otherwise_has(sample: Sample) -> None:
     operator = lookup(sample.domain, sample.op_type, max(sample.versions or [99]))
@@ -381,6 +382,7 @@ def serve(path: Path, x: np.ndarray) -> np.ndarray:
     return np.asarray(onnxruntime.InferenceSession(path, options).run(None, {"x": x})[0])
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("name", FILES)
 def test_a_quantized_file_trains_and_stays_quantized(name: str, tmp_path: Path) -> None:
     build, quantize = FILES[name]

@@ -18,6 +18,7 @@ def parameters() -> list:
     ]
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("name", parameters())
 @pytest.mark.parametrize(
     "known", [False, pytest.param(True, marks=pytest.mark.more)], ids=["called", "known"]

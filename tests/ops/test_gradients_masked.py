@@ -283,6 +283,7 @@ CASES = [
 ]
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize(("sample", "used"), CASES)
 def test_derivatives_are_finite(sample: Sample, used: Any) -> None:
     version = ROWS[sample.domain, sample.op_type][-1][0]

@@ -94,6 +94,7 @@ def test_from_map(op: str, kind: Any, x: Any, attributes: Any, expected: np.ndar
         np.testing.assert_array_equal(result, expected)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("kind", ["RBF", "SIGMOID"])
 @pytest.mark.parametrize("probable", [{}, PROBABLE])
 def test_gradients_of_svm_scores(kind: str, probable: dict[str, Any]) -> None:

@@ -95,14 +95,14 @@ def test_cases_are_valid(case: Case) -> None:
         assert_valid(case)
 
 
-@pytest.mark.one_in(4)
+@pytest.mark.one_in(8)
 @for_operators(examples=6)
 def test_equals_the_others(case: Case) -> None:
     check(case, ONCE, "reference")
     check(case, ONCE, "onnxruntime")
 
 
-@pytest.mark.one_in(12)
+@pytest.mark.one_in(24)
 @for_operators(examples=2)
 def test_properties(case: Case) -> None:
     for holds in PROPERTIES:
