@@ -26,9 +26,9 @@ MAX_EXPANDED = 10**7  # nodes to evaluate, with each call of a function replaced
 # Domains of ONNX Runtime that it knows without an import. All their operators have version 1.
 IMPLICIT_DOMAINS = frozenset({"com.microsoft"})
 
-_T = TypeVar("_T")
-_FunctionId: TypeAlias = tuple[str, str, str]
-_VALUE_FIELDS = frozenset(ATTRIBUTE_FIELDS.values())
+T = TypeVar("T")
+FunctionId: TypeAlias = tuple[str, str, str]
+VALUE_FIELDS = frozenset(ATTRIBUTE_FIELDS.values())
 
 
 def verify(model: Model) -> None:
@@ -42,24 +42,26 @@ def verify(model: Model) -> None:
 
 def check(model: Model) -> list[str]:
     """What is wrong with a model: a sentence for each problem, naming the node or value."""
-    checker = _Checker({_id(function) for function in model.functions})
+    checker = Checker({id_of(function) for function in model.functions})
     problems = checker.problems
     if model.wire is not None:
         keys = (entry.key for entry in model.wire.metadata_props)  # type: ignore[attr-defined]
-        problems += (f"metadata has the key {key!r} twice" for key in _repeated(keys))
+        problems += (f"metadata has the key {key!r} twice" for key in repeated(keys))
     checker.opsets(model, "the model")
-    checker.graph(model.graph, _Place("", model.opsets, "the model"), None)
+    checker.graph(model.graph, GraphPlace("", model.opsets, "the model"), None)
 
-    for function_id in _repeated(map(_id, model.functions)):
-        problems.append(f"function {_spell(function_id)} is defined twice")
-    calls: dict[_FunctionId, set[_FunctionId]] = {}
+    for function_id in repeated(map(id_of, model.functions)):
+        problems.append(f"function {spell_id(function_id)} is defined twice")
+    calls: dict[FunctionId, set[FunctionId]] = {}
     for function in model.functions:
         checker.called = set()
         checker.function(function)
-        calls[_id(function)] = checker.called
-    if cycle := _cycle(calls):
-        problems.append(f"functions call each other in a cycle: {_path(map(_spell, cycle))}")
-    elif (count := _expanded_size(model, calls)) > MAX_EXPANDED:
+        calls[id_of(function)] = checker.called
+    if cycle := find_cycle(calls):
+        problems.append(
+            f"functions call each other in a cycle: {spell_cycle(map(spell_id, cycle))}"
+        )
+    elif (count := expanded_size(model, calls)) > MAX_EXPANDED:
         problems.append(
             f"its functions expand to {count:.0e} nodes, more than {MAX_EXPANDED:.0e}; a few"
             " functions that call each other several times can do that"
@@ -68,7 +70,7 @@ def check(model: Model) -> list[str]:
 
 
 @dataclass
-class _Scope:
+class NameScope:
     """The names of one graph while its nodes are visited.
 
     Attributes:
@@ -77,14 +79,14 @@ class _Scope:
         late: Uses of names before they are made, with the node that uses each.
     """
 
-    outer: _Scope | None
+    outer: NameScope | None
     own: set[str]
     made: set[str] = field(default_factory=set)
     late: list[tuple[str, str]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
-class _Place:
+class GraphPlace:
     """Where a graph is.
 
     Attributes:
@@ -102,15 +104,18 @@ class _Place:
     depth: int = 0
 
 
-class _Checker:
-    def __init__(self, functions: set[_FunctionId]) -> None:
+class Checker:
+    """What is wrong with the graphs and functions that it has visited."""
+
+    def __init__(self, functions: set[FunctionId]) -> None:
         self.functions = functions
         self.problems: list[str] = []
-        self.called: set[_FunctionId] = set()  # the functions that have been called
+        self.called: set[FunctionId] = set()  # the functions that have been called
         self.too_deep = False
         self.missing_domains: set[tuple[str, str]] = set()
 
     def opsets(self, owner: Model | Function, name: str) -> None:
+        """Checks that each imported version can be and that no two contradict."""
         for domain, version in owner.opsets.items():
             if version < 1:
                 self.problems.append(
@@ -120,12 +125,13 @@ class _Checker:
             imports = owner.wire.opset_import  # type: ignore[attr-defined]
             # Repeating an import does no harm unless it contradicts.
             distinct = {(normal_domain(entry.domain), entry.version) for entry in imports}
-            for domain in _repeated(domain for domain, _ in distinct):
+            for domain in repeated(domain for domain, _ in distinct):
                 self.problems.append(f"{name} imports several versions of domain {domain!r}")
 
     def function(self, function: Function) -> None:
-        name = f"function {_spell(_id(function))}"
-        place = _Place(f"{name}: ", function.opsets, name, function=True)
+        """Checks a function's names and its nodes."""
+        name = f"function {spell_id(id_of(function))}"
+        place = GraphPlace(f"{name}: ", function.opsets, name, function=True)
         self.opsets(function, name)
         if not function.name:
             self.problems.append(f"{name} has an empty name")
@@ -137,14 +143,15 @@ class _Checker:
             self.names(what, names, place)
         if function.wire is not None:
             wires = function.wire.attribute_proto  # type: ignore[attr-defined]
-            for problem in _wire_problems(wires, function.defaults):
+            for problem in wire_problems(wires, function.defaults):
                 self.problems.append(f"{place.prefix}{problem}")
-        scope = _Scope(None, {*function.inputs, *_outputs(function.nodes)})
+        scope = NameScope(None, {*function.inputs, *names_made(function.nodes)})
         scope.made.update(function.inputs)
         self.nodes(function.nodes, scope, place)
         self.results(function.outputs, scope, place)
 
-    def graph(self, graph: Graph, place: _Place, outer: _Scope | None) -> None:
+    def graph(self, graph: Graph, place: GraphPlace, outer: NameScope | None) -> None:
+        """Checks a graph's names and its nodes."""
         if place.depth > MAX_NESTING:
             self.too_deep = True
             self.problems.append(
@@ -155,12 +162,13 @@ class _Checker:
         initializers = [tensor.name for tensor in graph.initializers]
         self.names("input", inputs, place)
         self.names("initializer", initializers, place)
-        scope = _Scope(outer, {*inputs, *initializers, *_outputs(graph.nodes)})
+        scope = NameScope(outer, {*inputs, *initializers, *names_made(graph.nodes)})
         scope.made.update(inputs, initializers)
         self.nodes(graph.nodes, scope, place)
         self.results((value.name for value in graph.outputs), scope, place)
 
-    def names(self, what: str, names: Iterable[str], place: _Place) -> None:
+    def names(self, what: str, names: Iterable[str], place: GraphPlace) -> None:
+        """Checks that names that are defined together differ and are not empty."""
         counts = Counter(names)
         for name, count in counts.items():
             if not name:
@@ -168,7 +176,8 @@ class _Checker:
             elif count > 1:
                 self.problems.append(f"{place.prefix}{what} {name!r} is defined {count} times")
 
-    def nodes(self, nodes: tuple[Node, ...], scope: _Scope, place: _Place) -> None:
+    def nodes(self, nodes: tuple[Node, ...], scope: NameScope, place: GraphPlace) -> None:
+        """Checks that the nodes of a graph read what is there and make new names."""
         for node in nodes:
             for name in node.inputs:
                 if name and name not in scope.made:
@@ -185,7 +194,7 @@ class _Checker:
         if scope.late and not self.too_deep:
             self.order(nodes, scope, place)
 
-    def use(self, name: str, node: Node, scope: _Scope | None, place: _Place) -> None:
+    def use(self, name: str, node: Node, scope: NameScope | None, place: GraphPlace) -> None:
         """Find a name in this graph or the graphs around it."""
         while scope is not None:
             if name in scope.made:
@@ -199,9 +208,10 @@ class _Checker:
             " initializer"
         )
 
-    def results(self, names: Iterable[str], scope: _Scope, place: _Place) -> None:
+    def results(self, names: Iterable[str], scope: NameScope, place: GraphPlace) -> None:
+        """Checks that outputs have names that something makes."""
         for name in names:
-            around: _Scope | None = scope
+            around: NameScope | None = scope
             while around is not None and name not in around.made:
                 around = around.outer
             if not name:
@@ -211,7 +221,8 @@ class _Checker:
                     f"{place.prefix}output {name!r} is made by no node, input or initializer"
                 )
 
-    def operator(self, node: Node, place: _Place) -> None:
+    def operator(self, node: Node, place: GraphPlace) -> None:
+        """Checks that a node's operator has a name and an opset import or a function."""
         if not node.op_type:
             self.problems.append(f"{place.prefix}node {node} has an empty operator name")
         function_id = (node.domain, node.op_type, node.overload)
@@ -226,9 +237,10 @@ class _Checker:
                     f" domain {node.domain!r}"
                 )
 
-    def attributes(self, node: Node, scope: _Scope, place: _Place) -> None:
+    def attributes(self, node: Node, scope: NameScope, place: GraphPlace) -> None:
+        """Checks a node's attributes, and the graphs in them."""
         if isinstance(node.wire, NodeProto) and node.wire.attribute:
-            for problem in _wire_problems(node.wire.attribute, node.attributes):
+            for problem in wire_problems(node.wire.attribute, node.attributes):
                 self.problems.append(f"{place.prefix}node {node}: {problem}")
         for name, value in node.attributes.items():
             if not name:
@@ -240,7 +252,7 @@ class _Checker:
                 )
             for graph in value if isinstance(value, tuple) else (value,):
                 if isinstance(graph, Graph):
-                    inner = _Place(
+                    inner = GraphPlace(
                         f"{place.prefix}node {node}, attribute {name!r}: ",
                         place.opsets,
                         place.owner,
@@ -249,18 +261,18 @@ class _Checker:
                     )
                     self.graph(graph, inner, scope)
 
-    def order(self, nodes: tuple[Node, ...], scope: _Scope, place: _Place) -> None:
+    def order(self, nodes: tuple[Node, ...], scope: NameScope, place: GraphPlace) -> None:
         """Tell nodes that are only in the wrong order from those that wait for each other."""
         maker = {name: index for index, node in enumerate(nodes) for name in node.outputs if name}
         needs = {
             index: {maker[name] for name in names_read(node) if name in maker}
             for index, node in enumerate(nodes)
         }
-        cycle = _cycle(needs)
+        cycle = find_cycle(needs)
         if cycle:
             cycle.reverse()  # from a node to the one that uses it, as data flows
             first = cycle.index(min(cycle))
-            path = _path(str(nodes[index]) for index in cycle[first:] + cycle[:first])
+            path = spell_cycle(str(nodes[index]) for index in cycle[first:] + cycle[:first])
             self.problems.append(f"{place.prefix}nodes form a cycle: {path}")
         for name, user in scope.late:
             if maker[name] not in cycle:
@@ -270,7 +282,7 @@ class _Checker:
                 )
 
 
-def _wire_problems(
+def wire_problems(
     wires: Iterable[AttributeProto], attributes: Mapping[str, Attribute]
 ) -> Iterator[str]:
     """What the dataclasses cannot show: repeated attributes, and values of another type."""
@@ -279,7 +291,7 @@ def _wire_problems(
         if wire.name in seen:
             yield f"attribute {wire.name!r} is given twice"
         seen.add(wire.name)
-        fields = {field.name for field, _ in wire.ListFields()} & _VALUE_FIELDS
+        fields = {field.name for field, _ in wire.ListFields()} & VALUE_FIELDS
         if wire.type and wire.name in attributes:
             fields.discard(ATTRIBUTE_FIELDS[wire.type])
             if fields:
@@ -290,13 +302,14 @@ def _wire_problems(
                 )
 
 
-def _outputs(nodes: Iterable[Node]) -> Iterator[str]:
+def names_made(nodes: Iterable[Node]) -> Iterator[str]:
+    """The names that nodes make."""
     return (name for node in nodes for name in node.outputs if name)
 
 
-def _cycle(edges: Mapping[_T, Iterable[_T]]) -> list[_T]:
+def find_cycle(edges: Mapping[T, Iterable[T]]) -> list[T]:
     """A cycle in a graph, or []. Depth first, without recursion: a file decides how deep."""
-    done: set[_T] = set()
+    done: set[T] = set()
     for start in edges:
         if start in done:
             continue
@@ -316,10 +329,10 @@ def _cycle(edges: Mapping[_T, Iterable[_T]]) -> list[_T]:
     return []
 
 
-def _expanded_size(model: Model, calls: Mapping[_FunctionId, Iterable[_FunctionId]]) -> int:
+def expanded_size(model: Model, calls: Mapping[FunctionId, Iterable[FunctionId]]) -> int:
     """How many nodes there are to evaluate. `calls` has no cycle."""
-    nodes = {_id(function): function.nodes for function in model.functions}
-    sizes: dict[_FunctionId, int] = {}
+    nodes = {id_of(function): function.nodes for function in model.functions}
+    sizes: dict[FunctionId, int] = {}
 
     # Neither part recurses: a file decides how deep.
     def size(nodes: Iterable[Node]) -> int:
@@ -342,18 +355,22 @@ def _expanded_size(model: Model, calls: Mapping[_FunctionId, Iterable[_FunctionI
     return size(model.graph.nodes)
 
 
-def _path(cycle: Iterable[str]) -> str:
+def spell_cycle(cycle: Iterable[str]) -> str:
+    """A cycle as text: from its first step round to it again."""
     steps = list(cycle)
     return " => ".join([*steps, steps[0]])
 
 
-def _repeated(names: Iterable[_T]) -> list[_T]:
+def repeated(names: Iterable[T]) -> list[T]:
+    """Those that occur more than once, each once."""
     return [name for name, count in Counter(names).items() if count > 1]
 
 
-def _id(function: Function) -> _FunctionId:
+def id_of(function: Function) -> FunctionId:
+    """What a function is called by: domain, name and overload."""
     return function.domain, function.name, function.overload
 
 
-def _spell(function: _FunctionId) -> str:
+def spell_id(function: FunctionId) -> str:
+    """A function's domain, name and overload as text in quotes."""
     return repr(".".join(filter(None, function)))

@@ -10,7 +10,7 @@ from onnxla.ir.errors import ModelError
 # Strings are arrays of Python `str` with dtype object, as everywhere in the numpy world of ONNX.
 STRING = np.dtype(object)
 
-_DTYPES: dict[int, np.dtype] = {
+DTYPES_BY_NUMBER: dict[int, np.dtype] = {
     1: np.dtype(np.float32),
     2: np.dtype(np.uint8),
     3: np.dtype(np.int8),
@@ -40,15 +40,15 @@ _DTYPES: dict[int, np.dtype] = {
     27: np.dtype(ml_dtypes.float6_e2m3fn),
     28: np.dtype(ml_dtypes.float6_e3m2fn),
 }
-_NUMBERS = {dtype: number for number, dtype in _DTYPES.items()}
+NUMBERS_BY_DTYPE = {dtype: number for number, dtype in DTYPES_BY_NUMBER.items()}
 # Element types that are packed several to a byte in a file, with their width in bits.
-_PACKED_BITS = {21: 4, 22: 4, 23: 4, 25: 2, 26: 2, 27: 6, 28: 6}
+PACKED_BITS = {21: 4, 22: 4, 23: 4, 25: 2, 26: 2, 27: 6, 28: 6}
 
 
 def dtype_of(number: int) -> np.dtype:
     """The numpy dtype of an ONNX element type number. Raises: ModelError if there is none."""
     try:
-        return _DTYPES[number]
+        return DTYPES_BY_NUMBER[number]
     except KeyError:
         raise ModelError(f"element type {number} is not one that ONNX defines") from None
 
@@ -56,16 +56,16 @@ def dtype_of(number: int) -> np.dtype:
 def number_of(dtype: np.dtype) -> int:
     """The ONNX element type number of a numpy dtype. Raises: ModelError if there is none."""
     try:
-        return _NUMBERS[np.dtype(dtype)]
+        return NUMBERS_BY_DTYPE[np.dtype(dtype)]
     except KeyError:
         raise ModelError(f"dtype {dtype} has no ONNX element type") from None
 
 
 def bits_of(number: int) -> int:
     """Bits that one element takes in `raw_data` or in external data; not defined for strings."""
-    return _PACKED_BITS.get(number) or 8 * dtype_of(number).itemsize
+    return PACKED_BITS.get(number) or 8 * dtype_of(number).itemsize
 
 
 def is_float(dtype: np.dtype) -> bool:
     """Whether a dtype is real floating point, the ml_dtypes kinds included."""
-    return dtype in _NUMBERS and _NUMBERS[dtype] in (1, 10, 11, 16, 17, 18, 19, 20, 23, 24, 27, 28)
+    return NUMBERS_BY_DTYPE.get(dtype) in (1, 10, 11, 16, 17, 18, 19, 20, 23, 24, 27, 28)

@@ -34,8 +34,8 @@ class DataFolder:
         """
         entries = decode_entries(tensor.external_data)
         location = entries.get("location", "")
-        offset = _number(entries, "offset", 0)
-        length = _number(entries, "length", size)
+        offset = byte_count(entries, "offset", 0)
+        length = byte_count(entries, "length", size)
         if length != size:
             raise ModelError(f"external data has length {length}, but type and shape need {size}")
         if location not in self._files:
@@ -49,7 +49,7 @@ class DataFolder:
         return file, offset
 
     def _open(self, location: str) -> MappedFile:
-        if problem := _problem(location):
+        if problem := location_problem(location):
             raise ModelError(f"external data location {location!r} is not allowed: {problem}")
         if self.folder is None:
             raise ModelError(
@@ -86,7 +86,7 @@ class DataFolder:
         )
 
 
-def _problem(location: str) -> str:
+def location_problem(location: str) -> str:
     """Why a location could lead out of the model's folder, or "". Windows' ways are refused too."""
     windows = PureWindowsPath(location)
     if not location or "\0" in location:
@@ -100,7 +100,8 @@ def _problem(location: str) -> str:
     return ""
 
 
-def _number(entries: dict[str, str], key: str, default: int) -> int:
+def byte_count(entries: dict[str, str], key: str, default: int) -> int:
+    """The number of bytes under a key, or `default`. Raises: ModelError if it is none."""
     text = entries.get(key)
     if text is None:
         return default

@@ -72,13 +72,14 @@ def read(source: Any, *, folder: str | os.PathLike[str] | None = None) -> Model:
         path = Path(source)
         file = MappedFile(path)
         try:
-            return _read(file.view, file, DataFolder(where or path.parent, path))
+            return decode_model(file.view, file, DataFolder(where or path.parent, path))
         except ModelError as error:
             raise ModelError(f"'{path}': {error}") from error
-    return _read(memoryview(_bytes_of(source)), None, DataFolder(where))
+    return decode_model(memoryview(source_bytes(source)), None, DataFolder(where))
 
 
-def _bytes_of(source: Any) -> bytes:
+def source_bytes(source: Any) -> bytes:
+    """The bytes of a model that is not read from a path. Raises: TypeError or ModelError."""
     if hasattr(source, "SerializeToString"):
         try:
             return bytes(source.SerializeToString())
@@ -93,31 +94,35 @@ def _bytes_of(source: Any) -> bytes:
     )
 
 
-def _read(data: memoryview, file: MappedFile | None, folder: DataFolder) -> Model:
+def decode_model(data: memoryview, file: MappedFile | None, folder: DataFolder) -> Model:
+    """The model in `data`. Raises: ModelError if there is none, or a tensor is wrong."""
     reduced, payloads = extract(data)
     source = Files(payloads, file, folder, set())
-    model = _Reader(source).model(_parse(reduced, data))
+    model = ModelReader(source).model(parse_model(reduced, data))
     if source.used != payloads.keys():
         # There is tensor data where we read no tensors, such as training information. Nobody would
         # put it back when the model is written, so leave it where it is.
-        model = _Reader(Files({}, file, folder, set())).model(_parse(data, data))
+        model = ModelReader(Files({}, file, folder, set())).model(parse_model(data, data))
     return model
 
 
-def _parse(reduced: Bytes, data: memoryview) -> ModelProto:
+def parse_model(reduced: Bytes, data: memoryview) -> ModelProto:
+    """The message in `reduced`. Raises: ModelError with a guess what `data` is if not a model."""
     if len(reduced) > MAX_MESSAGE:
-        raise ModelError(f"not an ONNX model: {_guess(data[:1024]) or 'it is larger than 2 GiB'}")
+        raise ModelError(
+            f"not an ONNX model: {guess_kind(data[:1024]) or 'it is larger than 2 GiB'}"
+        )
     try:
         wire = ModelProto.FromString(bytes(reduced))
     except DecodeError as error:
-        reason = _guess(data) or "it is cut off, damaged, nested too deeply or of another kind"
+        reason = guess_kind(data) or "it is cut off, damaged, nested too deeply or of another kind"
         raise ModelError(f"not an ONNX model: {reason}") from error
     if not wire.HasField("graph"):
-        raise ModelError(f"not an ONNX model: {_guess(data) or 'it has no graph'}")
+        raise ModelError(f"not an ONNX model: {guess_kind(data) or 'it has no graph'}")
     return wire
 
 
-def _guess(data: memoryview) -> str | None:
+def guess_kind(data: memoryview) -> str | None:
     """What a file is that is no model, if we can tell."""
     start = bytes(data[:1024])
     if not start:
@@ -134,7 +139,7 @@ def _guess(data: memoryview) -> str | None:
         return "it is in ONNX Runtime's or TensorFlow Lite's own format"
     if start.lstrip().lower().startswith((b"<!doctype", b"<html")):
         return "it is an HTML page, perhaps the answer to a failed download"
-    if _is_text(start):
+    if looks_like_text(start):
         return f"it is a text file that begins with {start[:60].decode(errors='ignore')!r}"
     with contextlib.suppress(DecodeError):
         if TensorProto.FromString(bytes(data)).data_type in TensorProto.DataType.values()[1:]:
@@ -142,7 +147,8 @@ def _guess(data: memoryview) -> str | None:
     return None
 
 
-def _is_text(start: bytes) -> bool:
+def looks_like_text(start: bytes) -> bool:
+    """Whether the start of a file is printable UTF-8."""
     try:
         text = codecs.getincrementaldecoder("utf-8")().decode(start)  # the end may be cut
     except UnicodeDecodeError:
@@ -150,12 +156,12 @@ def _is_text(start: bytes) -> bool:
     return all(char.isprintable() or char in "\t\n\r" for char in text)
 
 
-def _about(what: str, name: object, error: ModelError) -> ModelError:
+def error_about(what: str, name: object, error: ModelError) -> ModelError:
     """`error`, saying what it is about."""
     return ModelError(f"{what} {name!r}: {error}")
 
 
-class _Reader:
+class ModelReader:
     """Makes dataclasses of messages, with `source` for tensor data."""
 
     def __init__(self, source: Files) -> None:
@@ -170,6 +176,7 @@ class _Reader:
         }
 
     def model(self, wire: ModelProto) -> Model:
+        """The model in a message. Raises: ModelError if a part of it is wrong."""
         return Model(
             self.graph(wire.graph),
             imported_opsets(wire),
@@ -181,23 +188,25 @@ class _Reader:
         )
 
     def graph(self, wire: GraphProto) -> Graph:
+        """The graph in a message. Raises: ModelError, which names the graph."""
         try:
             return Graph(
                 tuple(map(self.node, wire.node)),
-                _values(wire.input),
-                _values(wire.output),
+                decode_value_infos(wire.input),
+                decode_value_infos(wire.output),
                 (
                     *(self.tensor(tensor, "initializer") for tensor in wire.initializer),
                     *map(self.sparse_tensor, wire.sparse_initializer),
                 ),
-                _values(wire.value_info),
+                decode_value_infos(wire.value_info),
                 text(wire.name),
                 wire,
             )
         except ModelError as error:
-            raise _about("graph", wire.name, error) from error.__cause__
+            raise error_about("graph", wire.name, error) from error.__cause__
 
     def function(self, wire: FunctionProto) -> Function:
+        """The function in a message. Raises: ModelError, which names the function."""
         try:
             return Function(
                 normal_domain(wire.domain),
@@ -212,9 +221,10 @@ class _Reader:
                 wire,
             )
         except ModelError as error:
-            raise _about("function", wire.name, error) from error.__cause__
+            raise error_about("function", wire.name, error) from error.__cause__
 
     def node(self, wire: NodeProto) -> Node:
+        """The node in a message. Raises: ModelError, which names the node."""
         try:
             return Node(
                 text(wire.op_type),
@@ -229,7 +239,7 @@ class _Reader:
             )
         except ModelError as error:
             name = wire.name or ", ".join(map(str, wire.output))
-            raise _about(f"node {wire.op_type}", name, error) from error.__cause__
+            raise error_about(f"node {wire.op_type}", name, error) from error.__cause__
 
     def attributes(self, wires: Iterable[AttributeProto]) -> dict[str, Attribute]:
         """The attributes by name: the first, where a name has several."""
@@ -240,10 +250,11 @@ class _Reader:
                 if name not in attributes:
                     attributes[name] = self.attribute(wire)
             except ModelError as error:
-                raise _about("attribute", wire.name, error) from error.__cause__
+                raise error_about("attribute", wire.name, error) from error.__cause__
         return attributes
 
     def attribute(self, wire: AttributeProto) -> Attribute:
+        """The value of an attribute. Raises: ModelError if it has none."""
         if wire.ref_attr_name:
             return AttributeReference(text(wire.ref_attr_name))
         kind = attribute_type(wire)
@@ -252,6 +263,7 @@ class _Reader:
         return decode_value(wire, kind, self.decoders)
 
     def tensor(self, wire: TensorProto, what: str = "tensor") -> Tensor:
+        """The tensor in a message. Raises: ModelError, which names the tensor as a `what`."""
         try:
             stored = store(wire, self.source)
             return Tensor(
@@ -263,9 +275,10 @@ class _Reader:
                 decode_entries(wire.metadata_props),
             )
         except ModelError as error:
-            raise _about(what, wire.name, error) from error.__cause__
+            raise error_about(what, wire.name, error) from error.__cause__
 
     def sparse_tensor(self, wire: SparseTensorProto) -> SparseTensor:
+        """The sparse tensor in a message. Raises: ModelError, which names its values."""
         try:
             values, indices = self.tensor(wire.values), self.tensor(wire.indices, "indices")
             shape = tuple(wire.dims)
@@ -283,15 +296,17 @@ class _Reader:
                 )
             return SparseTensor(values, indices, shape, wire)
         except ModelError as error:
-            raise _about("sparse tensor", wire.values.name, error) from error.__cause__
+            raise error_about("sparse tensor", wire.values.name, error) from error.__cause__
 
 
-def _values(wires: Iterable[ValueInfoProto]) -> tuple[ValueInfo, ...]:
-    return tuple(map(_value, wires))
+def decode_value_infos(wires: Iterable[ValueInfoProto]) -> tuple[ValueInfo, ...]:
+    """The names and types of values, in order."""
+    return tuple(map(decode_value_info, wires))
 
 
-def _value(wire: ValueInfoProto) -> ValueInfo:
+def decode_value_info(wire: ValueInfoProto) -> ValueInfo:
+    """The name and type of a value. Raises: ModelError, which names the value."""
     try:
         return ValueInfo(text(wire.name), decode_type(wire.type), wire)
     except ModelError as error:
-        raise _about("value", wire.name, error) from error.__cause__
+        raise error_about("value", wire.name, error) from error.__cause__

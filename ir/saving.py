@@ -57,7 +57,7 @@ def save(
         raise ValueError(
             f"external_data='{name}' must be the name of a file beside '{path.name}', no path"
         )
-    data_path = _unused(path.with_name(name))
+    data_path = unused_path(path.with_name(name))
     wanted = external_data if external_data is None else bool(external_data)
     data = ExternalData(data_path.name, wanted)
     try:
@@ -67,23 +67,23 @@ def save(
             raise
         data = ExternalData(data_path.name, True)
         message = pieces(model, data)
-    superseded = _superseded(path)
+    superseded = superseded_files(path)
     try:
         if data.pieces:
             replace_file(data_path, data.pieces)
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
         replace_file(path, message, check)
     except BaseException:
         if data.pieces:
             data_path.unlink(missing_ok=True)
         raise
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
     for old in superseded:
         with suppress(OSError):  # Windows keeps a file that is still mapped
             old.unlink()
 
 
-def _unused(path: Path) -> Path:
+def unused_path(path: Path) -> Path:
     """`path`, with a number before its suffix if a file has that name."""
     numbered = (path.with_name(f"{path.stem}.{n}{path.suffix}") for n in itertools.count(1))
     return next(p for p in itertools.chain((path,), numbered) if not os.path.lexists(p))
@@ -109,7 +109,7 @@ def replace_file(
         raise
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Waits until the names in a folder are on disk."""
     if os.name == "posix":
         descriptor = os.open(folder, os.O_RDONLY)
@@ -119,38 +119,39 @@ def _sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
-def _superseded(path: Path) -> list[Path]:
+def superseded_files(path: Path) -> list[Path]:
     """Data files beside `path` that nothing needs once it is replaced.
 
     These are the files that the old model names, and what a crash has left of earlier ones, without
     those that another model in the folder names.
     """
     # Not `path` itself if it is a link: it is replaced, and the model behind it stays.
-    named = set() if path.is_symlink() else _data_names(path) or set()
+    named = set() if path.is_symlink() else data_names(path) or set()
     ours = re.compile(re.escape(path.name) + r"(\.\d+)?\.data")
     files = [p for p in path.parent.iterdir() if p.is_file() and not p.is_symlink()]
     candidates = [p for p in files if p.name in named or ours.fullmatch(p.name)]
     if not candidates:
         return []
     for other in path.parent.glob("*.onnx"):
-        used = _data_names(other) if other.name != path.name else set()
+        used = data_names(other) if other.name != path.name else set()
         candidates = [p for p in candidates if used is not None and p.name not in used]
     return candidates
 
 
-def _data_names(path: Path) -> set[str] | None:
+def data_names(path: Path) -> set[str] | None:
     """Where a model file says that its external data is; None if it cannot be read."""
     try:
-        return {os.path.normpath(name) for name in _locations(_parse(path))}
+        return {os.path.normpath(name) for name in external_locations(parse_without_data(path))}
     except (OSError, ModelError, DecodeError):
         return None
 
 
-def _parse(path: Path) -> ModelProto:
+def parse_without_data(path: Path) -> ModelProto:
+    """The message in a model file, without its large data."""
     return ModelProto.FromString(bytes(extract(MappedFile(path).view)[0]))
 
 
-def _locations(message: Message) -> Iterator[str]:
+def external_locations(message: Message) -> Iterator[str]:
     """The locations of external data in a message and all within it."""
     if isinstance(message, TensorProto):
         if message.data_location == TensorProto.EXTERNAL:
@@ -159,4 +160,4 @@ def _locations(message: Message) -> Iterator[str]:
     for field, value in message.ListFields():
         if field.message_type is not None:
             for child in (value,) if isinstance(value, Message) else value:
-                yield from _locations(child)
+                yield from external_locations(child)

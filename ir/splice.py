@@ -29,7 +29,7 @@ MAX_FIELDS = 4_000_000  # to look at; a file of more tiny fields would keep us b
 MAX_MESSAGE = 2**31 - 1  # bytes; what every protobuf library can read and write
 
 Bytes: TypeAlias = bytes | memoryview
-_VARINT, _FIXED64, _DELIMITED, _GROUP_START, _GROUP_END, _FIXED32 = range(6)
+VARINT, FIXED64, DELIMITED, GROUP_START, GROUP_END, FIXED32 = range(6)
 
 
 def placeholders() -> Callable[[], bytes]:
@@ -57,7 +57,7 @@ def extract(file: memoryview) -> tuple[Bytes, dict[bytes, memoryview]]:
         data[placeholder] = file[start:end]
         return placeholder
 
-    pieces = _rewrite(file, lambda start, end: end - start >= LARGE, replace, MAX_FIELDS)
+    pieces = replace_data(file, lambda start, end: end - start >= LARGE, replace, MAX_FIELDS)
     return (b"".join(pieces), data) if data else (file, data)
 
 
@@ -70,7 +70,7 @@ def splice(reduced: bytes, data: Mapping[bytes, Bytes]) -> list[Bytes]:
     found = sorted(
         place
         for token in {placeholder[:TOKEN_SIZE] for placeholder in data}
-        for place in _occurrences(reduced, token)
+        for place in occurrences(reduced, token)
     )
 
     def holds_data(start: int, end: int) -> bool:
@@ -84,13 +84,14 @@ def splice(reduced: bytes, data: Mapping[bytes, Bytes]) -> list[Bytes]:
         replaced += 1
         return data[reduced[start:end]]
 
-    pieces = _rewrite(memoryview(reduced), holds_data, replace)
+    pieces = replace_data(memoryview(reduced), holds_data, replace)
     if replaced != len(found):  # or we would write a file without its weights
         raise ModelError("the model is nested too deeply to be written")
     return pieces
 
 
-def _occurrences(text: bytes, token: bytes) -> list[int]:
+def occurrences(text: bytes, token: bytes) -> list[int]:
+    """Every place of `token` in `text`, overlapping ones included."""
     places = []
     place = text.find(token)
     while place >= 0:
@@ -99,12 +100,12 @@ def _occurrences(text: bytes, token: bytes) -> list[int]:
     return places
 
 
-class _MalformedError(Exception):
+class NotProtobufError(Exception):
     """Not protobuf, or too much of it."""
 
 
 @cache
-def _entries(message: Descriptor) -> dict[int, Descriptor | None]:
+def fields_to_enter(message: Descriptor) -> dict[int, Descriptor | None]:
     """By field number: the messages to descend into, and None for tensor data."""
     fields: dict[int, Descriptor | None] = {
         field.number: field.message_type for field in message.fields if field.message_type
@@ -114,7 +115,7 @@ def _entries(message: Descriptor) -> dict[int, Descriptor | None]:
     return fields
 
 
-def _rewrite(
+def replace_data(
     file: memoryview,
     enter: Callable[[int, int], bool],
     replace: Callable[[int, int], Bytes],
@@ -126,20 +127,20 @@ def _rewrite(
     def message(start: int, end: int, kind: Descriptor, depth: int) -> list[Bytes]:
         nonlocal seen
         if depth > MAX_DEPTH:
-            raise _MalformedError
+            raise NotProtobufError
         pieces: list[Bytes] = []
-        entries = _entries(kind)
+        entries = fields_to_enter(kind)
         copied = place = start
         groups = 0  # ONNX has none, but a field that we do not know may be one
         while place < end:
             seen += 1
-            tag, place = _varint(file, place, end)
+            tag, place = read_varint(file, place, end)
             wire_type = tag & 7
             if tag < 8 or seen > max_fields:  # there is no field 0
-                raise _MalformedError
-            if wire_type == _DELIMITED:
+                raise NotProtobufError
+            if wire_type == DELIMITED:
                 length_start = place
-                length, place = _varint(file, place, end)
+                length, place = read_varint(file, place, end)
                 field_end = place + length
                 if (
                     not groups
@@ -154,33 +155,33 @@ def _rewrite(
                             if child is None
                             else message(place, field_end, child, depth + 1)
                         )
-                    except _MalformedError:
+                    except NotProtobufError:
                         new = [file[place:field_end]]
-                    pieces += (file[copied:length_start], _as_varint(sum(map(len, new))), *new)
+                    pieces += (file[copied:length_start], encode_varint(sum(map(len, new))), *new)
                     copied = field_end
                 place = field_end
-            elif wire_type == _VARINT:
-                _, place = _varint(file, place, end)
-            elif wire_type == _FIXED32:
+            elif wire_type == VARINT:
+                _, place = read_varint(file, place, end)
+            elif wire_type == FIXED32:
                 place += 4
-            elif wire_type == _FIXED64:
+            elif wire_type == FIXED64:
                 place += 8
-            elif wire_type in (_GROUP_START, _GROUP_END):
-                groups += 1 if wire_type == _GROUP_START else -1
+            elif wire_type in (GROUP_START, GROUP_END):
+                groups += 1 if wire_type == GROUP_START else -1
             else:
-                raise _MalformedError
+                raise NotProtobufError
         if place != end or groups:
-            raise _MalformedError
+            raise NotProtobufError
         pieces.append(file[copied:end])
         return pieces
 
     try:
         return message(0, len(file), cast(Descriptor, ModelProto.DESCRIPTOR), 0)
-    except _MalformedError:
+    except NotProtobufError:
         return [file]
 
 
-def _varint(file: memoryview, place: int, end: int) -> tuple[int, int]:
+def read_varint(file: memoryview, place: int, end: int) -> tuple[int, int]:
     """The varint at `place`, and the place after it."""
     value = shift = 0
     while place < end and shift < 70:
@@ -190,10 +191,11 @@ def _varint(file: memoryview, place: int, end: int) -> tuple[int, int]:
         if byte < 0x80:
             return value, place
         shift += 7
-    raise _MalformedError
+    raise NotProtobufError
 
 
-def _as_varint(value: int) -> bytes:
+def encode_varint(value: int) -> bytes:
+    """A number as a varint."""
     encoded = bytearray()
     while value >= 0x80:
         encoded.append(value & 0x7F | 0x80)

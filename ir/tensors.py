@@ -33,7 +33,7 @@ DATA_FIELDS = (
     "segment",
 )
 
-_TYPED: dict[int, tuple[str, Any]] = {
+TYPED_FIELDS: dict[int, tuple[str, Any]] = {
     TensorProto.FLOAT: ("float_data", np.float32),
     TensorProto.COMPLEX64: ("float_data", np.float32),
     TensorProto.DOUBLE: ("double_data", np.float64),
@@ -42,7 +42,7 @@ _TYPED: dict[int, tuple[str, Any]] = {
     TensorProto.UINT32: ("uint64_data", np.uint64),
     TensorProto.UINT64: ("uint64_data", np.uint64),
 }
-_COMPLEX = (TensorProto.COMPLEX64, TensorProto.COMPLEX128)
+COMPLEX_TYPES = (TensorProto.COMPLEX64, TensorProto.COMPLEX128)
 
 
 @dataclass(frozen=True)
@@ -82,8 +82,8 @@ class Stored:
         if self.raw is not None or self.wire.HasField("raw_data"):
             return decode_raw(self.bytes(), self.wire.data_type, shape)
         if dtype == STRING:
-            return _strings(self.wire).reshape(shape)
-        return _decode_typed(self.wire).reshape(shape)
+            return decode_strings(self.wire).reshape(shape)
+        return decode_typed(self.wire).reshape(shape)
 
     def release(self) -> None:
         """Gives back the memory into which data in a mapped file was read."""
@@ -114,7 +114,7 @@ def store(wire: TensorProto, source: Files) -> Stored:
     if dtype == STRING:
         if wire.HasField("raw_data") or wire.data_location == TensorProto.EXTERNAL:
             raise ModelError("strings must be in string_data")
-        _expect(len(wire.string_data), count, "entries in string_data", dims, dtype)
+        expect_count(len(wire.string_data), count, "entries in string_data", dims, dtype)
         return Stored(wire, None, None)
 
     size = -(-count * bits_of(number) // 8)
@@ -127,13 +127,13 @@ def store(wire: TensorProto, source: Files) -> Stored:
         if placeholder in source.data:
             source.used.add(placeholder)
             raw = source.data[placeholder]
-            _expect(len(raw), size, "bytes of raw data", dims, dtype)
+            expect_count(len(raw), size, "bytes of raw data", dims, dtype)
             return Stored(wire, lambda: raw, source.file)
-        _expect(len(placeholder), size, "bytes of raw data", dims, dtype)
+        expect_count(len(placeholder), size, "bytes of raw data", dims, dtype)
         return Stored(wire, None, None)
 
-    field, entries = _typed_field(number, count)
-    _expect(len(getattr(wire, field)), entries, f"entries in {field}", dims, dtype)
+    field, entries = typed_field(number, count)
+    expect_count(len(getattr(wire, field)), entries, f"entries in {field}", dims, dtype)
     return Stored(wire, None, None)
 
 
@@ -154,10 +154,10 @@ def decode_raw(raw: Bytes, number: int, shape: tuple[int, ...]) -> np.ndarray:
     dtype, bits = dtype_of(number), bits_of(number)
     data: np.ndarray = np.frombuffer(raw, np.uint8)
     if bits < 8:
-        return _from_codes(_unpack(data, bits, math.prod(shape)), dtype, bits).reshape(shape)
+        return decode_codes(unpack_codes(data, bits, math.prod(shape)), dtype, bits).reshape(shape)
     if dtype == np.bool_ and data.size and data.max() > 1:
         data = data.astype(dtype)  # as a numpy bool, a byte that is not 0 or 1 is undefined
-    return _view(data, dtype).reshape(shape)
+    return view_as(data, dtype).reshape(shape)
 
 
 def encode_raw(array: np.ndarray) -> Bytes:
@@ -165,7 +165,7 @@ def encode_raw(array: np.ndarray) -> Bytes:
     bits = bits_of(number_of(array.dtype))
     data: Any = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
     if bits < 8:
-        data = _pack(data, bits)
+        data = pack_codes(data, bits)
     return memoryview(data)
 
 
@@ -189,40 +189,45 @@ def encode(array: np.ndarray, wire: TensorProto) -> Bytes | None:
     return None
 
 
-def _expect(found: int, needed: int, what: str, dims: tuple[int, ...], dtype: np.dtype) -> None:
+def expect_count(
+    found: int, needed: int, what: str, dims: tuple[int, ...], dtype: np.dtype
+) -> None:
+    """Nothing, if as much data was found as is needed. Raises: ModelError if not."""
     if found != needed:
         raise ModelError(f"it has {found} {what}, but {dtype} of shape {list(dims)} needs {needed}")
 
 
-def _typed_field(number: int, count: int) -> tuple[str, int]:
+def typed_field(number: int, count: int) -> tuple[str, int]:
     """The field for an element type, and how many entries it has for `count` elements."""
-    field = _TYPED[number][0] if number in _TYPED else "int32_data"
-    if number in _COMPLEX:
+    field = TYPED_FIELDS[number][0] if number in TYPED_FIELDS else "int32_data"
+    if number in COMPLEX_TYPES:
         return field, 2 * count
     # 4-bit and 2-bit types are packed in the low byte of an entry; 6-bit types are not.
     per_entry = 8 // bits_of(number) if bits_of(number) < 8 else 1
     return field, -(-count // per_entry)
 
 
-def _decode_typed(wire: TensorProto) -> np.ndarray:
+def decode_typed(wire: TensorProto) -> np.ndarray:
+    """The elements in the typed field of a tensor, along one axis."""
     number, count = wire.data_type, math.prod(wire.dims)
     dtype, bits = dtype_of(number), bits_of(number)
-    if number in _TYPED:
-        field, storage = _TYPED[number]
+    if number in TYPED_FIELDS:
+        field, storage = TYPED_FIELDS[number]
         data: np.ndarray = np.array(getattr(wire, field), storage)
-        return _view(data, dtype) if number in _COMPLEX else data.astype(dtype, copy=False)
+        return view_as(data, dtype) if number in COMPLEX_TYPES else data.astype(dtype, copy=False)
     data = np.array(wire.int32_data, np.int32)
     if bits in (2, 4):
-        return _from_codes(_unpack(data.astype(np.uint8), bits, count), dtype, bits)
+        return decode_codes(unpack_codes(data.astype(np.uint8), bits, count), dtype, bits)
     if bits < 8:
-        return _from_codes(data.astype(np.uint8), dtype, bits)
+        return decode_codes(data.astype(np.uint8), dtype, bits)
     if dtype == np.bool_:
         return data.astype(dtype)
     # Floats are stored as their bits; for integers the cast is the conversion.
-    return _view(data.astype(f"u{dtype.itemsize}"), dtype)
+    return view_as(data.astype(f"u{dtype.itemsize}"), dtype)
 
 
-def _strings(wire: TensorProto) -> np.ndarray:
+def decode_strings(wire: TensorProto) -> np.ndarray:
+    """The strings of a tensor, along one axis."""
     # Bytes that are not UTF-8 survive reading and writing as lone surrogates.
     texts = [text.decode("utf-8", "surrogateescape") for text in wire.string_data]
     array = np.empty(len(texts), STRING)
@@ -230,7 +235,7 @@ def _strings(wire: TensorProto) -> np.ndarray:
     return array
 
 
-def _group(bits: int) -> tuple[int, Any, np.ndarray, np.ndarray]:
+def whole_byte_group(bits: int) -> tuple[int, Any, np.ndarray, np.ndarray]:
     """The smallest whole bytes that hold whole elements: size, word dtype, both kinds of shifts."""
     size = math.lcm(bits, 8) // 8
     word: Any = np.uint8 if size == 1 else np.uint32
@@ -238,18 +243,18 @@ def _group(bits: int) -> tuple[int, Any, np.ndarray, np.ndarray]:
     return size, word, places[::bits], places[::8]
 
 
-def _unpack(data: np.ndarray, bits: int, count: int) -> np.ndarray:
+def unpack_codes(data: np.ndarray, bits: int, count: int) -> np.ndarray:
     """Codes of `bits` bits, one to a byte, from a stream with the first in the lowest bits."""
-    size, word, shifts, byte_shifts = _group(bits)
+    size, word, shifts, byte_shifts = whole_byte_group(bits)
     groups: np.ndarray = np.pad(data, (0, -len(data) % size)).reshape(-1, size).astype(word)
     words = np.bitwise_or.reduce(groups << byte_shifts, axis=1, keepdims=True)
     codes: np.ndarray = (words >> shifts) & word(2**bits - 1)
     return codes.astype(np.uint8).reshape(-1)[:count]
 
 
-def _pack(codes: np.ndarray, bits: int) -> np.ndarray:
-    """The inverse of `_unpack`; the high bits of a code are ignored."""
-    _, word, shifts, byte_shifts = _group(bits)
+def pack_codes(codes: np.ndarray, bits: int) -> np.ndarray:
+    """The inverse of `unpack_codes`; the high bits of a code are ignored."""
+    _, word, shifts, byte_shifts = whole_byte_group(bits)
     size = -(-len(codes) * bits // 8)
     codes = np.pad(codes, (0, -len(codes) % len(shifts))).reshape(-1, len(shifts)).astype(word)
     words = np.bitwise_or.reduce((codes & word(2**bits - 1)) << shifts, axis=1, keepdims=True)
@@ -257,14 +262,15 @@ def _pack(codes: np.ndarray, bits: int) -> np.ndarray:
     return stream.astype(np.uint8).reshape(-1)[:size]
 
 
-def _from_codes(codes: np.ndarray, dtype: np.dtype, bits: int) -> np.ndarray:
+def decode_codes(codes: np.ndarray, dtype: np.dtype, bits: int) -> np.ndarray:
     """Codes as `dtype`, of which ml_dtypes keeps one to a byte."""
     if dtype.name.startswith("int"):
         unused = np.int8(8 - bits)
         return (codes.view(np.int8) << unused >> unused).astype(dtype)
-    return _view(codes, dtype)
+    return view_as(codes, dtype)
 
 
-def _view(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
+def view_as(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """The memory of an array as another dtype."""
     view: np.ndarray = array.view(dtype)  # numpy's own type for this is Any
     return view

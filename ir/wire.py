@@ -112,7 +112,8 @@ def decode_value(
     return tuple(map(decode, value)) if kind in LIST_TYPES else decode(value)
 
 
-def _text_or_bytes(value: bytes) -> str | bytes:
+def text_or_bytes(value: bytes) -> str | bytes:
+    """A string attribute: text if it is UTF-8, the bytes if not."""
     try:
         return value.decode()
     except UnicodeDecodeError:
@@ -126,7 +127,7 @@ def decode_type(wire: TypeProto) -> Type:
         tensor = getattr(wire, kind)
         return TensorType(
             dtype_of(tensor.elem_type) if tensor.elem_type else None,
-            tuple(map(_decode_dim, tensor.shape.dim)) if tensor.HasField("shape") else None,
+            tuple(map(decode_dim, tensor.shape.dim)) if tensor.HasField("shape") else None,
             sparse=kind == "sparse_tensor_type",
         )
     if kind == "sequence_type":
@@ -138,7 +139,8 @@ def decode_type(wire: TypeProto) -> Type:
     return None
 
 
-def _decode_dim(wire: TensorShapeProto.Dimension) -> Dim:
+def decode_dim(wire: TensorShapeProto.Dimension) -> Dim:
+    """A dimension: its size, its name, or None if neither is stated."""
     if wire.HasField("dim_value"):
         # Several exporters write -1 (some 0 in a batch axis, which we must take as it is).
         return wire.dim_value if wire.dim_value >= 0 else None
@@ -159,11 +161,12 @@ def set_type(wire: ValueInfoProto, type: Type) -> None:
 def encode_type(type: Type) -> TypeProto:
     """A type as a message."""
     wire = TypeProto()
-    _fill_type(type, wire)
+    fill_type(type, wire)
     return wire
 
 
-def _fill_type(type: Type, wire: TypeProto) -> None:
+def fill_type(type: Type, wire: TypeProto) -> None:
+    """Puts a type into an empty message."""
     if isinstance(type, TensorType):
         tensor = wire.sparse_tensor_type if type.sparse else wire.tensor_type
         tensor.elem_type = number_of(type.dtype) if type.dtype is not None else 0
@@ -177,13 +180,13 @@ def _fill_type(type: Type, wire: TypeProto) -> None:
                     entry.dim_value = dim
     elif isinstance(type, SequenceType):
         wire.sequence_type.SetInParent()
-        _fill_type(type.element, wire.sequence_type.elem_type)
+        fill_type(type.element, wire.sequence_type.elem_type)
     elif isinstance(type, OptionalType):
         wire.optional_type.SetInParent()
-        _fill_type(type.element, wire.optional_type.elem_type)
+        fill_type(type.element, wire.optional_type.elem_type)
     elif isinstance(type, MapType):
         wire.map_type.key_type = number_of(type.key)
-        _fill_type(type.value, wire.map_type.value_type)
+        fill_type(type.value, wire.map_type.value_type)
 
 
 # How to decode an entry of an attribute's value, for all types that hold no tensors.
@@ -192,8 +195,8 @@ PLAIN_DECODERS: dict[int, Callable[[Any], Any]] = {
     AttributeProto.FLOATS: float,
     AttributeProto.INT: int,
     AttributeProto.INTS: int,
-    AttributeProto.STRING: _text_or_bytes,
-    AttributeProto.STRINGS: _text_or_bytes,
+    AttributeProto.STRING: text_or_bytes,
+    AttributeProto.STRINGS: text_or_bytes,
     AttributeProto.TYPE_PROTO: decode_type,
     AttributeProto.TYPE_PROTOS: decode_type,
 }

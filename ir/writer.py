@@ -57,7 +57,7 @@ from onnxla.ir.wire import (
 
 ALIGNMENT = 4096  # of external data, so that other programs can map it
 
-_M = TypeVar("_M", bound=Message)
+M = TypeVar("M", bound=Message)
 
 
 def write(model: Model) -> bytes:
@@ -80,7 +80,7 @@ def pieces(model: Model, external: ExternalData | None = None) -> list[Bytes]:
         TooLargeError: It is larger than 2 GiB.
         ModelError: It holds something that ONNX cannot express.
     """
-    writer = _Writer(external)
+    writer = ModelWriter(external)
     try:
         reduced = writer.model(model).SerializeToString()
     except DecodeError as error:  # copying a message parses it
@@ -129,7 +129,7 @@ class ExternalData:
             wire.external_data.add(key=key, value=str(value))
 
 
-class _Writer:
+class ModelWriter:
     """Makes messages of dataclasses, with large data in `payloads` by placeholder."""
 
     def __init__(self, external: ExternalData | None) -> None:
@@ -138,51 +138,55 @@ class _Writer:
         self._placeholder = placeholders()
 
     def model(self, model: Model) -> ModelProto:
-        wire = _copy(model.wire, ModelProto)
-        _set(wire, ir_version=model.ir_version, producer_name=model.producer)
+        """A model as a message."""
+        wire = copy_of(model.wire, ModelProto)
+        set_fields(wire, ir_version=model.ir_version, producer_name=model.producer)
         if imported_opsets(wire) != model.opsets:
-            _set_opsets(wire.opset_import, model.opsets)
-        _set_metadata(wire, model.metadata)
+            set_opsets(wire.opset_import, model.opsets)
+        set_metadata(wire, model.metadata)
         wire.graph.CopyFrom(self.graph(model.graph))
-        _set_all(wire.functions, map(self.function, model.functions))
+        set_messages(wire.functions, map(self.function, model.functions))
         return wire
 
     def graph(self, graph: Graph) -> GraphProto:
-        wire = _copy(graph.wire, GraphProto)
-        _set(wire, name=graph.name)
-        _set_all(wire.node, map(self.node, graph.nodes))
-        _set_all(wire.input, map(_value, graph.inputs))
-        _set_all(wire.output, map(_value, graph.outputs))
-        _set_all(wire.value_info, map(_value, graph.value_info))
+        """A graph as a message."""
+        wire = copy_of(graph.wire, GraphProto)
+        set_fields(wire, name=graph.name)
+        set_messages(wire.node, map(self.node, graph.nodes))
+        set_messages(wire.input, map(encode_value_info, graph.inputs))
+        set_messages(wire.output, map(encode_value_info, graph.outputs))
+        set_messages(wire.value_info, map(encode_value_info, graph.value_info))
         tensors = graph.initializers
-        _set_all(wire.initializer, [self.tensor(t) for t in tensors if isinstance(t, Tensor)])
-        _set_all(
+        set_messages(wire.initializer, [self.tensor(t) for t in tensors if isinstance(t, Tensor)])
+        set_messages(
             wire.sparse_initializer,
             [self.sparse_tensor(t) for t in tensors if isinstance(t, SparseTensor)],
         )
         return wire
 
     def function(self, function: Function) -> FunctionProto:
-        wire = _copy(function.wire, FunctionProto)
-        _set(wire, name=function.name, overload=function.overload)
-        _set_domain(wire, function.domain)
-        _set_list(wire.input, function.inputs)
-        _set_list(wire.output, function.outputs)
-        _set_list(wire.attribute, function.attributes)
-        _set_all(wire.attribute_proto, self.attributes(function.defaults, wire.attribute_proto))
-        _set_all(wire.node, map(self.node, function.nodes))
+        """A function as a message."""
+        wire = copy_of(function.wire, FunctionProto)
+        set_fields(wire, name=function.name, overload=function.overload)
+        set_domain(wire, function.domain)
+        set_list(wire.input, function.inputs)
+        set_list(wire.output, function.outputs)
+        set_list(wire.attribute, function.attributes)
+        set_messages(wire.attribute_proto, self.attributes(function.defaults, wire.attribute_proto))
+        set_messages(wire.node, map(self.node, function.nodes))
         if decode_opsets(wire.opset_import) != function.opsets:
-            _set_opsets(wire.opset_import, function.opsets)
+            set_opsets(wire.opset_import, function.opsets)
         return wire
 
     def node(self, node: Node) -> NodeProto:
-        wire = _copy(node.wire, NodeProto)
-        _set(wire, op_type=node.op_type, name=node.name, overload=node.overload)
-        _set_domain(wire, node.domain)
-        _set_list(wire.input, node.inputs)
-        _set_list(wire.output, node.outputs)
-        _set_all(wire.attribute, self.attributes(node.attributes, wire.attribute))
-        _set_metadata(wire, node.metadata)
+        """A node as a message."""
+        wire = copy_of(node.wire, NodeProto)
+        set_fields(wire, op_type=node.op_type, name=node.name, overload=node.overload)
+        set_domain(wire, node.domain)
+        set_list(wire.input, node.inputs)
+        set_list(wire.output, node.outputs)
+        set_messages(wire.attribute, self.attributes(node.attributes, wire.attribute))
+        set_metadata(wire, node.metadata)
         return wire
 
     def attributes(
@@ -195,7 +199,7 @@ class _Writer:
                 continue
             # Reading takes the first of several with one name; the others stay as they are.
             written.append(
-                _copy(wire, AttributeProto)
+                copy_of(wire, AttributeProto)
                 if wire.name in seen
                 else self.attribute(wire.name, attributes[wire.name], wire)
             )
@@ -204,10 +208,11 @@ class _Writer:
         return written + [self.attribute(name, attributes[name], None) for name in new]
 
     def attribute(self, name: str, value: Attribute, old: AttributeProto | None) -> AttributeProto:
-        wire = _copy(old, AttributeProto)
-        _set(wire, name=name)
+        """An attribute as a message: `old` as it was, if it has this value already."""
+        wire = copy_of(old, AttributeProto)
+        set_fields(wire, name=name)
         if isinstance(value, AttributeReference):
-            _set(wire, ref_attr_name=value.name)
+            set_fields(wire, ref_attr_name=value.name)
             return wire
         kind = attribute_type(wire)
         if (
@@ -220,7 +225,7 @@ class _Writer:
         wire.ClearField("ref_attr_name")
         if kind in ATTRIBUTE_FIELDS:
             wire.ClearField(ATTRIBUTE_FIELDS[kind])
-        new_kind = _kind_of(value, kind)
+        new_kind = value_kind(value, kind)
         if new_kind != kind:
             wire.type = new_kind  # type: ignore[assignment]
         self._set_value(wire, new_kind, value)
@@ -252,16 +257,18 @@ class _Writer:
         return value
 
     def sparse_tensor(self, sparse: SparseTensor) -> SparseTensorProto:
-        wire = _copy(sparse.wire, SparseTensorProto)
+        """A sparse tensor as a message."""
+        wire = copy_of(sparse.wire, SparseTensorProto)
         wire.values.CopyFrom(self.tensor(sparse.values))
         wire.indices.CopyFrom(self.tensor(sparse.indices))
-        _set_list(wire.dims, sparse.shape)
+        set_list(wire.dims, sparse.shape)
         return wire
 
     def tensor(self, tensor: Tensor) -> TensorProto:
-        wire = _copy(tensor.wire, TensorProto)
-        _set(wire, name=tensor.name)
-        _set_metadata(wire, tensor.metadata)
+        """A tensor as a message; its data is in it, in `payloads` or in the external file."""
+        wire = copy_of(tensor.wire, TensorProto)
+        set_fields(wire, name=tensor.name)
+        set_metadata(wire, tensor.metadata)
         was_external = wire.data_location == TensorProto.EXTERNAL
         raw: Bytes | None
         if isinstance(tensor.load, Stored) and tensor.load.wire is tensor.wire:  # as it was read
@@ -269,7 +276,7 @@ class _Writer:
                 return wire
             raw = tensor.load.bytes() if was_external or wire.HasField("raw_data") else None
         else:
-            raw = encode(_data(tensor), wire)
+            raw = encode(checked_data(tensor), wire)
         if raw is None:
             return wire
         if self.external is not None and self.external.wants(was_external, raw):
@@ -286,7 +293,8 @@ class _Writer:
         return wire
 
 
-def _data(tensor: Tensor) -> Any:
+def checked_data(tensor: Tensor) -> Any:
+    """The data of a tensor. Raises: ModelError if its dtype or shape is another than declared."""
     array = tensor.numpy()
     if (array.dtype, array.shape) != (tensor.dtype, tensor.shape):
         raise ModelError(
@@ -296,23 +304,23 @@ def _data(tensor: Tensor) -> Any:
     return array
 
 
-def _kind_of(value: Any, old: int) -> int:
+def value_kind(value: Any, old: int) -> int:
     """The attribute type for a value; `old`, where several would do."""
     if isinstance(value, tuple | list):
         if not value:
             return old if old in LIST_TYPES else AttributeProto.INTS
-        kinds = {_kind_of(entry, AttributeProto.UNDEFINED) for entry in value}
+        kinds = {value_kind(entry, AttributeProto.UNDEFINED) for entry in value}
         if kinds == {AttributeProto.INT, AttributeProto.FLOAT}:
             kinds = {AttributeProto.FLOAT}
         if len(kinds) == 1:
-            return _LIST_OF[kinds.pop()]
-    for classes, kind in _KINDS:
+            return LIST_KINDS[kinds.pop()]
+    for classes, kind in VALUE_KINDS:
         if isinstance(value, classes):
             return kind
     raise ModelError(f"an attribute cannot have the value {value!r}")
 
 
-_KINDS: tuple[tuple[Any, int], ...] = (
+VALUE_KINDS: tuple[tuple[Any, int], ...] = (
     (int, AttributeProto.INT),
     (float, AttributeProto.FLOAT),
     ((str, bytes), AttributeProto.STRING),
@@ -321,58 +329,65 @@ _KINDS: tuple[tuple[Any, int], ...] = (
     (SparseTensor, AttributeProto.SPARSE_TENSOR),
     ((TensorType, SequenceType, OptionalType, MapType), AttributeProto.TYPE_PROTO),
 )
-_LIST_OF: dict[int, int] = {
+LIST_KINDS: dict[int, int] = {
     kind: AttributeProto.AttributeType.Value(AttributeProto.AttributeType.Name(kind) + "S")
-    for _, kind in _KINDS
+    for _, kind in VALUE_KINDS
 }
 
 
-def _value(value: ValueInfo) -> ValueInfoProto:
-    wire = _copy(value.wire, ValueInfoProto)
-    _set(wire, name=value.name)
+def encode_value_info(value: ValueInfo) -> ValueInfoProto:
+    """The name and type of a value as a message."""
+    wire = copy_of(value.wire, ValueInfoProto)
+    set_fields(wire, name=value.name)
     set_type(wire, value.type)
     return wire
 
 
-def _copy(old: Message | None, kind: type[_M]) -> _M:
+def copy_of(old: Message | None, kind: type[M]) -> M:
+    """A copy of a message, or an empty one if there is none."""
     wire = kind()
     if old is not None:
         wire.CopyFrom(old)  # type: ignore[arg-type]
     return wire
 
 
-def _set(wire: Message, **fields: object) -> None:
+def set_fields(wire: Message, **fields: object) -> None:
     """Set the fields that differ: one that is set to its default is not the same as one unset."""
     for name, value in fields.items():
         if getattr(wire, name) != value:
             setattr(wire, name, value)
 
 
-def _set_domain(wire: NodeProto | FunctionProto, domain: str) -> None:
+def set_domain(wire: NodeProto | FunctionProto, domain: str) -> None:
+    """Sets the domain, unless the message has it under either name."""
     if normal_domain(wire.domain) != domain:
         wire.domain = domain
 
 
-def _set_list(target: Any, values: Sequence[object]) -> None:
+def set_list(target: Any, values: Sequence[object]) -> None:
+    """Replaces the entries of a repeated field, unless they are the same."""
     if tuple(target) != tuple(values):
         del target[:]
         target.extend(values)
 
 
-def _set_all(target: Any, messages: Iterable[Message]) -> None:
+def set_messages(target: Any, messages: Iterable[Message]) -> None:
+    """Replaces the messages of a repeated field."""
     new = list(messages)
     del target[:]
     target.extend(new)
 
 
-def _set_metadata(wire: ModelProto | NodeProto | TensorProto, metadata: Mapping[str, str]) -> None:
+def set_metadata(wire: ModelProto | NodeProto | TensorProto, metadata: Mapping[str, str]) -> None:
+    """Replaces the metadata, unless it is the same."""
     if decode_entries(wire.metadata_props) != metadata:
         del wire.metadata_props[:]
         for key, value in metadata.items():
             wire.metadata_props.add(key=key, value=value)
 
 
-def _set_opsets(target: Any, opsets: Mapping[str, int]) -> None:
+def set_opsets(target: Any, opsets: Mapping[str, int]) -> None:
+    """Replaces the opset imports."""
     del target[:]
     for domain, version in opsets.items():
         target.add(domain=domain, version=version)

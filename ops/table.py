@@ -107,12 +107,12 @@ def full_name(op_type: str, domain: str) -> str:
     return f"{domain}.{op_type}" if domain else op_type
 
 
-_TABLE: dict[tuple[str, str], list[tuple[int, Operator]]] = {}
+TABLE: dict[tuple[str, str], list[tuple[int, Operator]]] = {}
 
 
 def register(operator: Operator) -> None:
     """Adds a row. A version registered again replaces the earlier row."""
-    rows = _TABLE.setdefault((operator.domain, operator.name), [])
+    rows = TABLE.setdefault((operator.domain, operator.name), [])
     rows[:] = sorted(
         [row for row in rows if row[0] not in operator.since]
         + [(version, operator) for version in operator.since],
@@ -205,12 +205,12 @@ def lookup(domain: str, name: str, version: int) -> Operator | None:
 
     So a model of a newer opset than any listed keeps working.
     """
-    rows = _TABLE.get((domain, name), [])
+    rows = TABLE.get((domain, name), [])
     position = bisect.bisect_right(rows, version, key=lambda row: row[0])
     return rows[position - 1][1] if position else None
 
 
 def rows() -> Iterator[tuple[int, Operator]]:
     """All rows of the table: (schema version, operator), by domain, name and version."""
-    for key in sorted(_TABLE):
-        yield from _TABLE[key]
+    for key in sorted(TABLE):
+        yield from TABLE[key]

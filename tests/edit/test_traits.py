@@ -33,7 +33,7 @@ def f32(*shape: int) -> np.ndarray:
 @pytest.fixture(autouse=True)
 def operators() -> Iterator[None]:
     """Operators of a user's, for the time of a test."""
-    before = dict(table._TABLE)
+    before = dict(table.TABLE)
     mine = {"domain": DOMAIN, "since": (1,)}
     roles = {"W": "weight", "b": "bias"}
 
@@ -76,8 +76,8 @@ def operators() -> Iterator[None]:
         return -x.astype(scale.dtype)
 
     yield
-    table._TABLE.clear()
-    table._TABLE.update(before)
+    table.TABLE.clear()
+    table.TABLE.update(before)
 
 
 LINEAR: dict[str, tuple[str, dict[str, tuple[int, ...]]]] = {

@@ -51,7 +51,7 @@ class Mutant:
         operator = lookup(self.domain, self.op_type, 10**6)
         assert operator is not None
         own = operator.function.__module__
-        rows = {key: list(value) for key, value in table._TABLE.items()}
+        rows = {key: list(value) for key, value in table.TABLE.items()}
         modules = dict(sys.modules)
         try:
             for name in dict.fromkeys((self.module or own, own)):
@@ -62,8 +62,8 @@ class Mutant:
                 execute(name, source)
             yield
         finally:
-            table._TABLE.clear()
-            table._TABLE.update(rows)
+            table.TABLE.clear()
+            table.TABLE.update(rows)
             sys.modules.update(modules)
             jax.clear_caches()
 

@@ -344,7 +344,7 @@ def test_the_documented_strategies() -> None:
     finally:
         STRATEGIES.clear()
         STRATEGIES.update(before)
-        table._TABLE.pop(("my.domain", "MyOp"))
+        table.TABLE.pop(("my.domain", "MyOp"))
 
 
 def test_fuzz_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
