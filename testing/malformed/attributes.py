@@ -8,9 +8,10 @@ import numpy as np
 from hypothesis import strategies as st
 from onnx import AttributeProto, ModelProto, helper, numpy_helper
 
-from onnxla.testing.malformed.parts import HUGE, any_node, new_array, new_node, one_of
+from onnxla.ir.splice import encode_varint
+from onnxla.testing.malformed.parts import HUGE, any_node, new_array, new_node, pick
 from onnxla.testing.malformed.registry import breaks
-from onnxla.testing.malformed.wire_format import encode_tag, encode_varint
+from onnxla.testing.malformed.wire_format import encode_tag
 
 
 @breaks("an unknown attribute")
@@ -23,7 +24,7 @@ def unknown_attribute(draw: st.DrawFn, model: ModelProto) -> None:
 def attribute_twice(draw: st.DrawFn, model: ModelProto) -> None:
     """Adds a node with an attribute twice."""
     node = new_node(model, "Elu", [new_array(model)], alpha=0.5)
-    node.attribute.append(helper.make_attribute("alpha", one_of(draw, [0.5, 1.0])))
+    node.attribute.append(helper.make_attribute("alpha", pick(draw, [0.5, 1.0])))
 
 
 @breaks("an attribute of another type")
@@ -31,8 +32,8 @@ def wrong_attribute_type(draw: st.DrawFn, model: ModelProto) -> None:
     """Adds a node whose attribute should be an integer and is none."""
     name = new_array(model)
     values: list[Any] = [1.5, b"text", [1, 2], [0.5], [b"a"], helper.make_tensor("t", 1, [1], [1])]
-    value = one_of(draw, values)
-    new_node(model, one_of(draw, ["Softmax", "Flatten", "Cast"]), [name])
+    value = pick(draw, values)
+    new_node(model, pick(draw, ["Softmax", "Flatten", "Cast"]), [name])
     key = "to" if model.graph.node[-1].op_type == "Cast" else "axis"
     model.graph.node[-1].attribute.append(helper.make_attribute(key, value))
 
@@ -40,14 +41,14 @@ def wrong_attribute_type(draw: st.DrawFn, model: ModelProto) -> None:
 @breaks("a list of integers that is of another type")
 def wrong_list_type(draw: st.DrawFn, model: ModelProto) -> None:
     """Adds a node whose attribute should be a list of integers and is none."""
-    value: Any = one_of(draw, [1, 1.5, [0.5, 1.5], b"text", [b"a", b"b"]])
+    value: Any = pick(draw, [1, 1.5, [0.5, 1.5], b"text", [b"a", b"b"]])
     new_node(model, "Transpose", [new_array(model)], perm=value)
 
 
 @breaks("an attribute without a value")
 def no_value(draw: st.DrawFn, model: ModelProto) -> None:
     """Adds a node whose attribute has a type and no value."""
-    node = one_of(
+    node = pick(
         draw,
         [
             new_node(model, "Constant", []),
@@ -76,7 +77,7 @@ def unknown_kind(draw: st.DrawFn, model: ModelProto) -> None:
     # Python's protobuf takes no number that the enumeration lacks, so it goes in as bytes.
     node = new_node(model, "Softmax", [new_array(model)])
     attribute = node.attribute.add(name="axis", i=1)
-    attribute.MergeFromString(encode_tag(20, 0) + encode_varint(one_of(draw, [77, 2**31 - 1])))
+    attribute.MergeFromString(encode_tag(20, 0) + encode_varint(pick(draw, [77, 2**31 - 1])))
 
 
 @breaks("an attribute of no kind")
@@ -105,7 +106,7 @@ def required_attribute_missing(draw: st.DrawFn, model: ModelProto) -> None:
     """Adds a node without an attribute that its operator requires."""
     name = new_array(model)
     new_node(
-        model, one_of(draw, ["Cast", "Concat", "LRN", "MaxPool", "If", "Loop", "Einsum"]), [name]
+        model, pick(draw, ["Cast", "Concat", "LRN", "MaxPool", "If", "Loop", "Einsum"]), [name]
     )
 
 
@@ -113,17 +114,17 @@ def required_attribute_missing(draw: st.DrawFn, model: ModelProto) -> None:
 def attribute_out_of_range(draw: st.DrawFn, model: ModelProto) -> None:
     """Adds a node whose attribute has a number that cannot be."""
     name = new_array(model)
-    number = one_of(draw, [2, -3, 1000, -(2**63), *HUGE])
-    kind = one_of(draw, ["Concat", "Gather", "Softmax", "Flatten", "Transpose", "Cast", "MaxPool"])
+    number = pick(draw, [2, -3, 1000, -(2**63), *HUGE])
+    kind = pick(draw, ["Concat", "Gather", "Softmax", "Flatten", "Transpose", "Cast", "MaxPool"])
     if kind == "Gather":
         model.graph.initializer.append(numpy_helper.from_array(np.array([0]), "indices"))
         new_node(model, kind, [name, "indices"], axis=number)
     elif kind == "Transpose":
-        new_node(model, kind, [name], perm=one_of(draw, [[0, 0], [0], [number, 0], [0, 1, 2]]))
+        new_node(model, kind, [name], perm=pick(draw, [[0, 0], [0], [number, 0], [0, 1, 2]]))
     elif kind == "Cast":
-        new_node(model, kind, [name], to=one_of(draw, [0, -1, 77, *HUGE]))
+        new_node(model, kind, [name], to=pick(draw, [0, -1, 77, *HUGE]))
     elif kind == "MaxPool":
-        number = one_of(draw, [0, -1, -(2**63)])
+        number = pick(draw, [0, -1, -(2**63)])
         new_node(model, kind, [name], kernel_shape=[number, 1])
     else:
         new_node(model, kind, [name], axis=3 if number == 2 else number)
@@ -132,7 +133,7 @@ def attribute_out_of_range(draw: st.DrawFn, model: ModelProto) -> None:
 @breaks("a text that is none of those that an attribute may have")
 def unknown_text(draw: st.DrawFn, model: ModelProto) -> None:
     """Adds a convolution whose padding is called by what is no name for it."""
-    text = one_of(draw, [b"nothing", b"", b"\xff", b"same_upper"])
+    text = pick(draw, [b"nothing", b"", b"\xff", b"same_upper"])
     kernel = [new_array(model), new_array(model)]
     for tensor in model.graph.initializer[-2:]:
         tensor.dims[:] = [1, 1, 4]

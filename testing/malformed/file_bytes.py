@@ -8,12 +8,12 @@ import onnx
 from hypothesis import strategies as st
 from onnx import ModelProto
 
+from onnxla.ir.splice import encode_varint
 from onnxla.testing.malformed.registry import damages
 from onnxla.testing.malformed.wire_format import (
     Field,
     encode_field,
     encode_tag,
-    encode_varint,
     fields_of,
     message_of,
 )
@@ -54,7 +54,7 @@ def more_bytes(draw: st.DrawFn, data: bytes) -> bytes:
 @damages("a name that is not UTF-8")
 def name_not_text(draw: st.DrawFn, data: bytes) -> bytes:
     """The file with a name that is not UTF-8."""
-    model = parsed(data)
+    model = parsed_model(data)
     names = [model.graph.name, "Add", *(v.name for v in model.graph.output), "ai.onnx"]
     names += [name for node in model.graph.node for name in (node.op_type, *node.output)]
     # Some are bytes: of a file with two faults that are both of this kind.
@@ -64,7 +64,7 @@ def name_not_text(draw: st.DrawFn, data: bytes) -> bytes:
         return data + b"\x12\x01\xff"  # the producer's name
     name = draw(st.sampled_from(texts))
     wrong = draw(st.sampled_from((b"\xff", b"\xc3", b"\xed\xa0\x80", b"\xf8")))
-    # Of the same length, so that the file can still be parsed.
+    # Of the same length, so that the file can still be parsed_model.
     return data.replace(name, (wrong + name)[: len(name)])
 
 
@@ -147,7 +147,7 @@ def other_number(draw: st.DrawFn, data: bytes) -> bytes:
     return edited(draw, data, change)
 
 
-def parsed(data: bytes) -> ModelProto:
+def parsed_model(data: bytes) -> ModelProto:
     """The model in a file; an empty one if there is none."""
     try:
         return onnx.load_from_string(data)

@@ -16,7 +16,7 @@ from onnx import (
     numpy_helper,
 )
 
-from onnxla.testing.malformed.parts import new_array, new_input, new_node, one_of
+from onnxla.testing.malformed.parts import new_array, new_input, new_node, pick
 from onnxla.testing.malformed.registry import breaks
 from onnxla.testing.random_graphs import OPSET
 
@@ -40,7 +40,7 @@ def call_of(name: str, value: str = "a", result: str = "b") -> NodeProto:
 @breaks("a function that calls itself")
 def recursion(draw: st.DrawFn, model: ModelProto) -> None:
     """Adds functions that call each other in a cycle."""
-    length = one_of(draw, [1, 2, 3, 50])
+    length = pick(draw, [1, 2, 3, 50])
     for index in range(length):
         new_function(model, f"F{index}", [call_of(f"F{(index + 1) % length}")])
     new_node(model, "F0", [new_array(model)], domain="f")
@@ -64,7 +64,7 @@ def exponential_calls(draw: st.DrawFn, model: ModelProto) -> None:
 def unmade_value_in_function(draw: st.DrawFn, model: ModelProto) -> None:
     """Adds a function that reads what it does not make."""
     name = new_array(model)
-    read = one_of(draw, [name, "nothing"])
+    read = pick(draw, [name, "nothing"])
     new_function(model, "F", [helper.make_node("Add", ["a", read], ["b"])])
     new_node(model, "F", [name], domain="f")
 
@@ -140,7 +140,7 @@ def wrong_branches(draw: st.DrawFn, model: ModelProto) -> None:
     one = helper.make_graph([node], "one", [], [value])
     none = helper.make_graph([], "none", [], [])
     one_with_input = helper.make_graph([node], "one", [new_input(ModelProto())], [value])
-    then, other = one_of(draw, [(one, none), (none, one), (none, none), (one_with_input, one)])
+    then, other = pick(draw, [(one, none), (none, one), (none, none), (one_with_input, one)])
     new_node(model, "If", ["condition"], then_branch=then, else_branch=other)
 
 
@@ -153,7 +153,7 @@ def wrong_loop_body(draw: st.DrawFn, model: ModelProto) -> None:
     ins = [info("i", 7, []), info("c", 9, []), info("v", 1, None)]
     outs = [info("d", 9, []), info("u", 1, None)]
     nodes = [helper.make_node("Identity", ["c"], ["d"]), helper.make_node("Neg", [name], ["u"])]
-    ins, outs = one_of(
+    ins, outs = pick(
         draw, [(ins[:2], outs), (ins[:1], outs), ([], outs), (ins, []), (ins, outs[:1])]
     )
     body = helper.make_graph(nodes, "body", ins, outs)
@@ -172,4 +172,4 @@ def wrong_loop_condition(draw: st.DrawFn, model: ModelProto) -> None:
         [info("i", 7, []), info("c", 9, []), info("v", 1, None)],
         [info("d", 1, None), info("u", 1, None)],
     )
-    new_node(model, "Loop", ["trips", one_of(draw, ["", name]), name], body=body)
+    new_node(model, "Loop", ["trips", pick(draw, ["", name]), name], body=body)

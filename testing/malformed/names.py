@@ -13,7 +13,7 @@ from onnxla.testing.malformed.parts import (
     new_array,
     new_input,
     new_node,
-    one_of,
+    pick,
 )
 from onnxla.testing.malformed.registry import breaks
 
@@ -27,8 +27,8 @@ def unmade_input(draw: st.DrawFn, model: ModelProto) -> None:
 @breaks("an output that nothing makes")
 def unmade_output(draw: st.DrawFn, model: ModelProto) -> None:
     """Names an output of some graph by what nothing makes."""
-    graph = one_of(draw, list(graphs_within(model.graph)))
-    one_of(draw, list(graph.output)).name = "nothing"
+    graph = pick(draw, list(graphs_within(model.graph)))
+    pick(draw, list(graph.output)).name = "nothing"
 
 
 @breaks("a node reads its own output")
@@ -70,7 +70,7 @@ def made_twice(draw: st.DrawFn, model: ModelProto) -> None:
 def input_made_again(draw: st.DrawFn, model: ModelProto) -> None:
     """Adds a node that makes the name of an input or initializer."""
     node = new_node(model, "Neg", [new_array(model)])
-    node.output[0] = one_of(draw, [node.input[0], new_input(model).name])
+    node.output[0] = pick(draw, [node.input[0], new_input(model).name])
     del model.graph.output[-1]
 
 
@@ -90,14 +90,14 @@ def initializer_twice(draw: st.DrawFn, model: ModelProto) -> None:
 @breaks("an output twice")
 def output_twice(draw: st.DrawFn, model: ModelProto) -> None:
     """Lists an output of the graph again."""
-    model.graph.output.append(one_of(draw, list(model.graph.output)))
+    model.graph.output.append(pick(draw, list(model.graph.output)))
 
 
 @breaks("a value of a subgraph is used outside")
 def inner_value_outside(draw: st.DrawFn, model: ModelProto) -> None:
     """Adds a node that reads a value of a subgraph from outside."""
     inner = [g for g in graphs_within(model.graph) if g is not model.graph and g.node]
-    new_node(model, "Neg", [one_of(draw, inner).node[0].output[0]])
+    new_node(model, "Neg", [pick(draw, inner).node[0].output[0]])
 
 
 @breaks("an input without a name")
@@ -109,8 +109,8 @@ def unnamed_input(draw: st.DrawFn, model: ModelProto) -> None:
 @breaks("an output without a name")
 def unnamed_output(draw: st.DrawFn, model: ModelProto) -> None:
     """Takes the name of an output of some graph."""
-    graph = one_of(draw, list(graphs_within(model.graph)))
-    one_of(draw, list(graph.output)).name = ""
+    graph = pick(draw, list(graphs_within(model.graph)))
+    pick(draw, list(graph.output)).name = ""
 
 
 @breaks("an initializer without a name")

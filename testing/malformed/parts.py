@@ -25,7 +25,7 @@ HUGE = (2**31, 2**40, 2**62, 2**63 - 1)
 T = TypeVar("T")
 
 
-def one_of(draw: st.DrawFn, options: Sequence[T]) -> T:
+def pick(draw: st.DrawFn, options: Sequence[T]) -> T:
     """One of the options. Raises: NotHere if there is none."""
     if not options:
         raise NotHere
@@ -43,21 +43,19 @@ def graphs_within(graph: GraphProto) -> Iterator[GraphProto]:
 
 def any_node(draw: st.DrawFn, model: ModelProto) -> NodeProto:
     """Some node, perhaps in a subgraph."""
-    return one_of(draw, [node for graph in graphs_within(model.graph) for node in graph.node])
+    return pick(draw, [node for graph in graphs_within(model.graph) for node in graph.node])
 
 
 def main_node(draw: st.DrawFn, model: ModelProto) -> NodeProto:
     """Some node of the main graph."""
-    return one_of(draw, list(model.graph.node))
+    return pick(draw, list(model.graph.node))
 
 
 def any_attribute(draw: st.DrawFn, model: ModelProto) -> AttributeProto:
     """An attribute of some node, or of a new one."""
     nodes = [node for graph in graphs_within(model.graph) for node in graph.node]
     found = [attribute for node in nodes for attribute in node.attribute]
-    return one_of(
-        draw, found or [new_node(model, "Elu", [new_array(model)], alpha=0.5).attribute[0]]
-    )
+    return pick(draw, found or [new_node(model, "Elu", [new_array(model)], alpha=0.5).attribute[0]])
 
 
 def new_array(model: ModelProto) -> str:

@@ -11,7 +11,7 @@ from onnx import ModelProto
 Edit = Callable[[st.DrawFn, ModelProto], None]
 BytesEdit = Callable[[st.DrawFn, bytes], bytes]
 
-BYTES = "bytes: "  # before the names of ways to damage bytes
+BYTES_PREFIX = "bytes: "  # before the names of ways to damage bytes
 EDITS: dict[str, Edit] = {}
 BYTES_EDITS: dict[str, BytesEdit] = {}
 
@@ -39,7 +39,7 @@ def damages(how: str) -> Callable[[BytesEdit], BytesEdit]:
     """Registers an edit of a file's bytes."""
 
     def decorate(edit: BytesEdit) -> BytesEdit:
-        BYTES_EDITS[BYTES + how] = edit
+        BYTES_EDITS[BYTES_PREFIX + how] = edit
         return edit
 
     return decorate

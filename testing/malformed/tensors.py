@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import strategies as st
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from onnxla.testing.malformed.parts import new_tensor, one_of
+from onnxla.testing.malformed.parts import new_tensor, pick
 from onnxla.testing.malformed.registry import breaks
 
 
@@ -19,25 +19,25 @@ def no_element_type(draw: st.DrawFn, model: ModelProto) -> None:
 @breaks("a tensor of an unknown element type")
 def unknown_element_type(draw: st.DrawFn, model: ModelProto) -> None:
     """Adds a tensor with an element type that does not exist."""
-    new_tensor(draw, model).data_type = one_of(draw, [77, -1, 2**31 - 1])
+    new_tensor(draw, model).data_type = pick(draw, [77, -1, 2**31 - 1])
 
 
 @breaks("a tensor of another element type than its data")
 def other_element_type(draw: st.DrawFn, model: ModelProto) -> None:
     """Adds a tensor with another element type than its data has."""
-    new_tensor(draw, model).data_type = one_of(draw, [2, 8, 10, 11, 15, 21, 22, 25])
+    new_tensor(draw, model).data_type = pick(draw, [2, 8, 10, 11, 15, 21, 22, 25])
 
 
 @breaks("a tensor with a negative dimension")
 def negative_dimension(draw: st.DrawFn, model: ModelProto) -> None:
     """Adds a tensor with a negative dimension."""
-    new_tensor(draw, model).dims[0] = one_of(draw, [-1, -2, -(2**63)])
+    new_tensor(draw, model).dims[0] = pick(draw, [-1, -2, -(2**63)])
 
 
 @breaks("a tensor with a huge dimension")
 def huge_dimension(draw: st.DrawFn, model: ModelProto) -> None:
     """Adds a tensor whose dimensions are too large for any memory."""
-    new_tensor(draw, model).dims[:] = one_of(
+    new_tensor(draw, model).dims[:] = pick(
         draw, [[2**31], [2**40], [2**62], [2**63 - 1], [2**32, 2**32], [2**62, 4], [2**62, 0, 8]]
     )
 
@@ -46,7 +46,7 @@ def huge_dimension(draw: st.DrawFn, model: ModelProto) -> None:
 def too_many_dimensions(draw: st.DrawFn, model: ModelProto) -> None:
     """Adds a tensor with a hundred dimensions or more."""
     tensor = new_tensor(draw, model)
-    tensor.dims[:] = [2, 2, *[1] * one_of(draw, [100, 1000])]
+    tensor.dims[:] = [2, 2, *[1] * pick(draw, [100, 1000])]
     tensor.raw_data += b"1"  # it has too much data, for rank alone breaks no rule
 
 
@@ -54,7 +54,7 @@ def too_many_dimensions(draw: st.DrawFn, model: ModelProto) -> None:
 def wrong_size(draw: st.DrawFn, model: ModelProto) -> None:
     """Adds a tensor with too few or too many bytes."""
     tensor = new_tensor(draw, model)
-    tensor.raw_data = tensor.raw_data[: one_of(draw, [0, 1, 15])] or bytes(one_of(draw, [17, 64]))
+    tensor.raw_data = tensor.raw_data[: pick(draw, [0, 1, 15])] or bytes(pick(draw, [17, 64]))
 
 
 @breaks("a tensor without data")
@@ -74,7 +74,7 @@ def wrong_data_field(draw: st.DrawFn, model: ModelProto) -> None:
     """Adds a tensor with its data in the field of another type."""
     tensor = new_tensor(draw, model)
     tensor.ClearField("raw_data")
-    name = one_of(draw, ["int32_data", "int64_data", "double_data", "uint64_data", "string_data"])
+    name = pick(draw, ["int32_data", "int64_data", "double_data", "uint64_data", "string_data"])
     getattr(tensor, name).extend([b"a"] * 4 if name == "string_data" else [1] * 4)
 
 
@@ -83,7 +83,7 @@ def wrong_typed_size(draw: st.DrawFn, model: ModelProto) -> None:
     """Adds a tensor with too few or too many entries."""
     tensor = new_tensor(draw, model)
     tensor.ClearField("raw_data")
-    tensor.float_data.extend([1.0] * one_of(draw, [3, 5, 1]))
+    tensor.float_data.extend([1.0] * pick(draw, [3, 5, 1]))
 
 
 @breaks("strings in raw data")
@@ -106,7 +106,7 @@ def impossible_external_data(draw: st.DrawFn, model: ModelProto) -> None:
     tensor = new_tensor(draw, model)
     tensor.ClearField("raw_data")
     tensor.data_location = TensorProto.EXTERNAL
-    location = one_of(
+    location = pick(
         draw,
         [
             None,
@@ -125,8 +125,8 @@ def impossible_external_data(draw: st.DrawFn, model: ModelProto) -> None:
     )
     entries = {"location": location} if location is not None else {}
     if location in ("missing.bin", None):
-        number = one_of(draw, [None, "-1", "a", "", str(2**63), "9" * 100, "1e3"])
-        entries |= {one_of(draw, ["offset", "length"]): number} if number is not None else {}
+        number = pick(draw, [None, "-1", "a", "", str(2**63), "9" * 100, "1e3"])
+        entries |= {pick(draw, ["offset", "length"]): number} if number is not None else {}
     for key, value in entries.items():
         tensor.external_data.add(key=key, value=value)
 
@@ -137,9 +137,9 @@ def wrong_sparse_tensor(draw: st.DrawFn, model: ModelProto) -> None:
     values = np.array([1.0, 2.0], np.float32)
     indices: np.ndarray = np.array([1, 3])
     dims = [6]
-    wrong = one_of(draw, ["high", "negative", "order", "twice", "dims", "rank", "int32", "count"])
+    wrong = pick(draw, ["high", "negative", "order", "twice", "dims", "rank", "int32", "count"])
     if wrong == "high":
-        indices = np.array([1, one_of(draw, [6, 2**62])])
+        indices = np.array([1, pick(draw, [6, 2**62])])
     elif wrong == "negative":
         indices = np.array([-1, 1])
     elif wrong == "order":
@@ -147,7 +147,7 @@ def wrong_sparse_tensor(draw: st.DrawFn, model: ModelProto) -> None:
     elif wrong == "twice":
         indices = np.array([3, 3])
     elif wrong == "dims":
-        dims = one_of(draw, [[], [-1], [2**40, 2**40]])
+        dims = pick(draw, [[], [-1], [2**40, 2**40]])
     elif wrong == "rank":
         values = values.reshape(1, 2)
     elif wrong == "int32":

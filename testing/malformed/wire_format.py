@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeAlias
 
+from onnxla.ir.splice import encode_varint
+
 # Number, wire type and payload.
 Field: TypeAlias = tuple[int, int, bytes]
 
@@ -48,15 +50,6 @@ def encode_field(number: int, payload: bytes) -> bytes:
 def encode_tag(number: int, kind: int) -> bytes:
     """The number and the wire type that precede a field."""
     return encode_varint(number << 3 | kind)
-
-
-def encode_varint(value: int) -> bytes:
-    """A number in protobuf's variable length."""
-    encoded = bytearray()
-    while value >= 128:
-        encoded.append(value & 127 | 128)
-        value >>= 7
-    return bytes([*encoded, value])
 
 
 def varint_at(data: bytes, place: int) -> tuple[int, int]:
