@@ -192,7 +192,7 @@ def encode(array: np.ndarray, wire: TensorProto) -> Bytes | None:
 def expect_count(
     found: int, needed: int, what: str, dims: tuple[int, ...], dtype: np.dtype
 ) -> None:
-    """Nothing, if as much data was found as is needed. Raises: ModelError if not."""
+    """Checks that a tensor has as much data as it needs. Raises: ModelError if not."""
     if found != needed:
         raise ModelError(f"it has {found} {what}, but {dtype} of shape {list(dims)} needs {needed}")
 

@@ -64,7 +64,7 @@ def name_not_text(draw: st.DrawFn, data: bytes) -> bytes:
         return data + b"\x12\x01\xff"  # the producer's name
     name = draw(st.sampled_from(texts))
     wrong = draw(st.sampled_from((b"\xff", b"\xc3", b"\xed\xa0\x80", b"\xf8")))
-    # Of the same length, so that the file can still be parsed_model.
+    # Of the same length, so that the file can still be parsed.
     return data.replace(name, (wrong + name)[: len(name)])
 
 
