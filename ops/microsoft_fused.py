@@ -178,8 +178,8 @@ def simplified_layer_normalization(
 
 
 # ONNX Runtime also writes it as if it were ONNX's own.
-for _domain in ("", DOMAIN):
-    op("SimplifiedLayerNormalization", domain=_domain, since=(1,), roles={"scale": "scale"})(
+for each_domain in ("", DOMAIN):
+    op("SimplifiedLayerNormalization", domain=each_domain, since=(1,), roles={"scale": "scale"})(
         simplified_layer_normalization
     )
 

@@ -13,7 +13,7 @@ from onnx import helper
 from onnxla.ops import lookup
 
 # Domains of ONNX Runtime's schemas; it writes one of its operators in ONNX's.
-MICROSOFT = ("", "com.microsoft")
+MICROSOFT_DOMAINS = ("", "com.microsoft")
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def schema(name: str, version: int, domain: str = "") -> Schema:
     """
     key = domain, name, version
     found = onnx_schemas().get(key) or (
-        microsoft_schemas().get(key) if domain in MICROSOFT else None
+        microsoft_schemas().get(key) if domain in MICROSOFT_DOMAINS else None
     )
     if found is None:
         return schema_of_function(name, version, domain)

@@ -93,6 +93,33 @@ def test_no_test_file_imports_another() -> None:
             assert not any(part.startswith("test_") for part in parts if parts[0] != "jax"), name
 
 
+def defined(path: Path) -> Iterator[str]:
+    """Names of the functions, classes and constants at the top of a file."""
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            yield node.name
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        yield from (target.id for target in targets if isinstance(target, ast.Name))
+
+
+def test_no_name_at_the_top_of_a_file_is_private() -> None:
+    for path in (path for room in ROOMS for path in (ROOT / room).rglob("*.py")):
+        if not path.name.endswith("_pb2.py"):
+            hidden = [n for n in defined(path) if n.startswith("_") and not n.endswith("_")]
+            assert not hidden, f"{path}: {hidden}"
+
+
+def test_a_type_has_its_name_alone() -> None:
+    rooms: dict[str, set[str]] = {}
+    for room in ROOMS:
+        for path in (ROOT / room).rglob("*.py"):
+            for name in defined(path):
+                if name[0].isupper() and not name.isupper():
+                    rooms.setdefault(name, set()).add(room)
+    assert rooms["Module"] == {"api"}
+    assert not {name: found for name, found in rooms.items() if len(found) > 1}
+
+
 def test_no_folder_has_the_name_of_the_package() -> None:
     assert not (ROOT / "onnxla").exists()
 
