@@ -166,12 +166,12 @@ def either(op_type: str) -> tuple[dict[str, Any], str]:
 
 
 ENSEMBLES: list[Fault] = []
-for _op in ("TreeEnsembleRegressor", "TreeEnsembleClassifier"):
-    _more, _votes = either(_op)
+for each in ("TreeEnsembleRegressor", "TreeEnsembleClassifier"):
+    _more, _votes = either(each)
     ENSEMBLES += [
         fault(
             "reference",
-            _op,
+            each,
             "fails for attributes that are tensors",
             "'All fields ending with _as_tensor can be used instead of the same parameter without "
             "the suffix if the element type is double and not float.'",
@@ -182,7 +182,7 @@ for _op in ("TreeEnsembleRegressor", "TreeEnsembleClassifier"):
         ),
         fault(
             "reference",
-            _op,
+            each,
             "fails for NaN without `nodes_missing_value_tracks_true`",
             "'This attribute may be left undefined and the default value is false (0) for all "
             "nodes.'",
@@ -193,7 +193,7 @@ for _op in ("TreeEnsembleRegressor", "TreeEnsembleClassifier"):
         ),
         fault(
             "onnxruntime",
-            _op,
+            each,
             "sends NaN to the true branch of BRANCH_NEQ always",
             MISSING,
             nan_is_unequal,
@@ -203,7 +203,7 @@ for _op in ("TreeEnsembleRegressor", "TreeEnsembleClassifier"):
         ),
         fault(
             "reference",
-            _op,
+            each,
             "fails where a row arrives at a leaf without votes",
             "'A leaf may have multiple votes'; the text does not say that it has at least one. "
             "onnxla and ONNX Runtime add nothing.",
