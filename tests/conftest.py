@@ -11,6 +11,7 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
 import jax
+import numpy as np
 
 # An operator must state its dtypes: no promotion happens on its own.
 jax.config.update("jax_numpy_dtype_promotion", "strict")
@@ -27,3 +28,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             if counts[test] % mark.args[0]:
                 item.add_marker("more")
             counts[test] += 1
+
+
+@pytest.fixture(autouse=True)
+def the_same_numbers(request: pytest.FixtureRequest) -> None:
+    """Lets a file's generator `RNG` begin anew, so that no test depends on those before it."""
+    rng = getattr(request.module, "RNG", None)
+    if rng is not None:
+        rng.bit_generator.state = np.random.default_rng(0).bit_generator.state

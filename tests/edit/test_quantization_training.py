@@ -28,11 +28,6 @@ RNG = np.random.default_rng(0)
 F8 = np.dtype(ml_dtypes.float8_e4m3fn)
 
 
-@pytest.fixture(autouse=True)
-def _same_numbers_in_any_order() -> None:
-    RNG.bit_generator.state = np.random.default_rng(0).bit_generator.state
-
-
 def f32(*shape: int) -> np.ndarray:
     """Weights of unit gain: [..., inputs, outputs], or for a convolution [outputs, inputs, ...]."""
     fan_in = np.prod(shape[1:]) if len(shape) > 2 else shape[0]
