@@ -5,10 +5,13 @@ BIN = $(VENV)/bin
 # As many test processes as processors.
 WORKERS ?= auto
 
-.PHONY: demo test test-more lint types notebook generate docs clean
+.PHONY: demo dev test test-more lint types notebook generate docs clean
 
 demo: $(VENV)/demo.stamp
 	$(BIN)/onnxla demo
+
+# The environment for working on onnxla.
+dev: $(VENV)/dev.stamp
 
 test: $(VENV)/dev.stamp lint types
 	$(BIN)/python tools/fetch_models.py

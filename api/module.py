@@ -508,8 +508,9 @@ class Module:
     def fingerprint(self) -> str:
         """A hash of the model: its opsets, nodes with attributes, and constants, as trained so far.
 
-        Equal for two modules if they compute the same from the same inputs, whatever their files
-        call their nodes; but for `specialize`, `batched` and `autocast`, which it leaves out.
+        Equal for modules that do the same with values of the same names, whatever their files call
+        their nodes; but for `specialize`, `batched` and `autocast`, which it leaves out. An
+        attribute that is written out is another one than its default.
         """
         return fingerprint(self._with_values())
 

@@ -43,5 +43,8 @@ def find(name: str) -> Any:
         return importlib.import_module(f"onnxla.{name}")
     module = {**PUBLIC, **METHODS}.get(name)
     if module is None:
-        raise AttributeError(f"module 'onnxla' has no attribute '{name}'")
+        from onnxla.ir.names import nearest  # which `import onnxla` need not load
+
+        known = nearest(name, [*PUBLIC, *MODULES])
+        raise AttributeError(f"module 'onnxla' has no attribute '{name}'; {known}")
     return getattr(importlib.import_module(module), name)

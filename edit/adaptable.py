@@ -294,6 +294,8 @@ def find_view(source: Source) -> View | None:
         quantized = view.quantized or "quantization_scale" in roles
         return None if dtype is None else replace(view, dtype=dtype, quantized=quantized)
     if source.operator.moves == "permuted":
+        if not is_standard(source.node, "Transpose"):
+            return None  # how it permutes only its function knows
         axes = (*range(len(view.shape)),)[::-1]
         perm = cast(Shape, source.node.attributes.get("perm") or axes)
         shape = tuple(view.shape[axis] for axis in perm)

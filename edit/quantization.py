@@ -323,7 +323,9 @@ def mark_straight_through(model: Model, operators: Iterable[str]) -> Model:
         ValueError: An operator is not constant between jumps, or the model has no such node.
     """
     wanted, met = set(operators), set()
-    steps = {full_name(row.name, row.domain) for _, row in rows() if row.steps}
+    steps = {
+        full_name(row.name, row.domain) for _, row in rows() if row.steps and len(row.inputs) == 1
+    }
     if unknown := sorted(wanted.difference(steps)):
         known = ", ".join(sorted(steps))
         raise ValueError(f"{unknown[0]} is not an operator without slope: {known}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import jax
@@ -16,7 +16,7 @@ from onnxla.interpret.eval import eval_graph
 from onnxla.interpret.regions import Regions
 from onnxla.interpret.rules.folding import fold
 from onnxla.interpret.rules.mixed_precision import autocast
-from onnxla.interpret.rules.running_statistics import in_same_order, update_statistics
+from onnxla.interpret.rules.running_statistics import update_statistics
 from onnxla.interpret.rules.straight_through import see_through
 from onnxla.interpret.staging import Staging, advise, may_be_known
 from onnxla.ir.errors import StaticOperandError, UnsupportedError
@@ -95,6 +95,10 @@ class Program:
     def __post_init__(self) -> None:
         ends = (*self.inputs, *self.model.graph.outputs)
         self.data_dependent |= any(has_no_array(value.type) for value in ends)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The fields alone, to pickle or copy: what calls have made is made again."""
+        return {each.name: getattr(self, each.name) for each in fields(self)}
 
     def edited(self, **changes: Any) -> Program:
         """This program but for some fields; what calls have found out is forgotten."""
@@ -179,7 +183,7 @@ class Program:
         inputs = {**self.fixed, **inputs}
         with jax.enable_x64(True), self.explaining_unsupported():
             try:
-                context = self.context(params, buffers, key, updates, frozen)
+                context = self.context(params, buffers, key, updates, frozen, inputs)
                 values = eval_graph(graph, inputs, context)
             except StaticOperandError as error:
                 known = [name for name, value in inputs.items() if is_known(value)]
@@ -197,8 +201,12 @@ class Program:
         key: jax.Array | None,
         updates: dict[str, Value] | None = None,
         frozen: Collection[str] = (),
+        given: Collection[str] = (),
     ) -> Context:
-        """What nodes are evaluated in; with `updates`, in training but for `frozen` statistics."""
+        """What nodes are evaluated in; with `updates`, in training but for `frozen` statistics.
+
+        A statistic that is among the `given` inputs has its value from there, and is not updated.
+        """
         constants = {**buffers, **params}
 
         def read(tensor: Any) -> Value:
@@ -207,7 +215,8 @@ class Program:
 
         rules: tuple[Rule, ...] = (fold,)
         if updates is not None:
-            names = {tensor: name for name, tensor in self.parameters.params.items()}
+            params_in_graph = self.parameters.params.items()
+            names = {tensor: name for name, tensor in params_in_graph if name not in given}
             rules = (update_statistics(names, frozen, updates), fold, see_through)
         if self.compute_dtype is not None:
             rules = (*rules, autocast(self.compute_dtype))
@@ -215,8 +224,10 @@ class Program:
         return context if updates is None else replace(context, sources=self.sources)
 
     def sources(self, node: Node) -> list[Source]:
-        """What has the elements of a node's operands."""
-        return [in_same_order(source) for source in self.analysis.operands[node]]
+        """What has the elements of a node's operands, in their order."""
+        operands = self.analysis.operands[node]
+        pairs = zip(node.inputs, operands, strict=True)
+        return [self.analysis.in_same_order(name, source) for name, source in pairs]
 
     def staging(self, key: jax.Array | None = None) -> Staging:
         """The analysis of what must be known in calls with, or without, a key."""
@@ -357,5 +368,6 @@ class Program:
 
     def _split(self, inputs: Mapping[str, Value]) -> tuple[Known, dict[str, Value]]:
         """Inputs that are known while a call is traced, and the others."""
-        known = Known({k: np.asarray(inputs[k]) for k in inputs if k in self.static})
-        return known, {k: v for k, v in inputs.items() if k not in self.static}
+        static = [k for k in inputs if k in self.static and is_concrete(inputs[k])]
+        known = Known({k: np.asarray(inputs[k]) for k in static})
+        return known, {k: v for k, v in inputs.items() if k not in static}

@@ -18,6 +18,7 @@ from onnxla.ops.checks import only
 from onnxla.ops.elementary import tanh
 from onnxla.ops.index import argmax
 from onnxla.ops.random import random_key, uniform
+from onnxla.ops.sizes import is_symbolic
 from onnxla.ops.table import op
 from onnxla.ops.values import Value, is_floating
 
@@ -235,7 +236,8 @@ def dropout(
     """
     share = 0.5 if ratio is None else float(ratio.item())
     if not share or not (train or (training_mode is not None and training_mode.item())):
-        return data, np.broadcast_to(np.True_, data.shape)
+        symbolic = is_symbolic(*data.shape)
+        return data, (jnp if symbolic else np).broadcast_to(np.True_, data.shape)
     if not 0 < share < 1:
         raise ModelError(f"ratio is in [0, 1), not {share}")
     mask = uniform(random_key(key, seed), data.shape, np.dtype(np.float32)) >= share

@@ -14,9 +14,9 @@ from jax.custom_derivatives import SymbolicZero
 
 from onnxla.ir.errors import ModelError
 from onnxla.ops.chain_rule import singular
-from onnxla.ops.sizes import Sizes
+from onnxla.ops.sizes import Sizes, certainly
 from onnxla.ops.table import op
-from onnxla.ops.values import Value, alike, is_floating, is_known, xp
+from onnxla.ops.values import Value, alike, as_traced, is_floating, is_known, xp
 
 
 def align(a: Value, b: Value, axis: int | None, broadcast: int) -> Value:
@@ -79,9 +79,12 @@ def div(A: Value, B: Value) -> Value:
         return np.divide(A, B) if known else quotient(A, B)
     if not known:
         return lax.div(*jnp.broadcast_arrays(A, B))
+    if isinstance(A, Sizes) or isinstance(B, Sizes):
+        positive = all(certainly(lambda x=x: x >= 0) for x in (*np.ravel(A), *np.ravel(B)))
+        if not positive:  # whether the floor is the truncation depends on a symbol
+            return lax.div(*jnp.broadcast_arrays(as_traced(A), as_traced(B)))
+        return np.floor_divide(A, B)
     floor = np.floor_divide(A, B)
-    if isinstance(A, Sizes) or isinstance(B, Sizes):  # of sizes, which are not negative
-        return floor
     # Floor and truncation differ where the signs differ and the division is not exact.
     inexact = (floor * B != A) & ((A < 0) != (B < 0))
     return floor + inexact.astype(A.dtype)

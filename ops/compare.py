@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import jax.numpy as jnp
 import numpy as np
 
 from onnxla.ir.dtypes import STRING
 from onnxla.ir.errors import StaticOperandError
 from onnxla.ops.arithmetic import binary
+from onnxla.ops.sizes import Sizes, equal_sizes
 from onnxla.ops.table import op
-from onnxla.ops.values import Value, alike, as_known, is_concrete, xp
+from onnxla.ops.values import Value, alike, as_known, as_traced, is_concrete, xp
 
 
 @binary("Equal", (1, 7, 11, 13, 19))
 def equal(A: Value, B: Value) -> Value:
     """A == B; also of strings."""
+    if isinstance(A, Sizes) or isinstance(B, Sizes):
+        known = equal_sizes(A, B)
+        return jnp.equal(as_traced(A), as_traced(B)) if known is None else known
     return xp(A, B).equal(A, B)
 
 

@@ -105,9 +105,11 @@ def constant(
 
 
 @op("ConstantOfShape", since=(9, 20, 21, 23, 24, 25), static=("input",))
-def constant_of_shape(input: np.ndarray, *, value: Value = None) -> np.ndarray:
+def constant_of_shape(input: np.ndarray, *, value: Value = None) -> Value:
     """A tensor of the shape `input` filled with the one element of `value`: float32 0 if absent."""
     fill = np.zeros((), np.float32) if value is None else np.reshape(value, ())
+    if is_symbolic(*input):
+        return jnp.broadcast_to(fill, tuple(input))
     return np.broadcast_to(fill, check_size(input, fill.dtype))
 
 

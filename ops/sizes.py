@@ -6,10 +6,12 @@ numbers: shape arithmetic makes others of them, and they may be sizes again.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from jax.errors import InconclusiveDimensionOperation
 from jax.export import is_symbolic_dim
 
 
@@ -42,6 +44,30 @@ class Sizes(np.ndarray[Any, Any]):
 def is_symbolic(*dimensions: Any) -> bool:
     """Whether a size is not just a number."""
     return any(map(is_symbolic_dim, dimensions))
+
+
+def certainly(comparison: Callable[[], Any]) -> bool:
+    """Whether a comparison of sizes holds for all values of their symbols."""
+    try:
+        return bool(comparison())
+    except InconclusiveDimensionOperation:
+        return False
+
+
+def equal_sizes(a: np.ndarray, b: np.ndarray) -> np.ndarray | None:
+    """Where sizes are equal; None if that depends on a symbol.
+
+    JAX itself takes sizes for different if they may be equal.
+    """
+    found = []
+    for x, y in np.broadcast(a, b):
+        equal = bool(x == y)  # certainly, if so
+        if not equal and not (
+            certainly(lambda d=x - y: d >= 1) or certainly(lambda d=y - x: d >= 1)
+        ):
+            return None
+        found.append(equal)
+    return np.array(found, bool).reshape(np.broadcast_shapes(a.shape, b.shape))
 
 
 def as_sizes(values: Any, dtype: Any = np.int64) -> np.ndarray:

@@ -17,14 +17,23 @@ import bisect
 import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, is_dataclass, replace
-from typing import Any, Literal, TypeVar
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from typing import Any, Literal, TypeVar, get_args
+
+from onnxla.ir.names import no_such
 
 RESERVED = frozenset({"n_outputs", "key", "train", "frozen", "between"})
 # The default of a group's field that is a required attribute.
 REQUIRED: Any = inspect.Parameter.empty
 
 Moves = Literal["reshaped", "permuted", "repeated", "sliced", "gathered", "joined", "dropped"]
+Probabilities = Literal["categorical", "binary", "other"]
+# The values of traits that are named.
+CHOICES = {"moves": (None, *get_args(Moves)), "probabilities": (None, *get_args(Probabilities))}
+OPERAND_ROLES = (
+    *("weight", "bias", "scale", "embedding", "running_statistic", "quantization_scale"),
+    *("exponent", "addend", "factor"),
+)
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -55,7 +64,7 @@ class Traits:
     reads_shape: bool = False
     product: bool = False
     linear: bool = False
-    probabilities: Literal["categorical", "binary", "other"] | None = None
+    probabilities: Probabilities | None = None
     steps: bool = False
     transform: bool = False
     controls: int = 0
@@ -120,6 +129,22 @@ def register(operator: Operator) -> None:
     )
 
 
+def check_traits(name: str, traits: Mapping[str, Any], roles: Mapping[str, str]) -> None:
+    """Raises TypeError or ValueError unless these are traits and roles that there are."""
+    known = [each.name for each in fields(Traits)]
+    for trait, value in traits.items():
+        if trait not in known:
+            raise TypeError(f"{name}: {no_such('trait', trait, known)}")
+        allowed = CHOICES.get(trait)
+        if allowed and value not in allowed:
+            raise ValueError(
+                f"{name}: {trait}={value!r} is none of {', '.join(map(repr, allowed))}"
+            )
+    for role in roles.values():
+        if role not in OPERAND_ROLES:
+            raise ValueError(f"{name}: {no_such('role', role, OPERAND_ROLES)}")
+
+
 def flattened(function: Callable[..., Any], groups: Mapping[str, Any]) -> Callable[..., Any]:
     """A function that takes the attributes of its groups as keywords of their own."""
 
@@ -158,7 +183,8 @@ def op(
         **traits: What else is true of the operator: the fields of `Traits`.
 
     Raises:
-        ValueError: `static`, `roles` or `optional` name what is no input of the function.
+        ValueError: `static`, `roles` or `optional` name what is no input of the function; or a
+            trait or role has a value that there is not.
         TypeError: There is no such trait.
     """
 
@@ -166,6 +192,7 @@ def op(
         parameters = inspect.signature(function).parameters.values()
         positional = [p for p in parameters if p.kind != p.KEYWORD_ONLY]
         keywords = {p.name: p.default for p in parameters if p.kind == p.KEYWORD_ONLY}
+        check_traits(name, traits, roles or {})
         groups = {k: v for k, v in keywords.items() if is_dataclass(v)}
         attributes = {
             name: default
@@ -180,7 +207,7 @@ def op(
             raise ValueError(f"{name} has no inputs {sorted(unknown)}; it has {inputs}")
         register(
             Operator(
-                domain,
+                "" if domain == "ai.onnx" else domain,  # as files are read
                 name,
                 tuple(sorted(since)),
                 flattened(function, groups) if groups else function,

@@ -166,7 +166,7 @@ class WindowAttributes:
         elif self.auto_pad in ("NOTSET", "VALID", ""):
             pads = self.pairs(rank)
             free = [n + sum(p) - e for n, p, e in zip(sizes, pads, extents, strict=True)]
-            if min(free, default=0) < 0:
+            if any(f < 0 for f in free):
                 raise ModelError(
                     f"a window of extent {extents} is larger than the input {list(sizes)} "
                     f"with pads {pads}"

@@ -74,6 +74,7 @@ class Analysis:
         static: What decides a shape.
         operands: What each node's operands are computed from, those in subgraphs included.
         uses: Roles of what each tensor feeds, `addend` and `factor` among them.
+        scopes: What the values of each function are computed from.
         formulas: Of those tensors that have been looked at, whether they hold a formula.
     """
 
@@ -84,6 +85,7 @@ class Analysis:
     functions: dict[tuple[str, str, str], tuple[set[str], dict[str, set[str]]]] = field(
         default_factory=dict
     )
+    scopes: dict[tuple[str, str, str], dict[str, Source]] = field(default_factory=dict)
     formulas: dict[Tensor, bool] = field(default_factory=dict)
 
     def walk(
@@ -151,12 +153,37 @@ class Analysis:
         key = (function.domain, function.name, function.overload)
         if key not in self.functions:
             formals = {name: Formal(name, key) for name in function.inputs}
-            self.walk(function.nodes, {**formals}, function.opsets)
+            self.scopes[key] = {**formals}
+            self.walk(function.nodes, self.scopes[key], function.opsets)
             self.functions[key] = (
                 {name for name, formal in formals.items() if formal in self.static},
                 {name: self.uses.get(formal, set()) for name, formal in formals.items()},
             )
         return self.functions[key]
+
+    def in_same_order(self, name: str, source: Source) -> Source:
+        """What has the elements of the value `name` in the same order, through functions too."""
+        permuted = False
+        while isinstance(source, Producer):
+            node, operands = source.node, source.operands
+            function = self.function_of(node)
+            if function is not None:
+                key = (function.domain, function.name, function.overload)
+                inner = function.outputs[node.outputs.index(name)]
+                found = self.in_same_order(inner, self.scopes[key].get(inner))
+                if not (isinstance(found, Formal) and found.function == key):
+                    return found
+                position = function.inputs.index(found.name)
+            elif source.operator is not None and source.operator.moves in ("reshaped", "permuted"):
+                position = 0
+                permuted |= source.operator.moves == "permuted"
+            else:
+                return source
+            if position >= len(node.inputs):  # an argument that the call leaves out
+                return None
+            name, source = node.inputs[position], operands[position]
+        one_axis = isinstance(source, Tensor) and extent(source) <= 1
+        return source if one_axis or not permuted else None
 
     def mark_static(self, source: Source, inputs: bool = True) -> None:
         """Marks the tensors, and `inputs`, that a value is computed from as deciding a shape.

@@ -11,7 +11,6 @@ from dataclasses import replace
 from onnxla.interpret.calls import Call, Results, Rule, Then
 from onnxla.ir.model import Tensor
 from onnxla.ops.values import Value
-from onnxla.parameters.walk import Producer, Source
 
 
 def update_statistics(
@@ -48,10 +47,3 @@ def running_statistics(call: Call) -> Iterator[Tensor | None]:
     for name, value, source in operands:
         if call.operator.roles.get(name) == "running_statistic":
             yield source if isinstance(source, Tensor) and source.shape == value.shape else None
-
-
-def in_same_order(source: Source) -> Source:
-    """What has a value's elements in the same order."""
-    while isinstance(source, Producer) and source.operator and source.operator.moves == "reshaped":
-        source = source.operands[0]
-    return source

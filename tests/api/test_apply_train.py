@@ -127,6 +127,54 @@ def test_statistics_are_found_through_functions_and_identities() -> None:
     assert np.abs(np.asarray(kept) - np.asarray(y)).max() > 0.1
 
 
+@pytest.mark.parametrize(
+    "nodes",
+    [
+        "a = local.same (mean) y = BatchNormalization (x, scale, bias, a, var)",
+        "a = local.same (mean) b = local.same (var) y = BatchNormalization (x, scale, bias, a, b)",
+        "a = Transpose (mean) y = BatchNormalization (x, scale, bias, a, var)",
+    ],
+)
+def test_statistics_are_found_through_what_a_function_returns(nodes: str) -> None:
+    text = f"""<ir_version: 8, opset_import: ["": 15, "local": 1]>
+    m (float[N, 4] x) => (float[N, 4] y) {{ {nodes} }}
+    <domain: "local", opset_import: ["": 15]>
+    same (x) => (y) {{ y = Identity (x) }}"""
+    module = onnxla.load(make(text, **PARAMS))
+    _, updates = module.apply_train(module.params, X[:, :, 0, 0])
+    assert set(updates) == {"mean", "var"}
+
+
+def test_statistics_that_are_constants_within_a_function() -> None:
+    text = """<ir_version: 8, opset_import: ["": 15, "local": 1]>
+    m (float[N, 4] x) => (float[N, 4] y) {
+        a, b = local.statistics ()
+        y = BatchNormalization (x, scale, bias, a, b)
+    }
+    <domain: "local", opset_import: ["": 15]>
+    statistics () => (a, b) {
+        a = Constant <value = float[4] {0, 0, 0, 0}> ()
+        b = Constant <value = float[4] {1, 1, 1, 1}> ()
+    }"""
+    module = onnxla.load(make(text, scale=PARAMS["scale"], bias=PARAMS["bias"]))
+    _, updates = module.apply_train(module.params, X[:, :, 0, 0])
+    assert set(updates) == {"a", "b"}
+
+
+def test_a_statistic_that_is_given_as_an_input_is_not_updated() -> None:
+    text = """<ir_version: 8, opset_import: ["": 15]>
+    m (float[N, 4] x, float[4] mean) => (float[N, 4] y) {
+        y = BatchNormalization (x, scale, bias, mean, var)
+    }"""
+    module = onnxla.load(make(text, **PARAMS))
+    x = X[:, :, 0, 0]
+    assert set(module.apply_train(module.params, x)[1]) == {"mean", "var"}
+    fixed = module.specialize(mean=np.full(4, 100, np.float32))
+    assert set(fixed.apply_train(module.params, x)[1]) == {"var"}
+    given = {"x": x, "mean": np.zeros(4, np.float32)}
+    assert set(module.apply_train(module.params, given)[1]) == {"var"}
+
+
 DROPPING = [
     (22, "ratio = Constant <value_float = 0.25> () y = Dropout (x, ratio)"),
     (12, "ratio = Constant <value_float = 0.25> () y, mask = Dropout (x, ratio)"),

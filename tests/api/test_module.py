@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -346,3 +348,29 @@ def test_a_parameter_with_brackets_in_its_name_can_be_named() -> None:
     ]
     module = onnxla.load(graph(nodes, {"x": (1, [None, 3])}, ["y"], tensors=weights))
     assert set(module.partition("layer[0]")[0]) == {"layer[0]"}
+
+
+def test_a_module_is_pickled_and_copied_before_and_after_a_call() -> None:
+    text = (
+        header()
+        + """ m (float[N, 3] x) => (float[N, 2] y) {
+        t = Tanh (x)
+        m = ReduceMax <keepdims = 1> (t, axis)
+        d = Sub (t, m)
+        y = MatMul (d, w)
+    }"""
+    )
+    module = onnxla.load(make(text, w=WEIGHT, axis=np.array([1])))
+    pickled = pickle.dumps(module)
+    expected = np.asarray(module(X))
+    for same in (pickle.loads(pickled), pickle.loads(pickle.dumps(module)), copy.deepcopy(module)):
+        np.testing.assert_array_equal(np.asarray(same(X)), expected)
+
+
+def test_a_traced_shape_after_a_call_with_a_known_one() -> None:
+    text = " m (float[A, B] x, int64[2] shape) => (float[C, D] y) { y = Reshape (x, shape) }"
+    module = onnxla.load(make(header() + text))
+    shape = np.array([6, 2])
+    assert module(X, shape).shape == (6, 2)
+    with pytest.raises(onnxla.StaticOperandError, match="'shape'"):
+        jax.jit(lambda x, shape: module(x, shape))(X, shape)

@@ -201,3 +201,37 @@ def test_what_is_named_like_a_dequantizer_is_none() -> None:
         theirs.quantization_aware()
     standard = onnxla.load(make(text.replace("@", ""), **tensors))
     assert len(find_quantized(standard.program.model)[0]) == 1
+
+
+def test_a_permutation_that_only_its_function_knows_is_no_view() -> None:
+    @op("Roll", domain=DOMAIN, since=(1,), moves="permuted")
+    def roll(x: Any) -> Any:
+        return jnp.roll(x, 1, axis=0)
+
+    text = " m (float[N, 3] x) => (float[N, 2] y) { v = my.domain.Roll (W) y = MatMul (x, v) }"
+    module = onnxla.load(make(HEADER + text, W=f32(3, 2)))
+    with pytest.raises(ValueError, match="in a shape that is computed"):
+        module.lora("W", rank=1)
+
+
+@pytest.mark.parametrize(
+    ("traits", "error", "message"),
+    [
+        ({"stepz": True}, TypeError, "no trait is named 'stepz'; did you mean 'steps'"),
+        ({"moves": "sideways"}, ValueError, "moves='sideways' is none of"),
+        ({"probabilities": "softmax"}, ValueError, "probabilities='softmax' is none of"),
+        (
+            {"roles": {"x": "wieght"}},
+            ValueError,
+            "no role is named 'wieght'",
+        ),
+    ],
+)
+def test_wrong_traits(traits: dict[str, Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        op("Wrong", domain=DOMAIN, since=(1,), **traits)(lambda x: x)
+
+
+def test_onnx_has_two_names_for_its_own_domain() -> None:
+    op("Mine", domain="ai.onnx", since=(1,))(lambda x: x)
+    assert table.lookup("", "Mine", 20) is not None

@@ -27,6 +27,7 @@ CONSTANTS: dict[str, Any] = {
     "w": np.linspace(-1, 1, 12, dtype=np.float32).reshape(3, 4),
     "row": np.float32([[1, 2, 3]]),
     "half": np.float32(0.5),
+    "quarter": np.float32(0.25),
 }
 
 # Bodies from x [N, 3] to y.
@@ -78,6 +79,30 @@ GRAPHS = {
         k = Add (n, m)
         f = Cast <to = 1> (k)
         y = Mul (scaled, f)""",
+    "a size that may equal a number": """
+        s = Shape (x)
+        n = Gather (s, zero)
+        is_two = Equal (n, two)
+        term = Where (is_two, half, quarter)
+        y = Add (x, term)""",
+    "a size that equals no negative number": """
+        s = Shape (x)
+        is_open = Equal (s, minus)
+        given = Where (is_open, one, s)
+        rows = Expand (row, given)
+        y = Add (x, rows)""",
+    "division of what may be negative": """
+        s = Shape (x)
+        n = Gather (s, zero)
+        negative = Sub (zero, n)
+        share = Div (negative, two)
+        f = Cast <to = 1> (share)
+        y = Mul (x, f)""",
+    "dropout and zeros": """
+        kept, mask = Dropout (x)
+        s = Shape (x)
+        zeros = ConstantOfShape (s)
+        y = Add (kept, zeros)""",
 }
 
 
@@ -111,6 +136,21 @@ def test_one_program_for_every_batch_size(name: str) -> None:
             got = np.asarray(exported.call(x, *others))
             assert (got.dtype, got.shape) == (expected.dtype, expected.shape)
             np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_convolution_and_pooling_of_every_picture_size() -> None:
+    text = """ m (float[N, 2, H, W] x) => (float[N, 3, A, B] y) {
+        c = Conv <pads = [1, 1, 1, 1]> (x, k)
+        y = MaxPool <kernel_shape = [3, 3], pads = [1, 1, 1, 1], strides = [2, 2]> (c)
+    }"""
+    kernel = np.random.default_rng(0).standard_normal((3, 2, 3, 3)).astype(np.float32)
+    module = onnxla.load(make(header(18) + text, k=kernel))
+    shape = export.symbolic_shape("n, 2, 2*h, 2*w")
+    spec = jax.ShapeDtypeStruct(shape, np.float32)
+    exported = export.export(jax.jit(lambda x: module.apply(module.params, x)))(spec)
+    for n, h, w in ((1, 4, 6), (3, 8, 2)):
+        x = np.random.default_rng(h).standard_normal((n, 2, h, w)).astype(np.float32)
+        np.testing.assert_allclose(exported.call(x), module(x), rtol=1e-5, atol=1e-5)
 
 
 def test_sizes_are_integers_of_the_models_type() -> None:
