@@ -14,7 +14,7 @@ from jax.custom_derivatives import SymbolicZero
 
 from onnxla.ir.errors import ModelError
 from onnxla.ops.chain_rule import singular
-from onnxla.ops.sizes import Sizes, certainly
+from onnxla.ops.sizes import Sizes, at_least
 from onnxla.ops.table import op
 from onnxla.ops.values import Value, alike, as_traced, is_floating, is_known, xp
 
@@ -80,8 +80,9 @@ def div(A: Value, B: Value) -> Value:
     if not known:
         return lax.div(*jnp.broadcast_arrays(A, B))
     if isinstance(A, Sizes) or isinstance(B, Sizes):
-        positive = all(certainly(lambda x=x: x >= 0) for x in (*np.ravel(A), *np.ravel(B)))
-        if not positive:  # whether the floor is the truncation depends on a symbol
+        if not all(
+            at_least(size, 0) for size in (*np.ravel(A), *np.ravel(B))
+        ):  # whether the floor is the truncation depends on a symbol
             return lax.div(*jnp.broadcast_arrays(as_traced(A), as_traced(B)))
         return np.floor_divide(A, B)
     floor = np.floor_divide(A, B)

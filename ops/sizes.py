@@ -6,7 +6,6 @@ numbers: shape arithmetic makes others of them, and they may be sizes again.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
@@ -46,10 +45,10 @@ def is_symbolic(*dimensions: Any) -> bool:
     return any(map(is_symbolic_dim, dimensions))
 
 
-def certainly(comparison: Callable[[], Any]) -> bool:
-    """Whether a comparison of sizes holds for all values of their symbols."""
+def at_least(size: Any, least: int) -> bool:
+    """Whether a size is no less, whatever its symbols stand for."""
     try:
-        return bool(comparison())
+        return bool(size >= least)
     except InconclusiveDimensionOperation:
         return False
 
@@ -62,9 +61,7 @@ def equal_sizes(a: np.ndarray, b: np.ndarray) -> np.ndarray | None:
     found = []
     for x, y in np.broadcast(a, b):
         equal = bool(x == y)  # certainly, if so
-        if not equal and not (
-            certainly(lambda d=x - y: d >= 1) or certainly(lambda d=y - x: d >= 1)
-        ):
+        if not (equal or at_least(x - y, 1) or at_least(y - x, 1)):
             return None
         found.append(equal)
     return np.array(found, bool).reshape(np.broadcast_shapes(a.shape, b.shape))
