@@ -90,15 +90,12 @@ def checked(program: Program, inputs: Mapping[str, Value]) -> dict[str, Value]:
         TypeError: There is no such input, or its dtype is of another kind.
         ValueError: A shape is not what the model states.
     """
-    expected = {value.name: value for value in program.inputs}
-    with jax.enable_x64(True):
-        found = {}
-        for name, value in inputs.items():
-            declared = expected.get(name) or program.defaults.get(name)
-            if declared is None:
-                raise TypeError(no_such("input", name, {**expected, **program.defaults}))
-            found[name] = check_input(declared, value, program.batched)
-        return found
+    found = {}
+    for name, value in inputs.items():
+        if name not in program.declared:
+            raise TypeError(no_such("input", name, program.declared))
+        found[name] = check_input(program.declared[name], value, program.batched)
+    return found
 
 
 def check_input(declared: ir.ValueInfo, value: Value, batched: bool = False) -> Value:
@@ -127,7 +124,8 @@ def check_input(declared: ir.ValueInfo, value: Value, batched: bool = False) -> 
             raise TypeError(
                 f"input '{declared.name}' takes {kind.dtype}, got {value.dtype}{quoted(value)}"
             )
-        value = value.astype(kind.dtype)
+        with jax.enable_x64(True):
+            value = value.astype(kind.dtype)
     if kind.shape is not None:
         shape = value.shape[1:] if batched else value.shape
         fits = len(shape) == len(kind.shape) and all(

@@ -54,6 +54,9 @@ class Known:
         return isinstance(other, Known) and self.key == other.key
 
 
+NOTHING_KNOWN = Known({})
+
+
 def has_no_array(kind: Type) -> bool:
     """Whether values of a type hold what JAX has no type for, such as strings, or a map."""
     if isinstance(kind, SequenceType | OptionalType):
@@ -135,10 +138,9 @@ class Program:
         return tuple(value for value in self.model.graph.inputs if value.name not in given)
 
     @functools.cached_property
-    def defaults(self) -> dict[str, ValueInfo]:
-        """Inputs that a call may give, by name: those with a default, and those that are fixed."""
-        given = {value.name for value in self.inputs}
-        return {v.name: v for v in self.model.graph.inputs if v.name not in given}
+    def declared(self) -> dict[str, ValueInfo]:
+        """All inputs of the graph by name, those with a default or a fixed value among them."""
+        return {value.name: value for value in self.model.graph.inputs}
 
     @functools.cached_property
     def output_names(self) -> tuple[str, ...]:
@@ -368,6 +370,8 @@ class Program:
 
     def _split(self, inputs: Mapping[str, Value]) -> tuple[Known, dict[str, Value]]:
         """Inputs that are known while a call is traced, and the others."""
+        if not self.static:
+            return NOTHING_KNOWN, dict(inputs)
         static = [k for k in inputs if k in self.static and is_concrete(inputs[k])]
         known = Known({k: np.asarray(inputs[k]) for k in static})
         return known, {k: v for k, v in inputs.items() if k not in static}

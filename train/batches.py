@@ -170,7 +170,7 @@ def split_batch(module: Module, item: Any) -> Batch:
     Raises:
         TypeError: It has none of the forms of `as_batches`.
     """
-    names = {*module.input_names, *module.program.defaults}
+    names = module.program.declared
     if isinstance(item, Mapping):
         inputs: Any = {name: value for name, value in item.items() if name in names}
         rest = {name: value for name, value in item.items() if name not in names}
