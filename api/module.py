@@ -22,6 +22,7 @@ from onnxla.interpret.program import Program
 from onnxla.ir.fingerprint import fingerprint
 from onnxla.ir.names import no_such
 from onnxla.ir.rewrite import cut, replace_tensors
+from onnxla.ops.limits import Limits
 from onnxla.ops.values import Value, as_known
 from onnxla.parameters.selection import chosen, frozen_statistics
 from onnxla.public import find
@@ -29,20 +30,24 @@ from onnxla.summary import describe_type, summarize
 from onnxla.tables import Report
 
 
-def load(source: Any) -> Module:
+def load(
+    source: Any, *, folder: str | os.PathLike[str] | None = None, limits: Limits | None = None
+) -> Module:
     """Loads an ONNX model.
 
     Args:
         source: A path, the file's bytes, a binary file object, anything with
             `SerializeToString()`, such as an `onnx.ModelProto`, or an `onnxla.ir.Model`. External
             data is looked for in the folder of a path.
+        folder: Where external data is looked for instead.
+        limits: How much memory and time the model's constants and attributes may ask for.
 
     Raises:
         ModelError: The file is malformed, inconsistent or unsafe; the message lists what is wrong.
     """
-    model = source if isinstance(source, ir.Model) else ir.read(source)
+    model = source if isinstance(source, ir.Model) else ir.read(source, folder=folder)
     ir.verify(model)
-    program = Program(model)
+    program = Program(model, limits=limits or Limits())
     with jax.enable_x64(True):
         params = {k: to_device(tensor) for k, tensor in program.parameters.params.items()}
     return Module(params, program)

@@ -19,6 +19,7 @@ PUBLIC = {
     "StaticOperandError": "onnxla.ir.errors",
     "UnsupportedError": "onnxla.ir.errors",
     "op": "onnxla.ops.table",
+    "Limits": "onnxla.ops.limits",
     "CheckpointError": "onnxla.train.checkpoints",
     "FitResult": "onnxla.train.loop",
     "NonFiniteLossError": "onnxla.train.loop",

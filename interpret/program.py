@@ -13,7 +13,9 @@ import numpy as np
 
 from onnxla.interpret.calls import Context, Rule
 from onnxla.interpret.eval import eval_graph
-from onnxla.interpret.regions import Regions
+from onnxla.interpret.kept import Kept
+from onnxla.interpret.regions import Regions, trace_key
+from onnxla.interpret.rules.budget import check_memory, check_program, within
 from onnxla.interpret.rules.folding import fold
 from onnxla.interpret.rules.mixed_precision import autocast
 from onnxla.interpret.rules.running_statistics import update_statistics
@@ -28,12 +30,21 @@ from onnxla.ir.model import (
     Node,
     OptionalType,
     SequenceType,
+    SparseTensor,
     TensorType,
     Type,
     ValueInfo,
 )
 from onnxla.ir.rewrite import cut
 from onnxla.ops.cast import convert
+from onnxla.ops.limits import (
+    OF_CONSTANTS,
+    OF_INPUTS,
+    Budget,
+    Limits,
+    bytes_of,
+    memory_of_device,
+)
 from onnxla.ops.missing import missing_operators
 from onnxla.ops.values import NOT_IN_JAX, Value, as_traced, is_concrete, is_floating, is_known
 from onnxla.parameters.roles import Parameters, analyze, find_parameters
@@ -86,6 +97,7 @@ class Program:
         data_dependent: Whether shapes were found to depend on other data, or strings or maps go in
             or out, so that calls run region by region.
         compute_dtype: Dtype of products of float32 values, if another.
+        limits: How much constants and attributes may decide.
     """
 
     model: Model
@@ -94,6 +106,7 @@ class Program:
     static: frozenset[str] = frozenset()
     data_dependent: bool = False
     compute_dtype: np.dtype | None = None
+    limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
         ends = (*self.inputs, *self.model.graph.outputs)
@@ -203,27 +216,43 @@ class Program:
         key: jax.Array | None,
         updates: dict[str, Value] | None = None,
         frozen: Collection[str] = (),
-        given: Collection[str] = (),
+        given: Mapping[str, Value] | None = None,
     ) -> Context:
         """What nodes are evaluated in; with `updates`, in training but for `frozen` statistics.
 
         A statistic that is among the `given` inputs has its value from there, and is not updated.
         """
+        given = given or {}
         constants = {**buffers, **params}
 
         def read(tensor: Any) -> Value:
             name = self.names.get(tensor)
-            return tensor.numpy() if name is None else constants[name]
+            if name is not None:
+                return constants[name]
+            if isinstance(tensor, SparseTensor):
+                budget.add(bytes_of(tensor))
+            return tensor.numpy()
 
-        rules: tuple[Rule, ...] = (fold,)
+        budget = self.budget(given)
+        rules: tuple[Rule, ...] = (within(budget), fold)
         if updates is not None:
             params_in_graph = self.parameters.params.items()
             names = {tensor: name for name, tensor in params_in_graph if name not in given}
-            rules = (update_statistics(names, frozen, updates), fold, see_through)
+            rules = (update_statistics(names, frozen, updates), *rules, see_through)
         if self.compute_dtype is not None:
             rules = (*rules, autocast(self.compute_dtype))
         context = Context(self.model.opsets, self.functions, read, rules, key=key)
         return context if updates is None else replace(context, sources=self.sources)
+
+    def budget(self, inputs: Mapping[str, Value]) -> Budget:
+        """What may be made of some inputs."""
+        given = OF_CONSTANTS * self.size + OF_INPUTS * bytes_of([*inputs.values()])
+        return Budget(self.limits, max(given, memory_of_device() - self.limits.bytes))
+
+    @functools.cached_property
+    def size(self) -> int:
+        """Bytes of the constants that are on the device: parameters and buffers."""
+        return sum(bytes_of(tensor) for tensor in self.names)
 
     def sources(self, node: Node) -> list[Source]:
         """What has the elements of a node's operands, in their order."""
@@ -263,7 +292,7 @@ class Program:
 
         Each has statistics of its own in training; the next running ones are their means.
         """
-        one = Program(self.model, self.fixed, compute_dtype=self.compute_dtype)
+        one = replace(self, batched=False)
 
         def evaluate(
             key: jax.Array | None, inputs: Mapping[str, Value]
@@ -285,9 +314,24 @@ class Program:
             return tuple(values)
 
     @functools.cached_property
-    def _compiled(self) -> Any:
+    def programs(self) -> Kept[Any]:
+        """Compiled programs by known inputs and by the shapes of the others."""
+        return Kept(self.limits.programs)
+
+    def compile(
+        self,
+        known: Known,
+        params: Mapping[str, Value],
+        traced: Mapping[str, Value],
+        key: jax.Array | None,
+    ) -> Any:
+        """The model as a compiled function of params, buffers, traced inputs and a key.
+
+        Raises:
+            ModelError: It would need more memory than the limits allow.
+        """
+
         def run(
-            known: Known,
             params: Mapping[str, Value],
             buffers: Mapping[str, Value],
             traced: Mapping[str, Value],
@@ -297,15 +341,23 @@ class Program:
             if self.batched:
                 return self.evaluate(params, inputs, buffers, key=key)
             inputs = {**self.fixed, **inputs}
-            values = eval_graph(self.graph(None), inputs, self.context(params, buffers, key))
-            return tuple(map(as_traced, values))
+            context = self.context(params, buffers, key, given=inputs)
+            return tuple(map(as_traced, eval_graph(self.graph(None), inputs, context)))
 
-        return jax.jit(run, static_argnums=0)
+        program = jax.jit(run)
+        arguments = params, self.buffers, traced, key
+        made = program.trace(*arguments)
+        if is_concrete(jax.tree.leaves(arguments)):
+            budget = self.budget({**self.fixed, **known.inputs, **traced})
+            check_program(made.jaxpr.jaxpr, budget)
+            # `program` finds this compilation again.
+            check_memory(made.lower().compile().memory_analysis(), budget)
+        return program
 
     @functools.cached_property
     def regions(self) -> Regions:
         """The graph as a function that runs region by region."""
-        return Regions(self.graph(None), self.context, self._needs)
+        return Regions(self.graph(None), self.context, self._needs, self.limits.programs)
 
     def prepare(self, inputs: Mapping[str, Value], key: jax.Array | None) -> None:
         """Finds what must be known in a call with such inputs, before it is traced."""
@@ -344,9 +396,11 @@ class Program:
             while not self.data_dependent:
                 known, traced = self._split(inputs)
                 try:
-                    outputs: tuple[Value, ...] = self._compiled(
-                        known, params, self.buffers, traced, key
+                    program = self.programs.get(
+                        (known, tuple(traced), trace_key([*traced.values(), key])),
+                        functools.partial(self.compile, known, params, traced, key),
                     )
+                    outputs: tuple[Value, ...] = program(params, self.buffers, traced, key)
                     return outputs
                 except StaticOperandError as error:
                     if not self.has_regions(params, inputs):

@@ -17,13 +17,11 @@ import jax
 
 from onnxla.interpret.calls import Context
 from onnxla.interpret.eval import eval_at
+from onnxla.interpret.kept import Kept
 from onnxla.ir.errors import StaticOperandError
 from onnxla.ir.model import Graph, Node
 from onnxla.ir.traverse import names_read
 from onnxla.ops.values import Value, is_known, is_opaque
-
-# Regions kept after each region, one for each combination of shapes; the oldest one goes first.
-KEPT = 256
 
 
 def trace_key(value: Value) -> Hashable:
@@ -57,7 +55,6 @@ class Region:
     Attributes:
         plan: What is left to do after the program.
         is_empty: Whether the program computes nothing.
-        following: Regions after this one, by the shapes that were met.
     """
 
     def __init__(
@@ -84,7 +81,6 @@ class Region:
         self.opaque = {name for name, value in args[1].items() if is_opaque(value)}
         read = self.read_by(nodes)
         self.constants = [tensor for tensor in graph.initializers if tensor.name in read]
-        self.following: dict[Hashable, Region] = {}
         # A function of its own, since `jax.jit` keeps programs by function.
         self.program = jax.jit(functools.partial(Region.trace, self))
         made, self.plan = self.program.eval_shape(*self.traceable(*args))
@@ -110,7 +106,7 @@ class Region:
         self, constants: Any, values: Mapping[str, Value], key: jax.Array | None
     ) -> tuple[dict[str, Value], RegionPlan]:
         """Evaluates all nodes that can be traced; returns what they make that is read later."""
-        context = self.context(*constants, key)
+        context = self.context(*constants, key, given=values)
         env = self.environment(context, values)
         concrete, rest = [], []
         missing: set[str] = set()
@@ -141,7 +137,7 @@ class Region:
         made: dict[str, Value] = {}
         if not self.is_empty:
             made, _ = self.program(*self.traceable(constants, values, key))
-        context = self.context(*constants, key)
+        context = self.context(*constants, key, given=values)
         env = {**self.environment(context, values), **self.plan.known, **made}
         for index in self.plan.concrete:
             eval_at(index, self.graph.nodes, env, context)
@@ -161,13 +157,18 @@ class Regions:
         graph: The graph.
         context: From params, buffers and a key to the context that nodes are evaluated in.
         needs: Nodes that need concrete values, as far as that is known already.
+        size: How many regions are kept, each for the shapes that were met before it.
     """
 
     def __init__(
-        self, graph: Graph, context: Callable[..., Context], needs: Collection[Node] = ()
+        self,
+        graph: Graph,
+        context: Callable[..., Context],
+        needs: Collection[Node] = (),
+        size: int = 128,
     ) -> None:
         self.graph, self.context, self.needs = graph, context, needs
-        self.first: dict[Hashable, Region] = {}
+        self.kept: Kept[Region] = Kept(size)
 
     def __call__(
         self,
@@ -187,20 +188,14 @@ class Regions:
             key: JAX key for operators that draw random numbers.
         """
         nodes: Sequence[int] = range(len(self.graph.nodes))
-        following = self.first
+        region: Region | None = None
         while True:
-            met = known, tuple((name, trace_key(value)) for name, value in values.items())
-            region = following.get(met)
-            if region is None:
-                if len(following) == KEPT:
-                    del following[next(iter(following))]
-                args = constants, values, key
-                region = Region(self.graph, self.context, nodes, given, self.needs, args)
-                following[met] = region
+            # What is known after the first region follows from the regions so far.
+            met = region or known, tuple((name, trace_key(x)) for name, x in values.items())
+            args = self.graph, self.context, nodes, given, self.needs, (constants, values, key)
+            region = self.kept.get(met, functools.partial(Region, *args))
             env = region.run(constants, values, key)
             if not region.plan.rest:
                 return tuple(env[value.name] for value in self.graph.outputs)
-            # What is known from now on follows from the regions so far.
-            nodes, given, known = region.plan.rest, region.plan.known, None
-            following = region.following
+            nodes, given = region.plan.rest, region.plan.known
             values = {name: env[name] for name in region.carried if name in env}

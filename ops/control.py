@@ -21,8 +21,9 @@ from jax import lax
 from jax.extend.core import jaxpr_as_fun
 
 from onnxla.ir.dtypes import STRING
-from onnxla.ir.errors import StaticOperandError
+from onnxla.ir.errors import ModelError, StaticOperandError
 from onnxla.ops.forward_only import forward_only
+from onnxla.ops.limits import budget
 from onnxla.ops.table import op
 from onnxla.ops.values import Value, as_traced, is_concrete, is_floating, is_known, xp
 
@@ -153,7 +154,9 @@ class Steps:
             results = self.as_python()
             if results is not None:
                 return results
-        form = self.form()
+        with budget().loop() as count:
+            form = self.form()
+            count(form.length)
         match form.kind:
             case "unrolled":
                 return self.collect([*self.one_by_one()])
@@ -181,8 +184,9 @@ class Steps:
             return Form("unrolled", "it has no steps", self.step)
         try:
             body, go, n_scanned = self.traced_step()
-            always = is_concrete(go) and is_true(go)
-            if self.countable and always and self.trip < math.inf:
+            if self.countable and is_concrete(go) and is_true(go):
+                if self.trip == math.inf:
+                    raise ModelError("the loop never ends: it has no trip count, and no condition")
                 return Form("scan", "no step ends it", body, self.trip)
             count, known = self.count() if self.countable else (None, {})
         except StaticOperandError as error:
@@ -207,6 +211,7 @@ class Steps:
         """
         go, state, i = self.go, self.state, 0
         while is_true(go) and i < self.trip:
+            budget().count_call()  # a step may have no nodes
             go, *results = self.step(np.asarray(i), [x[i, ...] for x in self.xs], *state)
             yield [go, *results]
             if not is_concrete(go):

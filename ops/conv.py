@@ -11,6 +11,7 @@ from jax import lax
 
 from onnxla.ir.errors import ModelError
 from onnxla.ops.fast_convolution import convolve
+from onnxla.ops.limits import check_size
 from onnxla.ops.matmul import EXACT, shifted
 from onnxla.ops.quantize import quantized
 from onnxla.ops.table import op
@@ -172,6 +173,7 @@ def deform_conv(
     window = WindowAttributes("NOTSET", dilations, kernel_shape, pads, strides)
     seen, rank = window.over(X.shape[2:], W.shape[2:]), X.ndim - 2
     N, G, K = X.shape[0], offset_group, math.prod(seen.kernel)
+    check_size((2 * rank, *seen.kernel, *seen.outputs), what="the positions of all taps")
     at = np.indices((*seen.kernel, *seen.outputs)).reshape(2 * rank, K, -1)
     regular = np.stack([seen.positions(i)[at[rank + i], at[i]] for i in range(rank)], 1)
     O = math.prod(seen.outputs)  # noqa: E741

@@ -8,6 +8,7 @@ from jax import lax
 
 from onnxla.ir.errors import StaticOperandError
 from onnxla.ops.checks import only
+from onnxla.ops.limits import check_size
 from onnxla.ops.table import op
 from onnxla.ops.values import Value, is_concrete, xp
 
@@ -74,6 +75,7 @@ def taps(
     m = xp(start)
     extent = end - start if half_pixel else m.maximum(end - start, 1)
     count = np.full(1, ratio) if ratio else np.ceil(np.asarray(extent) / outputs).astype(int)
+    check_size((len(count), outputs, 2 * max(count.max(initial=1), 1)), what="all points")
     points, count = np.arange(max(count.max(initial=1), 1)), count[:, None, None]
     step = (extent / outputs)[:, None, None]
     parts = np.maximum(count, 1).astype(step.dtype)

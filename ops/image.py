@@ -12,9 +12,10 @@ from jax import lax
 
 from onnxla.ir.errors import ModelError
 from onnxla.ops.checks import only
-from onnxla.ops.shape import check_size, integers
+from onnxla.ops.limits import check_size
+from onnxla.ops.shape import integers
 from onnxla.ops.table import op
-from onnxla.ops.values import Value, is_floating, is_known, xp
+from onnxla.ops.values import Value, is_floating, xp
 
 # A weight as a function of the distance, and the distance from which on it is zero.
 Filter = tuple[Callable[[Value], Value], int]
@@ -48,7 +49,7 @@ def coordinates(mode: str, n: int, size: int, scale: float, roi: Sequence[float]
     `scale` times the length is the length after resizing before it is rounded down to `size`.
     """
     # In single precision, as in other runtimes: rounding decides which element is the nearest.
-    x: np.ndarray = np.arange(size, dtype=np.float32)
+    x: np.ndarray = np.arange(*check_size((size,)), dtype=np.float32)
     half, factor = np.float32(0.5), np.float32(scale)
     width = np.float32(factor * n)
     match mode:
@@ -98,6 +99,7 @@ def interpolation(
     """
     weight, support = filter
     reach = math.ceil(support * stretch)
+    check_size((len(x), 2 * reach), what="neighbours of all positions")
     taps = np.floor(x)[:, None].astype(np.int64) + np.arange(1 - reach, reach + 1)
     weights = weight((taps - x[:, None].astype(np.float64)) / stretch)
     if exclude_outside:
@@ -117,7 +119,7 @@ def interpolate(X: Value, taps: np.ndarray, weights: np.ndarray, axis: int) -> V
             jnp.take(X, index, axis, mode="clip") * weight.astype(X.dtype).reshape(column)
             for index, weight in zip(taps.T, weights.T, strict=True)
         )
-    matrix = np.zeros((size, n))
+    matrix = np.zeros(check_size((size, n), what="the matrix of an interpolation"))
     np.add.at(matrix, (np.arange(size)[:, None], taps), weights)
     product = jnp.tensordot(
         X, matrix.astype(X.dtype), ((axis,), (1,)), precision=lax.Precision.HIGHEST
@@ -179,8 +181,7 @@ def resize(
     shape = list(X.shape)
     for axis, target in zip(chosen, targets, strict=True):
         shape[axis] = target
-    if is_known(X):
-        check_size(shape, X.dtype)
+    check_size(shape, X.dtype, "the resized tensor")
 
     kind = X.dtype if is_floating(X) and X.dtype.itemsize >= 4 else np.dtype(np.float32)
     result = X if mode == "nearest" else X.astype(kind)

@@ -12,7 +12,7 @@ import numpy as np
 from jax import lax
 
 from onnxla.ir.errors import ModelError
-from onnxla.ops.shape import check_size
+from onnxla.ops.limits import check_size
 from onnxla.ops.table import op
 from onnxla.ops.values import Value, is_floating, is_known, xp
 
@@ -196,8 +196,7 @@ def one_hot(indices: Value, depth: np.ndarray, values: Value, *, axis: int = -1)
     index outside it is nowhere.
     """
     m, n = xp(indices, values), int(depth.item())
-    if m is np:
-        check_size((*indices.shape, n), values.dtype)
+    check_size((*indices.shape, n), values.dtype)
     axis %= indices.ndim + 1
     places = m.expand_dims(indices.astype(np.int64), axis)
     classes = np.arange(n).reshape(-1, *(1,) * (indices.ndim - axis))

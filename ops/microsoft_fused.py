@@ -20,6 +20,7 @@ from onnxla.ops.checks import only
 from onnxla.ops.conv import conv
 from onnxla.ops.image import grid_sample_16
 from onnxla.ops.index import gather_nd, unique
+from onnxla.ops.limits import check_size
 from onnxla.ops.matmul import EXACT, gemm, matmul
 from onnxla.ops.normalize import layer_normalization, moments, rms_normalization, widened
 from onnxla.ops.rnn import ACTIVATIONS
@@ -331,6 +332,7 @@ def unfold_tensor(input: Value, *, dim: int = -1, size: int, step: int = 1) -> V
     length = input.shape[dim]
     if not 0 < size <= length or step < 1:
         raise ModelError(f"size={size}, step={step} do not fit an axis of {length}")
+    check_size((length - size + 1, size), what="the slices")
     at = np.arange(0, length - size + 1, step)[:, None] + np.arange(size)
     axis = dim % input.ndim
     m = xp(input)

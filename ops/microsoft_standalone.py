@@ -7,6 +7,7 @@ import numpy as np
 
 from onnxla.ir.errors import ModelError
 from onnxla.ops.checks import only
+from onnxla.ops.limits import check_size
 from onnxla.ops.matmul import EXACT, gemm
 from onnxla.ops.microsoft_fused import DOMAIN
 from onnxla.ops.normalize import widened
@@ -35,7 +36,7 @@ def crop_and_resize(
 
     def places(axis: int) -> tuple[Value, Value]:
         """Where the outputs are along an axis of the image, and whether inside; [R, outputs]."""
-        count, last = int(crop_size[axis]), X.shape[2 + axis] - 1
+        (count,), last = check_size(crop_size[axis : axis + 1]), X.shape[2 + axis] - 1
         parts = np.linspace(0, 1, count) if count > 1 else np.asarray([0.5])
         part = parts.astype(bounds.dtype)
         at = (bounds[:, axis, None] * (1 - part) + bounds[:, 2 + axis, None] * part) * last

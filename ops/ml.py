@@ -19,6 +19,7 @@ from onnxla.ops.cast import concrete, widen
 from onnxla.ops.checks import only
 from onnxla.ops.elementary import abs_
 from onnxla.ops.index import argmax, check_indices
+from onnxla.ops.limits import check_size
 from onnxla.ops.matmul import matmul
 from onnxla.ops.table import op
 from onnxla.ops.values import Value, is_concrete, is_floating, xp
@@ -307,7 +308,7 @@ def cast_map(
     items = sorted(known_map(X).items())
     if map_form == "DENSE":
         return np.asarray([[convert(value) for _, value in items]], dtype)
-    result = np.full((1, max_map), absent, dtype)
+    result = np.full(check_size((1, max_map), dtype), absent, dtype)
     for key, value in items:
         if not 0 <= key < max_map:
             raise ModelError(f"key {key} of a sparse map is not in [0, {max_map})")

@@ -12,7 +12,7 @@ from onnxla.ops.elementary import abs_
 from onnxla.ops.sliding import slide_max, slide_sum
 from onnxla.ops.table import op
 from onnxla.ops.values import Value, as_traced
-from onnxla.ops.window import POOL, PoolAttributes, WindowAttributes, lowest, wide
+from onnxla.ops.window import POOL, PoolAttributes, WindowAttributes, check_taps, lowest, wide
 
 
 @op("MaxPool", since=(1, 8, 10, 11, 12, 22))
@@ -37,6 +37,7 @@ def max_pool(
     # The last axis first, so that of equals the first one in row-major order wins.
     for axis in reversed(range(rank)):
         step = math.prod(sizes[:axis] if storage_order else sizes[axis + 1 :])
+        check_taps(seen.kernel[axis])
         values, flat = best, jnp.broadcast_to(index, best.shape)
         others, found = rank - 1 - axis, np.zeros((), bool)
         for tap, at in enumerate(seen.positions(axis).T):

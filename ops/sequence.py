@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from onnxla.ir.errors import ModelError
+from onnxla.ops.limits import budget
 from onnxla.ops.table import op
 from onnxla.ops.values import Value, xp
 
@@ -85,7 +86,11 @@ def split_to_sequence(
     m, size = xp(input), input.shape[axis]
     squeezed = split is None and not keepdims
     if split is None or split.ndim == 0:
-        split = np.diff([*range(0, size, 1 if split is None else int(split)), size])
+        step = 1 if split is None else int(split)
+        if step < 1:
+            raise ModelError(f"parts of size {step} are none")
+        budget().count_call(-(-size // step))
+        split = np.diff([*range(0, size, step), size])
     if split.sum() != size:
         raise ModelError(f"split {split} does not add up to {size}, the size of axis {axis}")
     parts = m.split(input, np.cumsum(split)[:-1], axis=axis) if len(split) else []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,28 +13,15 @@ from jax.core import max_dim, min_dim
 
 from onnxla.ir.dtypes import STRING, dtype_of
 from onnxla.ir.errors import ModelError
+from onnxla.ops.limits import check_size
 from onnxla.ops.sizes import as_sizes, is_symbolic
 from onnxla.ops.table import lookup, op, register
 from onnxla.ops.values import Value, alike, is_known, xp
 
-MAX_KNOWN_BYTES = 2**31
 # Exporters write such positions for the end of any axis.
 END = 2**31 - 1
-
-
-def check_size(shape: Iterable[int], dtype: np.dtype) -> tuple[int, ...]:
-    """A shape that a known result may have, as Python integers.
-
-    Raises:
-        ModelError: A size is negative, or the result would take more than 2 GiB. Sizes come from
-            files that nobody vouches for, and known results are computed on the spot.
-    """
-    sizes = tuple(map(int, shape))
-    if min(sizes, default=0) < 0:
-        raise ModelError(f"the shape {list(sizes)} has a negative size")
-    if math.prod(sizes) * dtype.itemsize > MAX_KNOWN_BYTES:
-        raise ModelError(f"a known value of {dtype}{list(sizes)} would take more than 2 GiB")
-    return sizes
+# So many times its size, and an axis is padded by its elements' places: numpy pads piece by piece.
+TIMES = 64
 
 
 def integers(values: Value) -> tuple[int, ...]:
@@ -203,6 +190,8 @@ def split_(
     n = input.shape[axis]
     if split is None:
         count = num_outputs or n_outputs
+        if count != n_outputs:
+            raise ModelError(f"num_outputs={count}, but the node has {n_outputs} outputs")
         offsets = [min(i * -(-n // count), n) for i in range(1, count)]
     elif min(split, default=0) < 0 or sum(split) != n:
         raise ModelError(f"Split sizes {split.tolist()} do not add up to {n}, the size of the axis")
@@ -294,8 +283,13 @@ def pad(
         kept = zip(widths, data.shape, strict=True)
         data = data[tuple(slice(max(-b, 0), max(n + min(e, 0), 0)) for (b, e), n in kept)]
         widths = [(max(b, 0), max(e, 0)) for b, e in widths]
-    if is_known(data):
-        check_size([n + b + e for (b, e), n in zip(widths, data.shape, strict=True)], data.dtype)
+    made = [n + b + e for (b, e), n in zip(widths, data.shape, strict=True)]
+    if not is_symbolic(*made):
+        check_size(made, data.dtype, "the padded tensor")
+        if mode in ("reflect", "wrap") and any(
+            m > TIMES * max(n, 1) for m, n in zip(made, data.shape, strict=True)
+        ):
+            return pad_often(data, widths, mode)
     if mode != "constant":
         return xp(data).pad(data, widths, mode)
     if constant_value is None:
@@ -307,6 +301,19 @@ def pad(
     # `lax.pad` has no derivative by the padding value alone.
     inside = jnp.pad(jnp.ones(data.shape, bool), widths)
     return jnp.where(inside, jnp.pad(data, widths), fill)
+
+
+def pad_often(data: Value, widths: Sequence[tuple[int, int]], mode: str) -> Value:
+    """`data` reflected or wrapped around, as often as it takes."""
+    for axis, (n, (begin, end)) in enumerate(zip(data.shape, widths, strict=True)):
+        if n == 0 and begin + end:
+            raise ModelError(f"Pad cannot {mode} axis {axis}, which is empty")
+        if begin or end:
+            period = n if mode == "wrap" else max(2 * (n - 1), 1)
+            places = np.arange(-begin, n + end) % period
+            places = places if mode == "wrap" else np.minimum(places, period - places)
+            data = xp(data).take(data, places, axis)
+    return data
 
 
 @op("Pad", since=(2,))
@@ -412,6 +419,8 @@ def depth_to_space(input: Value, *, blocksize: int, mode: str = "DCR") -> Value:
     Going through the channels, `mode` DCR changes the new channel fastest, CRD the block's column.
     """
     n, c, h, w = input.shape
+    if blocksize < 1 or c % blocksize**2:
+        raise ModelError(f"{c} channels are no blocks of {blocksize} by {blocksize}")
     b, depth = blocksize, c // blocksize**2
     if mode == "DCR":
         parts = input.reshape(n, b, b, depth, h, w).transpose(0, 3, 4, 1, 5, 2)
@@ -425,6 +434,8 @@ def space_to_depth(input: Value, *, blocksize: int, mode: str = "DCR") -> Value:
     """[N, C, H, W] -> [N, C b², H / b, W / b], b = blocksize: the inverse of `depth_to_space`."""
     n, c, h, w = input.shape
     b = blocksize
+    if b < 1 or h % b or w % b:
+        raise ModelError(f"an image of {h} by {w} is not made of blocks of {b} by {b}")
     parts = input.reshape(n, c, h // b, b, w // b, b)
     order = (0, 3, 5, 1, 2, 4) if mode == "DCR" else (0, 1, 3, 5, 2, 4)
     return parts.transpose(order).reshape(n, c * b * b, h // b, w // b)

@@ -12,6 +12,7 @@ from jax import lax
 from onnxla.ir.dtypes import dtype_of
 from onnxla.ir.errors import ModelError
 from onnxla.ops.cast import convert
+from onnxla.ops.limits import check_size
 from onnxla.ops.table import op
 from onnxla.ops.values import Value
 
@@ -98,7 +99,10 @@ def stft(
     """
     size = signal.shape[1] if window is None else window.shape[0]
     size, step = size if frame_length is None else int(frame_length), int(frame_step)
+    if step < 1 or size < 1:
+        raise ModelError(f"frames of {size} samples, {step} apart, are none")
     starts = np.arange(0, signal.shape[1] - size + 1, step)
+    check_size((len(starts), size), what="the frames")
     frames = jnp.asarray(signal)[:, starts[:, None] + np.arange(size)]
     if window is not None:
         frames = frames * window[:, None]
@@ -110,7 +114,7 @@ def window(name: str, *coefficients: float) -> Callable[..., Value]:
 
     @op(name, since=(17,), static=("size",))
     def function(size: np.ndarray, *, output_datatype: int = 1, periodic: int = 1) -> Value:
-        n = int(size)
+        (n,) = check_size((int(size),))
         phase = 2 * np.pi * np.arange(n) / max(n if periodic else n - 1, 1)
         values = sum(c * np.cos(k * phase) for k, c in enumerate(coefficients))
         return convert(np.asarray(values), dtype_of(output_datatype))
@@ -143,6 +147,7 @@ def mel_weight_matrix(
     is not reached.
     """
     bands, length = int(num_mel_bins), int(dft_length)
+    check_size((length // 2 + 1, bands + 2))
     low, high = (2595 * np.log10(1 + float(f) / 700) for f in (lower_edge_hertz, upper_edge_hertz))
     mel = low + np.arange(bands + 2) * (high - low) / (bands + 2)
     hertz = 700 * (10 ** (mel / 2595) - 1)

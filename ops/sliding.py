@@ -15,7 +15,7 @@ import numpy as np
 from jax import lax
 
 from onnxla.ops.values import Value
-from onnxla.ops.window import MOST_UNROLLED, Window, lowest, wide
+from onnxla.ops.window import MOST_UNROLLED, Window, check_taps, lowest, wide
 
 
 def slide(
@@ -38,6 +38,7 @@ def slide(
             shape[2 + axis], strides[2 + axis] = taps, seen.strides[axis]
             x = lax.reduce_window(x, np.asarray(value, x.dtype), reduce, shape, strides, "VALID")
             continue
+        check_taps(taps)
         after = (slice(None),) * (len(seen.kernel) - 1 - axis)
         views = (x[(..., seen.span(axis, tap), *after)] for tap in range(taps))
         x = functools.reduce(combine, views)

@@ -14,6 +14,7 @@ from onnxla.ir.errors import ModelError
 from onnxla.ops.cast import widen
 from onnxla.ops.checks import only
 from onnxla.ops.index import argmax
+from onnxla.ops.limits import check_size
 from onnxla.ops.ml import (
     DOMAIN,
     TRANSFORMS,
@@ -111,7 +112,8 @@ def aggregate(
     only("aggregate_function", how, *AGGREGATES)
     functions = {"MIN": (np.minimum, jnp.min, np.inf), "MAX": (np.maximum, jnp.max, -np.inf)}
     combine, reduce, nothing = functions.get(how, (np.add, jnp.sum, 0))
-    table = np.full((len(forest.feature), n), nothing, x.dtype)
+    shape = check_size((len(forest.feature), n), x.dtype, "the votes of all nodes")
+    table = np.full(shape, nothing, x.dtype)
     combine.at(table, (node, target), weight.astype(x.dtype))
     scores = reduce(jnp.asarray(table)[forest.leaves(x)], 1)
     if how == "AVERAGE":
@@ -325,7 +327,7 @@ def member_sets(count: int, values: np.ndarray | None) -> np.ndarray:
     sets = sets[:-1] if len(sets) == count + 1 and not sets[-1].size else sets
     if len(sets) != count:
         raise ModelError(f"membership_values has {len(sets)} sets for {count} nodes")
-    result = np.full((count, max(map(len, sets))), np.nan)
+    result = np.full(check_size((count, max(map(len, sets)))), np.nan)
     for row, part in zip(result, sets, strict=True):
         row[: len(part)] = part
     return result

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from onnxla.ir.errors import ModelError
+from onnxla.ir.errors import ModelError, UnsupportedError
+from onnxla.ops.limits import check_size
 from onnxla.ops.table import REQUIRED
 from onnxla.ops.values import Value
 
@@ -68,6 +69,7 @@ class Window:
 
     def positions(self, axis: int) -> np.ndarray:
         """Input positions by output and tap along an axis; int [o, k]. Some are padding."""
+        check_size((self.outputs[axis], self.kernel[axis]), what="the positions of a window")
         starts = np.arange(self.outputs[axis]) * self.strides[axis] - self.pads[axis][0]
         return starts[:, None] + np.arange(self.kernel[axis]) * self.dilations[axis]
 
@@ -92,6 +94,17 @@ class Window:
 # Taps up to which a loop over them is unrolled: with more, the programs are slow to compile and no
 # longer fast.
 MOST_UNROLLED = 128
+# Taps above which such a loop is refused, where there is no other way.
+MOST_TAPS = 2048
+
+
+def check_taps(taps: int) -> None:
+    """Raises: UnsupportedError if a loop over so many taps cannot be unrolled."""
+    if taps > MOST_TAPS:
+        raise UnsupportedError(
+            f"a window of {taps} elements along an axis, with dilations or with indices, is not"
+            f" supported; at most {MOST_TAPS} are"
+        )
 
 
 def wide(x: Value) -> Value:

@@ -120,7 +120,7 @@ def compare(
     model = expose_intermediates(module.to_ir())
     makers = {name: node for node in model.graph.nodes for name in node.outputs}
     names = [value.name for value in model.graph.outputs]
-    program = Program(model, module.program.fixed)
+    program = Program(model, module.program.fixed, limits=module.program.limits)
     ours = dict(zip(names, program.call(module.params, feeds), strict=True))
     fixed = {name: np.asarray(value) for name, value in module.program.fixed.items()}
     theirs = dict(zip(names, run(ir.write(model), {**feeds, **fixed}), strict=True))

@@ -151,7 +151,7 @@ def test_a_new_shape_retraces_and_parameters_are_not_copied(module: onnxla.Modul
     before = {name: value.unsafe_buffer_pointer() for name, value in module.params.items()}
     for rows in (4, 2, 4, 2):
         np.testing.assert_allclose(module(X[:rows]), Y[:rows], rtol=1e-6)
-    assert module.program._compiled._cache_size() == 2
+    assert len(module.program.programs) == 2
     after = {name: value.unsafe_buffer_pointer() for name, value in module.params.items()}
     assert before == after
 

@@ -13,7 +13,6 @@ import onnxruntime
 import pytest
 
 import onnxla
-from onnxla.interpret import regions
 from onnxla.interpret.regions import Region
 from support.small_models import header, make
 
@@ -107,13 +106,11 @@ def test_regions_are_traced_once_for_each_shape(monkeypatch: pytest.MonkeyPatch)
     assert len(traced) == count
 
 
-def test_the_oldest_region_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(regions, "KEPT", 2)
-    module = onnxla.load(detector())
-    for image in images(8):
-        module(image)
-    (first,) = module.program.regions.first.values()
-    assert len(first.following) == 2
+def test_regions_are_kept_up_to_a_number() -> None:
+    module = onnxla.load(detector(), limits=onnxla.Limits(programs=3))
+    with pytest.warns(UserWarning, match="6 programs were compiled"):
+        [module(image) for image in images(8)]
+    assert len(module.program.regions.kept) == 3
 
 
 def test_apply_names_the_nodes_and_the_cut() -> None:
