@@ -12,6 +12,7 @@ import numpy as np
 from onnxla import ir
 from onnxla.interpret.program import Program
 from onnxla.ir.names import no_such
+from onnxla.ops.limits import check_size
 from onnxla.ops.values import Value, is_concrete
 
 QUOTED = 4  # elements that a message shows
@@ -172,6 +173,7 @@ def random_inputs(
 
     Raises:
         UnsupportedError: An input is no tensor, or its type is not stated.
+        ModelError: An input is too large, see `Limits`.
     """
     rng = np.random.default_rng(seed)
     sizes = sizes or {}
@@ -183,11 +185,12 @@ def random_inputs(
                 f"cannot make random values for input '{value.name}', whose type is {kind}"
             )
         shape = [d if isinstance(d, int) else sizes.get(d or "", 1) for d in kind.shape]
-        arrays[value.name] = random_array(rng, kind.dtype, shape)
+        made = check_size(shape, kind.dtype, f"a random value for input '{value.name}'")
+        arrays[value.name] = random_array(rng, kind.dtype, made)
     return arrays
 
 
-def random_array(rng: np.random.Generator, dtype: np.dtype, shape: list[int]) -> Any:
+def random_array(rng: np.random.Generator, dtype: np.dtype, shape: tuple[int, ...]) -> Any:
     """One random array."""
     if dtype == ir.STRING:
         return rng.choice(np.array(["a", "b", "onnx"], object), shape)

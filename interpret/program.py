@@ -21,7 +21,7 @@ from onnxla.interpret.rules.mixed_precision import autocast
 from onnxla.interpret.rules.running_statistics import update_statistics
 from onnxla.interpret.rules.straight_through import see_through
 from onnxla.interpret.staging import Staging, advise, may_be_known
-from onnxla.ir.errors import StaticOperandError, UnsupportedError
+from onnxla.ir.errors import OnnxlaError, StaticOperandError, UnsupportedError
 from onnxla.ir.model import (
     Function,
     Graph,
@@ -196,7 +196,7 @@ class Program:
         graph = self.graph(None if outputs is None else tuple(outputs))
         buffers = self.buffers if buffers is None else buffers
         inputs = {**self.fixed, **inputs}
-        with jax.enable_x64(True), self.explaining_unsupported():
+        with jax.enable_x64(True), self.explaining_errors():
             try:
                 context = self.context(params, buffers, key, updates, frozen, inputs)
                 values = eval_graph(graph, inputs, context)
@@ -270,13 +270,19 @@ class Program:
         return {(f.domain, f.name, f.overload): f for f in self.model.functions}
 
     @contextlib.contextmanager
-    def explaining_unsupported(self) -> Iterator[None]:
-        """Adds all operators that are not supported to the error that one of them raises."""
+    def explaining_errors(self) -> Iterator[None]:
+        """Adds all operators that are not supported to the error that one of them raises.
+
+        What XLA raises becomes an `OnnxlaError`.
+        """
         try:
             yield
         except UnsupportedError as error:
             error.args = ("\n  ".join([str(error), *missing_operators(self.model)]),)
             raise
+        except jax.errors.JaxRuntimeError as error:
+            first, *_ = str(error).splitlines() or [""]
+            raise OnnxlaError(f"XLA could not compile or run the model: {first}") from error
 
     def _evaluate_batched(
         self,
@@ -390,7 +396,7 @@ class Program:
         Which inputs must be known is found before tracing. What turns out only then to decide a
         shape is known from then on. Where that is not enough, the graph runs region by region.
         """
-        with jax.enable_x64(True), self.explaining_unsupported():
+        with jax.enable_x64(True), self.explaining_errors():
             if tuple(inputs) not in self._prepared and self.has_regions(params, inputs):
                 self.prepare(inputs, key)
             while not self.data_dependent:

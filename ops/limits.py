@@ -181,7 +181,8 @@ def bytes_of(value: Value) -> int:
     if shape is None:
         return 0
     sizes: Sequence[Any] = [size for size in shape if isinstance(size, int)]  # others are symbolic
-    return math.prod(sizes) * max(value.dtype.itemsize, 1)
+    size: int = math.prod(sizes) * max(value.dtype.itemsize, 1)
+    return size
 
 
 def memory_of_device() -> float:

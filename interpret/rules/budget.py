@@ -15,7 +15,7 @@ import numpy as np
 from jax.extend.core import jaxprs_in_params
 
 from onnxla.interpret.calls import Call, Results, Rule, Then
-from onnxla.ops.limits import FUSED, TEMPORARY, Budget, bytes_of, spending
+from onnxla.ops.limits import BUDGET, FUSED, TEMPORARY, Budget, bytes_of
 from onnxla.ops.values import Value, is_concrete, is_known, is_opaque
 
 # Elements that are made without looking, where operands decide how many.
@@ -33,11 +33,13 @@ def within(budget: Budget) -> Rule:
 
     def rule(call: Call, then: Then) -> Results:
         budget.count_call()
-        with spending(budget):
-            concrete = is_concrete([*call.operands, *call.keywords.values()])
-            if concrete and not has_few_elements(call):
+        token = BUDGET.set(budget)
+        try:
+            if is_concrete(call.operands) and not harmless(call):
                 foresee(call, budget)
             results = then(call)
+        finally:
+            BUDGET.reset(token)
         for result in results:
             if is_known(result):
                 budget.add(bytes_of(result))
@@ -48,9 +50,14 @@ def within(budget: Budget) -> Rule:
     return rule
 
 
-def has_few_elements(call: Call) -> bool:
-    """Whether a call's results are known to have few elements, by those of its operands."""
+def harmless(call: Call) -> bool:
+    """Whether a call needs no look ahead: its operands say that what it makes has few elements.
+
+    Or it has a subgraph, in which each call is looked at by itself.
+    """
     operator = call.operator
+    if any(map(callable, call.keywords.values())):
+        return True
     decided = operator.reads_shape or operator.converts or operator.moves in KEEPING
     if not decided and (operator.static or call.node.attributes):
         return False
