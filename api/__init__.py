@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # what `PUBLIC` says, in the words of type checkers
     from onnxla.ir.errors import UnsupportedError as UnsupportedError
     from onnxla.module import Module as Module
     from onnxla.module import load as load
+    from onnxla.ops.limits import Limits as Limits
     from onnxla.ops.table import op as op
     from onnxla.peers.node_by_node import compare as compare
     from onnxla.train.checkpoints import CheckpointError as CheckpointError
@@ -27,6 +28,7 @@ __all__ = [
     "CheckpointError",
     "Findings",
     "FitResult",
+    "Limits",
     "ModelError",
     "Module",
     "NonFiniteLossError",

@@ -47,5 +47,10 @@ class Kept(Generic[T]):
             )
         return value
 
+    def values(self) -> list[T]:
+        """All that are kept, the one that was used last at the end."""
+        with self._lock:
+            return [*self._values.values()]
+
     def __len__(self) -> int:
         return len(self._values)

@@ -64,11 +64,8 @@ def images(n: int) -> Iterator[np.ndarray]:
 
 
 def all_regions(module: onnxla.Module) -> list[Region]:
-    pending, found = [*module.program.regions.first.values()], []
-    while pending:
-        found.append(pending.pop())
-        pending += found[-1].following.values()
-    return found
+    """The regions that are kept, that of the whole graph first."""
+    return sorted(module.program.regions.kept.values(), key=lambda region: -len(region.nodes))
 
 
 def test_a_detector_equals_onnx_runtime() -> None:
