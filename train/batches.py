@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -13,6 +15,8 @@ import numpy as np
 from onnxla.inputs import by_name
 from onnxla.module import Module
 from onnxla.ops.values import Value
+from onnxla.train.checkpoints import CheckpointError
+from onnxla.train.digests import add_arrays, digest_of
 
 Batch: TypeAlias = tuple[dict[str, Value], Any]
 """Inputs by name, and the targets: an array, or any tree of them."""
@@ -65,7 +69,9 @@ class ArrayBatches:
         """Number, shapes and dtypes of the samples, and what decides their order."""
         shapes = jax.tree.map(lambda a: f"{a.dtype}{list(a.shape[1:])}", self.inputs)
         order = {"shuffle": self.shuffle, "seed": self.seed} if self.shuffle else {"shuffle": False}
-        return {"samples": self.samples, "inputs": shapes, "batch_size": self.size, **order}
+        digest = digest_of((self.inputs, self.targets))
+        counts = {"samples": self.samples, "batch_size": self.size}
+        return {**counts, "inputs": shapes, "digest": digest, **order}
 
 
 @dataclass
@@ -76,11 +82,13 @@ class StreamedBatches:
         module: Names the inputs.
         source: The iterable.
         opened: An iterator over `source` that the next epoch uses.
+        drawn: What was drawn so far, if that is to be compared where the run goes on.
     """
 
     module: Module
     source: Iterable[Any]
     opened: Iterator[Any] | None = None
+    drawn: Drawn | None = None
 
     @property
     def once(self) -> bool:
@@ -108,14 +116,90 @@ class StreamedBatches:
         raise ValueError("the data has no batches")
 
     def epoch(self, number: int, skip: int = 0) -> Iterator[Batch]:
-        """The batches of an epoch, without the first `skip`, which are drawn all the same."""
+        """The batches of an epoch, without the first `skip`, which are drawn all the same.
+
+        Raises:
+            CheckpointError: Those drawn are not what they were in the run that goes on.
+        """
         iterator, self.opened = self.opened or iter(self.source), None
-        for item in itertools.islice(iterator, skip, None):
-            yield split_batch(self.module, item)
+        batches = (split_batch(self.module, item) for item in iterator)
+        if self.drawn is not None:
+            batches = self.drawn.watch(batches, number, skip)
+        yield from itertools.islice(batches, skip, None)
 
     def describe(self) -> dict[str, Any]:
-        """The number of batches, where it is known: a stream is trusted to repeat itself."""
-        return {"batches": self.length}
+        """The number of batches, where it is known, and the digest of a list's contents."""
+        if not isinstance(self.source, list):
+            return {"batches": self.length}
+        contents = [split_batch(self.module, item) for item in self.source]
+        return {"batches": self.length, "digest": digest_of(contents)}
+
+
+@dataclass
+class Drawn:
+    """What a stream gave, as digests, since it is asked to give the same again.
+
+    Attributes:
+        epoch: Digest of what was drawn in the epoch at hand.
+        first: That of the first batch, if all epochs so far began alike.
+        epochs: Number of epochs that were begun.
+        resumed: Whether these are of a run that was interrupted, and nothing was drawn since.
+    """
+
+    epoch: str = ""
+    first: str | None = None
+    epochs: int = 0
+    resumed: bool = False
+
+    def watch(self, batches: Iterator[Batch], number: int, skip: int) -> Iterator[Batch]:
+        """The batches of an epoch, noted, and compared where it is known what they were.
+
+        Args:
+            batches: The batches.
+            number: The epoch's number.
+            skip: How many were drawn before the run was interrupted.
+
+        Raises:
+            CheckpointError: They are not what they were.
+        """
+        before, hashed, count = self.epoch, hashlib.sha256(), 0
+        for batch in batches:
+            add_arrays(hashed, batch)
+            count += 1
+            self.epoch = hashed.hexdigest()
+            if count == 1 and not skip:
+                self.begin(number)
+            if count == skip and self.epoch != before:
+                raise CheckpointError(
+                    f"the first {skip} batches of epoch {number} are not those that the run was"
+                    " trained on: an iterable must give the same batches again. Choose another"
+                    " folder, or make the data as it was"
+                )
+            yield batch
+        if count < skip:
+            raise CheckpointError(
+                f"the data has {count} batches, and the run had used {skip} of epoch {number}"
+            )
+
+    def begin(self, number: int) -> None:
+        """Notes the first batch of an epoch, and compares it where a run goes on with an epoch."""
+        alike = self.first in (None, self.epoch)
+        if not alike and self.resumed:
+            text = f"epoch {number} begins with another batch than "
+            if self.epochs > 1:
+                raise CheckpointError(
+                    f"{text}all {self.epochs} before: it is not what the run was trained on"
+                )
+            warnings.warn(
+                f"{text}epoch 0: unless it is shuffled, it is not what the run was trained on",
+                stacklevel=2,
+            )
+        if self.epochs == 0:
+            self.first = self.epoch
+        elif not alike:
+            self.first = None
+        self.epochs += 1
+        self.resumed = False
 
 
 def as_batches(

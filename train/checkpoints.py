@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import logging
+import os
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,12 +17,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from onnxla.ir.errors import OnnxlaError
-from onnxla.ir.traverse import all_nodes
-from onnxla.module import Module
+from onnxla.train.digests import digest_of
 
 METRIC = "validation_loss"
 # Format 1, of version 0.1.0, states no format, and knows the model by nodes without attributes.
-FORMAT = 2
+# Format 2 has no checksum, and knows nothing of the data's contents and the optimizer's numbers.
+FORMAT = 3
 
 
 class CheckpointError(OnnxlaError):
@@ -33,15 +35,25 @@ class CheckpointError(OnnxlaError):
     result: Any = None
 
 
+class DamagedCheckpointError(CheckpointError):
+    """A checkpoint is not as it was written."""
+
+
 class Checkpoints:
     """The checkpoints in a folder: the last few, and that with the lowest validation loss.
 
     Each is a folder named after its step. Orbax writes it under another name and renames it when it
-    is complete, so that a crash leaves those before.
+    is complete, so that a crash leaves those before. The folder is locked until `close`.
+
+    Raises:
+        CheckpointError: The folder cannot be written to, or another run writes to it.
     """
 
     def __init__(self, folder: Any, keep: int = 3) -> None:
         import orbax.checkpoint as ocp
+
+        self.folder = Path(folder).absolute()
+        self._lock = lock(self.folder)
 
         policies = ocp.checkpoint_managers
         best = policies.BestN(
@@ -50,17 +62,20 @@ class Checkpoints:
             n=1,
             keep_checkpoints_without_metrics=False,
         )
-        self.folder = Path(folder).absolute()
         self._ocp = ocp
-        self._manager = ocp.CheckpointManager(
-            self.folder,
-            options=ocp.CheckpointManagerOptions(
-                preservation_policy=policies.AnyPreservationPolicy([policies.LatestN(keep), best]),
-                enable_async_checkpointing=False,  # an error is then that of the step that saved
-                cleanup_tmp_directories=True,
-            ),
-            item_names=("state", "run"),
-        )
+        with quiet():
+            self._manager = ocp.CheckpointManager(
+                self.folder,
+                options=ocp.CheckpointManagerOptions(
+                    preservation_policy=policies.AnyPreservationPolicy(
+                        [policies.LatestN(keep), best]
+                    ),
+                    # An error is then that of the step that saved.
+                    enable_async_checkpointing=False,
+                    cleanup_tmp_directories=True,
+                ),
+                item_names=("state", "run"),
+            )
 
     @property
     def steps(self) -> list[int]:
@@ -73,16 +88,19 @@ class Checkpoints:
         Args:
             step: Its name.
             state: A tree of arrays.
-            run: Whatever JSON can hold; the number of the format is added.
+            run: Whatever JSON can hold; the number of the format and checksums are added.
             metric: The validation loss, if the state has one.
 
         Raises:
             CheckpointError: It could not be written; those before are as they were.
         """
         save = self._ocp.args
+        state = jax.tree.map(np.asarray, state)
+        described = {"format": FORMAT, "state": digest_of(state), **run}
+        described["checksum"] = checksum(described)
         items = save.Composite(
-            state=save.StandardSave(jax.tree.map(np.asarray, state)),
-            run=save.JsonSave({"format": FORMAT, **run}),
+            state=save.StandardSave(state),
+            run=save.JsonSave(described),
         )
         metrics = None if metric is None else {METRIC: metric}
         try:
@@ -101,31 +119,103 @@ class Checkpoints:
             ) from error
 
     def read_run(self, step: int) -> dict[str, Any]:
-        """What `save` was given as `run`.
+        """What `save` was given as `run`, with the number of the format.
 
         Raises:
             CheckpointError: A newer version of onnxla wrote it.
+            DamagedCheckpointError: It is not as it was written.
         """
-        items = self._ocp.args.Composite(run=self._ocp.args.JsonRestore())
-        restored: Any = self._manager.restore(step, args=items)
+        restored: Any = self.restore(step, run=self._ocp.args.JsonRestore())
+        if not isinstance(restored.run, dict):
+            raise self.damaged(step, "its description is empty")
         run = {"format": 1, **restored.run}
         if run["format"] not in range(1, FORMAT + 1):
             raise CheckpointError(
                 f"the checkpoint of step {step} in '{self.folder}' has format {run['format']}; "
                 f"this version of onnxla reads formats up to {FORMAT}"
             )
+        if run["format"] >= 3 and run.pop("checksum", None) != checksum(run):
+            raise self.damaged(step, "its description has another checksum")
         return run
 
-    def read_state(self, step: int, like: Any) -> Any:
-        """The state at a step as JAX arrays, for a tree `like` it."""
+    def read_state(self, step: int, like: Any, digest: str | None) -> Any:
+        """The state at a step as JAX arrays, for a tree `like` it.
+
+        Raises:
+            DamagedCheckpointError: It is not as it was written, as its digest tells where the
+                checkpoint has one.
+        """
         abstract = jax.tree.map(np.asarray, like)
-        items = self._ocp.args.Composite(state=self._ocp.args.StandardRestore(abstract))
-        restored: Any = self._manager.restore(step, args=items)
+        restored: Any = self.restore(step, state=self._ocp.args.StandardRestore(abstract))
+        if digest is not None and digest_of(jax.tree.map(np.asarray, restored.state)) != digest:
+            raise self.damaged(step, "its arrays have another checksum")
         return jax.tree.map(jnp.asarray, restored.state)
 
+    def restore(self, step: int, **items: Any) -> Any:
+        """Parts of a checkpoint. Raises: DamagedCheckpointError if it cannot be read."""
+        try:
+            with quiet():
+                return self._manager.restore(step, args=self._ocp.args.Composite(**items))
+        except Exception as error:
+            raise self.damaged(step, reason(error)) from error
+
+    def damaged(self, step: int, why: str) -> DamagedCheckpointError:
+        """What says that a checkpoint is damaged."""
+        return DamagedCheckpointError(
+            f"the checkpoint of step {step} in '{self.folder}' is damaged: {why}"
+        )
+
+    def set_aside(self, step: int) -> Path:
+        """Renames a checkpoint so that it counts no longer, and tells its new path."""
+        path = self.folder / f"{step}.damaged"
+        while path.exists():
+            path = path.with_name(path.name + "_")
+        (self.folder / str(step)).rename(path)
+        self._manager.reload()
+        return path
+
     def close(self) -> None:
-        """Ends orbax's threads."""
+        """Ends orbax's threads, and unlocks the folder."""
         self._manager.close()
+        os.close(self._lock)
+
+
+def lock(folder: Path) -> int:
+    """Makes a folder if it is missing, and locks it while the descriptor that is returned is open.
+
+    Systems without such locks on folders (Windows, some networks' file systems) do not protect two
+    runs from each other.
+
+    Raises:
+        CheckpointError: It is no folder that can be written to, or is locked.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError("Permission denied")
+        descriptor = os.open(folder if hasattr(os, "O_DIRECTORY") else os.devnull, os.O_RDONLY)
+    except OSError as error:
+        raise CheckpointError(
+            f"checkpoints cannot be written to '{folder}' ({error.strerror or error})"
+        ) from error
+    try:
+        import fcntl
+
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise CheckpointError(
+            f"another run writes checkpoints to '{folder}': choose another folder, or resume from"
+            " this one when that run has ended"
+        ) from None
+    except (ImportError, OSError):
+        pass
+    return descriptor
+
+
+def checksum(run: Mapping[str, Any]) -> str:
+    """The checksum of what JSON can hold."""
+    return hashlib.sha256(json.dumps(run, sort_keys=True).encode()).hexdigest()
 
 
 @contextlib.contextmanager
@@ -148,38 +238,3 @@ def reason(error: BaseException) -> str:
     """What the system said, without the chain of who passed it on; or the error's type."""
     lines = str(error).splitlines() or [type(error).__name__]
     return lines[0].rsplit(": ", 1)[-1]
-
-
-def fingerprint_of_format_1(module: Module) -> str:
-    """How checkpoints of format 1 know a module: by its nodes, without attributes, and params."""
-    hashed = hashlib.sha256()
-    for node, _ in all_nodes(module.program.model):
-        hashed.update(repr((node.domain, node.op_type, node.inputs, node.outputs)).encode())
-    for name, value in module.params.items():
-        hashed.update(name.encode())
-        hashed.update(np.asarray(value).tobytes())
-    return hashed.hexdigest()[:16]
-
-
-def require_same(saved: Mapping[str, Any], now: Mapping[str, Any], where: str) -> None:
-    """Raises CheckpointError with what differs between a run that was saved and the one at hand."""
-    found = differences(saved, now)
-    if found:
-        raise CheckpointError(
-            f"the checkpoint {where} is of another run: "
-            + "; ".join(found)
-            + ". Choose another folder, or make the run as it was"
-        )
-
-
-def differences(saved: Any, now: Any, path: str = "") -> list[str]:
-    """Where two trees of dicts differ, in words."""
-    if isinstance(saved, Mapping) and isinstance(now, Mapping):
-        return [
-            text
-            for key in sorted({*saved, *now})
-            for text in differences(saved.get(key), now.get(key), f"{path}.{key}".lstrip("."))
-        ]
-    if saved == now:
-        return []
-    return [f"{path} was {saved if saved is not None else 'absent'}, is {now or 'absent'}"]

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,11 +14,14 @@ from onnxla.module import Module
 from onnxla.progress import ProgressBar
 from onnxla.train.batches import as_batches
 from onnxla.train.checkpoints import Checkpoints
+from onnxla.train.description import describe_run, versions
+from onnxla.train.digests import digest_of_optimizer
 from onnxla.train.evaluation import Metrics, make_evaluation
 from onnxla.train.loop import FitResult, Loop
 from onnxla.train.losses import LOSSES, Measure, find_measure, name_of
 from onnxla.train.objective import make_objective
 from onnxla.train.optimizer import make_optimizer
+from onnxla.train.resume import go_on_after_stop
 from onnxla.train.step import find_statistics, make_step, master, prepare
 
 
@@ -102,14 +103,17 @@ def fit(
         checkpoint: Folder for checkpoints: one after each epoch, when interrupted, and every
             `checkpoint_every` steps. The last three are kept, and the best.
         checkpoint_every: Number of steps.
-        resume: Whether to go on from the folder's last checkpoint, if it has any. An iterable must
-            give the same batches again; those already used are skipped.
+        resume: Whether to go on from the folder's last checkpoint that is intact, if it has any.
+            Data, loss, optimizer and settings must be those of before; more epochs or steps may be
+            asked for. An iterable must give the same batches again: those already used are drawn,
+            compared and skipped.
         progress: Whether to show a progress bar.
 
     Raises:
         TypeError, ValueError: The data does not fit the model or the loss, or an option is wrong.
         NonFiniteLossError: A loss or gradient is NaN or infinite. That step changes nothing.
-        CheckpointError: A checkpoint cannot be written, or is of another run.
+        CheckpointError: A checkpoint cannot be written, none is intact, the last is of another run,
+            or another run writes to the folder.
         KeyboardInterrupt: After the step at hand is complete and, if asked for, saved.
 
         The last three have an attribute `result` with what was trained until then.
@@ -133,18 +137,22 @@ def fit(
         inputs, targets = batches.first()
         statistics = find_statistics(objective, prepare(module, inputs), targets)
         trained = choose_trained(module, train, roles, freeze, statistics)
-        optimizer = make_optimizer(
-            module, trained, optimizer, learning_rate, total, accumulate, clip_norm
-        )
+
+        def optimizer_for(total: int | None) -> Any:
+            return make_optimizer(
+                module, trained, optimizer, learning_rate, total, accumulate, clip_norm
+            )
+
+        used = optimizer_for(total)
         params = {name: master(module.params[name]) for name in trained}
         state = {
             "params": params,
             "statistics": {name: master(module.params[name]) for name in statistics},
-            "optimizer": optimizer.init(params),
+            "optimizer": used.init(params),
         }
         loop = Loop(
             module,
-            make_step(objective, optimizer, seed, remat),
+            make_step(objective, used, seed, remat),
             state,
             {
                 name: value
@@ -156,6 +164,7 @@ def fit(
             total=steps,
             patience=patience,
             every=checkpoint_every,
+            length=total,
         )
         if (read := objective.outputs) != tuple(outputs or module.output_names):
             loop.history.note(
@@ -165,31 +174,35 @@ def fit(
             evaluation = make_evaluation(tuned, objective, metrics, outputs)
             held_out = as_batches(module, validation, batch_size)
             loop.evaluate = lambda params: evaluation(params, held_out)
-        if checkpoint is not None:
-            loop.description = describe_run(
-                module,
-                params,
-                state["optimizer"],
-                loss=name_of(function),
-                data=batches.describe(),
-                learning_rate=learning_rate if isinstance(learning_rate, float) else None,
-                accumulate=accumulate,
-                clip_norm=clip_norm,
-                compute_dtype=None if compute_dtype is None else str(jnp.dtype(compute_dtype)),
-                freeze_statistics=freeze_statistics,
-                outputs=objective.outputs,
-                seed=seed,
-            )
-            loop.checkpoints = Checkpoints(checkpoint)
-            if not resume and loop.checkpoints.steps:
-                raise ValueError(
-                    f"'{checkpoint}' has checkpoints of steps {loop.checkpoints.steps}: "
-                    "resume from the last, or choose another folder"
-                )
         with contextlib.ExitStack() as stack:
-            if loop.checkpoints is not None:
-                stack.callback(loop.checkpoints.close)
-                loop.resume()
+            if checkpoint is not None:
+                loop.checkpoints = stack.enter_context(contextlib.closing(Checkpoints(checkpoint)))
+                if not resume and loop.checkpoints.steps:
+                    raise ValueError(
+                        f"'{checkpoint}' has checkpoints of steps {loop.checkpoints.steps}: "
+                        "resume from the last, or choose another folder"
+                    )
+
+                def update(total: int | None) -> str:
+                    return digest_of_optimizer(optimizer_for(total), params)
+
+                loop.description = describe_run(
+                    module,
+                    params,
+                    state["optimizer"],
+                    loss=name_of(function),
+                    data=batches.describe(),
+                    learning_rate=None if callable(learning_rate) else learning_rate,
+                    accumulate=accumulate,
+                    clip_norm=clip_norm,
+                    compute_dtype=None if compute_dtype is None else str(jnp.dtype(compute_dtype)),
+                    freeze_statistics=freeze_statistics,
+                    outputs=objective.outputs,
+                    seed=seed,
+                    update=update(total),
+                    versions=versions(),
+                )
+                go_on_after_stop(loop, update)
             bar = ProgressBar(total, "training", "step", done=loop.step, shown=progress)
             return loop.run(stack.enter_context(bar))
 
@@ -219,13 +232,3 @@ def choose_trained(
             f"(the model's: {found}); pass train= patterns or roles="
         )
     return trained
-
-
-def describe_run(
-    module: Module, params: Any, optimizer_state: Any, **settings: Any
-) -> dict[str, Any]:
-    """What a run must have in common with one that goes on from its checkpoint, as JSON has it."""
-    tensors = {name: f"{value.dtype}{list(value.shape)}" for name, value in params.items()}
-    parts = ", ".join(re.findall(r"\w+State", str(jax.tree.structure(optimizer_state))))
-    every = {"model": module.fingerprint(), "trained": tensors, "optimizer": parts, **settings}
-    return dict(json.loads(json.dumps(every)))

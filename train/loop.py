@@ -1,4 +1,4 @@
-"""The training loop: steps, epochs, checkpoints, and where a run goes on after a stop."""
+"""The training loop: steps, epochs and checkpoints."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import signal
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import jax
@@ -20,13 +20,7 @@ from onnxla.module import Module
 from onnxla.ops.values import Value
 from onnxla.progress import ProgressBar
 from onnxla.train.batches import ArrayBatches, Batch, StreamedBatches
-from onnxla.train.checkpoints import (
-    METRIC,
-    CheckpointError,
-    Checkpoints,
-    fingerprint_of_format_1,
-    require_same,
-)
+from onnxla.train.checkpoints import METRIC, CheckpointError, Checkpoints
 from onnxla.train.history import History
 from onnxla.train.step import prepare
 
@@ -89,6 +83,7 @@ class Loop:
         checkpoints: Where checkpoints go.
         every: Number of steps between them, beside those after each epoch.
         description: What a run that goes on from a checkpoint must have in common with this one.
+        length: Number of steps at which the run ends, as its optimizer knows it.
         step: Number of steps done.
         epoch: Number of epochs done.
         position: Number of steps done in the epoch at hand.
@@ -109,6 +104,7 @@ class Loop:
     checkpoints: Checkpoints | None = None
     every: int | None = None
     description: Mapping[str, Any] = field(default_factory=dict)
+    length: int | None = None
     history: History = field(default_factory=History)
     step: int = 0
     epoch: int = 0
@@ -122,6 +118,7 @@ class Loop:
             with interrupts() as pressed:
                 while not self.finished():
                     self.run_epoch(pressed, bar)
+                self.end_run()
         except (NonFiniteLossError, CheckpointError, TrainingInterrupted) as error:
             error.result = self.result()
             raise
@@ -148,7 +145,7 @@ class Loop:
                 self.save()
         if self.position == started == 0:
             self.run_dry()
-        else:
+        elif self.step != self.total:
             self.end_epoch()
 
     def run_dry(self) -> None:
@@ -196,6 +193,19 @@ class Loop:
 
     def end_epoch(self) -> None:
         """Evaluates, notes the epoch, and saves."""
+        metric = self.note_epoch()
+        if self.checkpoints is not None:
+            self.save(metric if math.isfinite(metric) else None)
+
+    def end_run(self) -> None:
+        """Ends an epoch at the last step. It is saved as it is there, so that more steps go on."""
+        if self.position:
+            if self.checkpoints is not None and self.step not in self.checkpoints.steps:
+                self.save()
+            self.note_epoch()
+
+    def note_epoch(self) -> float:
+        """Evaluates and notes the epoch at hand, and tells its validation loss."""
         self.read()
         losses = self.history.loss[self.step - self.position :]
         measured = self.evaluate(self.params()) if self.evaluate is not None else {}
@@ -206,9 +216,7 @@ class Loop:
             self.best = jax.tree.map(jnp.copy, {**self.state["statistics"], **self.state["params"]})
         self.epoch += 1
         self.position = 0
-        if self.checkpoints is not None:
-            metric = measured.get(METRIC, math.nan)
-            self.save(metric if math.isfinite(metric) else None)
+        return measured.get(METRIC, math.nan)
 
     def finished(self) -> bool:
         """Whether the run is at its end."""
@@ -244,36 +252,11 @@ class Loop:
         """Writes a checkpoint."""
         self.read()
         assert self.checkpoints is not None
-        place = {"epoch": self.epoch, "position": self.position}
-        run = {"description": self.description, "history": self.history.to_dict(), **place}
+        run = {"description": self.description, "history": self.history.to_dict()}
+        run |= {"epoch": self.epoch, "position": self.position, "length": self.length}
+        if isinstance(self.batches, StreamedBatches) and self.batches.drawn is not None:
+            run["drawn"] = asdict(self.batches.drawn)
         self.checkpoints.save(self.step, self.state, run, metric)
-
-    def resume(self) -> None:
-        """Goes on from the last checkpoint, if there is one.
-
-        Raises:
-            CheckpointError: It is of another run, or that of the best epoch is missing.
-        """
-        if self.checkpoints is None or not self.checkpoints.steps:
-            return
-        step = self.checkpoints.steps[-1]
-        run = self.checkpoints.read_run(step)
-        where = f"of step {step} in '{self.checkpoints.folder}'"
-        description = dict(self.description)
-        if run["format"] == 1:
-            description["model"] = fingerprint_of_format_1(self.module)
-        require_same(run["description"], description, where)
-        like = self.state
-        self.state = self.checkpoints.read_state(step, like)
-        self.history = History(**run["history"])
-        self.step, self.epoch, self.position = step, run["epoch"], run["position"]
-        best = self.history.best_epoch()
-        if self.patience is not None and best is not None:
-            step = int(self.history.epochs["step"][best])
-            if step not in self.checkpoints.steps:
-                raise CheckpointError(f"the checkpoint of the best epoch, {step}, is missing")
-            state = self.checkpoints.read_state(step, like)
-            self.best = {**state["statistics"], **state["params"]}
 
 
 def describe_failure(number: int, epoch: int, batch: Batch, values: Mapping[str, float]) -> str:

@@ -1,0 +1,97 @@
+"""What a run must have in common with one that goes on from its checkpoint."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from importlib.metadata import version
+from typing import Any
+
+import jax
+import numpy as np
+
+from onnxla.ir.traverse import all_nodes
+from onnxla.module import Module
+from onnxla.train.checkpoints import CheckpointError
+
+UPDATE, VERSIONS = "update", "versions"
+# Digests say that there is a difference, not which: what to say, and what may say it better.
+DIGESTS = {
+    UPDATE: (
+        "the optimizer computes another update: a hyper-parameter or a schedule differs",
+        ("optimizer", "learning_rate", "accumulate", "clip_norm", "trained"),
+    ),
+    "data.digest": ("the data has the same shapes and other contents", ("data",)),
+}
+
+
+def describe_run(
+    module: Module, params: Any, optimizer_state: Any, **settings: Any
+) -> dict[str, Any]:
+    """The description of a run, as JSON has it."""
+    tensors = {name: f"{value.dtype}{list(value.shape)}" for name, value in params.items()}
+    parts = ", ".join(re.findall(r"\w+State", str(jax.tree.structure(optimizer_state))))
+    every = {"model": module.fingerprint(), "trained": tensors, "optimizer": parts, **settings}
+    return dict(json.loads(json.dumps(every)))
+
+
+def versions() -> dict[str, str]:
+    """Versions of what writes the programs that digests are of."""
+    return {name: version(name) for name in ("jax", "optax")}
+
+
+def require_same(saved: Mapping[str, Any], now: Mapping[str, Any], where: str) -> None:
+    """Raises CheckpointError with what differs between a run that was saved and the one at hand."""
+    found = {path: f"{path} {text}" for path, text in differences(saved, now)}
+    for path, (text, explaining) in DIGESTS.items():
+        if path in found:
+            found[path] = text
+            if any(other.startswith(explaining) for other in found if other != path):
+                del found[path]  # something that has a name says why
+    if found:
+        raise CheckpointError(
+            f"the checkpoint {where} is of another run: "
+            + "; ".join(found.values())
+            + ". Choose another folder, or make the run as it was"
+        )
+
+
+def differences(saved: Any, now: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    """Where two trees of dicts differ: paths, and what differs there in words."""
+    if isinstance(saved, Mapping) and isinstance(now, Mapping):
+        for key in sorted({*saved, *now}):
+            yield from differences(saved.get(key), now.get(key), f"{path}.{key}".lstrip("."))
+    elif saved != now:
+        was, is_now = ("absent" if value is None else value for value in (saved, now))
+        yield path, f"was {was}, is {is_now}"
+
+
+def as_saved(run: Mapping[str, Any], module: Module, now: Mapping[str, Any]) -> dict[str, Any]:
+    """The description of the run at hand as far as a checkpoint tells the like.
+
+    Args:
+        run: What the checkpoint says.
+        module: The module of the run at hand.
+        now: Its description as of today.
+    """
+    saved, described = run["description"]["data"], {**now}
+    if not ("digest" in saved and "digest" in now["data"]):  # contents are compared when drawn
+        described["data"] = {**now["data"], "digest": saved.get("digest")}
+    if run["format"] < 3:
+        del described[UPDATE], described[VERSIONS]
+    if run["format"] < 2:
+        described["model"] = fingerprint_of_format_1(module)
+    return described
+
+
+def fingerprint_of_format_1(module: Module) -> str:
+    """How checkpoints of format 1 know a module: by its nodes, without attributes, and params."""
+    hashed = hashlib.sha256()
+    for node, _ in all_nodes(module.program.model):
+        hashed.update(repr((node.domain, node.op_type, node.inputs, node.outputs)).encode())
+    for name, value in module.params.items():
+        hashed.update(name.encode())
+        hashed.update(np.asarray(value).tobytes())
+    return hashed.hexdigest()[:16]
