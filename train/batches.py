@@ -122,7 +122,7 @@ class StreamedBatches:
             CheckpointError: Those drawn are not what they were in the run that goes on.
         """
         iterator, self.opened = self.opened or iter(self.source), None
-        batches = (split_batch(self.module, item) for item in iterator)
+        batches: Iterator[Batch] = (split_batch(self.module, item) for item in iterator)
         if self.drawn is not None:
             batches = self.drawn.watch(batches, number, skip)
         yield from itertools.islice(batches, skip, None)

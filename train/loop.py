@@ -252,7 +252,7 @@ class Loop:
         """Writes a checkpoint."""
         self.read()
         assert self.checkpoints is not None
-        run = {"description": self.description, "history": self.history.to_dict()}
+        run: dict[str, Any] = {"description": self.description, "history": self.history.to_dict()}
         run |= {"epoch": self.epoch, "position": self.position, "length": self.length}
         if isinstance(self.batches, StreamedBatches) and self.batches.drawn is not None:
             run["drawn"] = asdict(self.batches.drawn)

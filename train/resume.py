@@ -38,9 +38,9 @@ def go_on_after_stop(loop: Loop, update: Update) -> None:
     else:
         if damaged:
             raise CheckpointError("; ".join(map(str, damaged.values())) + "; no other is intact")
-    for step, error in damaged.items():
+    for step, problem in damaged.items():
         name = checkpoints.set_aside(step).name
-        tell(loop, f"{error}; it is kept as '{name}', and the run goes on from step {loop.step}")
+        tell(loop, f"{problem}; it is kept as '{name}', and the run goes on from step {loop.step}")
 
 
 def go_on(loop: Loop, checkpoints: Checkpoints, step: int, update: Update) -> None:
