@@ -466,16 +466,18 @@ class Module:
 
         Only tensors that changed are changed, in the file's own element types; names, order,
         metadata, opsets and unknown fields stay. Files are written beside the target and renamed,
-        so that a crash, a full disk or a failed check loses nothing.
+        so that a crash, a full disk or a failed check loses nothing. Of other files, those alone
+        are removed that earlier saves to `path` made under names of their own and that no file in
+        the folder names; a warning tells which other data of the old model stays.
 
         Args:
             path: The file to write or replace.
             merge: Whether adapters are added to their weights, as by `merge`.
             external_data: Where the data of tensors goes. None: that of tensors which were external
-                goes to one file beside `path`, named `<file name>.data`; so does that of all large
-                tensors if the model would be larger than 2 GiB. True: that of all large tensors
-                does. A file name: as True, under that name, with a number if it is taken. False:
-                all is in `path`. A data file that the old model alone used is removed.
+                goes to one file beside `path`, named `<file name>.<token>.data`, with a random
+                token; so does that of all large tensors if the model would be larger than 2 GiB.
+                True: that of all large tensors does. A file name: as True, under that name, with a
+                number if it is taken. False: all is in `path`.
             check: Whether the new file is run in ONNX Runtime before it replaces the old one, and
                 its outputs are compared with the module's: True for random inputs, or inputs by
                 name or in order. Needs the extra `compare`.
@@ -504,7 +506,7 @@ class Module:
         """The model that is evaluated, with the current parameters."""
         changed = {}
         for name, tensor in self.program.parameters.params.items():
-            value = np.asarray(self.params[name]).astype(tensor.dtype)
+            value = np.asarray(self.params[name]).astype(tensor.dtype, copy=False)
             if not np.array_equal(bytes_of(value), bytes_of(tensor.numpy())):
                 changed[tensor] = tensor.with_data(value)
             tensor.release()

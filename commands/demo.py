@@ -19,6 +19,7 @@ import numpy as np
 
 import onnxla
 from onnxla.commands.downloads import fetch
+from onnxla.ir.claims import check_target
 from onnxla.ir.errors import OnnxlaError
 from onnxla.peers.difference import Tolerance, difference
 from onnxla.peers.onnx_runtime import OnnxRuntime
@@ -100,9 +101,13 @@ def demo(
 
     Raises:
         OnnxlaError: A package that only the demo needs is missing.
+        OSError: `out` cannot be written.
         FetchError: The model could not be fetched.
     """
     require_packages()
+    out.mkdir(parents=True, exist_ok=True)
+    tuned_path, picture = out / "tuned.onnx", out / "demo.png"
+    check_target(tuned_path)
     start = time.perf_counter()
     path = model_path or fetch(MODEL)
     module = onnxla.load(path)
@@ -126,8 +131,6 @@ def demo(
     guesses_after, after, clean_after = report("trained", tuned)
     say("          (lines with words and in fonts that were not trained on)")
 
-    out.mkdir(parents=True, exist_ok=True)
-    tuned_path, picture = out / "tuned.onnx", out / "demo.png"
     tuned.save(tuned_path)
     (served,) = OnnxRuntime(optimized=True).run_file(tuned_path, {module.input_names[0]: faint})
     deviation = difference(guesses_after, served, Tolerance())

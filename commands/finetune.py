@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,14 @@ from typing import Any
 import numpy as np
 
 from onnxla.commands.arrays import read_array
+from onnxla.commands.results import keep_result, save_result
+from onnxla.ir.claims import check_target
 from onnxla.module import Module, load
 from onnxla.train.batches import as_batches
+from onnxla.train.checkpoints import CheckpointError
 from onnxla.train.evaluation import evaluate
 from onnxla.train.fitting import fit
-from onnxla.train.loop import TrainingInterrupted
+from onnxla.train.loop import FitResult, TrainingInterrupted
 from onnxla.train.losses import LOSSES
 from onnxla.train.optimizer import LEARNING_RATE
 
@@ -82,59 +85,80 @@ def run_finetune(arguments: argparse.Namespace) -> int:
     for path in (arguments.out, arguments.plot):
         if path is not None and not path.parent.is_dir():
             raise ValueError(f"there is no folder '{path.parent}' for '{path.name}'")
+        if path is not None:
+            check_target(path)
     module = load(arguments.file)
     data = read_data(module, arguments.data)
     validation = None if arguments.validation is None else read_data(module, arguments.validation)
     held_out = data if validation is None else validation
-    train = arguments.train
-    if arguments.lora is not None:
-        module, train = module.lora(*train, rank=arguments.lora), []
-    print(module)
+    sample, _ = as_batches(module, held_out, arguments.batch_size).first()
     metrics = ["accuracy"] if arguments.loss.startswith("cross_entropy") else []
-    options = {
-        "batch_size": arguments.batch_size,
-        "outputs": None if arguments.output is None else [arguments.output],
-    }
-    print_measured("before", evaluate(module, held_out, arguments.loss, metrics, **options))
+    outputs = None if arguments.output is None else [arguments.output]
+
+    def measure(when: str, module: Module) -> None:
+        options = {"batch_size": arguments.batch_size, "outputs": outputs}
+        print_measured(when, evaluate(module, held_out, arguments.loss, metrics, **options))
+
     try:
-        result = fit(
-            module,
-            data,
-            arguments.loss,
-            epochs=arguments.epochs,
-            steps=arguments.steps,
-            train=train,
-            freeze=arguments.freeze,
-            freeze_statistics=arguments.freeze_statistics,
-            learning_rate=arguments.learning_rate,
-            accumulate=arguments.accumulate,
-            clip_norm=arguments.clip_norm,
-            validation=validation,
-            metrics=metrics if validation is not None else [],
-            patience=arguments.patience,
-            compute_dtype="bfloat16" if arguments.bfloat16 else None,
-            seed=arguments.seed,
-            checkpoint=arguments.checkpoint,
-            checkpoint_every=arguments.checkpoint_every,
-            resume=arguments.resume,
-            progress=not arguments.quiet,
-            **options,
-        )
+        result = train(module, data, validation, metrics, arguments, measure)
     except TrainingInterrupted as stopped:
         print(f"onnxla: {stopped}", file=sys.stderr)
         if arguments.checkpoint is not None:
             print("the same command with --resume goes on from there", file=sys.stderr)
         return 130
-    print(result.history)
-    print_measured("after", evaluate(result.module, held_out, arguments.loss, metrics, **options))
+    except CheckpointError as error:
+        if error.result is not None:
+            keep_result(error.result.module, arguments.out)
+        raise
     checking = find_spec("onnxruntime") is not None
-    inputs, _ = as_batches(module, held_out, arguments.batch_size).first()
-    result.module.save(arguments.out, check=inputs if checking else False)
+    save_result(result.module, arguments.out, check=sample if checking else False)
+    print(result.history)
     print(f"saved {arguments.out}" + ("; ONNX Runtime's outputs agree" if checking else ""))
+    measure("after", result.module)
     if arguments.plot is not None:
         result.history.plot().figure.savefig(arguments.plot)
         print(f"drawn {arguments.plot}")
     return 0
+
+
+def train(
+    module: Module,
+    data: Mapping[str, np.ndarray],
+    validation: Mapping[str, np.ndarray] | None,
+    metrics: Sequence[str],
+    arguments: argparse.Namespace,
+    measure: Callable[[str, Module], None],
+) -> FitResult:
+    """Trains as the command line says, and measures before."""
+    names = arguments.train
+    if arguments.lora is not None:
+        module, names = module.lora(*names, rank=arguments.lora), []
+    print(module)
+    measure("before", module)
+    return fit(
+        module,
+        data,
+        arguments.loss,
+        epochs=arguments.epochs,
+        steps=arguments.steps,
+        batch_size=arguments.batch_size,
+        train=names,
+        freeze=arguments.freeze,
+        freeze_statistics=arguments.freeze_statistics,
+        outputs=None if arguments.output is None else [arguments.output],
+        learning_rate=arguments.learning_rate,
+        accumulate=arguments.accumulate,
+        clip_norm=arguments.clip_norm,
+        validation=validation,
+        metrics=metrics if validation is not None else [],
+        patience=arguments.patience,
+        compute_dtype="bfloat16" if arguments.bfloat16 else None,
+        seed=arguments.seed,
+        checkpoint=arguments.checkpoint,
+        checkpoint_every=arguments.checkpoint_every,
+        resume=arguments.resume,
+        progress=not arguments.quiet,
+    )
 
 
 def read_data(module: Module, path: Path) -> dict[str, np.ndarray]:

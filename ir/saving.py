@@ -1,26 +1,20 @@
 """Saving a model and its data file so that a crash, or a full disk, loses nothing.
 
 The data goes under a name that no file has; then the model is renamed to its place, which is the
-moment when the new pair takes over; then the old data is removed, if no other model uses it.
+moment when the new pair takes over, and from which on nothing is undone; then old data goes.
 """
 
 from __future__ import annotations
 
-import itertools
 import os
-import re
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterable
+from itertools import chain
 from pathlib import Path
 
-from google.protobuf.message import DecodeError, Message
-
-from onnxla.ir.errors import ModelError
-from onnxla.ir.files import MappedFile
+from onnxla.ir.claims import claim, reserve
 from onnxla.ir.model import Model
-from onnxla.ir.onnx_pb2 import ModelProto, TensorProto
-from onnxla.ir.splice import Bytes, extract
-from onnxla.ir.wire import decode_entries
+from onnxla.ir.splice import Bytes, Piece, contents
+from onnxla.ir.superseded import foreign_data, remove_superseded, trailer, warn_of_data
 from onnxla.ir.writer import ExternalData, TooLargeError, pieces
 
 
@@ -33,15 +27,17 @@ def save(
 ) -> None:
     """Saves a model. Whatever fails leaves the old file, which may be the model's own, or the new.
 
+    Of other files, it removes those alone that earlier saves to `path` made under names of their
+    own and that no file in the folder names. It warns of other data of the old model, which stays.
+
     Args:
         model: What to save.
-        path: The file to write or replace.
+        path: The file to write or replace. A link is replaced, not followed.
         external_data: Where the data of tensors goes. None: that of tensors which were external
-            goes to one file beside `path`, named `<file name>.data`; so does that of all large
-            tensors if the model is larger than 2 GiB, which is more than one file can hold. True:
-            that of all large tensors does, 16 KiB or more each. A file name: as True, under that
-            name. False: all is in `path`. A number is added to a name that is taken, since the old
-            model needs its data until it is replaced.
+            goes to one file beside `path`, named `<file name>.<token>.data`, with a random token;
+            so does that of all large tensors if the model is larger than 2 GiB, which is more than
+            one file can hold. True: that of all large tensors does, 16 KiB or more each. A file
+            name: as True, under that name, with a number if it is taken. False: all is in `path`.
         check: Called with the path of the complete new model before it replaces the old one, which
             stays if this raises.
 
@@ -52,61 +48,58 @@ def save(
             cannot express.
     """
     path = Path(path)
-    name = external_data if isinstance(external_data, str) else f"{path.name}.data"
-    if name in ("", "..", path.name) or Path(name).name != name or "\\" in name:
+    name = external_data if isinstance(external_data, str) else None
+    if name is not None:
+        require_plain(name, path)
+    wanted = external_data if external_data is None else bool(external_data)
+    left = foreign_data(path)
+    with claim(path) as claimed:
+        data_path = claimed.data if name is None else reserve(path.with_name(name))
+        end = [trailer(data_path)] if name is None else []
+        try:
+            data, message = plan(model, data_path.name, wanted)
+            if data.pieces:
+                with claim(path) as claimed_too:
+                    claimed_too.put(data_path, chain(contents(data.pieces), end))
+                sync_folder(path.parent)
+            elif name is not None:
+                data_path.unlink()
+            claimed.put(path, contents(message), check)
+        except BaseException:
+            # An interrupt may come after the new model has taken over, which needs its data.
+            if claimed.temporary.exists():
+                data_path.unlink(missing_ok=True)
+            raise
+    sync_folder(path.parent)
+    left |= {old.name for old in remove_superseded(path)}
+    warn_of_data(path, left)
+
+
+def require_plain(name: str, path: Path) -> None:
+    """Raises ValueError unless `name` is that of a file that can be beside `path`."""
+    if name in ("", "..", path.name) or Path(name).name != name or {"\\", "\0"} & {*name}:
         raise ValueError(
             f"external_data='{name}' must be the name of a file beside '{path.name}', no path"
         )
-    data_path = unused_path(path.with_name(name))
-    wanted = external_data if external_data is None else bool(external_data)
-    data = ExternalData(data_path.name, wanted)
+
+
+def plan(model: Model, location: str, wanted: bool | None) -> tuple[ExternalData, list[Piece]]:
+    """What goes to the data file and what to the model's, which asks for the data where it must."""
+    data = ExternalData(location, wanted)
     try:
-        message = pieces(model, data)
+        return data, pieces(model, data)
     except TooLargeError:
-        if external_data is not None:
+        if wanted is not None:
             raise
-        data = ExternalData(data_path.name, True)
-        message = pieces(model, data)
-    superseded = superseded_files(path)
-    try:
-        if data.pieces:
-            replace_file(data_path, data.pieces)
-            sync_folder(path.parent)
-        replace_file(path, message, check)
-    except BaseException:
-        if data.pieces:
-            data_path.unlink(missing_ok=True)
-        raise
+    data = ExternalData(location, True)
+    return data, pieces(model, data)
+
+
+def replace_file(path: Path, content: Iterable[Bytes]) -> None:
+    """Writes a file that takes the place of `path` once it is completely on disk."""
+    with claim(path) as claimed:
+        claimed.put(path, content)
     sync_folder(path.parent)
-    for old in superseded:
-        with suppress(OSError):  # Windows keeps a file that is still mapped
-            old.unlink()
-
-
-def unused_path(path: Path) -> Path:
-    """`path`, with a number before its suffix if a file has that name."""
-    numbered = (path.with_name(f"{path.stem}.{n}{path.suffix}") for n in itertools.count(1))
-    return next(p for p in itertools.chain((path,), numbered) if not os.path.lexists(p))
-
-
-def replace_file(
-    path: Path, contents: Iterable[Bytes], check: Callable[[Path], None] | None = None
-) -> None:
-    """Writes a file that takes the place of `path` once it is completely on disk and checked."""
-    temporary = path.with_name(f".{path.name}.{os.urandom(6).hex()}.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            if path.exists():
-                os.chmod(temporary, path.stat().st_mode & 0o777)
-            file.writelines(contents)
-            file.flush()
-            os.fsync(file.fileno())
-        if check is not None:
-            check(temporary)
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def sync_folder(folder: Path) -> None:
@@ -117,47 +110,3 @@ def sync_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-
-
-def superseded_files(path: Path) -> list[Path]:
-    """Data files beside `path` that nothing needs once it is replaced.
-
-    These are the files that the old model names, and what a crash has left of earlier ones, without
-    those that another model in the folder names.
-    """
-    # Not `path` itself if it is a link: it is replaced, and the model behind it stays.
-    named = set() if path.is_symlink() else data_names(path) or set()
-    ours = re.compile(re.escape(path.name) + r"(\.\d+)?\.data")
-    files = [p for p in path.parent.iterdir() if p.is_file() and not p.is_symlink()]
-    candidates = [p for p in files if p.name in named or ours.fullmatch(p.name)]
-    if not candidates:
-        return []
-    for other in path.parent.glob("*.onnx"):
-        used = data_names(other) if other.name != path.name else set()
-        candidates = [p for p in candidates if used is not None and p.name not in used]
-    return candidates
-
-
-def data_names(path: Path) -> set[str] | None:
-    """Where a model file says that its external data is; None if it cannot be read."""
-    try:
-        return {os.path.normpath(name) for name in external_locations(parse_without_data(path))}
-    except (OSError, ModelError, DecodeError):
-        return None
-
-
-def parse_without_data(path: Path) -> ModelProto:
-    """The message in a model file, without its large data."""
-    return ModelProto.FromString(bytes(extract(MappedFile(path).view)[0]))
-
-
-def external_locations(message: Message) -> Iterator[str]:
-    """The locations of external data in a message and all within it."""
-    if isinstance(message, TensorProto):
-        if message.data_location == TensorProto.EXTERNAL:
-            yield decode_entries(message.external_data).get("location", "")
-        return
-    for field, value in message.ListFields():
-        if field.message_type is not None:
-            for child in (value,) if isinstance(value, Message) else value:
-                yield from external_locations(child)

@@ -12,7 +12,8 @@ from __future__ import annotations
 import math
 import os
 from bisect import bisect_left
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import cache
 from typing import TypeAlias, cast
 
@@ -30,6 +31,37 @@ MAX_MESSAGE = 2**31 - 1  # bytes; what every protobuf library can read and write
 
 Bytes: TypeAlias = bytes | memoryview
 VARINT, FIXED64, DELIMITED, GROUP_START, GROUP_END, FIXED32 = range(6)
+
+
+@dataclass(frozen=True, eq=False)
+class Deferred:
+    """Bytes that are made when they are written, so that those of one tensor at a time are there.
+
+    Attributes:
+        size: How many they are, which is known before.
+        make: Makes them.
+        release: Called when they have been written.
+    """
+
+    size: int
+    make: Callable[[], Bytes]
+    release: Callable[[], None]
+
+    def __len__(self) -> int:
+        return self.size
+
+
+Piece: TypeAlias = Bytes | Deferred
+
+
+def contents(pieces: Iterable[Piece]) -> Iterator[Bytes]:
+    """The bytes of pieces, in order."""
+    for piece in pieces:
+        if isinstance(piece, Deferred):
+            yield piece.make()
+            piece.release()
+        else:
+            yield piece
 
 
 def placeholders() -> Callable[[], bytes]:
@@ -58,10 +90,10 @@ def extract(file: memoryview) -> tuple[Bytes, dict[bytes, memoryview]]:
         return placeholder
 
     pieces = replace_data(file, lambda start, end: end - start >= LARGE, replace, MAX_FIELDS)
-    return (b"".join(pieces), data) if data else (file, data)
+    return (b"".join(contents(pieces)), data) if data else (file, data)
 
 
-def splice(reduced: bytes, data: Mapping[bytes, Bytes]) -> list[Bytes]:
+def splice(reduced: bytes, data: Mapping[bytes, Piece]) -> list[Piece]:
     """The pieces of a serialized model in which each placeholder is its data again.
 
     Raises:
@@ -79,7 +111,7 @@ def splice(reduced: bytes, data: Mapping[bytes, Bytes]) -> list[Bytes]:
 
     replaced = 0
 
-    def replace(start: int, end: int) -> Bytes:
+    def replace(start: int, end: int) -> Piece:
         nonlocal replaced
         replaced += 1
         return data[reduced[start:end]]
@@ -118,17 +150,17 @@ def fields_to_enter(message: Descriptor) -> dict[int, Descriptor | None]:
 def replace_data(
     file: memoryview,
     enter: Callable[[int, int], bool],
-    replace: Callable[[int, int], Bytes],
+    replace: Callable[[int, int], Piece],
     max_fields: float = math.inf,
-) -> list[Bytes]:
+) -> list[Piece]:
     """The file as pieces, with tensor data replaced wherever `enter(start, end)` says so."""
     seen = 0
 
-    def message(start: int, end: int, kind: Descriptor, depth: int) -> list[Bytes]:
+    def message(start: int, end: int, kind: Descriptor, depth: int) -> list[Piece]:
         nonlocal seen
         if depth > MAX_DEPTH:
             raise NotProtobufError
-        pieces: list[Bytes] = []
+        pieces: list[Piece] = []
         entries = fields_to_enter(kind)
         copied = place = start
         groups = 0  # ONNX has none, but a field that we do not know may be one
@@ -150,7 +182,7 @@ def replace_data(
                 ):
                     child = entries[tag >> 3]
                     try:
-                        new = (
+                        new: list[Piece] = (
                             [replace(place, field_end)]
                             if child is None
                             else message(place, field_end, child, depth + 1)

@@ -117,7 +117,7 @@ def store(wire: TensorProto, source: Files) -> Stored:
         expect_count(len(wire.string_data), count, "entries in string_data", dims, dtype)
         return Stored(wire, None, None)
 
-    size = -(-count * bits_of(number) // 8)
+    size = raw_size(dtype, dims)
     if wire.data_location == TensorProto.EXTERNAL:
         file, offset = source.folder.locate(wire, size)
         return Stored(wire, lambda: file.view[offset : offset + size], file)
@@ -149,6 +149,11 @@ def element_count(dims: tuple[int, ...], dtype: np.dtype) -> int:
     return math.prod(dims)
 
 
+def raw_size(dtype: np.dtype, shape: tuple[int, ...]) -> int:
+    """How many bytes a tensor has in `raw_data`. Not for strings."""
+    return -(-math.prod(shape) * bits_of(number_of(dtype)) // 8)
+
+
 def decode_raw(raw: Bytes, number: int, shape: tuple[int, ...]) -> np.ndarray:
     """An array from bytes in the format of `raw_data`: a view of them where it can be."""
     dtype, bits = dtype_of(number), bits_of(number)
@@ -169,24 +174,25 @@ def encode_raw(array: np.ndarray) -> Bytes:
     return memoryview(data)
 
 
-def encode(array: np.ndarray, wire: TensorProto) -> Bytes | None:
-    """Describe `array` in `wire`. Returns the bytes for `raw_data`, or None if `wire` has it all.
+def describe(dtype: np.dtype, shape: tuple[int, ...], wire: TensorProto) -> None:
+    """Says in `wire` what a tensor is, and nothing of its data.
 
     Raises:
-        ModelError: The dtype has no element type, or strings are not `str`.
+        ModelError: The dtype has no element type.
     """
     for field in DATA_FIELDS:
         wire.ClearField(field)
-    wire.data_type = number_of(array.dtype)
+    wire.data_type = number_of(dtype)
     del wire.dims[:]
-    wire.dims.extend(array.shape)
-    if array.dtype != STRING:
-        return encode_raw(array)
+    wire.dims.extend(shape)
+
+
+def encode_strings(array: np.ndarray, wire: TensorProto) -> None:
+    """Puts strings into `wire`. Raises: ModelError if they are not `str`."""
     for text in array.ravel():
         if not isinstance(text, str):
             raise ModelError(f"a tensor of strings holds {text!r}")
         wire.string_data.append(text.encode("utf-8", "surrogateescape"))
-    return None
 
 
 def expect_count(

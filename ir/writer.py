@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 from google.protobuf.message import DecodeError, EncodeError, Message
 
+from onnxla.ir.dtypes import STRING
 from onnxla.ir.errors import ModelError
 from onnxla.ir.model import (
     Attribute,
@@ -39,8 +41,17 @@ from onnxla.ir.onnx_pb2 import (
     TensorProto,
     ValueInfoProto,
 )
-from onnxla.ir.splice import LARGE, MAX_MESSAGE, Bytes, placeholders, splice
-from onnxla.ir.tensors import Stored, encode
+from onnxla.ir.splice import (
+    LARGE,
+    MAX_MESSAGE,
+    Bytes,
+    Deferred,
+    Piece,
+    contents,
+    placeholders,
+    splice,
+)
+from onnxla.ir.tensors import Stored, describe, encode_raw, encode_strings, raw_size
 from onnxla.ir.wire import (
     ATTRIBUTE_FIELDS,
     LIST_TYPES,
@@ -66,15 +77,17 @@ def write(model: Model) -> bytes:
     Raises:
         ModelError: It is larger than 2 GiB, or holds something that ONNX cannot express.
     """
-    return b"".join(pieces(model))
+    return b"".join(contents(pieces(model)))
 
 
 class TooLargeError(ModelError):
     """A model is larger than one file can hold."""
 
 
-def pieces(model: Model, external: ExternalData | None = None) -> list[Bytes]:
+def pieces(model: Model, external: ExternalData | None = None) -> list[Piece]:
     """The bytes of a model in pieces. Data that `external` wants goes there, in pieces too.
+
+    No data of a large tensor is read or made before its piece is asked for its bytes.
 
     Raises:
         TooLargeError: It is larger than 2 GiB.
@@ -109,14 +122,14 @@ class ExternalData:
 
     location: str
     wanted: bool | None
-    pieces: list[Bytes] = field(default_factory=list)
+    pieces: list[Piece] = field(default_factory=list)
     size: int = 0
 
-    def wants(self, was_external: bool, raw: Bytes) -> bool:
+    def wants(self, was_external: bool, raw: Deferred) -> bool:
         """Whether a tensor's data goes there."""
         return was_external if self.wanted is None else self.wanted and len(raw) >= LARGE
 
-    def add(self, wire: TensorProto, raw: Bytes) -> None:
+    def add(self, wire: TensorProto, raw: Deferred) -> None:
         """Appends a tensor's data, and says in `wire` where it is."""
         padding = -self.size % ALIGNMENT
         offset = self.size + padding
@@ -134,7 +147,7 @@ class ModelWriter:
 
     def __init__(self, external: ExternalData | None) -> None:
         self.external = external
-        self.payloads: dict[bytes, Bytes] = {}
+        self.payloads: dict[bytes, Piece] = {}
         self._placeholder = placeholders()
 
     def model(self, model: Model) -> ModelProto:
@@ -270,15 +283,19 @@ class ModelWriter:
         set_fields(wire, name=tensor.name)
         set_metadata(wire, tensor.metadata)
         was_external = wire.data_location == TensorProto.EXTERNAL
-        raw: Bytes | None
-        if isinstance(tensor.load, Stored) and tensor.load.wire is tensor.wire:  # as it was read
-            if was_external and self.external is None:
+        stored = tensor.load if isinstance(tensor.load, Stored) else None
+        if stored is not None and stored.wire is tensor.wire:  # as it was read
+            stays = self.external is None if was_external else not wire.HasField("raw_data")
+            if stays:
                 return wire
-            raw = tensor.load.bytes() if was_external or wire.HasField("raw_data") else None
+            make = stored.bytes
         else:
-            raw = encode(checked_data(tensor), wire)
-        if raw is None:
-            return wire
+            describe(tensor.dtype, tensor.shape, wire)
+            if tensor.dtype == STRING:
+                encode_strings(checked_data(tensor), wire)
+                return wire
+            make = partial(raw_data, tensor)
+        raw = Deferred(raw_size(tensor.dtype, tensor.shape), make, tensor.release)
         if self.external is not None and self.external.wants(was_external, raw):
             self.external.add(wire, raw)
             return wire
@@ -286,11 +303,16 @@ class ModelWriter:
             wire.ClearField("external_data")
             wire.ClearField("data_location")
         if len(raw) < LARGE:
-            wire.raw_data = bytes(raw)
+            wire.raw_data = bytes(raw.make())
         else:
             wire.raw_data = self._placeholder()
             self.payloads[wire.raw_data] = raw
         return wire
+
+
+def raw_data(tensor: Tensor) -> Bytes:
+    """The data of a tensor as `raw_data` has it. Raises: ModelError if it is not as declared."""
+    return encode_raw(checked_data(tensor))
 
 
 def checked_data(tensor: Tensor) -> Any:

@@ -10,7 +10,7 @@ import ml_dtypes
 import numpy as np
 
 from onnxla.ir import dtypes
-from onnxla.peers.protocol import NotSupported
+from onnxla.peers.protocol import NotSupported, RuntimeFailed
 
 SMALL = 1 << 20  # bytes of a model
 
@@ -33,7 +33,12 @@ class OnnxRuntime:
         self.threads = threads
 
     def run(self, model: bytes, inputs: Mapping[str, Any]) -> list[Any]:
-        """The outputs in graph order."""
+        """The outputs in graph order.
+
+        Raises:
+            NotSupported: ONNX Runtime does not take the model, or lacks a kernel for it.
+            RuntimeFailed: It takes the model, and fails to run it.
+        """
         wide, narrow = widened(model)
         outputs = self._outputs(wide, {name: as_wide(value) for name, value in inputs.items()})
         return [
@@ -42,7 +47,10 @@ class OnnxRuntime:
         ]
 
     def run_file(self, path: str | os.PathLike[str], inputs: Mapping[str, Any]) -> list[Any]:
-        """The outputs of a file, which may keep tensors in files beside it, in graph order."""
+        """The outputs of a file, which may keep tensors in files beside it, in graph order.
+
+        Raises as `run` does.
+        """
         return self._outputs(os.fspath(path), dict(inputs))
 
     def _outputs(self, model: bytes | str, inputs: dict[str, Any]) -> list[Any]:
@@ -55,14 +63,15 @@ class OnnxRuntime:
         options.intra_op_num_threads = (1 if small else 0) if self.threads is None else self.threads
         if not self.optimized:
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        unsupported: tuple[type[Exception], ...] = (errors.Fail, errors.InvalidGraph)
         try:
             session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        except (errors.Fail, errors.InvalidGraph, errors.NotImplemented) as error:
-            raise NotSupported(str(error)) from error
-        try:
+            unsupported = ()
             return list(session.run(None, inputs))
-        except errors.NotImplemented as error:
+        except (errors.NotImplemented, *unsupported) as error:
             raise NotSupported(str(error)) from error
+        except Exception as error:
+            raise RuntimeFailed(f"{self.name}: {type(error).__name__}: {error}") from error
 
 
 # Types that ONNX Runtime's Python interface lacks, and the one that holds all their values.

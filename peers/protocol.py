@@ -12,6 +12,10 @@ class NotSupported(OnnxlaError):
     """A runtime says that it does not implement what a model asks for."""
 
 
+class RuntimeFailed(OnnxlaError):
+    """A runtime raised an error of its own; the message has its type and what it says."""
+
+
 @runtime_checkable
 class Runtime(Protocol):
     """What runs a model.

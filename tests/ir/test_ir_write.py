@@ -306,5 +306,5 @@ def test_too_large_for_one_message(tmp_path, monkeypatch):
     for external_data in (None, True):
         ir.save(model, tmp_path / "model.onnx", external_data=external_data)
         (data,) = tmp_path.glob("model.onnx*.data")
-        assert data.stat().st_size == array.nbytes
+        assert data.stat().st_size > array.nbytes
         assert Path(tmp_path / "model.onnx").stat().st_size < 1000
