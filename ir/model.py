@@ -18,6 +18,7 @@ from google.protobuf.message import Message
 
 from onnxla.ir.dtypes import STRING
 from onnxla.ir.errors import ModelError
+from onnxla.ir.names import listed, plain, quoted
 
 MAX_DENSE_SIZE = 2**31  # bytes that a sparse tensor may have when dense
 
@@ -134,18 +135,18 @@ class SparseTensor:
         if size * self.dtype.itemsize > MAX_DENSE_SIZE:
             # A sparse tensor of a few bytes can have any shape.
             raise ModelError(
-                f"sparse tensor {self.name!r} of shape {list(self.shape)} is larger than"
+                f"sparse tensor {quoted(self.name)} of shape {list(self.shape)} is larger than"
                 f" {MAX_DENSE_SIZE} bytes when dense"
             )
         indices = self.indices.numpy()
         limits = self.shape if indices.ndim == 2 else size
         if np.any((indices < 0) | (indices >= np.array(limits, np.int64))):
-            raise ModelError(f"sparse tensor {self.name!r} has an index outside its shape")
+            raise ModelError(f"sparse tensor {quoted(self.name)} has an index outside its shape")
         places = (
             np.ravel_multi_index(tuple(indices.T), self.shape) if indices.ndim == 2 else indices
         )
         if np.any(np.diff(places) <= 0):
-            raise ModelError(f"the indices of sparse tensor {self.name!r} are not in order")
+            raise ModelError(f"the indices of sparse tensor {quoted(self.name)} are not in order")
         dense = np.full(size, "" if self.dtype == STRING else 0, self.dtype)
         dense[places] = self.values.numpy()
         return dense.reshape(self.shape)
@@ -176,9 +177,10 @@ class Node:
     metadata: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def __str__(self) -> str:
-        domain = f"{self.domain}." if self.domain else ""
-        label = f" '{self.name}'" if self.name else ""
-        return f"{domain}{self.op_type}{label} -> {', '.join(filter(None, self.outputs))}"
+        domain = f"{plain(self.domain)}." if self.domain else ""
+        label = f" {quoted(self.name)}" if self.name else ""
+        outputs = listed([*filter(None, self.outputs)], plain)
+        return f"{domain}{plain(self.op_type)}{label} -> {outputs}"
 
 
 @dataclass(frozen=True, eq=False)
