@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias, TypeVar
+from typing import TypeVar
 
-from onnxla.ir.model import Attribute, AttributeReference, Function, Graph, Model, Node
+from onnxla.ir.model import Attribute, AttributeReference, Function, FunctionId, Graph, Model, Node
 from onnxla.ir.names import SHOWN, plain, quoted, shortened
 from onnxla.ir.onnx_pb2 import AttributeProto, NodeProto
 from onnxla.ir.problems import Problems
@@ -30,7 +30,6 @@ PREFIX = 1000  # letters of a message that say in which graph it is
 IMPLICIT_DOMAINS = frozenset({"com.microsoft"})
 
 T = TypeVar("T")
-FunctionId: TypeAlias = tuple[str, str, str]
 VALUE_FIELDS = frozenset(ATTRIBUTE_FIELDS.values())
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, TypeAlias
 
 import numpy as np
 from google.protobuf.message import Message
@@ -22,6 +22,7 @@ from onnxla.ir.names import listed, plain, quoted
 
 MAX_DENSE_SIZE = 2**31  # bytes that a sparse tensor may have when dense
 
+FunctionId: TypeAlias = tuple[str, str, str]  # domain, name and overload
 Dim: TypeAlias = int | str | None  # a size, the name of an unknown size, or nothing known
 
 
@@ -68,14 +69,6 @@ class ValueInfo:
     wire: Message | None = field(default=None, repr=False, compare=False)
 
 
-@runtime_checkable
-class Releasable(Protocol):
-    """A way to load data that can give its memory back."""
-
-    def release(self) -> None:
-        """Gives back memory that loading took."""
-
-
 @dataclass(frozen=True, eq=False)
 class Tensor:
     """A constant tensor whose data stays where it is until `numpy()` asks for it.
@@ -97,8 +90,8 @@ class Tensor:
 
     def release(self) -> None:
         """Gives back memory that `numpy()` took, if the data is in a file and can be read again."""
-        if isinstance(self.load, Releasable):
-            self.load.release()
+        if release := getattr(self.load, "release", None):
+            release()
 
     @classmethod
     def of(cls, name: str, array: np.ndarray, metadata: Mapping[str, str] | None = None) -> Tensor:

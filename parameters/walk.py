@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias, TypeGuard
 
 from onnxla.ir.dtypes import is_float
-from onnxla.ir.model import Function, Model, Node, Tensor
+from onnxla.ir.model import Function, FunctionId, Model, Node, Tensor
 from onnxla.ir.traverse import is_standard, subgraphs
 from onnxla.ops.table import Operator, lookup
 from onnxla.parameters import formulas
@@ -69,7 +69,6 @@ class Formal:
 
 
 Source: TypeAlias = "Tensor | Producer | Formal | None"
-FunctionId: TypeAlias = tuple[str, str, str]
 
 
 @dataclass
@@ -285,18 +284,20 @@ class Analysis:
         """
         if not isinstance(source, Producer) or source.constant:
             return "nothing"
-        path = [source]  # from the value to what it is computed from
-        while path:
-            producer = path[-1]
-            answer = self.computed[producer] if producer in self.computed else self.own(producer)
-            varying = (x for x in producer.operands if isinstance(x, Producer) and not x.constant)
-            for operand in () if answer == "weights" else varying:
-                if operand not in self.computed:
-                    path.append(operand)
-                    break
-                answer = max(answer, self.computed[operand], key=ANSWERS.index)
+        pending = [source]
+        while pending:
+            producer = pending[-1]
+            answer = self.own(producer)
+            varying = [x for x in producer.operands if isinstance(x, Producer) and not x.constant]
+            if answer == "weights":
+                varying = []
+            if producer in self.computed:
+                pending.pop()
+            elif missing := [x for x in varying if x not in self.computed]:
+                pending += missing
             else:
-                self.computed[path.pop()] = answer
+                answers = (answer, *(self.computed[x] for x in varying))
+                self.computed[pending.pop()] = max(answers, key=ANSWERS.index)
         return self.computed[source]
 
     def own(self, producer: Producer) -> str:
@@ -347,7 +348,9 @@ def has_one_channel(source: Source) -> bool:
         return False
     for name, operand in zip(made.operator.inputs, made.operands, strict=False):
         axis, weight = made.operator.channel_axis(name, made.node.attributes), rearranged(operand)
-        if axis is not None and isinstance(weight, Tensor) and weight.shape[axis] == 1:
+        if axis is None or not isinstance(weight, Tensor):
+            continue
+        if weight.shape[axis:][:1] == (1,):
             return True
     return False
 
