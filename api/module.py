@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -20,14 +21,17 @@ from onnxla.edit.quantization import mark_straight_through, quantization_aware, 
 from onnxla.inputs import bind, checked, unpack
 from onnxla.interpret.program import Program
 from onnxla.ir.fingerprint import fingerprint
-from onnxla.ir.names import no_such
+from onnxla.ir.names import listed, no_such, plain, quoted
 from onnxla.ir.rewrite import cut, replace_tensors
 from onnxla.ops.limits import Limits
+from onnxla.ops.signatures import find_misfits
 from onnxla.ops.values import Value, as_known
 from onnxla.parameters.selection import chosen, frozen_statistics
 from onnxla.public import find
 from onnxla.summary import describe_type, summarize
 from onnxla.tables import Report
+
+SMALL = 1024  # elements of a tensor up to which several are sent to the device together
 
 
 def load(
@@ -46,19 +50,31 @@ def load(
         ModelError: The file is malformed, inconsistent or unsafe; the message lists what is wrong.
     """
     model = source if isinstance(source, ir.Model) else ir.read(source, folder=folder)
-    ir.verify(model)
-    program = Program(model, limits=limits or Limits())
+    limits = limits or Limits()
+    ir.verify(model, limits.nodes)
+    find_misfits(model).raise_any()
+    program = Program(model, limits=limits)
+    return Module(to_device(program.parameters.params), program)
+
+
+def to_device(tensors: Mapping[str, ir.Tensor]) -> dict[str, jax.Array]:
+    """Tensors as JAX arrays. Only one large tensor at a time is in memory twice."""
+    alike: dict[Any, list[str]] = {}
+    for name, tensor in tensors.items():
+        small = math.prod(tensor.shape) <= SMALL and tensor.shape
+        alike.setdefault((tensor.dtype, tensor.shape) if small else name, []).append(name)
+    arrays: dict[str, jax.Array] = {}
     with jax.enable_x64(True):
-        params = {k: to_device(tensor) for k, tensor in program.parameters.params.items()}
-    return Module(params, program)
-
-
-def to_device(tensor: ir.Tensor) -> jax.Array:
-    """A tensor as a JAX array. Only one tensor at a time is in memory twice."""
-    # A copy: on the CPU, JAX may otherwise alias the mapped file.
-    array = jnp.array(tensor.numpy()).block_until_ready()
-    tensor.release()
-    return array
+        for names in alike.values():
+            # A copy: on the CPU, JAX may otherwise alias the mapped file.
+            if len(names) == 1:
+                array = jnp.array(tensors[names[0]].numpy()).block_until_ready()
+                tensors[names[0]].release()
+                arrays[names[0]] = array
+            else:  # many small ones at once: one takes JAX longer than a thousand numbers
+                stacked = jnp.stack([tensors[name].numpy() for name in names])
+                arrays.update(zip(names, stacked, strict=True))
+    return {name: arrays[name] for name in tensors}
 
 
 @functools.partial(
@@ -200,7 +216,8 @@ class Module:
                 raise ValueError(no_such("parameter", name, self.params))
             if np.shape(value) != self.params[name].shape:
                 raise ValueError(
-                    f"parameter '{name}' has shape {self.params[name].shape}, not {np.shape(value)}"
+                    f"parameter {quoted(name)} has shape {self.params[name].shape},"
+                    f" not {np.shape(value)}"
                 )
         with jax.enable_x64(True):
             new = {name: jnp.asarray(value) for name, value in params.items()}
@@ -290,14 +307,11 @@ class Module:
 
     def with_model(self, model: ir.Model) -> Module:
         """An edited model with this module's parameters; those that are new are read from it."""
-        ir.verify(model)
+        ir.verify(model, self.program.limits.nodes)
         program = self.program.edited(model=model)
-        with jax.enable_x64(True):
-            params = {
-                name: self.params[name] if name in self.params else to_device(tensor)
-                for name, tensor in program.parameters.params.items()
-            }
-        return Module(params, program)
+        tensors = program.parameters.params
+        new = to_device({k: tensor for k, tensor in tensors.items() if k not in self.params})
+        return Module({k: self.params[k] if k in self.params else new[k] for k in tensors}, program)
 
     def lora(
         self,
@@ -527,10 +541,12 @@ class Module:
         return summarize(program.model, program.parameters, program.fixed)
 
     def __repr__(self) -> str:
-        inputs = ", ".join(f"{v.name}: {describe_type(v.type)}" for v in self.program.inputs)
+        inputs = listed(
+            [f"{plain(v.name)}: {describe_type(v.type)}" for v in self.program.inputs], str
+        )
         count = sum(np.size(value) for value in self.params.values())
         return (
-            f"Module({inputs}) -> ({', '.join(self.output_names)}), "
+            f"Module({inputs}) -> ({listed(self.output_names, plain)}), "
             f"{count:,} parameters in {len(self.params)} tensors"
         )
 

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from onnxla import ir
+from onnxla.ir.names import listed, plain
+from onnxla.ir.problems import MAX_LISTED
 from onnxla.ir.traverse import all_nodes
 from onnxla.ops.missing import missing_operators
 from onnxla.parameters.roles import ROLES, Parameters, trainable
@@ -21,7 +23,7 @@ def describe_type(kind: ir.Type) -> str:
         case ir.TensorType(dtype, shape):
             name = "string" if dtype == ir.STRING else str(dtype or "?")
             sizes = (
-                "..." if shape is None else ", ".join("?" if s is None else str(s) for s in shape)
+                "..." if shape is None else ", ".join("?" if s is None else plain(s) for s in shape)
             )
             return f"{name}[{sizes}]"
         case ir.SequenceType(element):
@@ -41,15 +43,15 @@ def count_parameters(parameters: Parameters, role: str) -> tuple[int, int]:
 
 def summarize(model: ir.Model, parameters: Parameters, fixed: Mapping[str, np.ndarray]) -> Report:
     """Inputs, outputs, opsets, operators, parameters by role, and what is not supported."""
-    opsets = ", ".join(f"{domain or 'ai.onnx'} {v}" for domain, v in model.opsets.items())
-    producer = f", producer {model.producer}" if model.producer else ""
+    opsets = listed([f"{plain(k or 'ai.onnx')} {v}" for k, v in model.opsets.items()], str)
+    producer = f", producer {plain(model.producer)}" if model.producer else ""
     defaults = {tensor.name for tensor in model.graph.initializers}
     inputs = [
-        (v.name, describe_type(v.type), "fixed" if v.name in fixed else "")
+        (plain(v.name), describe_type(v.type), "fixed" if v.name in fixed else "")
         for v in model.graph.inputs
         if v.name not in defaults
     ]
-    outputs = [(value.name, describe_type(value.type)) for value in model.graph.outputs]
+    outputs = [(plain(value.name), describe_type(value.type)) for value in model.graph.outputs]
     counts = Counter(
         f"{node.domain}.{node.op_type}".lstrip(".") for node, _ in all_nodes(model)
     ).most_common()
@@ -60,14 +62,14 @@ def summarize(model: ir.Model, parameters: Parameters, fixed: Mapping[str, np.nd
             trained = "trainable" if role in trains else "not trained by default"
             roles.append((role, f"{count:,}", f"{elements:,}", trained))
     parts: list[str | Table] = [
-        f"{model.graph.name}: IR version {model.ir_version}, opset {opsets}{producer}",
+        f"{plain(model.graph.name)}: IR version {model.ir_version}, opset {opsets}{producer}",
         Table("inputs", (), inputs),
         Table("outputs", (), outputs),
         Table("parameters", ("role", "tensors", "elements", ""), roles),
         Table(
             f"operators ({sum(count for _, count in counts)} nodes)",
             (),
-            [(name, str(count)) for name, count in counts],
+            [(plain(name), str(count)) for name, count in counts[:MAX_LISTED]],
         ),
     ]
     if missing := missing_operators(model):

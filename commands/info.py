@@ -8,6 +8,7 @@ from typing import Any
 
 from onnxla import ir
 from onnxla.findings import check
+from onnxla.ops.signatures import find_misfits
 from onnxla.parameters.roles import find_parameters
 from onnxla.summary import summarize
 
@@ -23,6 +24,7 @@ def run_info(arguments: argparse.Namespace) -> int:
     """`onnxla info`."""
     model = ir.read(arguments.file)
     ir.verify(model)
+    find_misfits(model).raise_any()
     print(summarize(model, find_parameters(model), {}))
     findings = check(arguments.file)
     for note in findings.notes:

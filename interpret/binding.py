@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -10,6 +9,8 @@ import jax
 
 from onnxla.ir.errors import ModelError, StaticOperandError, UnsupportedError
 from onnxla.ir.model import AttributeReference, Graph, Node, SparseTensor, Tensor
+from onnxla.ir.names import quoted
+from onnxla.ops.signatures import IGNORED_ATTRIBUTES, attribute_misfits, input_misfit
 from onnxla.ops.sizes import Sizes
 from onnxla.ops.table import Operator, lookup
 from onnxla.ops.values import (
@@ -20,9 +21,6 @@ from onnxla.ops.values import (
     is_concrete,
     is_known,
 )
-
-# A hint on memory use in the first opset's schemas, without any effect on the result.
-IGNORED_ATTRIBUTES = frozenset({"consumed_inputs"})
 
 
 def find_operator(node: Node, opsets: Mapping[str, int]) -> Operator:
@@ -68,39 +66,19 @@ def bind_attributes(
 
 
 def bind_keywords(
-    operator: Operator, attributes: Mapping[str, Any], reserved: Mapping[str, Any]
+    operator: Operator, node: Node, attributes: Mapping[str, Any], reserved: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Keyword arguments of an operator: the node's attributes, and what it asks to be filled in."""
+    if problems := [*attribute_misfits(operator, attributes)]:
+        raise ModelError(f"{node} {'; '.join(problems)}")
     keywords = {k: v for k, v in attributes.items() if k not in IGNORED_ATTRIBUTES}
-    if unknown := set(keywords).difference(operator.attributes):
-        raise ModelError(
-            f"{operator.name} has no attribute {', '.join(sorted(unknown))} in this opset; "
-            f"it has: {', '.join(operator.attributes) or 'none'}"
-        )
-    required = {k for k, v in operator.attributes.items() if v is inspect.Parameter.empty}
-    if missing := sorted(required.difference(keywords)):
-        raise ModelError(f"{operator.name} needs the attribute {', '.join(missing)}")
-    for name, value in keywords.items():
-        default = operator.attributes[name]
-        number = isinstance(default, int | float) and isinstance(value, str | bytes | tuple)
-        if number or (isinstance(default, str) and not isinstance(value, str)):
-            kind = "number" if number else "text"
-            raise ModelError(f"attribute {name} of {operator.name} is no {kind}: {value!r}")
     return keywords | {k: v for k, v in reserved.items() if k in operator.reserved}
 
 
 def bind_operands(operator: Operator, node: Node, operands: Sequence[Value]) -> list[Value]:
     """Positional arguments of an operator, as numpy if static, or with strings."""
-    if len(operands) < operator.required or (
-        len(operands) > len(operator.inputs) and not operator.variadic
-    ):
-        raise ModelError(
-            f"{operator.name} takes the inputs {', '.join(operator.inputs)}; "
-            f"this node has {len(operands)}"
-        )
-    pairs = zip(operator.inputs, node.inputs, strict=False)
-    if absent := [name for name, given in pairs if name in operator.present and not given]:
-        raise ModelError(f"{node} needs the input {', '.join(absent)}, which is absent")
+    if problem := input_misfit(operator, node):
+        raise ModelError(f"{node} {problem}")
     bound = list(operands)
     known = is_known(bound)
     leaves = jax.tree.leaves(operands)
@@ -114,8 +92,8 @@ def bind_operands(operator: Operator, node: Node, operands: Sequence[Value]) -> 
         if not is_concrete(value):
             reason = "decides a shape" if name in operator.static else "meets strings"
             raise StaticOperandError(
-                f"operand '{name}' ('{node.inputs[index]}') of {node} {reason}, so it must be "
-                "known while tracing",
+                f"operand '{name}' ({quoted(node.inputs[index])}) of {node} {reason}, so it must"
+                " be known while tracing",
                 (node.inputs[index],),
             )
         bound[index] = as_known(value)

@@ -8,7 +8,7 @@ operands, look at the results, or not go on at all.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -21,6 +21,7 @@ from onnxla.parameters.walk import Source
 
 Results: TypeAlias = tuple[Value, ...]
 Env: TypeAlias = Mapping[str, Value]
+Scope: TypeAlias = MutableMapping[str, Value]
 
 
 @dataclass(frozen=True)

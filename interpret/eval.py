@@ -7,6 +7,7 @@ done around one call of an operator are rules; see `calls`.
 from __future__ import annotations
 
 import functools
+from collections import ChainMap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -19,43 +20,48 @@ from onnxla.interpret.binding import (
     bind_operands,
     find_operator,
 )
-from onnxla.interpret.calls import Call, Context, Env, Results, apply
+from onnxla.interpret.calls import Call, Context, Env, Results, Scope, apply
 from onnxla.interpret.rules.explanations import explain
 from onnxla.interpret.staging import origins
 from onnxla.ir.errors import ModelError, StaticOperandError
 from onnxla.ir.model import Function, Graph, Node
+from onnxla.ir.names import listed, plain, quoted
 from onnxla.ir.traverse import names_read
 from onnxla.ops.values import Value
 from onnxla.parameters.walk import Formal
 
 
-def eval_graph(graph: Graph, args: Env, context: Context, outer: Env | None = None) -> Results:
+def eval_graph(graph: Graph, args: Env, context: Context, outer: Scope | None = None) -> Results:
     """Evaluates a graph on `args`, its inputs by name, and returns its outputs.
 
     `outer` is the environment of the enclosing graph, whose names a subgraph may use.
     """
-    env: dict[str, Value] = dict(outer or {})
-    env.update({tensor.name: context.read(tensor) for tensor in graph.initializers})
+    own: dict[str, Value] = {tensor.name: context.read(tensor) for tensor in graph.initializers}
+    env = own if outer is None else ChainMap(own, outer)  # no copy: there may be many subgraphs
     env.update(args)
     for index in range(len(graph.nodes)):
         eval_at(index, graph.nodes, env, context)
     return tuple(env[value.name] for value in graph.outputs)
 
 
-def eval_at(index: int, nodes: Sequence[Node], env: dict[str, Value], context: Context) -> None:
+def eval_at(index: int, nodes: Sequence[Node], env: Scope, context: Context) -> None:
     """Evaluates one of a scope's nodes, reading from and writing to `env`."""
-    node, before = nodes[index], nodes[:index]
+    node = nodes[index]
     operands = [env[name] if name else None for name in node.inputs]
-    with explain(node, operands), jax.named_scope(node.name or node.op_type):
+    with explain(node, operands), jax.named_scope(plain(node.name or node.op_type)):
         try:
-            given = functools.partial(between, before, env, context)
+            given = functools.partial(between, nodes, index, env, context)
             results = eval_node(node, operands, env, fold_in(context, index), given)
         except StaticOperandError as error:
-            error.names = origins(error.names or node.inputs, node, before, env, context.opsets)
+            error.names = origins(
+                error.names or node.inputs, node, nodes[:index], env, context.opsets
+            )
             error.node = node
             raise
         if len(results) < len(node.outputs):
-            raise ModelError(f"{node.op_type} has {len(results)} outputs, not {node.outputs}")
+            raise ModelError(
+                f"{node.op_type} has {len(results)} outputs, not {listed(node.outputs)}"
+            )
     env.update(zip(node.outputs, results, strict=False))
 
 
@@ -67,7 +73,7 @@ def fold_in(context: Context, index: Value) -> Context:
 
 
 def eval_node(
-    node: Node, operands: list[Value], env: Env, context: Context, given: Callable[..., Any]
+    node: Node, operands: list[Value], env: Scope, context: Context, given: Callable[..., Any]
 ) -> Results:
     """Values of a node's outputs. `given` is what its operator may ask for as `between`."""
     subgraph = functools.partial(as_function, env=env, context=context)
@@ -81,7 +87,7 @@ def eval_node(
     operator = find_operator(node, context.opsets)
     reserved = {"n_outputs": len(node.outputs), "key": context.key, "between": given}
     reserved |= {"train": False, "frozen": False}
-    keywords = bind_keywords(operator, attributes, reserved)
+    keywords = bind_keywords(operator, node, attributes, reserved)
     operands = bind_operands(operator, node, operands)
     call = Call(node, operator, operands, keywords, sources, context.nested)
     return apply(context.rules, call)
@@ -96,9 +102,11 @@ def eval_function(
 ) -> Results:
     """Evaluates a model-local function as a nested scope with opset imports of its own."""
     if len(operands) > len(function.inputs):
-        raise ModelError(f"function {function.name} takes {len(function.inputs)} inputs")
+        raise ModelError(f"function {plain(function.name)} takes {len(function.inputs)} inputs")
     if missing := set(function.attributes).difference(attributes):
-        raise ModelError(f"function {function.name} needs the attributes {sorted(missing)}")
+        raise ModelError(
+            f"function {plain(function.name)} needs the attributes {listed(sorted(missing))}"
+        )
     subgraph = functools.partial(as_function, env={}, context=context)
     defaults = bind_attributes(function.defaults, context.attributes, context.read, subgraph)
     inner = replace(context, opsets=function.opsets, attributes={**defaults, **attributes})
@@ -114,31 +122,39 @@ def eval_function(
     return tuple(env[name] for name in function.outputs)
 
 
-def as_function(graph: Graph, env: Env, context: Context) -> Callable[..., Results]:
+def as_function(graph: Graph, env: Scope, context: Context) -> Callable[..., Results]:
     """A subgraph as a function of its inputs; `step` is the number of a loop's step."""
     names = [value.name for value in graph.inputs]
 
     def subgraph(*args: Value, step: Value = 0) -> Results:
         if len(args) != len(names):
-            raise ModelError(f"a subgraph with inputs {names} got {len(args)} values")
+            raise ModelError(f"a subgraph with inputs {listed(names)} got {len(args)} values")
         inner = replace(fold_in(context, step), nested=True)
         return eval_graph(graph, dict(zip(names, args, strict=True)), inner, env)
 
-    subgraph.__name__ = graph.name
+    subgraph.__name__ = plain(graph.name)
     return subgraph
 
 
 def between(
-    nodes: Sequence[Node], env: Env, context: Context, names: Sequence[str], output: str
+    nodes: Sequence[Node],
+    end: int,
+    env: Env,
+    context: Context,
+    names: Sequence[str],
+    output: str,
 ) -> Callable[..., Value]:
-    """The value `output` of a scope as a function of its values `names`, in that order."""
+    """The value `output` of a scope as a function of its values `names`, in that order.
+
+    Both are made by the first `end` nodes.
+    """
     needed, wanted = [], {output} - set(names)
-    for index in reversed(range(len(nodes))):
+    for index in reversed(range(end)):
         if wanted.intersection(nodes[index].outputs):
             needed.append(index)
             wanted |= names_read(nodes[index]).difference(names)
     if not needed and output not in names:
-        raise ModelError(f"'{output}' is not computed before this node in its graph")
+        raise ModelError(f"{quoted(output)} is not computed before this node in its graph")
 
     def function(*values: Value) -> Value:
         inner = {**env, **dict(zip(names, values, strict=True))}

@@ -35,6 +35,7 @@ from onnxla.ir.model import (
     Type,
     ValueInfo,
 )
+from onnxla.ir.names import listed, shortened
 from onnxla.ir.rewrite import cut
 from onnxla.ops.cast import convert
 from onnxla.ops.limits import (
@@ -188,10 +189,12 @@ class Program:
         """
         if self.batched:
             return self._evaluate_batched(params, inputs, buffers, key, outputs, updates, frozen)
-        if wrong := set(params) ^ set(self.parameters.params):
-            missing = sorted(wrong.difference(params))
+        if wrong := sorted(set(params) ^ set(self.parameters.params)):
+            missing = [name for name in wrong if name not in params]
             raise TypeError(
-                f"params lacks {missing[:5]}" if missing else f"no parameters {sorted(wrong)[:5]}"
+                f"params lacks [{listed(missing)}]"
+                if missing
+                else f"no parameters [{listed(wrong)}]"
             )
         graph = self.graph(None if outputs is None else tuple(outputs))
         buffers = self.buffers if buffers is None else buffers
@@ -273,16 +276,19 @@ class Program:
     def explaining_errors(self) -> Iterator[None]:
         """Adds all operators that are not supported to the error that one of them raises.
 
-        What XLA raises becomes an `OnnxlaError`.
+        What JAX or XLA raises for a program that cannot be compiled becomes an `OnnxlaError`.
         """
         try:
             yield
         except UnsupportedError as error:
             error.args = ("\n  ".join([str(error), *missing_operators(self.model)]),)
             raise
-        except jax.errors.JaxRuntimeError as error:
+        except (OnnxlaError, TypeError, ValueError):  # which are documented
+            raise
+        except Exception as error:
             first, *_ = str(error).splitlines() or [""]
-            raise OnnxlaError(f"XLA could not compile or run the model: {first}") from error
+            reason = shortened(f"{type(error).__name__}: {first}", 1000)
+            raise OnnxlaError(f"XLA could not compile or run the model: {reason}") from error
 
     def _evaluate_batched(
         self,

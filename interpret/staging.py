@@ -9,8 +9,11 @@ the branches of an `If` agree in their shapes, say. Then `origins` traces them b
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+import itertools
+from collections import ChainMap
+from collections.abc import Collection, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from onnxla.ir.errors import StaticOperandError
 from onnxla.ir.model import (
@@ -23,6 +26,7 @@ from onnxla.ir.model import (
     TensorType,
     Type,
 )
+from onnxla.ir.names import listed, plain, quoted
 from onnxla.ir.traverse import names_read, subgraphs
 from onnxla.ops.table import Operator, lookup
 from onnxla.ops.values import NOT_IN_JAX, Value, is_known, is_opaque
@@ -30,6 +34,8 @@ from onnxla.ops.values import NOT_IN_JAX, Value, is_known, is_opaque
 # A known input is part of the key under which a compiled program is kept, so it must be small; and
 # if it is floating point it must be a few numbers such as scales, not data that differs every time.
 KNOWN_SIZE, KNOWN_FLOATS = 1024, 8
+# Of more inputs it is not noted from which a value is computed.
+NOTED = 256
 # Stands for all that a value is computed from and that cannot become known: parameters, random
 # numbers, and what is found while a graph runs.
 DATA = ""
@@ -62,9 +68,12 @@ KNOWN, TRACED = Binding(), Binding(frozenset({DATA}))
 
 def join(bindings: Iterable[Binding]) -> Binding:
     """The binding time of what is computed from several values."""
-    found = [*bindings]
-    roots = frozenset[str]().union(*(binding.roots for binding in found))
-    return Binding(roots, all(binding.sure for binding in found))
+    roots, sure = KNOWN.roots, True
+    for binding in bindings:
+        sure &= binding.sure
+        if not binding.roots <= roots:
+            roots |= binding.roots
+    return Binding(roots, sure)
 
 
 @dataclass(frozen=True)
@@ -104,12 +113,14 @@ class Staging:
         functions: Model-local functions by (domain, name, overload).
         traced: Constant tensors whose values are not known while tracing: parameters and buffers.
         random: Whether a key is given, so that random numbers are not known.
+        calls: Of the functions that were called, and with what, the results of `of_call`.
     """
 
     opsets: Mapping[str, int]
     functions: Mapping[tuple[str, str, str], Function]
     traced: Collection[object]
     random: bool = False
+    calls: dict[Any, tuple[list[Binding], list[Demand]]] = field(default_factory=dict)
 
     def plan(
         self,
@@ -126,7 +137,11 @@ class Staging:
             known: Inputs whose values are known.
             candidates: Inputs that may become known.
         """
-        given = {k: Binding(frozenset({k}), opaque=is_opaque(v)) for k, v in inputs.items()}
+        candidates = frozenset(itertools.islice(candidates, NOTED))
+        given = {
+            k: Binding(frozenset({k if k in candidates else DATA}), opaque=is_opaque(v))
+            for k, v in inputs.items()
+        }
         static: dict[str, str] = {}
         while True:
             env = {**self.constants(graph), **given}
@@ -153,7 +168,7 @@ class Staging:
         return TRACED if tensor in self.traced else Binding(opaque=opaque)
 
     def walk(
-        self, nodes: Sequence[Node], env: dict[str, Binding]
+        self, nodes: Sequence[Node], env: MutableMapping[str, Binding]
     ) -> Iterator[tuple[Node, list[Demand]]]:
         """Binds the outputs of node after node in `env`; yields what each one demands."""
         for node in nodes:
@@ -162,18 +177,16 @@ class Staging:
             env.update(zip(node.outputs, results, strict=False))
             yield node, demands
 
-    def demands(self, nodes: Sequence[Node], env: dict[str, Binding]) -> list[Demand]:
+    def demands(self, nodes: Sequence[Node], env: MutableMapping[str, Binding]) -> list[Demand]:
         """What all nodes of an inner scope demand."""
         return [demand for _, demands in self.walk(nodes, env) for demand in demands]
 
     def of_node(
-        self, node: Node, operands: list[Binding], env: Mapping[str, Binding]
+        self, node: Node, operands: list[Binding], env: MutableMapping[str, Binding]
     ) -> tuple[list[Binding], list[Demand]]:
         """Binding times of a node's outputs, and what it demands."""
         if function := self.functions.get((node.domain, node.op_type, node.overload)):
-            scope = dict(zip(function.inputs, operands, strict=False))
-            demands = replace(self, opsets=function.opsets).demands(function.nodes, scope)
-            return [scope.get(name, KNOWN) for name in function.outputs], demands
+            return self.of_call(function, operands)
         operator = lookup(node.domain, node.op_type, self.opsets.get(node.domain, 1))
         if operator is None or operator.reads_shape:
             return [KNOWN] * len(node.outputs), []
@@ -183,7 +196,7 @@ class Staging:
             name = operator.input_name(index) if operator.inputs else ""
             if name in operator.static or meets_strings:
                 why = "decides a shape" if name in operator.static else "meets strings"
-                demands += demand(operand, f"operand '{name}' ('{node.inputs[index]}') {why}")
+                demands += demand(operand, f"operand '{name}' ({quoted(node.inputs[index])}) {why}")
         if graphs := subgraphs(node):
             results, further = self.of_control(operator, node, operands, graphs, env)
             return results, demands + further
@@ -196,13 +209,25 @@ class Staging:
         opaque = any(binding.opaque for binding in moved)
         return [replace(result, sure=sure, opaque=opaque)] * len(node.outputs), demands
 
+    def of_call(
+        self, function: Function, operands: list[Binding]
+    ) -> tuple[list[Binding], list[Demand]]:
+        """`of_node` for a call of a function: once for all calls with operands of these kinds."""
+        key = (function, *operands)
+        if key not in self.calls:
+            scope = dict(zip(function.inputs, operands, strict=False))
+            demands = replace(self, opsets=function.opsets).demands(function.nodes, scope)
+            outputs = [scope.get(name, KNOWN) for name in function.outputs]
+            self.calls[key] = outputs, list(dict.fromkeys(demands))
+        return self.calls[key]
+
     def of_control(
         self,
         operator: Operator,
         node: Node,
         operands: list[Binding],
         graphs: list[Graph],
-        env: Mapping[str, Binding],
+        env: MutableMapping[str, Binding],
     ) -> tuple[list[Binding], list[Demand]]:
         """`of_node` for one with subgraphs, which are bound as for one step of a loop.
 
@@ -216,14 +241,14 @@ class Staging:
             # A subgraph's inputs are the last operands; those of a branch are none.
             pairs = zip(reversed(graph.inputs), reversed(operands), strict=False)
             given = {value.name: binding for value, binding in pairs}
-            scope = {**env, **self.constants(graph), **given}
+            scope = ChainMap({**self.constants(graph), **given}, env)  # no copy
             demanded = self.demands(graph.nodes, scope)
             demands += demanded if len(graphs) == 1 or controls.roots else []
             made.append([scope.get(value.name, KNOWN) for value in graph.outputs])
         reason = f"{node.op_type} decides which shapes there are"
         if operator.controls and must_agree(graphs):
             demands += demand(controls, reason)
-            if graphs[0].inputs:  # a loop, whose first value is whether it goes on
+            if graphs[0].inputs and made[0]:  # a loop, whose first value is whether it goes on
                 demands += demand(made[0][0], reason)
         skipped = 1 if operator.controls and graphs[0].inputs else 0
         around = join([*operands, *(env.get(name, KNOWN) for name in names_read(node))])
@@ -315,18 +340,17 @@ def advise(
     message = str(error)
     given = [name for name in error.names if name in inputs]
     if learned := [name for name in error.names if name in params]:
-        message += f"; it is computed from the parameters {', '.join(map(repr, learned))}"
+        message += f"; it is computed from the parameters {listed(learned)}"
     if given:
-        message += f"; it is computed from the graph inputs {', '.join(map(repr, given))}"
+        message += f"; it is computed from the graph inputs {listed(given)}"
     if given and all(may_be_known(inputs[name]) for name in given):
-        fixed = ", ".join(f"{name}=value" for name in given)
+        fixed = listed([f"{plain(name)}=value" for name in given], str)
         message += f". Fix them with module.specialize({fixed}) or pass them as numpy arrays"
     nodes = [node for node in graph.nodes if node in plan.concrete or node is error.node]
-    message += f". Nodes that need concrete values: {', '.join(map(str, nodes[:10]))}"
-    message += ", ..." if len(nodes) > 10 else ""
+    message += f". Nodes that need concrete values: {listed(nodes, str)}"
     message += ". A call, module(...), evaluates them between compiled regions"
     if made := made_before(nodes, graph, plan):
-        message += f"; apply can evaluate what comes before: module.cut(outputs={made})"
+        message += f"; apply can evaluate what comes before: module.cut(outputs=[{listed(made)}])"
     return message
 
 

@@ -9,64 +9,89 @@ opset import. Tensors were checked when they were read.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias, TypeVar
+from typing import TypeVar
 
-from onnxla.ir.errors import ModelError
-from onnxla.ir.model import Attribute, AttributeReference, Function, Graph, Model, Node
+from onnxla.ir.model import Attribute, AttributeReference, Function, FunctionId, Graph, Model, Node
+from onnxla.ir.names import SHOWN, plain, quoted, shortened
 from onnxla.ir.onnx_pb2 import AttributeProto, NodeProto
+from onnxla.ir.problems import Problems
 from onnxla.ir.traverse import names_read, subgraphs
 from onnxla.ir.wire import ATTRIBUTE_FIELDS, normal_domain
 
 MAX_NESTING = 60  # of graphs; protobuf cannot parse 40
-MAX_LISTED = 100  # problems in one error
-MAX_EXPANDED = 10**7  # nodes to evaluate, with each call of a function replaced by its nodes
+MAX_DEPTH = 100  # of calls of functions, and of graphs, within each other
+MAX_NODES = 100_000  # to evaluate, with each call of a function replaced by its nodes
+MANY = 10**18  # nodes beyond which they are not counted
+PREFIX = 1000  # letters of a message that say in which graph it is
 
 # Domains of ONNX Runtime that it knows without an import. All their operators have version 1.
 IMPLICIT_DOMAINS = frozenset({"com.microsoft"})
 
 T = TypeVar("T")
-FunctionId: TypeAlias = tuple[str, str, str]
 VALUE_FIELDS = frozenset(ATTRIBUTE_FIELDS.values())
 
 
-def verify(model: Model) -> None:
-    """Raise ModelError with all problems, one a line, if the model has any."""
-    if problems := check(model):
-        listed = problems[:MAX_LISTED]
-        if len(problems) > MAX_LISTED:
-            listed.append(f"and {len(problems) - MAX_LISTED} more")
-        raise ModelError("\n".join(listed))
+def verify(model: Model, nodes: float = MAX_NODES) -> None:
+    """Checks a model, which may expand to so many nodes.
+
+    Raises:
+        ModelError: Something is wrong; the message has all problems, one a line, up to a number.
+    """
+    find_problems(model, nodes).raise_any()
 
 
-def check(model: Model) -> list[str]:
+def check(model: Model, nodes: float = MAX_NODES) -> list[str]:
     """What is wrong with a model: a sentence for each problem, naming the node or value."""
+    return find_problems(model, nodes).listed()
+
+
+def find_problems(model: Model, most_nodes: float) -> Problems:
+    """What is wrong with a model, which may expand to so many nodes."""
     checker = Checker({id_of(function) for function in model.functions})
     problems = checker.problems
     if model.wire is not None:
         keys = (entry.key for entry in model.wire.metadata_props)  # type: ignore[attr-defined]
-        problems += (f"metadata has the key {key!r} twice" for key in repeated(keys))
+        for key in repeated(keys):
+            problems.add(f"metadata has the key {quoted(key)} twice")
     checker.opsets(model, "the model")
     checker.graph(model.graph, GraphPlace("", model.opsets, "the model"), None)
 
     for function_id in repeated(map(id_of, model.functions)):
-        problems.append(f"function {spell_id(function_id)} is defined twice")
+        problems.add(f"function {spell_id(function_id)} is defined twice")
     calls: dict[FunctionId, set[FunctionId]] = {}
     for function in model.functions:
         checker.called = set()
         checker.function(function)
         calls[id_of(function)] = checker.called
     if cycle := find_cycle(calls):
-        problems.append(
-            f"functions call each other in a cycle: {spell_cycle(map(spell_id, cycle))}"
-        )
-    elif (count := expanded_size(model, calls)) > MAX_EXPANDED:
-        problems.append(
-            f"its functions expand to {count:.0e} nodes, more than {MAX_EXPANDED:.0e}; a few"
-            " functions that call each other several times can do that"
-        )
+        problems.add(f"functions call each other in a cycle: {spell_cycle(cycle, spell_id)}")
+    elif not checker.too_deep:
+        check_expansion(model, calls, most_nodes, problems)
     return problems
+
+
+def check_expansion(
+    model: Model,
+    calls: Mapping[FunctionId, Iterable[FunctionId]],
+    most_nodes: float,
+    problems: Problems,
+) -> None:
+    """Checks how much there is to evaluate; a few functions can call each other very often."""
+    nodes, depth = expansion(model, calls)
+    if nodes > most_nodes:
+        number = f"{nodes:,}" if nodes < MANY else "over 10^18"
+        problems.add(
+            f"it has {number} nodes, each call of a function replaced by the function's, which is"
+            f" more than the limit of {most_nodes:,}; if that is as it should be, raise it:"
+            " onnxla.load(..., limits=onnxla.Limits(nodes=...))"
+        )
+    if depth > MAX_DEPTH:
+        problems.add(
+            f"calls of functions, and graphs, lie {depth:,} deep within each other, which is more"
+            f" than {MAX_DEPTH}"
+        )
 
 
 @dataclass
@@ -82,7 +107,7 @@ class NameScope:
     outer: NameScope | None
     own: set[str]
     made: set[str] = field(default_factory=set)
-    late: list[tuple[str, str]] = field(default_factory=list)
+    late: list[tuple[str, Node]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -109,7 +134,7 @@ class Checker:
 
     def __init__(self, functions: set[FunctionId]) -> None:
         self.functions = functions
-        self.problems: list[str] = []
+        self.problems = Problems()
         self.called: set[FunctionId] = set()  # the functions that have been called
         self.too_deep = False
         self.missing_domains: set[tuple[str, str]] = set()
@@ -118,15 +143,15 @@ class Checker:
         """Checks that each imported version can be and that no two contradict."""
         for domain, version in owner.opsets.items():
             if version < 1:
-                self.problems.append(
-                    f"{name} imports version {version} of operator domain {domain!r}"
+                self.problems.add(
+                    f"{name} imports version {version} of operator domain {quoted(domain)}"
                 )
         if owner.wire is not None:
             imports = owner.wire.opset_import  # type: ignore[attr-defined]
             # Repeating an import does no harm unless it contradicts.
             distinct = {(normal_domain(entry.domain), entry.version) for entry in imports}
             for domain in repeated(domain for domain, _ in distinct):
-                self.problems.append(f"{name} imports several versions of domain {domain!r}")
+                self.problems.add(f"{name} imports several versions of domain {quoted(domain)}")
 
     def function(self, function: Function) -> None:
         """Checks a function's names and its nodes."""
@@ -134,7 +159,7 @@ class Checker:
         place = GraphPlace(f"{name}: ", function.opsets, name, function=True)
         self.opsets(function, name)
         if not function.name:
-            self.problems.append(f"{name} has an empty name")
+            self.problems.add(f"{name} has an empty name")
         for what, names in (
             ("input", function.inputs),
             ("output", function.outputs),
@@ -144,7 +169,7 @@ class Checker:
         if function.wire is not None:
             wires = function.wire.attribute_proto  # type: ignore[attr-defined]
             for problem in wire_problems(wires, function.defaults):
-                self.problems.append(f"{place.prefix}{problem}")
+                self.problems.add(f"{place.prefix}{problem}")
         scope = NameScope(None, {*function.inputs, *names_made(function.nodes)})
         scope.made.update(function.inputs)
         self.nodes(function.nodes, scope, place)
@@ -154,8 +179,8 @@ class Checker:
         """Checks a graph's names and its nodes."""
         if place.depth > MAX_NESTING:
             self.too_deep = True
-            self.problems.append(
-                f"graph {graph.name!r} is nested more than {MAX_NESTING} graphs deep"
+            self.problems.add(
+                f"graph {quoted(graph.name)} is nested more than {MAX_NESTING} graphs deep"
             )
             return
         inputs = [value.name for value in graph.inputs]
@@ -172,9 +197,9 @@ class Checker:
         counts = Counter(names)
         for name, count in counts.items():
             if not name:
-                self.problems.append(f"{place.prefix}an {what} has an empty name")
+                self.problems.add(f"{place.prefix}an {what} has an empty name")
             elif count > 1:
-                self.problems.append(f"{place.prefix}{what} {name!r} is defined {count} times")
+                self.problems.add(f"{place.prefix}{what} {quoted(name)} is defined {count} times")
 
     def nodes(self, nodes: tuple[Node, ...], scope: NameScope, place: GraphPlace) -> None:
         """Checks that the nodes of a graph read what is there and make new names."""
@@ -186,8 +211,8 @@ class Checker:
             self.attributes(node, scope, place)
             for name in node.outputs:
                 if name and name in scope.made:
-                    self.problems.append(
-                        f"{place.prefix}node {node}: its output {name!r} is defined already;"
+                    self.problems.add(
+                        f"{place.prefix}node {node}: its output {quoted(name)} is defined already;"
                         " a name may be assigned only once"
                     )
                 scope.made.add(name)
@@ -200,11 +225,11 @@ class Checker:
             if name in scope.made:
                 return
             if name in scope.own:
-                scope.late.append((name, str(node)))
+                scope.late.append((name, node))
                 return
             scope = scope.outer
-        self.problems.append(
-            f"{place.prefix}node {node}: its input {name!r} is made by no node, input or"
+        self.problems.add(
+            f"{place.prefix}node {node}: its input {quoted(name)} is made by no node, input or"
             " initializer"
         )
 
@@ -215,16 +240,16 @@ class Checker:
             while around is not None and name not in around.made:
                 around = around.outer
             if not name:
-                self.problems.append(f"{place.prefix}an output has an empty name")
+                self.problems.add(f"{place.prefix}an output has an empty name")
             elif around is None:
-                self.problems.append(
-                    f"{place.prefix}output {name!r} is made by no node, input or initializer"
+                self.problems.add(
+                    f"{place.prefix}output {quoted(name)} is made by no node, input or initializer"
                 )
 
     def operator(self, node: Node, place: GraphPlace) -> None:
         """Checks that a node's operator has a name and an opset import or a function."""
         if not node.op_type:
-            self.problems.append(f"{place.prefix}node {node} has an empty operator name")
+            self.problems.add(f"{place.prefix}node {node} has an empty operator name")
         function_id = (node.domain, node.op_type, node.overload)
         if function_id in self.functions:
             self.called.add(function_id)
@@ -232,28 +257,28 @@ class Checker:
             missing = (place.owner, node.domain)
             if missing not in self.missing_domains:
                 self.missing_domains.add(missing)
-                self.problems.append(
+                self.problems.add(
                     f"{place.prefix}node {node}: {place.owner} does not import an opset for its"
-                    f" domain {node.domain!r}"
+                    f" domain {quoted(node.domain)}"
                 )
 
     def attributes(self, node: Node, scope: NameScope, place: GraphPlace) -> None:
         """Checks a node's attributes, and the graphs in them."""
         if isinstance(node.wire, NodeProto) and node.wire.attribute:
             for problem in wire_problems(node.wire.attribute, node.attributes):
-                self.problems.append(f"{place.prefix}node {node}: {problem}")
+                self.problems.add(f"{place.prefix}node {node}: {problem}")
         for name, value in node.attributes.items():
             if not name:
-                self.problems.append(f"{place.prefix}node {node}: an attribute has an empty name")
+                self.problems.add(f"{place.prefix}node {node}: an attribute has an empty name")
             if isinstance(value, AttributeReference) and not place.function:
-                self.problems.append(
-                    f"{place.prefix}node {node}: attribute {name!r} refers to an attribute"
-                    f" {value.name!r} of a function, but it is in none"
+                self.problems.add(
+                    f"{place.prefix}node {node}: attribute {quoted(name)} refers to an attribute"
+                    f" {quoted(value.name)} of a function, but it is in none"
                 )
             for graph in value if isinstance(value, tuple) else (value,):
                 if isinstance(graph, Graph):
                     inner = GraphPlace(
-                        f"{place.prefix}node {node}, attribute {name!r}: ",
+                        shortened(f"{place.prefix}node {node}, attribute {quoted(name)}: ", PREFIX),
                         place.opsets,
                         place.owner,
                         place.function,
@@ -272,12 +297,13 @@ class Checker:
         if cycle:
             cycle.reverse()  # from a node to the one that uses it, as data flows
             first = cycle.index(min(cycle))
-            path = spell_cycle(str(nodes[index]) for index in cycle[first:] + cycle[:first])
-            self.problems.append(f"{place.prefix}nodes form a cycle: {path}")
+            path = spell_cycle([nodes[index] for index in cycle[first:] + cycle[:first]], str)
+            self.problems.add(f"{place.prefix}nodes form a cycle: {path}")
+        waiting = set(cycle)
         for name, user in scope.late:
-            if maker[name] not in cycle:
-                self.problems.append(
-                    f"{place.prefix}node {user}: its input {name!r} is made later, by node"
+            if maker[name] not in waiting:
+                self.problems.add(
+                    f"{place.prefix}node {user}: its input {quoted(name)} is made later, by node"
                     f" {nodes[maker[name]]}; nodes must be in an order in which they can be run"
                 )
 
@@ -289,14 +315,14 @@ def wire_problems(
     seen = set()
     for wire in wires:
         if wire.name in seen:
-            yield f"attribute {wire.name!r} is given twice"
+            yield f"attribute {quoted(wire.name)} is given twice"
         seen.add(wire.name)
         fields = {field.name for field, _ in wire.ListFields()} & VALUE_FIELDS
         if wire.type and wire.name in attributes:
             fields.discard(ATTRIBUTE_FIELDS[wire.type])
             if fields:
                 yield (
-                    f"attribute {wire.name!r} has type"
+                    f"attribute {quoted(wire.name)} has type"
                     f" {AttributeProto.AttributeType.Name(wire.type)}, but a value in"
                     f" '{', '.join(sorted(fields))}'"
                 )
@@ -329,36 +355,39 @@ def find_cycle(edges: Mapping[T, Iterable[T]]) -> list[T]:
     return []
 
 
-def expanded_size(model: Model, calls: Mapping[FunctionId, Iterable[FunctionId]]) -> int:
-    """How many nodes there are to evaluate. `calls` has no cycle."""
+def expansion(model: Model, calls: Mapping[FunctionId, Iterable[FunctionId]]) -> tuple[int, int]:
+    """How many nodes there are to evaluate, and how deep they lie. `calls` has no cycle."""
     nodes = {id_of(function): function.nodes for function in model.functions}
-    sizes: dict[FunctionId, int] = {}
+    found: dict[FunctionId, tuple[int, int]] = {}
 
     # Neither part recurses: a file decides how deep.
-    def size(nodes: Iterable[Node]) -> int:
-        total, waiting = 0, list(nodes)
+    def measure(nodes: Iterable[Node]) -> tuple[int, int]:
+        total = deepest = 0
+        waiting = [(node, 1) for node in nodes]
         while waiting:
-            node = waiting.pop()
-            total += 1 + sizes.get((node.domain, node.op_type, node.overload), 0)
-            waiting += (inner for graph in subgraphs(node) for inner in graph.nodes)
-        return total
+            node, depth = waiting.pop()
+            number, further = found.get((node.domain, node.op_type, node.overload), (0, 0))
+            total, deepest = total + 1 + number, max(deepest, depth + further)
+            waiting += ((n, depth + 1) for graph in subgraphs(node) for n in graph.nodes)
+        return min(total, MANY), deepest
 
     # Callees first.
     pending = list(nodes)
     while pending:
-        missing = [callee for callee in calls[pending[-1]] if callee not in sizes]
-        if missing:
+        if pending[-1] in found:
+            pending.pop()
+        elif missing := [callee for callee in calls[pending[-1]] if callee not in found]:
             pending += missing
         else:
             function_id = pending.pop()
-            sizes[function_id] = size(nodes[function_id])
-    return size(model.graph.nodes)
+            found[function_id] = measure(nodes[function_id])
+    return measure(model.graph.nodes)
 
 
-def spell_cycle(cycle: Iterable[str]) -> str:
+def spell_cycle(steps: Sequence[T], spell: Callable[[T], str]) -> str:
     """A cycle as text: from its first step round to it again."""
-    steps = list(cycle)
-    return " => ".join([*steps, steps[0]])
+    more = [f"{len(steps) - SHOWN:,} more"] if len(steps) > SHOWN else []
+    return " => ".join([*map(spell, steps[:SHOWN]), *more, spell(steps[0])])
 
 
 def repeated(names: Iterable[T]) -> list[T]:
@@ -373,4 +402,4 @@ def id_of(function: Function) -> FunctionId:
 
 def spell_id(function: FunctionId) -> str:
     """A function's domain, name and overload as text in quotes."""
-    return repr(".".join(filter(None, function)))
+    return quoted(".".join(filter(None, map(plain, function))))

@@ -11,16 +11,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, TypeAlias
 
 import numpy as np
 from google.protobuf.message import Message
 
 from onnxla.ir.dtypes import STRING
 from onnxla.ir.errors import ModelError
+from onnxla.ir.names import listed, plain, quoted
 
 MAX_DENSE_SIZE = 2**31  # bytes that a sparse tensor may have when dense
 
+FunctionId: TypeAlias = tuple[str, str, str]  # domain, name and overload
 Dim: TypeAlias = int | str | None  # a size, the name of an unknown size, or nothing known
 
 
@@ -67,14 +69,6 @@ class ValueInfo:
     wire: Message | None = field(default=None, repr=False, compare=False)
 
 
-@runtime_checkable
-class Releasable(Protocol):
-    """A way to load data that can give its memory back."""
-
-    def release(self) -> None:
-        """Gives back memory that loading took."""
-
-
 @dataclass(frozen=True, eq=False)
 class Tensor:
     """A constant tensor whose data stays where it is until `numpy()` asks for it.
@@ -96,8 +90,8 @@ class Tensor:
 
     def release(self) -> None:
         """Gives back memory that `numpy()` took, if the data is in a file and can be read again."""
-        if isinstance(self.load, Releasable):
-            self.load.release()
+        if release := getattr(self.load, "release", None):
+            release()
 
     @classmethod
     def of(cls, name: str, array: np.ndarray, metadata: Mapping[str, str] | None = None) -> Tensor:
@@ -134,18 +128,18 @@ class SparseTensor:
         if size * self.dtype.itemsize > MAX_DENSE_SIZE:
             # A sparse tensor of a few bytes can have any shape.
             raise ModelError(
-                f"sparse tensor {self.name!r} of shape {list(self.shape)} is larger than"
+                f"sparse tensor {quoted(self.name)} of shape {list(self.shape)} is larger than"
                 f" {MAX_DENSE_SIZE} bytes when dense"
             )
         indices = self.indices.numpy()
         limits = self.shape if indices.ndim == 2 else size
         if np.any((indices < 0) | (indices >= np.array(limits, np.int64))):
-            raise ModelError(f"sparse tensor {self.name!r} has an index outside its shape")
+            raise ModelError(f"sparse tensor {quoted(self.name)} has an index outside its shape")
         places = (
             np.ravel_multi_index(tuple(indices.T), self.shape) if indices.ndim == 2 else indices
         )
         if np.any(np.diff(places) <= 0):
-            raise ModelError(f"the indices of sparse tensor {self.name!r} are not in order")
+            raise ModelError(f"the indices of sparse tensor {quoted(self.name)} are not in order")
         dense = np.full(size, "" if self.dtype == STRING else 0, self.dtype)
         dense[places] = self.values.numpy()
         return dense.reshape(self.shape)
@@ -176,9 +170,10 @@ class Node:
     metadata: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def __str__(self) -> str:
-        domain = f"{self.domain}." if self.domain else ""
-        label = f" '{self.name}'" if self.name else ""
-        return f"{domain}{self.op_type}{label} -> {', '.join(filter(None, self.outputs))}"
+        domain = f"{plain(self.domain)}." if self.domain else ""
+        label = f" {quoted(self.name)}" if self.name else ""
+        outputs = listed([*filter(None, self.outputs)], plain)
+        return f"{domain}{plain(self.op_type)}{label} -> {outputs}"
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,14 +5,15 @@ from __future__ import annotations
 import codecs
 import contextlib
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sized
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from google.protobuf.message import DecodeError
 
 from onnxla.ir.dtypes import dtype_of
+from onnxla.ir.entries import check_file, check_number
 from onnxla.ir.errors import ModelError
 from onnxla.ir.external import DataFolder
 from onnxla.ir.files import MappedFile
@@ -27,6 +28,7 @@ from onnxla.ir.model import (
     Tensor,
     ValueInfo,
 )
+from onnxla.ir.names import SHOWN, plain, quoted
 from onnxla.ir.onnx_pb2 import (
     AttributeProto,
     FunctionProto,
@@ -41,6 +43,7 @@ from onnxla.ir.splice import MAX_MESSAGE, Bytes, extract
 from onnxla.ir.tensors import Files, element_count, store
 from onnxla.ir.wire import (
     ATTRIBUTE_FIELDS,
+    MESSAGE_LISTS,
     MESSAGE_TYPES,
     PLAIN_DECODERS,
     attribute_type,
@@ -53,6 +56,8 @@ from onnxla.ir.wire import (
     text,
     texts,
 )
+
+S = TypeVar("S", bound=Sized)
 
 
 def read(source: Any, *, folder: str | os.PathLike[str] | None = None) -> Model:
@@ -98,11 +103,12 @@ def decode_model(data: memoryview, file: MappedFile | None, folder: DataFolder) 
     """The model in `data`. Raises: ModelError if there is none, or a tensor is wrong."""
     reduced, payloads = extract(data)
     source = Files(payloads, file, folder, set())
-    model = ModelReader(source).model(parse_model(reduced, data))
+    model = ModelReader(source, len(reduced)).model(parse_model(reduced, data))
     if source.used != payloads.keys():
         # There is tensor data where we read no tensors, such as training information. Nobody would
         # put it back when the model is written, so leave it where it is.
-        model = ModelReader(Files({}, file, folder, set())).model(parse_model(data, data))
+        files = Files({}, file, folder, set())
+        model = ModelReader(files, len(data)).model(parse_model(data, data))
     return model
 
 
@@ -112,8 +118,10 @@ def parse_model(reduced: Bytes, data: memoryview) -> ModelProto:
         raise ModelError(
             f"not an ONNX model: {guess_kind(data[:1024]) or 'it is larger than 2 GiB'}"
         )
+    message = bytes(reduced)
+    check_file(message)
     try:
-        wire = ModelProto.FromString(bytes(reduced))
+        wire = ModelProto.FromString(message)
     except DecodeError as error:
         reason = guess_kind(data) or "it is cut off, damaged, nested too deeply or of another kind"
         raise ModelError(f"not an ONNX model: {reason}") from error
@@ -158,14 +166,20 @@ def looks_like_text(start: bytes) -> bool:
 
 def error_about(what: str, name: object, error: ModelError) -> ModelError:
     """`error`, saying what it is about."""
-    return ModelError(f"{what} {name!r}: {error}")
+    return ModelError(f"{what} {quoted(name)}: {error}")
 
 
 class ModelReader:
-    """Makes dataclasses of messages, with `source` for tensor data."""
+    """Makes dataclasses of messages, with `source` for tensor data.
 
-    def __init__(self, source: Files) -> None:
-        self.source = source
+    Args:
+        source: Where tensors find their data.
+        size: Bytes of the file beside that data, which limit how many messages there may be.
+    """
+
+    def __init__(self, source: Files, size: int) -> None:
+        self.source, self.size = source, size
+        self.entries = 0
         self.decoders = PLAIN_DECODERS | {
             AttributeProto.TENSOR: self.tensor,
             AttributeProto.TENSORS: self.tensor,
@@ -175,15 +189,22 @@ class ModelReader:
             AttributeProto.GRAPHS: self.graph,
         }
 
+    def counted(self, entries: S) -> S:
+        """Messages of a repeated field. Raises: ModelError if the file has too many by now."""
+        self.entries += len(entries)
+        check_number(self.entries, self.size)
+        return entries
+
     def model(self, wire: ModelProto) -> Model:
         """The model in a message. Raises: ModelError if a part of it is wrong."""
+        self.counted(wire.opset_import)
         return Model(
             self.graph(wire.graph),
             imported_opsets(wire),
-            tuple(map(self.function, wire.functions)),
+            tuple(map(self.function, self.counted(wire.functions))),
             wire.ir_version,
             text(wire.producer_name),
-            decode_entries(wire.metadata_props),
+            decode_entries(self.counted(wire.metadata_props)),
             wire,
         )
 
@@ -191,14 +212,17 @@ class ModelReader:
         """The graph in a message. Raises: ModelError, which names the graph."""
         try:
             return Graph(
-                tuple(map(self.node, wire.node)),
-                decode_value_infos(wire.input),
-                decode_value_infos(wire.output),
+                tuple(map(self.node, self.counted(wire.node))),
+                decode_value_infos(self.counted(wire.input)),
+                decode_value_infos(self.counted(wire.output)),
                 (
-                    *(self.tensor(tensor, "initializer") for tensor in wire.initializer),
-                    *map(self.sparse_tensor, wire.sparse_initializer),
+                    *(
+                        self.tensor(tensor, "initializer")
+                        for tensor in self.counted(wire.initializer)
+                    ),
+                    *map(self.sparse_tensor, self.counted(wire.sparse_initializer)),
                 ),
-                decode_value_infos(wire.value_info),
+                decode_value_infos(self.counted(wire.value_info)),
                 text(wire.name),
                 wire,
             )
@@ -216,8 +240,8 @@ class ModelReader:
                 texts(wire.output),
                 texts(wire.attribute),
                 self.attributes(wire.attribute_proto),
-                tuple(map(self.node, wire.node)),
-                decode_opsets(wire.opset_import),
+                tuple(map(self.node, self.counted(wire.node))),
+                decode_opsets(self.counted(wire.opset_import)),
                 wire,
             )
         except ModelError as error:
@@ -235,16 +259,16 @@ class ModelReader:
                 normal_domain(wire.domain),
                 text(wire.overload),
                 wire,
-                decode_entries(wire.metadata_props),
+                decode_entries(self.counted(wire.metadata_props)),
             )
         except ModelError as error:
-            name = wire.name or ", ".join(map(str, wire.output))
-            raise error_about(f"node {wire.op_type}", name, error) from error.__cause__
+            name = wire.name or ", ".join(map(str, wire.output[:SHOWN]))
+            raise error_about(f"node {plain(wire.op_type)}", name, error) from error.__cause__
 
-    def attributes(self, wires: Iterable[AttributeProto]) -> dict[str, Attribute]:
+    def attributes(self, wires: Collection[AttributeProto]) -> dict[str, Attribute]:
         """The attributes by name: the first, where a name has several."""
         attributes: dict[str, Attribute] = {}
-        for wire in wires:
+        for wire in self.counted(wires):
             try:
                 name = text(wire.name)
                 if name not in attributes:
@@ -260,7 +284,13 @@ class ModelReader:
         kind = attribute_type(wire)
         if kind in MESSAGE_TYPES and not wire.HasField(ATTRIBUTE_FIELDS[kind]):
             raise ModelError("it has no value")
+        if kind in MESSAGE_LISTS:
+            self.counted(getattr(wire, ATTRIBUTE_FIELDS[kind]))
         return decode_value(wire, kind, self.decoders)
+
+    def initializer(self, wire: TensorProto) -> Tensor:
+        """The tensor in a message. Raises: ModelError, which names the initializer."""
+        return self.tensor(wire, "initializer")
 
     def tensor(self, wire: TensorProto, what: str = "tensor") -> Tensor:
         """The tensor in a message. Raises: ModelError, which names the tensor as a `what`."""
@@ -272,7 +302,7 @@ class ModelReader:
                 tuple(wire.dims),
                 stored,
                 wire,
-                decode_entries(wire.metadata_props),
+                decode_entries(self.counted(wire.metadata_props)),
             )
         except ModelError as error:
             raise error_about(what, wire.name, error) from error.__cause__

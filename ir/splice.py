@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ LARGE = 16 * 1024  # bytes from which data is worth cutting out, and a message w
 TOKEN_SIZE = 16
 PLACEHOLDER_SIZE = TOKEN_SIZE + 8
 MAX_DEPTH = 100  # messages within messages; protobuf's parsers stop there too
-MAX_FIELDS = 4_000_000  # to look at; a file of more tiny fields would keep us busy for minutes
+MAX_FIELDS = 1_000_000  # to look at; a file of more tiny fields would keep us busy for long
 MAX_MESSAGE = 2**31 - 1  # bytes; what every protobuf library can read and write
 
 Bytes: TypeAlias = bytes | memoryview
@@ -166,6 +167,7 @@ def replace_data(
         groups = 0  # ONNX has none, but a field that we do not know may be one
         while place < end:
             seen += 1
+            field_start = place
             tag, place = read_varint(file, place, end)
             wire_type = tag & 7
             if tag < 8 or seen > max_fields:  # there is no field 0
@@ -192,12 +194,8 @@ def replace_data(
                     pieces += (file[copied:length_start], encode_varint(sum(map(len, new))), *new)
                     copied = field_end
                 place = field_end
-            elif wire_type == VARINT:
-                _, place = read_varint(file, place, end)
-            elif wire_type == FIXED32:
-                place += 4
-            elif wire_type == FIXED64:
-                place += 8
+            elif wire_type in (VARINT, FIXED64, FIXED32):
+                place = after_numbers(file, field_start, end)
             elif wire_type in (GROUP_START, GROUP_END):
                 groups += 1 if wire_type == GROUP_START else -1
             else:
@@ -213,7 +211,7 @@ def replace_data(
         return [file]
 
 
-def read_varint(file: memoryview, place: int, end: int) -> tuple[int, int]:
+def read_varint(file: Bytes, place: int, end: int) -> tuple[int, int]:
     """The varint at `place`, and the place after it."""
     value = shift = 0
     while place < end and shift < 70:
@@ -223,6 +221,27 @@ def read_varint(file: memoryview, place: int, end: int) -> tuple[int, int]:
         if byte < 0x80:
             return value, place
         shift += 7
+    raise NotProtobufError
+
+
+def tags(wire_type: int) -> bytes:
+    """A pattern of the tags of fields of a wire type, which is the lowest three bits."""
+    short = bytes(byte for byte in range(8, 128) if byte & 7 == wire_type)
+    long = bytes(byte for byte in range(128, 256) if byte & 7 == wire_type)
+    return rb"(?:[%b]|[%b][\x80-\xff]*[\x00-\x7f])" % (re.escape(short), re.escape(long))
+
+
+# Fields that are numbers, in a row: there may be millions, which Python would take long to visit.
+NUMBERS = re.compile(
+    rb"(?s:%b[\x80-\xff]*[\x00-\x7f]|%b.{8}|%b.{4})++"
+    % (tags(VARINT), tags(FIXED64), tags(FIXED32))
+)
+
+
+def after_numbers(file: Bytes, place: int, end: int) -> int:
+    """The place after all fields in a row that are numbers. Raises: NotProtobufError if none is."""
+    if run := NUMBERS.match(file, place, end):
+        return run.end()
     raise NotProtobufError
 
 

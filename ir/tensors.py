@@ -18,8 +18,8 @@ from onnxla.ir.external import DataFolder
 from onnxla.ir.files import MappedFile
 from onnxla.ir.onnx_pb2 import TensorProto
 from onnxla.ir.splice import Bytes
+from onnxla.ir.wire import MAX_RANK
 
-MAX_RANK = 64  # numpy's
 DATA_FIELDS = (
     "raw_data",
     "float_data",

@@ -9,6 +9,7 @@ from typing import Any
 from onnxla.ir.dtypes import dtype_of, number_of
 from onnxla.ir.errors import ModelError
 from onnxla.ir.model import Attribute, Dim, MapType, OptionalType, SequenceType, TensorType, Type
+from onnxla.ir.names import quoted
 from onnxla.ir.onnx_pb2 import (
     AttributeProto,
     ModelProto,
@@ -20,6 +21,7 @@ from onnxla.ir.onnx_pb2 import (
 )
 
 STANDARD_DOMAIN = "ai.onnx"  # is another name of ""
+MAX_RANK = 64  # numpy's
 
 # The field of AttributeProto that holds the value, for each of its types.
 ATTRIBUTE_FIELDS: dict[int, str] = {
@@ -44,13 +46,19 @@ MESSAGE_TYPES = (
     AttributeProto.SPARSE_TENSOR,
     AttributeProto.TYPE_PROTO,
 )
+MESSAGE_LISTS = (
+    AttributeProto.TENSORS,
+    AttributeProto.GRAPHS,
+    AttributeProto.SPARSE_TENSORS,
+    AttributeProto.TYPE_PROTOS,
+)
 LIST_TYPES = frozenset(kind for kind, field in ATTRIBUTE_FIELDS.items() if field[1:].endswith("s"))
 
 
 def text(value: str | bytes) -> str:
     """A string field. Raises: ModelError if it is not UTF-8; protobuf gives us bytes then."""
     if isinstance(value, bytes):
-        raise ModelError(f"a name is not UTF-8: {value!r}")
+        raise ModelError(f"a name is not UTF-8: {quoted(value)}")
     return value
 
 
@@ -121,10 +129,16 @@ def text_or_bytes(value: bytes) -> str | bytes:
 
 
 def decode_type(wire: TypeProto) -> Type:
-    """A type; None where it is not stated or opaque. Raises: ModelError on unknown elements."""
+    """A type; None where it is not stated or opaque.
+
+    Raises:
+        ModelError: Its elements are unknown, or it has more dimensions than arrays may have.
+    """
     kind = wire.WhichOneof("value")
     if kind == "tensor_type" or kind == "sparse_tensor_type":
         tensor = getattr(wire, kind)
+        if len(tensor.shape.dim) > MAX_RANK:
+            raise ModelError(f"its type has {len(tensor.shape.dim):,} dimensions, not {MAX_RANK}")
         return TensorType(
             dtype_of(tensor.elem_type) if tensor.elem_type else None,
             tuple(map(decode_dim, tensor.shape.dim)) if tensor.HasField("shape") else None,

@@ -17,6 +17,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from onnxla.ir.checker import MAX_NODES
 from onnxla.ir.errors import ModelError
 from onnxla.ops.values import Value
 
@@ -49,7 +50,7 @@ class Limits:
     bytes: float = 2**28
     calls: float = 100_000
     steps: float = 1_000_000
-    nodes: float = 100_000
+    nodes: float = MAX_NODES
     programs: int = 128
 
 

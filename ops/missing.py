@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from onnxla.ir.model import Model, Node
+from onnxla.ir.names import plain
+from onnxla.ir.problems import Problems
 from onnxla.ir.traverse import all_nodes
 from onnxla.ops.table import lookup
 
@@ -16,8 +18,9 @@ def missing_operators(model: Model) -> list[str]:
         known = (node.domain, node.op_type, node.overload) in local
         if not known and lookup(node.domain, node.op_type, version) is None:
             missing.setdefault((node.domain, node.op_type, version), []).append(node)
-    lines = []
+    problems = Problems()
     for (domain, name, version), nodes in missing.items():
         times = f"{len(nodes)} nodes, the first" if len(nodes) > 1 else "1 node"
-        lines.append(f"{domain or 'ai.onnx'}.{name} of opset {version} ({times}: {nodes[0]})")
-    return lines
+        operator = f"{plain(domain or 'ai.onnx')}.{plain(name)}"
+        problems.add(f"{operator} of opset {version} ({times}: {nodes[0]})")
+    return problems.listed()

@@ -37,7 +37,7 @@ OPERAND_ROLES = (
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Traits:
     """What other rooms must know of an operator, so that none of them lists operators by name.
 
@@ -71,7 +71,7 @@ class Traits:
     output_channels: Mapping[str, int] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Operator(Traits):
     """One row of the table.
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from onnxla.ir.dtypes import STRING, is_float
 from onnxla.ir.model import Graph, Model, Node, Tensor
+from onnxla.ir.names import shortened
 from onnxla.ir.traverse import is_standard
 from onnxla.parameters.walk import Analysis, Formal, Source, role_of
 
@@ -33,6 +34,7 @@ ROLES = (
 # Metadata of a tensor that states its role, for what no operand tells: `adapter`, a factor of a
 # low-rank update beside a weight.
 ROLE = "onnxla.role"
+LONGEST_PATH = 2000  # letters of a path before a name that several subgraphs use
 # Smaller tensors that are no parameters are compiled into the program; larger ones are passed.
 BUFFER_SIZE = 1024
 
@@ -69,7 +71,7 @@ def constants(
             items: Iterable[object] = attribute if isinstance(attribute, tuple) else (attribute,)
             for item in items:
                 if isinstance(item, Graph):
-                    inner = f"{path}{node.name or node.outputs[0]}/{key}/"
+                    inner = shortened(f"{path}{node.name or node.outputs[0]}/{key}/", LONGEST_PATH)
                     yield from constants(item.nodes, item, inner)
 
 

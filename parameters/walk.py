@@ -7,12 +7,14 @@ epsilons like weights.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections import ChainMap
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias, TypeGuard
 
 from onnxla.ir.dtypes import is_float
-from onnxla.ir.model import Function, Model, Node, Tensor
+from onnxla.ir.model import Function, FunctionId, Model, Node, Tensor
 from onnxla.ir.traverse import is_standard, subgraphs
 from onnxla.ops.table import Operator, lookup
 from onnxla.parameters import formulas
@@ -21,6 +23,7 @@ from onnxla.parameters import formulas
 # window; which it is, its shape and its numbers tell. (What is subtracted or divided by is a mean
 # and a deviation: learned numbers are added and multiplied.)
 ELEMENTWISE_ROLES = {"addend": "bias", "factor": "scale"}
+ANSWERS = ("nothing", "formulas", "weights")  # to by what a value is computed; the last one wins
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,12 +33,14 @@ class Producer:
     Attributes:
         operator: The table's row for the node; None of a model-local function.
         constant: Whether it depends on constant tensors alone.
+        origin: Where the elements of its first operand come from.
     """
 
     node: Node
     operator: Operator | None
     operands: tuple[Source, ...]
     constant: bool
+    origin: Source
 
     @property
     def passes(self) -> bool:
@@ -70,26 +75,33 @@ Source: TypeAlias = "Tensor | Producer | Formal | None"
 class Analysis:
     """Uses of the sources in a model, gathered by a walk over it.
 
+    What has been found about a value is kept, as a file can make each value of the one before it
+    twice; and only what a file cannot nest deeply is walked by recursion: graphs and functions.
+
     Attributes:
         static: What decides a shape.
         operands: What each node's operands are computed from, those in subgraphs included.
         uses: Roles of what each tensor feeds, `addend` and `factor` among them.
         scopes: What the values of each function are computed from.
         formulas: Of those tensors that have been looked at, whether they hold a formula.
+        computed: By what the values are computed that have been looked at; see `computed_by`.
+        passed: What has the elements of outputs of functions; see `passed_through`.
+        seen: What has been marked, so that no search for it goes on.
     """
 
     model: Model
     static: set[Tensor | Formal] = field(default_factory=set)
     operands: dict[Node, tuple[Source, ...]] = field(default_factory=dict)
     uses: dict[Tensor | Formal, set[str]] = field(default_factory=dict)
-    functions: dict[tuple[str, str, str], tuple[set[str], dict[str, set[str]]]] = field(
-        default_factory=dict
-    )
-    scopes: dict[tuple[str, str, str], dict[str, Source]] = field(default_factory=dict)
+    functions: dict[FunctionId, tuple[set[str], dict[str, set[str]]]] = field(default_factory=dict)
+    scopes: dict[FunctionId, dict[str, Source]] = field(default_factory=dict)
     formulas: dict[Tensor, bool] = field(default_factory=dict)
+    computed: dict[Producer, str] = field(default_factory=dict)
+    passed: dict[tuple[FunctionId, str], Source] = field(default_factory=dict)
+    seen: set[tuple[Source, str | bool]] = field(default_factory=set)
 
     def walk(
-        self, nodes: Sequence[Node], env: dict[str, Source], opsets: Mapping[str, int]
+        self, nodes: Sequence[Node], env: MutableMapping[str, Source], opsets: Mapping[str, int]
     ) -> None:
         """Notes each operand's use, and in `env` what each output is computed from."""
         for node in nodes:
@@ -100,8 +112,9 @@ class Analysis:
                 continue
             results: list[Source] = []
             for graph in subgraphs(node):
-                inner = dict(env) | dict.fromkeys(v.name for v in graph.inputs)
-                inner |= {t.name: t for t in graph.initializers if isinstance(t, Tensor)}
+                own: dict[str, Source] = dict.fromkeys(v.name for v in graph.inputs)
+                own |= {t.name: t for t in graph.initializers if isinstance(t, Tensor)}
+                inner = ChainMap(own, env)  # no copy: there may be many subgraphs
                 self.walk(graph.nodes, inner, opsets)
                 outputs = [inner.get(value.name) for value in graph.outputs]
                 if is_standard(node, "Loop") and outputs:
@@ -112,16 +125,20 @@ class Analysis:
                 operator = None
             given = [source for name, source in zip(node.inputs, operands, strict=True) if name]
             constant = all(map(is_constant, (*given, *results)))
-            producer = Producer(node, operator, (*operands, *results), constant)
+            feeding = (*operands, *results)
+            origin = rearranged(feeding[0]) if feeding else None
+            producer = Producer(node, operator, feeding, constant, origin)
             self.note_uses(producer)
             env.update(dict.fromkeys(node.outputs, producer))
 
+    @functools.cached_property
+    def called(self) -> dict[FunctionId, Function]:
+        """Model-local functions by domain, name and overload."""
+        return {(f.domain, f.name, f.overload): f for f in self.model.functions}
+
     def function_of(self, node: Node) -> Function | None:
         """The model-local function that a node calls, if it calls one."""
-        key = (node.domain, node.op_type, node.overload)
-        return next(
-            (f for f in self.model.functions if (f.domain, f.name, f.overload) == key), None
-        )
+        return self.called.get((node.domain, node.op_type, node.overload))
 
     def note_uses(self, producer: Producer) -> None:
         """Marks what feeds a static operand, or one that has a role."""
@@ -170,7 +187,7 @@ class Analysis:
             if function is not None:
                 key = (function.domain, function.name, function.overload)
                 inner = function.outputs[node.outputs.index(name)]
-                found = self.in_same_order(inner, self.scopes[key].get(inner))
+                found = self.passed_through(key, inner)
                 if not (isinstance(found, Formal) and found.function == key):
                     return found
                 position = function.inputs.index(found.name)
@@ -185,17 +202,24 @@ class Analysis:
         one_axis = isinstance(source, Tensor) and extent(source) <= 1
         return source if one_axis or not permuted else None
 
+    def passed_through(self, key: FunctionId, output: str) -> Source:
+        """What has the elements of a function's output in the same order; looked for once."""
+        if (key, output) not in self.passed:
+            found = self.in_same_order(output, self.scopes[key].get(output))
+            self.passed[key, output] = found
+        return self.passed[key, output]
+
     def mark_static(self, source: Source, inputs: bool = True) -> None:
         """Marks the tensors, and `inputs`, that a value is computed from as deciding a shape.
 
         The search ends at shapes, which are known in any case, and at operators with weights: what
         a network computes is data, not shape arithmetic.
         """
-        pending, seen = [source], set()
+        pending = [source]
         while pending:
             match pending.pop():
-                case Producer() as producer if producer not in seen:
-                    seen.add(producer)
+                case Producer() as producer if (producer, inputs) not in self.seen:
+                    self.seen.add((producer, inputs))
                     operator = producer.operator
                     if operator is None or not (
                         operator.reads_shape or "weight" in operator.roles.values()
@@ -206,18 +230,14 @@ class Analysis:
 
     def mark_role(self, source: Source, role: str) -> None:
         """Gives the tensors that a value consists of a role."""
-        while isinstance(source, Producer) and source.passes:
-            first, *others = source.operands
-            for other in others if source.joins else ():
-                self.mark_role(other, role)
-            source = first
-        if isinstance(source, Tensor | Formal):
-            self.uses.setdefault(source, set()).add(role)
-        elif role == "weight" and isinstance(source, Producer) and source.constant:
-            # A weight that is computed, as of weight normalization: what has its rank is one too.
-            for operand in source.operands:
-                if not isinstance(operand, Tensor) or extent(operand) > 1:
-                    self.mark_role(operand, role)
+        pending = [source]
+        while pending:
+            match pending.pop():
+                case Tensor() | Formal() as leaf:
+                    self.uses.setdefault(leaf, set()).add(role)
+                case Producer() as producer if (producer, role) not in self.seen:
+                    self.seen.add((producer, role))
+                    pending += consists_of(producer, role)
 
     def elementwise_role(self, role: str, source: Source, other: Source) -> str:
         """The role of an addend to, or a factor of, what `other` computes."""
@@ -262,24 +282,35 @@ class Analysis:
 
         Formulas are the Fourier transform and what else `formulas` finds among the weights.
         """
-        pending, seen, answer = [source], set(), "nothing"
+        if not isinstance(source, Producer) or source.constant:
+            return "nothing"
+        pending = [source]
         while pending:
-            producer = pending.pop()
-            if not isinstance(producer, Producer) or producer in seen or producer.constant:
-                continue
-            seen.add(producer)
-            if producer.operator is not None and producer.operator.transform:
+            producer = pending[-1]
+            answer = self.own(producer)
+            varying = [x for x in producer.operands if isinstance(x, Producer) and not x.constant]
+            if answer == "weights":
+                varying = []
+            if producer in self.computed:
+                pending.pop()
+            elif missing := [x for x in varying if x not in self.computed]:
+                pending += missing
+            else:
+                answers = (answer, *(self.computed[x] for x in varying))
+                self.computed[pending.pop()] = max(answers, key=ANSWERS.index)
+        return self.computed[source]
+
+    def own(self, producer: Producer) -> str:
+        """What a node itself adds to by what its value is computed; see `computed_by`."""
+        transforms = producer.operator is not None and producer.operator.transform
+        answer = "formulas" if transforms else "nothing"
+        for index, operand in enumerate(producer.operands[: len(producer.node.inputs)]):
+            role, tensor = producer.role(index), rearranged(operand)
+            learned = role in ("weight", "embedding", "running_statistic")
+            if role and learned and isinstance(tensor, Tensor):
+                if not self.is_formula(tensor, role):
+                    return "weights"
                 answer = "formulas"
-            for index, operand in enumerate(producer.operands[: len(producer.node.inputs)]):
-                role = producer.role(index)
-                tensor = rearranged(operand)
-                if role in ("weight", "embedding", "running_statistic") and isinstance(
-                    tensor, Tensor
-                ):
-                    if not self.is_formula(tensor, role):
-                        return "weights"
-                    answer = "formulas"
-            pending += producer.operands
         return answer
 
     def is_formula(self, tensor: Tensor, role: str) -> bool:
@@ -297,9 +328,17 @@ def is_constant(source: Source) -> bool:
 
 def rearranged(source: Source) -> Source:
     """What a value's elements come from."""
-    while isinstance(source, Producer) and source.passes:
-        source = source.operands[0]
-    return source
+    return source.origin if isinstance(source, Producer) and source.passes else source
+
+
+def consists_of(producer: Producer, role: str) -> list[Source]:
+    """The operands that give a value its elements; of a computed weight, those that shape it."""
+    if producer.passes:
+        return list(producer.operands if producer.joins else producer.operands[:1])
+    if role != "weight" or not producer.constant:
+        return []
+    # A weight that is computed, as of weight normalization: what has its rank is one too.
+    return [x for x in producer.operands if not isinstance(x, Tensor) or extent(x) > 1]
 
 
 def has_one_channel(source: Source) -> bool:
@@ -309,7 +348,9 @@ def has_one_channel(source: Source) -> bool:
         return False
     for name, operand in zip(made.operator.inputs, made.operands, strict=False):
         axis, weight = made.operator.channel_axis(name, made.node.attributes), rearranged(operand)
-        if axis is not None and isinstance(weight, Tensor) and weight.shape[axis] == 1:
+        if axis is None or not isinstance(weight, Tensor):
+            continue
+        if weight.shape[axis:][:1] == (1,):
             return True
     return False
 

@@ -9,27 +9,39 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from onnxla.ir.errors import ModelError
+import jax
+
+from onnxla.ir.errors import ModelError, OnnxlaError
 from onnxla.ir.model import Graph, Node
+from onnxla.ir.names import LONGEST, SHOWN, listed, plain, shortened
 from onnxla.ops.values import Value
+
+LONGEST_REASON = 1000
 
 
 @contextlib.contextmanager
 def explain(node: Node, operands: Sequence[Value]) -> Iterator[None]:
-    """Adds a note on the node and its operands to whatever is raised inside."""
+    """Adds a note on the node and its operands to whatever is raised inside.
+
+    Raises:
+        ModelError: What was raised is no error that onnxla documents: a file can give an operator
+            operands and attributes that nobody has thought of.
+    """
     try:
         yield
     except Exception as error:
-        pairs = zip(node.inputs, operands, strict=True)
-        described = ", ".join(f"{name}: {describe(value)}" for name, value in pairs)
-        attributes = ", ".join(f"{k}={shorten(v)}" for k, v in node.attributes.items())
-        note = f"in {node} [{attributes}] with ({described})"
-        if isinstance(error, IndexError):  # operators look up sizes by the axes that a file names
-            explained = ModelError(f"{node} has an axis or index that is out of range: {error}")
-            explained.add_note(note)
-            raise explained from error
-        error.add_note(note)
-        raise
+        explained = error
+        if not isinstance(error, OnnxlaError | ValueError | jax.errors.JaxRuntimeError):
+            reason = shortened(f"{type(error).__name__}: {error}", LONGEST_REASON)
+            explained = ModelError(f"{node} cannot be evaluated as the model has it: {reason}")
+        described = listed(
+            [f"{plain(n)}: {describe(v)}" for n, v in zip(node.inputs, operands, strict=True)], str
+        )
+        attributes = listed([f"{plain(k)}={shorten(v)}" for k, v in node.attributes.items()], str)
+        explained.add_note(f"in {node} [{attributes}] with ({described})")
+        if explained is error:
+            raise
+        raise explained from error
 
 
 def describe(value: Value) -> str:
@@ -47,5 +59,7 @@ def shorten(attribute: Any) -> str:
     """A short text of an attribute."""
     if isinstance(attribute, Graph):
         return f"graph of {len(attribute.nodes)} nodes"
-    text = repr(attribute)
+    if isinstance(attribute, tuple) and len(attribute) > SHOWN:
+        return f"({', '.join(map(shorten, attribute[:SHOWN]))}, ... {len(attribute):,} in all)"
+    text = plain(repr(attribute[:LONGEST] if isinstance(attribute, str | bytes) else attribute))
     return text if len(text) < 60 else text[:56] + " ..."

@@ -276,7 +276,7 @@ def test_large_graphs_are_checked_quickly(order):
     start = time.perf_counter()
     problems = ir.check(large)
     assert time.perf_counter() - start < 5
-    assert len(problems) == (0 if order == 1 else 49_999)
+    assert problems[100:] == ([] if order == 1 else ["and 49,899 more"])
 
 
 def test_a_long_cycle_is_no_recursion():

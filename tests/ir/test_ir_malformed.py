@@ -103,7 +103,7 @@ def test_nesting():
 def test_names_that_are_not_text():
     data = MODEL.replace(b"Relu", b"Re\xffu")
     assert data != MODEL
-    with pytest.raises(ir.ModelError, match=r"not UTF-8: b'Re\\xffu'"):
+    with pytest.raises(ir.ModelError, match=r"not UTF-8: 'Re\\xffu'"):
         ir.read(data)
 
 
