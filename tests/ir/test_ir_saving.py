@@ -178,6 +178,23 @@ def test_a_link_that_is_replaced_leaves_its_models_data(path: Path) -> None:
     assert data.exists()
 
 
+def test_a_name_that_is_taken_is_not_used(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = path.with_name(f"model.onnx.{'0' * 12}.data")
+    taken.write_bytes(b"somebody's")
+    tokens = iter(("0" * 12, *(f"{i:012x}" for i in range(1, 9))))
+    monkeypatch.setattr(claims.secrets, "token_hex", lambda size: next(tokens))
+    data = save_external(path, 1)
+    assert data.name == f"model.onnx.{1:012x}.data"
+    assert taken.read_bytes() == b"somebody's"
+    assert len(os.listdir(path.parent)) == 3
+
+
+def test_a_name_for_data_that_there_is_not(path: Path) -> None:
+    small = ir.Model(ir.Graph((), initializers=(ir.Tensor.of("w", np.ones(2)),)), {"": 20})
+    ir.save(small, path, external_data="weights.bin")
+    assert os.listdir(path.parent) == ["model.onnx"]
+
+
 # Permissions
 
 
