@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from onnxla.inputs import random_inputs
+from onnxla.ir.saving import replace_file
 from onnxla.module import Module
 
 
@@ -83,13 +85,18 @@ def read_array(path: Path) -> Any:
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Writes outputs to an .npz file, or the only one to an .npy file."""
+    """Writes outputs to an .npz file, or the only one to an .npy file.
+
+    Raises:
+        OSError: It cannot be written; a file that was there stays.
+    """
+    file = io.BytesIO()
     if path.suffix == ".npy":
         if len(arrays) != 1:
             raise ValueError(f"'{path}' holds one array, the model has {len(arrays)} outputs")
-        np.save(path, next(iter(arrays.values())))
+        np.save(file, next(iter(arrays.values())))
     else:
         path = path if path.suffix == ".npz" else path.with_name(path.name + ".npz")
-        with path.open("wb") as file:
-            np.savez(file, allow_pickle=True, **arrays)
+        np.savez(file, allow_pickle=True, **arrays)
+    replace_file(path, [file.getbuffer()])
     print(f"written to {path}")

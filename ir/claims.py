@@ -92,13 +92,15 @@ def make_claim(target: Path) -> Claim:
         claimed = Claim(target, token, temporary_path(target, token).open("xb"))
         try:
             lock(claimed.file)
-            if claimed.temporary.exists():
-                return claimed
+            ours = claimed.temporary.exists()
         except BlockingIOError:  # another save takes it for one that was left
-            claimed.temporary.unlink(missing_ok=True)
+            ours = False
         except OSError:  # no locks here
+            ours = True
+        if ours and not os.path.lexists(claimed.data):
             return claimed
         claimed.file.close()
+        claimed.temporary.unlink(missing_ok=True)
 
 
 def lock(file: BinaryIO) -> None:

@@ -62,14 +62,14 @@ def save(
                 with claim(path) as claimed_too:
                     claimed_too.put(data_path, chain(contents(data.pieces), end))
                 sync_folder(path.parent)
-            elif name is not None:
-                data_path.unlink()
             claimed.put(path, contents(message), check)
         except BaseException:
             # An interrupt may come after the new model has taken over, which needs its data.
             if claimed.temporary.exists():
                 data_path.unlink(missing_ok=True)
             raise
+    if name is not None and not data.pieces:
+        data_path.unlink()
     sync_folder(path.parent)
     left |= {old.name for old in remove_superseded(path)}
     warn_of_data(path, left)

@@ -21,6 +21,7 @@ from onnx import helper
 import onnxla
 from onnxla import ir
 from onnxla.ir import writer
+from onnxla.peers.onnx_runtime import OnnxRuntime
 from support.small_models import BIAS, WEIGHT, graph, header, linear, make
 
 X = np.arange(12, dtype=np.float32).reshape(4, 3)
@@ -200,17 +201,25 @@ def test_a_check_sees_fixed_inputs_and_every_element_of_a_batched_module(tmp_pat
     fixed.save(tmp_path / "m.onnx", check={"x": X[:1]})
 
 
-def test_what_onnx_runtime_does_not_load_replaces_nothing(tmp_path: Path) -> None:
-    text = header(24) + " m (float[N, 3] x) => (float[N, 3] y) { y = Swish (x) }"
+def test_what_fails_in_onnx_runtime_replaces_nothing(tmp_path: Path) -> None:
     path = tmp_path / "m.onnx"
-    path.write_bytes(make(text.replace("ir_version: 9", "ir_version: 99")))
+    text = " m (float[3] x, int64[N] i) => (float[N] y) { y = Gather (x, i) }"
+    module = onnxla.load(make(header() + text))
+    module.save(path)
     before = path.read_bytes()
-    with pytest.raises(onnxla.OnnxlaError, match=r"(?i)version"):
-        onnxla.load(path).save(path, check=True)
-    with pytest.raises(onnxla.OnnxlaError, match=r"INVALID_ARGUMENT|InvalidArgument"):
-        onnxla.load(linear()).save(path, check={"x": X.astype(np.float64)})
+    with pytest.raises(onnxla.OnnxlaError, match=r"onnxruntime: InvalidArgument: .*Gather"):
+        module.save(path, check=(X[0], np.array([9])))
     assert files(tmp_path) == ["m.onnx"]
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no model"])
+def test_files_that_onnx_runtime_does_not_take(content: bytes | None, tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(onnxla.OnnxlaError, match=r"m\.onnx"):
+        OnnxRuntime().run_file(path, {})
 
 
 def test_a_check_needs_onnx_runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,9 +13,11 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from onnx import helper
 
 import onnxla
 from onnxla.commands.main import main
+from onnxla.train.checkpoints import CheckpointError, Checkpoints
 from support.small_models import BIAS, WEIGHT, header, make
 
 RNG = np.random.default_rng(0)
@@ -106,6 +108,61 @@ def test_mistakes_are_one_message_and_exit_code_2(
     assert error.startswith("onnxla: ")
     assert "Traceback" not in error
     assert not (folder / "tuned.onnx").exists()
+
+
+@pytest.mark.parametrize("option", ["--out", "--plot"])
+def test_where_it_goes_is_checked_before_training(
+    folder: Path, option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "taken").mkdir()
+    for target in ("taken", "m" * 250):
+        assert main(command(folder, option, f"{folder}/{target}")) == 2
+        out, error = capsys.readouterr()
+        assert target in error
+        assert "before" not in out
+    assert not (folder / "tuned.onnx").exists()
+
+
+def test_a_model_that_onnx_runtime_does_not_run_is_kept(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (
+        header()
+        + """ classifier (float[N, 3] x) => (float[N, 2] p) {
+        n = Cast <to = 16> (x)
+        h = MatMul (n, w)
+        z = Cast <to = 1> (h)
+        p = Softmax (z)
+    }"""
+    )
+    model = onnx.load_from_string(make(text))
+    model.graph.initializer.append(
+        helper.make_tensor("w", onnx.TensorProto.BFLOAT16, (3, 2), WEIGHT.ravel())
+    )
+    onnx.save(model, folder / "model.onnx")
+    assert main(command(folder, "--steps", "2", "--learning-rate", "1")) == 2
+    error = capsys.readouterr().err
+    assert f"the trained model is kept, unchecked, as '{folder}/tuned.unchecked.onnx'" in error
+    assert "Traceback" not in error
+    assert not (folder / "tuned.onnx").exists()
+    trained, shipped = (
+        onnxla.load(folder / name).params["w"] for name in ("tuned.unchecked.onnx", "model.onnx")
+    )
+    assert not np.array_equal(trained, shipped)
+
+
+def test_what_a_checkpoint_could_not_hold_is_kept(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise CheckpointError("No space left on device")
+
+    monkeypatch.setattr(Checkpoints, "save", full)
+    assert main(command(folder, "--checkpoint", f"{folder}/checkpoints")) == 2
+    error = capsys.readouterr().err
+    assert "No space left on device" in error
+    assert f"kept, unchecked, as '{folder}/tuned.unchecked.onnx'" in error
+    assert onnxla.load(folder / "tuned.unchecked.onnx")
 
 
 def test_ctrl_c_saves_and_resume_goes_on(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
