@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy as np
 from onnxla import ir
 from onnxla.edit.quantization import find_quantized
 from onnxla.ir.names import quoted
+from onnxla.ir.problems import Problems
 from onnxla.ir.traverse import all_nodes, is_standard
 from onnxla.ops.missing import missing_operators
 from onnxla.ops.signatures import find_misfits
@@ -56,7 +57,10 @@ def check(source: Any) -> Findings:
     errors = tuple(ir.check(model) or find_misfits(model).listed())
     if errors:
         return Findings(errors, (), ())
-    return Findings((), tuple(missing_operators(model)), tuple(notes(model)))
+    noted = Problems()
+    for note in notes(model):
+        noted.add(note)
+    return Findings((), tuple(missing_operators(model)), tuple(noted.listed()))
 
 
 def notes(model: ir.Model) -> Iterator[str]:
@@ -102,17 +106,18 @@ def drops(node: ir.Node, opsets: Mapping[str, int]) -> bool:
 
 
 def copies(parameters: Parameters) -> Iterator[tuple[str, str]]:
-    """Pairs of weights or embeddings of which one is the other, or the other transposed."""
+    """Pairs of weights or embeddings of which one is the other, or the other transposed.
+
+    Of more than two, the first is paired with each.
+    """
     groups: dict[tuple[Any, ...], list[str]] = {}
     for name, tensor in parameters.params.items():
         if parameters.roles[name] in ("weight", "embedding") and len(tensor.shape) == 2:
             array = tensor.numpy()
             if array.size and array.min() != array.max():  # not zeros or ones, for a new layer
-                # The corners stay where they are when a matrix is transposed.
-                corners = array[0, 0].item(), array[-1, -1].item()
-                groups.setdefault((tensor.dtype, array.size, corners), []).append(name)
-    for names in groups.values():
-        for first, second in itertools.combinations(names, 2):
-            a, b = (parameters.params[name].numpy() for name in (first, second))
-            if np.array_equal(a, b) or np.array_equal(a, b.T):
-                yield first, second
+                # A hash, so that each matrix is looked at once; -0.0 is 0.0.
+                hashes = (sha256(np.ascontiguousarray(x + 0)).digest() for x in (array, array.T))
+                shapes = zip(hashes, (array.shape, array.T.shape), strict=True)
+                groups.setdefault((tensor.dtype, min(shapes)), []).append(name)
+    for first, *others in groups.values():
+        yield from ((first, other) for other in others)

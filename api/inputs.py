@@ -11,7 +11,7 @@ import numpy as np
 
 from onnxla import ir
 from onnxla.interpret.program import Program
-from onnxla.ir.names import no_such
+from onnxla.ir.names import listed, no_such, plain, quoted
 from onnxla.ops.limits import check_size
 from onnxla.ops.values import Value, is_concrete
 
@@ -36,10 +36,10 @@ def bind(
     inputs = by_name(program, given)
     for name in named or {}:
         if name in inputs:
-            raise TypeError(f"input '{name}' is given twice")
+            raise TypeError(f"input {quoted(name)} is given twice")
     inputs = checked(program, {**inputs, **(named or {})})
     if missing := [value.name for value in program.inputs if value.name not in inputs]:
-        raise TypeError(f"missing inputs: {', '.join(missing)}{said_of_maps(program, given)}")
+        raise TypeError(f"missing inputs: {listed(missing, plain)}{said_of_maps(program, given)}")
     return inputs
 
 
@@ -61,7 +61,7 @@ def by_name(program: Program, given: Any) -> dict[str, Any]:
         return dict(values[0])
     if len(values) > len(names):
         raise TypeError(
-            f"the model takes {len(names)} inputs ({', '.join(names)}), got {len(values)}"
+            f"the model takes {len(names)} inputs ({listed(names, plain)}), got {len(values)}"
         )
     return dict(zip(names, values, strict=False))
 
@@ -81,7 +81,9 @@ def said_of_maps(program: Program, given: Any) -> str:
     """What a message adds where somebody may have meant a dict as one of names."""
     if not (is_one_dict(given) and takes_map(program)):
         return ""
-    return f"; the dict is the value of '{program.inputs[0].name}', which is a map: {OTHER_WAYS}"
+    return (
+        f"; the dict is the value of {quoted(program.inputs[0].name)}, which is a map: {OTHER_WAYS}"
+    )
 
 
 def checked(program: Program, inputs: Mapping[str, Value]) -> dict[str, Value]:
@@ -111,8 +113,8 @@ def check_input(declared: ir.ValueInfo, value: Value, batched: bool = False) -> 
             return {key: dtype.type(number) for key, number in value.items()}
         except (TypeError, ValueError) as error:
             raise TypeError(
-                f"input '{declared.name}' is a map to {dtype}, got {value!r:.200}; if that is a "
-                f"dict of inputs by name, {OTHER_WAYS}"
+                f"input {quoted(declared.name)} is a map to {dtype}, got {value!r:.200}; if that is"
+                f" a dict of inputs by name, {OTHER_WAYS}"
             ) from error
     if not isinstance(kind, ir.TensorType):
         return value
@@ -123,7 +125,7 @@ def check_input(declared: ir.ValueInfo, value: Value, batched: bool = False) -> 
             return value.astype(object)
         if not same_kind(value.dtype, kind.dtype):
             raise TypeError(
-                f"input '{declared.name}' takes {kind.dtype}, got {value.dtype}{quoted(value)}"
+                f"input {quoted(declared.name)} takes {kind.dtype}, got {value.dtype}{shown(value)}"
             )
         with jax.enable_x64(True):
             value = value.astype(kind.dtype)
@@ -134,9 +136,9 @@ def check_input(declared: ir.ValueInfo, value: Value, batched: bool = False) -> 
             for got, size in zip(shape, kind.shape, strict=True)
         )
         if not fits:
-            sizes = ", ".join("?" if size is None else str(size) for size in kind.shape)
+            sizes = ", ".join("?" if size is None else plain(size) for size in kind.shape)
             raise ValueError(
-                f"input '{declared.name}' takes shape [{sizes}], got {list(shape)}"
+                f"input {quoted(declared.name)} takes shape [{sizes}], got {list(shape)}"
                 + ("" if batched else "; to map over a leading axis, use module.batched()")
             )
     return value
@@ -150,7 +152,7 @@ def same_kind(a: Any, b: Any) -> bool:
     )
 
 
-def quoted(value: Value) -> str:
+def shown(value: Value) -> str:
     """The numbers of a small array, for a message."""
     small = is_concrete([value]) and np.size(value) <= QUOTED
     return f" {np.asarray(value).tolist()!r}" if small else f" of shape {list(value.shape)}"
@@ -182,10 +184,10 @@ def random_inputs(
         kind = value.type
         if not isinstance(kind, ir.TensorType) or kind.dtype is None or kind.shape is None:
             raise ir.UnsupportedError(
-                f"cannot make random values for input '{value.name}', whose type is {kind}"
+                f"cannot make random values for input {quoted(value.name)}, whose type is {kind}"
             )
         shape = [d if isinstance(d, int) else sizes.get(d or "", 1) for d in kind.shape]
-        made = check_size(shape, kind.dtype, f"a random value for input '{value.name}'")
+        made = check_size(shape, kind.dtype, f"a random value for input {quoted(value.name)}")
         arrays[value.name] = random_array(rng, kind.dtype, made)
     return arrays
 

@@ -72,7 +72,7 @@ def to_device(tensors: Mapping[str, ir.Tensor]) -> dict[str, jax.Array]:
                 tensors[names[0]].release()
                 arrays[names[0]] = array
             else:  # many small ones at once: one takes JAX longer than a thousand numbers
-                stacked = jnp.stack([tensors[name].numpy() for name in names])
+                stacked = jnp.array(np.stack([tensors[name].numpy() for name in names]))
                 arrays.update(zip(names, stacked, strict=True))
     return {name: arrays[name] for name in tensors}
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from onnxla.commands.arrays import add_input_options, read_inputs, write_arrays
+from onnxla.ir.names import plain
 from onnxla.module import load
 
 
@@ -34,7 +35,7 @@ def run_file(arguments: argparse.Namespace) -> int:
     outputs = module.run(read_inputs(module, arguments))
     arrays = {name: np.asarray(value) for name, value in outputs.items() if value is not None}
     for name, array in arrays.items():
-        print(f"{name}: {array.dtype}{list(array.shape)}")
+        print(f"{plain(name)}: {array.dtype}{list(array.shape)}")
         if arguments.output is None:
             print(np.array2string(array, threshold=20, precision=6))
     if arguments.output is not None:

@@ -20,6 +20,7 @@ from onnxla.edit.adaptable import DTYPES, AdaptableWeight, find_adaptable
 from onnxla.edit.dropout import strip_dropout
 from onnxla.edit.lora import add_adapters, find_adapters, make_adapter, strip_adapters
 from onnxla.ir.fingerprint import fingerprint
+from onnxla.ir.names import quoted
 from onnxla.ir.saving import replace_file
 from onnxla.ir.tensors import encode_raw
 from onnxla.parameters.roles import named_constants
@@ -155,9 +156,9 @@ def find_described(
         if name in taken:
             weight = "it has an adapter already"
         if isinstance(weight, str):
-            raise ir.ModelError(f"they adapt '{name}', which cannot be: {weight}")
+            raise ir.ModelError(f"they adapt {quoted(name)}, which cannot be: {weight}")
         if rank < 1 or not np.isfinite(alpha):
-            raise ir.ModelError(f"'{name}' has rank {rank} and alpha {alpha}")
+            raise ir.ModelError(f"{quoted(name)} has rank {rank} and alpha {alpha}")
         weights[name] = weight
         for part, shape in zip("AB", weight.factor_shapes(rank), strict=True):
             expected[f"{name}.lora_{part}"] = f"{DTYPES[weight.view.dtype.name]}{[*shape]}"
@@ -167,5 +168,5 @@ def find_described(
         entry = file.get_slice(name)
         actual = f"{entry.get_dtype()}{entry.get_shape()}"
         if actual != wanted:
-            raise ir.ModelError(f"'{name}' is {actual}, not {wanted}")
+            raise ir.ModelError(f"{quoted(name)} is {actual}, not {wanted}")
     return weights

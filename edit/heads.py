@@ -11,6 +11,7 @@ import numpy as np
 
 from onnxla import ir
 from onnxla.interpret.program import Program
+from onnxla.ir.names import quoted
 from onnxla.ir.rewrite import add_initializers, cut, need_opset
 
 # Sizes to try where the model leaves one open: convolutional networks take no small pictures.
@@ -84,7 +85,7 @@ def find_features(
             shape = (None,) * len(found.shape)
         dtype, shape = np.dtype(found.dtype), (*shape[:-1], *found.shape[-1:])
     if not shape or not ir.is_float(dtype):
-        raise ValueError(f"'{name}' is {dtype}{list(shape)}, which holds no features")
+        raise ValueError(f"{quoted(name)} is {dtype}{list(shape)}, which holds no features")
     return ir.ValueInfo(name, ir.TensorType(dtype, shape))
 
 
@@ -109,7 +110,8 @@ def abstract_value(
         except (ir.OnnxlaError, TypeError, ValueError) as error:
             failure = error
     raise ir.UnsupportedError(
-        f"the size of '{name}' cannot be found ({failure}); give example inputs: inputs={{...}}"
+        f"the size of {quoted(name)} cannot be found ({failure}); give example inputs:"
+        " inputs={...}"
     ) from failure
 
 

@@ -23,6 +23,7 @@ from onnxla.edit.adaptable import (
     swapped,
     undone,
 )
+from onnxla.ir.names import quoted
 from onnxla.ir.rewrite import (
     add_initializers,
     need_opset,
@@ -61,7 +62,9 @@ def find_adapters(model: ir.Model) -> dict[str, Adapter]:
             parts.setdefault(name, {})[tensor.metadata.get(PART, "")] = tensor
     for name, found in parts.items():
         if not {"A", "B"} <= found.keys() <= {"A", "B", "scale"}:
-            raise ir.ModelError(f"the adapter of '{name}' consists of {sorted(found)}, not A and B")
+            raise ir.ModelError(
+                f"the adapter of {quoted(name)} consists of {sorted(found)}, not A and B"
+            )
     return {n: Adapter(found["A"], found["B"], found.get("scale")) for n, found in parts.items()}
 
 
@@ -265,7 +268,7 @@ def updated(weight: AdaptableWeight, adapter: Adapter) -> ir.Tensor:
     tensor = weight.view.tensor
     shapes = adapter.a.shape, adapter.b.shape
     if shapes != weight.factor_shapes(weight.rank(adapter.a.shape)):
-        raise ir.ModelError(f"the adapter of '{weight.name}' has factors of shapes {shapes}")
+        raise ir.ModelError(f"the adapter of {quoted(weight.name)} has factors of shapes {shapes}")
     wide = np.promote_types(tensor.dtype, np.float32)
     a, b = adapter.a.numpy().astype(wide), adapter.b.numpy().astype(wide)
     scale = wide.type(1) if adapter.scale is None else adapter.scale.numpy().astype(wide)

@@ -19,6 +19,7 @@ import numpy as np
 from onnxla.ir.dtypes import number_of
 from onnxla.ir.errors import ModelError
 from onnxla.ir.model import Graph, Model, Node, SparseTensor, Tensor
+from onnxla.ir.names import listed
 from onnxla.ir.rewrite import rewrite
 from onnxla.ir.traverse import is_standard
 from onnxla.ops.quantize import dequantize_linear, quantize_linear
@@ -114,14 +115,31 @@ def scale_axis(node: Node, index: int, operator: Operator, rank: int) -> int:
     return (-1 if axis is None else axis) % rank
 
 
-def grid_of(node: Node, index: int, operator: Operator, graph: Graph) -> Grid | None:
+class Surroundings:
+    """A graph's initializers by name, and the nodes that make and read each of its values."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.tensors = initializers_of(graph)
+        self.makers = {name: node for node in graph.nodes for name in node.outputs}
+        self.readers: dict[str, list[Node]] = {}
+        for node in graph.nodes:
+            for name in set(node.inputs):
+                self.readers.setdefault(name, []).append(node)
+
+    def reader(self, name: str, op_type: str) -> Node | None:
+        """The first node of an operator that reads a value."""
+        readers = self.readers.get(name, ())
+        return next((node for node in readers if is_standard(node, op_type)), None)
+
+
+def grid_of(node: Node, index: int, operator: Operator, around: Surroundings) -> Grid | None:
     """The grid of an operand, where its scale is a constant: another operand, or applied later."""
-    tensors = initializers_of(graph)
+    tensors = around.tensors
     given = dict(zip((name.lower() for name in operator.inputs), node.inputs, strict=False))
     operand = operator.input_name(index).lower().removesuffix("_quant")
     scale = tensors.get(given.get(f"{operand}_scale", ""))
     if is_standard(node, "MatMulInteger", "ConvInteger") and index == 1:
-        scale = applied_scale(node.outputs[0], graph)
+        scale = applied_scale(node.outputs[0], around)
     zero_point = given.get(f"{operand}_zero_point", "")
     if scale is None or (zero_point and zero_point not in tensors):
         return None
@@ -133,18 +151,16 @@ def grid_of(node: Node, index: int, operator: Operator, graph: Graph) -> Grid | 
     return replace(shared, axis=scale_axis(node, index, operator, rank))
 
 
-def applied_scale(product: str, graph: Graph) -> Tensor | None:
+def applied_scale(product: str, around: Surroundings) -> Tensor | None:
     """The weight's scale, where a product of integers is cast, then multiplied by both scales.
 
     So does ONNX Runtime's dynamic quantization.
     """
-    tensors = initializers_of(graph)
-    cast = next((n for n in graph.nodes if is_standard(n, "Cast") and product in n.inputs), None)
-    real = cast.outputs[0] if cast else ""
-    scaled = next((n for n in graph.nodes if is_standard(n, "Mul") and real in n.inputs), None)
-    scales = {name for name in scaled.inputs if name != real} if scaled else set()
-    both = next((n for n in graph.nodes if scales.intersection(n.outputs)), None)
-    found = [tensors[name] for name in both.inputs if name in tensors] if both else []
+    cast = around.reader(product, "Cast")
+    scaled = around.reader(cast.outputs[0], "Mul") if cast else None
+    scales = [name for name in scaled.inputs if cast and name != cast.outputs[0]] if scaled else []
+    both = around.makers.get(scales[0]) if scales else None
+    found = [around.tensors[name] for name in both.inputs if name in around.tensors] if both else []
     return found[0] if both and is_standard(both, "Mul") and len(found) == 1 else None
 
 
@@ -167,7 +183,8 @@ def find_quantized(model: Model) -> tuple[dict[Tensor, Grid], list[Tensor]]:
     Others are those whose scale is computed, of which two readers have different scales, and the
     bias of QLinearConv or QGemm, whose scale is a product.
     """
-    tensors, inputs = initializers_of(model.graph), {value.name for value in model.graph.inputs}
+    around, inputs = Surroundings(model.graph), {value.name for value in model.graph.inputs}
+    tensors = around.tensors
     grids: dict[Tensor, set[Grid | None]] = {}
     moved: dict[str, str] = {}
     for node in model.graph.nodes:
@@ -178,7 +195,7 @@ def find_quantized(model: Model) -> tuple[dict[Tensor, Grid], list[Tensor]]:
             tensor = tensors.get(moved.get(name, name))
             if operator is None or tensor is None or tensor.dtype not in QUANTIZED | {BIAS}:
                 continue
-            grid, dequantizes = grid_of(node, index, operator, model.graph), is_dequantizing(node)
+            grid, dequantizes = grid_of(node, index, operator, around), is_dequantizing(node)
             if tensor.dtype == BIAS and not (dequantizes and name not in moved):
                 grid = None
             if name in moved and grid and not grid.is_shared:
@@ -211,7 +228,7 @@ def quantization_aware(model: Model) -> Model:
     found = {tensor: grid for tensor, grid in known.items() if is_faithful(tensor, grid)}
     if not found:
         left = [*known, *left]
-        names = ", ".join(f"'{tensor.name}'" for tensor in left[:5])
+        names = listed([tensor.name for tensor in left])
         raise ValueError(
             "no quantized weight can be trained: "
             + (f"the numbers that {names} stand for are not known" if left else "there is none")

@@ -60,6 +60,7 @@ class Region:
     def __init__(
         self,
         graph: Graph,
+        reads: Sequence[Collection[str]],
         context: Callable[..., Context],
         nodes: Sequence[int],
         given: Mapping[str, Value],
@@ -70,14 +71,15 @@ class Region:
 
         Args:
             graph: The graph.
+            reads: What each of its nodes reads.
             context: From params, buffers and a key to the context that nodes are evaluated in.
             nodes: Positions of the nodes that are left.
             given: Values that are known while tracing.
             needs: Nodes that need concrete values, as far as that is known already.
             args: Params and buffers, the other values, and the key.
         """
-        self.graph, self.context, self.nodes, self.given = graph, context, nodes, given
-        self.needs = needs
+        self.graph, self.reads, self.context = graph, reads, context
+        self.nodes, self.given, self.needs = nodes, given, needs
         self.opaque = {name for name, value in args[1].items() if is_opaque(value)}
         read = self.read_by(nodes)
         self.constants = [tensor for tensor in graph.initializers if tensor.name in read]
@@ -95,7 +97,7 @@ class Region:
     def read_by(self, positions: Iterable[int]) -> set[str]:
         """Names that some nodes read, and those of the graph's outputs."""
         outputs = {value.name for value in self.graph.outputs}
-        return outputs.union(*(names_read(self.graph.nodes[i]) for i in positions))
+        return outputs.union(*(self.reads[i] for i in positions))
 
     def environment(self, context: Context, values: Mapping[str, Value]) -> dict[str, Value]:
         """Values by name, from which the nodes are evaluated."""
@@ -112,7 +114,7 @@ class Region:
         missing: set[str] = set()
         for index in self.nodes:
             node = self.graph.nodes[index]
-            read = names_read(node)
+            read = self.reads[index]
             if read & missing:
                 rest.append(index)
             elif read & self.opaque or node in self.needs:
@@ -168,6 +170,7 @@ class Regions:
         size: int = 128,
     ) -> None:
         self.graph, self.context, self.needs = graph, context, needs
+        self.reads = [*map(names_read, graph.nodes)]
         self.kept: Kept[Region] = Kept(size)
 
     def __call__(
@@ -192,8 +195,9 @@ class Regions:
         while True:
             # What is known after the first region follows from the regions so far.
             met = region or known, tuple((name, trace_key(x)) for name, x in values.items())
-            args = self.graph, self.context, nodes, given, self.needs, (constants, values, key)
-            region = self.kept.get(met, functools.partial(Region, *args))
+            about = self.graph, self.reads, self.context, nodes, given, self.needs
+            make = functools.partial(Region, *about, (constants, values, key))
+            region = self.kept.get(met, make)
             env = region.run(constants, values, key)
             if not region.plan.rest:
                 return tuple(env[value.name] for value in self.graph.outputs)

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from onnxla.ir.errors import ModelError
 from onnxla.ir.files import MappedFile
+from onnxla.ir.names import quoted
 from onnxla.ir.onnx_pb2 import TensorProto
 from onnxla.ir.wire import decode_entries
 
@@ -44,34 +45,34 @@ class DataFolder:
         if offset + size > file.size:
             raise ModelError(
                 f"external data at offset {offset} with {size} bytes ends after"
-                f" '{location}', which has {file.size} bytes"
+                f" {quoted(location)}, which has {file.size} bytes"
             )
         return file, offset
 
     def _open(self, location: str) -> MappedFile:
         if problem := location_problem(location):
-            raise ModelError(f"external data location {location!r} is not allowed: {problem}")
+            raise ModelError(f"external data location {quoted(location)} is not allowed: {problem}")
         if self.folder is None:
             raise ModelError(
-                f"external data is in '{location}', but the model was not read from a path;"
+                f"external data is in {quoted(location)}, but the model was not read from a path;"
                 " say where its data is with folder="
             )
         path = Path(os.path.realpath(self.folder / location))
         if not self._allows(path, self.folder):
             raise ModelError(
-                f"external data location {location!r} is not allowed: its symbolic link leads out"
-                f" of the model's folder, to '{path}'"
+                f"external data location {quoted(location)} is not allowed: its symbolic link leads"
+                f" out of the model's folder, to {quoted(path)}"
             )
         try:
             # The path is resolved, so a link here has been put in since.
             file = MappedFile(path, getattr(os, "O_NOFOLLOW", 0))
         except OSError as error:
-            raise ModelError(f"external data file '{path}': {error.strerror}") from error
+            raise ModelError(f"external data file {quoted(path)}: {error.strerror}") from error
         if file.links > 1:
             # A hard link can give any file of this file system a name in the model's folder.
             raise ModelError(
-                f"external data location {location!r} is not allowed: the file has several hard"
-                " links; copy it to use it"
+                f"external data location {quoted(location)} is not allowed: the file has several"
+                " hard links; copy it to use it"
             )
         return file
 
@@ -106,5 +107,5 @@ def byte_count(entries: dict[str, str], key: str, default: int) -> int:
     if text is None:
         return default
     if not (text.isascii() and text.isdigit() and len(text) < 20):
-        raise ModelError(f"external data has {key} {text!r}, which is not a number of bytes")
+        raise ModelError(f"external data has {key} {quoted(text)}, which is not a number of bytes")
     return int(text)

@@ -226,15 +226,22 @@ def read_varint(file: Bytes, place: int, end: int) -> tuple[int, int]:
 
 def tags(wire_type: int) -> bytes:
     """A pattern of the tags of fields of a wire type, which is the lowest three bits."""
-    short = bytes(byte for byte in range(8, 128) if byte & 7 == wire_type)
     long = bytes(byte for byte in range(128, 256) if byte & 7 == wire_type)
-    return rb"(?:[%b]|[%b][\x80-\xff]*[\x00-\x7f])" % (re.escape(short), re.escape(long))
+    return rb"(?:[%b]|[%b][\x80-\xff]*[\x00-\x7f])" % (
+        re.escape(short_tags(wire_type)),
+        re.escape(long),
+    )
+
+
+def short_tags(wire_type: int) -> bytes:
+    """The tags of one byte of fields of a wire type."""
+    return bytes(byte for byte in range(8, 128) if byte & 7 == wire_type)
 
 
 # Fields that are numbers, in a row: there may be millions, which Python would take long to visit.
 NUMBERS = re.compile(
-    rb"(?s:%b[\x80-\xff]*[\x00-\x7f]|%b.{8}|%b.{4})++"
-    % (tags(VARINT), tags(FIXED64), tags(FIXED32))
+    rb"(?s:(?:[%b][\x80-\xff]*[\x00-\x7f])++|%b[\x80-\xff]*[\x00-\x7f]|%b.{8}|%b.{4})++"
+    % (re.escape(short_tags(VARINT)), tags(VARINT), tags(FIXED64), tags(FIXED32))
 )
 
 

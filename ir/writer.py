@@ -31,6 +31,7 @@ from onnxla.ir.model import (
     TensorType,
     ValueInfo,
 )
+from onnxla.ir.names import quoted
 from onnxla.ir.onnx_pb2 import (
     AttributeProto,
     FunctionProto,
@@ -320,8 +321,8 @@ def checked_data(tensor: Tensor) -> Any:
     array = tensor.numpy()
     if (array.dtype, array.shape) != (tensor.dtype, tensor.shape):
         raise ModelError(
-            f"tensor '{tensor.name}' is {tensor.dtype} of shape {list(tensor.shape)}, but its data"
-            f" is {array.dtype} of shape {list(array.shape)}"
+            f"tensor {quoted(tensor.name)} is {tensor.dtype} of shape {list(tensor.shape)}, but its"
+            f" data is {array.dtype} of shape {list(array.shape)}"
         )
     return array
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Collection, Mapping, Sequence
 
-from onnxla.ir.names import nearest
+from onnxla.ir.names import nearest, quoted
 from onnxla.parameters.roles import TRAINABLE, trainable
 
 
@@ -52,7 +52,7 @@ def chosen(
             kinds = ", ".join(sorted({roles[name] for name in found}))
             raise ValueError(
                 f"what '{pattern}' matches is not of the roles {', '.join(sorted(usual))}, but "
-                f"{kinds}, such as '{found[0]}'; spell the name out, or pass roles="
+                f"{kinds}, such as {quoted(found[0])}; spell the name out, or pass roles="
             )
         names |= kept
     return names

@@ -11,6 +11,7 @@ import numpy as np
 from onnxla import ir
 from onnxla.inputs import random_inputs
 from onnxla.interpret.program import Program
+from onnxla.ir.names import quoted
 from onnxla.ir.rewrite import expose_intermediates
 from onnxla.module import Module, load
 from onnxla.peers.difference import Tolerance, difference
@@ -78,7 +79,7 @@ class Comparison:
         return Report(
             [
                 f"{len(wrong)} of {len(self.differences)} values differ from {self.against}; the "
-                f"first is '{wrong[0].name}', made by {wrong[0].node}",
+                f"first is {quoted(wrong[0].name)}, made by {wrong[0].node}",
                 Table("values that differ", ("value", "node", "difference", "scale"), rows),
             ]
         )

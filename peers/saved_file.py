@@ -7,6 +7,7 @@ from typing import Any
 
 from onnxla import ir
 from onnxla.inputs import bind, random_inputs
+from onnxla.ir.names import quoted
 from onnxla.ops.values import Value, as_known
 from onnxla.peers.difference import Tolerance, difference
 from onnxla.peers.onnx_runtime import OnnxRuntime
@@ -44,8 +45,8 @@ def check_saved_file(
                 f"differs by {found.absolute:.3g}, its largest value being {found.scale:.3g}"
             )
             raise ir.OnnxlaError(
-                f"output '{name}' of the saved file is not the module's: {detail}. Nothing was "
-                "replaced. onnxla.compare(module) finds the node where it begins; where values are "
+                f"output {quoted(name)} of the saved file is not the module's: {detail}. Nothing"
+                " was replaced. onnxla.compare(module) finds the node where it begins; where values are "
                 "rounded, pass a larger tolerance="
             )
 

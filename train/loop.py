@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from onnxla.ir.errors import OnnxlaError
+from onnxla.ir.names import quoted
 from onnxla.module import Module
 from onnxla.ops.values import Value
 from onnxla.progress import ProgressBar
@@ -262,7 +263,7 @@ class Loop:
 def describe_failure(number: int, epoch: int, batch: Batch, values: Mapping[str, float]) -> str:
     """What was seen in a step whose loss or gradient is not finite."""
     inputs, targets = batch
-    named = {f"input '{name}'": value for name, value in inputs.items()}
+    named = {f"input {quoted(name)}": value for name, value in inputs.items()}
     named |= {
         f"targets{jax.tree_util.keystr(path)}": leaf
         for path, leaf in jax.tree_util.tree_leaves_with_path(targets)

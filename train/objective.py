@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from onnxla import ir
+from onnxla.ir.names import quoted
 from onnxla.ir.traverse import is_standard
 from onnxla.module import Module
 from onnxla.ops.table import Operator, lookup
@@ -85,7 +86,7 @@ def values_read(module: Module, outputs: Sequence[str] | None, measure: Measure)
     if len(names) != 1 and known_name(measure):
         raise ValueError(
             f"{known_name(measure)} is of one output, and there are {', '.join(names)}; say which "
-            f"with outputs=['{names[0]}']"
+            f"with outputs=[{quoted(names[0])}]"
         )
     return names
 
@@ -131,7 +132,7 @@ def find_logits(model: ir.Model, output: str, loss: Measure) -> str:
     found = operator(node) if node is not None else None
     if found is not None and found.probabilities is not None:
         warnings.warn(
-            f"'{output}' comes from {node}, and {known_name(loss)} is of logits: pass "
+            f"{quoted(output)} comes from {node}, and {known_name(loss)} is of logits: pass "
             "outputs=[...] with the name of the logits, or a loss of probabilities",
             stacklevel=2,
         )
