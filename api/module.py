@@ -55,10 +55,7 @@ def load(
 
 def to_device(tensor: ir.Tensor) -> jax.Array:
     """A tensor as a JAX array. Only one tensor at a time is in memory twice."""
-    # A copy: on the CPU, JAX may otherwise alias the mapped file.
-    array = jnp.array(tensor.numpy()).block_until_ready()
-    tensor.release()
-    return array
+    return jnp.array(tensor.numpy()).block_until_ready()
 
 
 @functools.partial(
@@ -507,7 +504,6 @@ class Module:
             value = np.asarray(self.params[name]).astype(tensor.dtype)
             if not np.array_equal(bytes_of(value), bytes_of(tensor.numpy())):
                 changed[tensor] = tensor.with_data(value)
-            tensor.release()
         return replace_tensors(self.program.model, changed)
 
     def fingerprint(self) -> str:

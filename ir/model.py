@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, TypeAlias
 
 import numpy as np
 from google.protobuf.message import Message
@@ -67,14 +67,6 @@ class ValueInfo:
     wire: Message | None = field(default=None, repr=False, compare=False)
 
 
-@runtime_checkable
-class Releasable(Protocol):
-    """A way to load data that can give its memory back."""
-
-    def release(self) -> None:
-        """Gives back memory that loading took."""
-
-
 @dataclass(frozen=True, eq=False)
 class Tensor:
     """A constant tensor whose data stays where it is until `numpy()` asks for it.
@@ -93,11 +85,6 @@ class Tensor:
     def numpy(self) -> np.ndarray:
         """The data, with exactly `dtype` and `shape`. Raises: ModelError if it cannot be read."""
         return self.load()
-
-    def release(self) -> None:
-        """Gives back memory that `numpy()` took, if the data is in a file and can be read again."""
-        if isinstance(self.load, Releasable):
-            self.load.release()
 
     @classmethod
     def of(cls, name: str, array: np.ndarray, metadata: Mapping[str, str] | None = None) -> Tensor:

@@ -16,10 +16,10 @@ from pathlib import Path
 from google.protobuf.message import DecodeError, Message
 
 from onnxla.ir.errors import ModelError
-from onnxla.ir.files import MappedFile
+from onnxla.ir.files import Bytes, OpenFile, content
 from onnxla.ir.model import Model
 from onnxla.ir.onnx_pb2 import ModelProto, TensorProto
-from onnxla.ir.splice import Bytes, extract
+from onnxla.ir.splice import extract
 from onnxla.ir.wire import decode_entries
 from onnxla.ir.writer import ExternalData, TooLargeError, pieces
 
@@ -79,7 +79,7 @@ def save(
         raise
     sync_folder(path.parent)
     for old in superseded:
-        with suppress(OSError):  # Windows keeps a file that is still mapped
+        with suppress(OSError):  # Windows keeps a file that is still open
             old.unlink()
 
 
@@ -98,7 +98,7 @@ def replace_file(
         with open(temporary, "xb") as file:
             if path.exists():
                 os.chmod(temporary, path.stat().st_mode & 0o777)
-            file.writelines(contents)
+            file.writelines(map(content, contents))
             file.flush()
             os.fsync(file.fileno())
         if check is not None:
@@ -148,7 +148,7 @@ def data_names(path: Path) -> set[str] | None:
 
 def parse_without_data(path: Path) -> ModelProto:
     """The message in a model file, without its large data."""
-    return ModelProto.FromString(bytes(extract(MappedFile(path).view)[0]))
+    return ModelProto.FromString(bytes(content(extract(OpenFile(path).content)[0])))
 
 
 def external_locations(message: Message) -> Iterator[str]:

@@ -2,7 +2,8 @@
 
 Protobuf copies every `bytes` field that it parses, so a model of 500 MB would be read, copied and
 kept twice. Here the large `raw_data` fields are replaced by placeholders first; what protobuf sees
-is the graph, and the data are slices of the mapped file. Writing splices the data back in.
+is the graph, and the data are parts of the file, read when they are used. Writing splices the data
+back in.
 
 Both directions are one walk over protobuf's wire format, which descends only where data is.
 """
@@ -14,11 +15,12 @@ import os
 from bisect import bisect_left
 from collections.abc import Callable, Mapping
 from functools import cache
-from typing import TypeAlias, cast
+from typing import cast
 
 from google.protobuf.descriptor import Descriptor
 
 from onnxla.ir.errors import ModelError
+from onnxla.ir.files import WINDOW, Bytes, FilePart, content
 from onnxla.ir.onnx_pb2 import ModelProto, TensorProto
 
 LARGE = 16 * 1024  # bytes from which data is worth cutting out, and a message worth entering
@@ -28,7 +30,7 @@ MAX_DEPTH = 100  # messages within messages; protobuf's parsers stop there too
 MAX_FIELDS = 4_000_000  # to look at; a file of more tiny fields would keep us busy for minutes
 MAX_MESSAGE = 2**31 - 1  # bytes; what every protobuf library can read and write
 
-Bytes: TypeAlias = bytes | memoryview
+LONGEST_VARINT = 10  # bytes
 VARINT, FIXED64, DELIMITED, GROUP_START, GROUP_END, FIXED32 = range(6)
 
 
@@ -44,12 +46,12 @@ def placeholders() -> Callable[[], bytes]:
     return make
 
 
-def extract(file: memoryview) -> tuple[Bytes, dict[bytes, memoryview]]:
+def extract(file: Bytes) -> tuple[Bytes, dict[bytes, Bytes]]:
     """A serialized model without its large data, and the data by placeholder.
 
     What does not look like protobuf is copied as it is, for protobuf's parser to complain about.
     """
-    data: dict[bytes, memoryview] = {}
+    data: dict[bytes, Bytes] = {}
     make = placeholders()
 
     def replace(start: int, end: int) -> bytes:
@@ -58,7 +60,7 @@ def extract(file: memoryview) -> tuple[Bytes, dict[bytes, memoryview]]:
         return placeholder
 
     pieces = replace_data(file, lambda start, end: end - start >= LARGE, replace, MAX_FIELDS)
-    return (b"".join(pieces), data) if data else (file, data)
+    return (b"".join(map(content, pieces)), data) if data else (file, data)
 
 
 def splice(reduced: bytes, data: Mapping[bytes, Bytes]) -> list[Bytes]:
@@ -115,14 +117,45 @@ def fields_to_enter(message: Descriptor) -> dict[int, Descriptor | None]:
     return fields
 
 
+class Window:
+    """Bytes that are gone through from front to back; of a file, some at a time are in memory."""
+
+    def __init__(self, data: Bytes) -> None:
+        self.data = data
+        self.view = memoryview(b"")
+        self.start = self.end = 0
+
+    def varint(self, place: int, end: int) -> tuple[int, int]:
+        """The varint at `place`, and the place after it."""
+        if not self.start <= place <= self.end - LONGEST_VARINT:
+            self._move(place)
+        view, at, stop = self.view, place - self.start, min(end, self.end) - self.start
+        value = shift = 0
+        while at < stop and shift < 7 * LONGEST_VARINT:
+            byte = view[at]
+            at += 1
+            value |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                return value, self.start + at
+            shift += 7
+        raise NotProtobufError
+
+    def _move(self, place: int) -> None:
+        if isinstance(self.data, FilePart):
+            self.view, self.start = memoryview(content(self.data[place : place + WINDOW])), place
+        elif not self.end:
+            self.view = memoryview(self.data)
+        self.end = self.start + len(self.view)
+
+
 def replace_data(
-    file: memoryview,
+    file: Bytes,
     enter: Callable[[int, int], bool],
     replace: Callable[[int, int], Bytes],
     max_fields: float = math.inf,
 ) -> list[Bytes]:
     """The file as pieces, with tensor data replaced wherever `enter(start, end)` says so."""
-    seen = 0
+    seen, window = 0, Window(file)
 
     def message(start: int, end: int, kind: Descriptor, depth: int) -> list[Bytes]:
         nonlocal seen
@@ -134,13 +167,13 @@ def replace_data(
         groups = 0  # ONNX has none, but a field that we do not know may be one
         while place < end:
             seen += 1
-            tag, place = read_varint(file, place, end)
+            tag, place = window.varint(place, end)
             wire_type = tag & 7
             if tag < 8 or seen > max_fields:  # there is no field 0
                 raise NotProtobufError
             if wire_type == DELIMITED:
                 length_start = place
-                length, place = read_varint(file, place, end)
+                length, place = window.varint(place, end)
                 field_end = place + length
                 if (
                     not groups
@@ -161,7 +194,7 @@ def replace_data(
                     copied = field_end
                 place = field_end
             elif wire_type == VARINT:
-                _, place = read_varint(file, place, end)
+                _, place = window.varint(place, end)
             elif wire_type == FIXED32:
                 place += 4
             elif wire_type == FIXED64:
@@ -179,19 +212,6 @@ def replace_data(
         return message(0, len(file), cast(Descriptor, ModelProto.DESCRIPTOR), 0)
     except NotProtobufError:
         return [file]
-
-
-def read_varint(file: memoryview, place: int, end: int) -> tuple[int, int]:
-    """The varint at `place`, and the place after it."""
-    value = shift = 0
-    while place < end and shift < 70:
-        byte = file[place]
-        place += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, place
-        shift += 7
-    raise NotProtobufError
 
 
 def encode_varint(value: int) -> bytes:

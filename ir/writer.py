@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from google.protobuf.message import DecodeError, EncodeError, Message
 
 from onnxla.ir.errors import ModelError
+from onnxla.ir.files import Bytes, content
 from onnxla.ir.model import (
     Attribute,
     AttributeReference,
@@ -39,7 +40,7 @@ from onnxla.ir.onnx_pb2 import (
     TensorProto,
     ValueInfoProto,
 )
-from onnxla.ir.splice import LARGE, MAX_MESSAGE, Bytes, placeholders, splice
+from onnxla.ir.splice import LARGE, MAX_MESSAGE, placeholders, splice
 from onnxla.ir.tensors import Stored, encode
 from onnxla.ir.wire import (
     ATTRIBUTE_FIELDS,
@@ -66,7 +67,7 @@ def write(model: Model) -> bytes:
     Raises:
         ModelError: It is larger than 2 GiB, or holds something that ONNX cannot express.
     """
-    return b"".join(pieces(model))
+    return b"".join(map(content, pieces(model)))
 
 
 class TooLargeError(ModelError):
@@ -286,7 +287,7 @@ class ModelWriter:
             wire.ClearField("external_data")
             wire.ClearField("data_location")
         if len(raw) < LARGE:
-            wire.raw_data = bytes(raw)
+            wire.raw_data = bytes(content(raw))
         else:
             wire.raw_data = self._placeholder()
             self.payloads[wire.raw_data] = raw
