@@ -62,7 +62,7 @@ class OpenFile:
             ModelError: It is not a regular file.
         """
         self.path = Path(path)
-        self._open = opener or (lambda: os.open(self.path, READ_FLAGS))
+        self._open = opener or functools.partial(os.open, self.path, READ_FLAGS)
         descriptor = Descriptor(self._open())
         self._kept = descriptor if keep else None
         self.status = os.fstat(descriptor.number)
@@ -91,7 +91,7 @@ class OpenFile:
             descriptor = self._kept or Descriptor(self._open())
             self._check(descriptor)
             while done < size:
-                count = read_at(descriptor.number, memoryview(array)[done:], start + done)
+                count = read_at(descriptor.number, array.data[done:], start + done)
                 if not count:
                     break  # it has been shortened just now
                 done += count
@@ -99,7 +99,7 @@ class OpenFile:
         except OSError as error:
             raise ModelError(f"'{self.path}': {error.strerror}") from error
         array.flags.writeable = False
-        return memoryview(array)
+        return array.data
 
     def _check(self, descriptor: Descriptor) -> None:
         now = os.fstat(descriptor.number)

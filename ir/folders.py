@@ -22,7 +22,7 @@ class Folder:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         """Opens the folder. Raises: OSError if there is none."""
-        self.real = Path(os.path.realpath(path))
+        self.real = Path(os.path.realpath(path, strict=True))
         self._handle = Descriptor(os.open(path, folder_flags())) if has_handles() else None
 
     def open(self, name: PurePath, *, follow: bool = False) -> int:

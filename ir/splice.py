@@ -123,29 +123,35 @@ class Window:
     def __init__(self, data: Bytes) -> None:
         self.data = data
         self.view = memoryview(b"")
-        self.start = self.end = 0
+        self.start = 0
+        self.safe = 0  # how many bytes of the view all bytes of a varint follow, too
 
     def varint(self, place: int, end: int) -> tuple[int, int]:
         """The varint at `place`, and the place after it."""
-        if not self.start <= place <= self.end - LONGEST_VARINT:
-            self._move(place)
-        view, at, stop = self.view, place - self.start, min(end, self.end) - self.start
+        at = place - self.start
+        if not 0 <= at < self.safe:
+            at = self._move(place)
+        view = self.view
         value = shift = 0
-        while at < stop and shift < 7 * LONGEST_VARINT:
+        while place < end and shift < 7 * LONGEST_VARINT:
             byte = view[at]
             at += 1
-            value |= (byte & 0x7F) << shift
+            place += 1
             if byte < 0x80:
-                return value, self.start + at
+                return value | byte << shift, place
+            value |= (byte & 0x7F) << shift
             shift += 7
         raise NotProtobufError
 
-    def _move(self, place: int) -> None:
+    def _move(self, place: int) -> int:
+        """Have `place` in view. Returns where."""
         if isinstance(self.data, FilePart):
-            self.view, self.start = memoryview(content(self.data[place : place + WINDOW])), place
-        elif not self.end:
-            self.view = memoryview(self.data)
-        self.end = self.start + len(self.view)
+            self.start = place
+            self.view = memoryview(content(self.data[place : place + WINDOW]))
+            self.safe = max(len(self.view) - LONGEST_VARINT, 1)
+        else:
+            self.view, self.safe = memoryview(self.data), len(self.data)
+        return place - self.start
 
 
 def replace_data(

@@ -165,7 +165,7 @@ def decode_packed(raw: Bytes, dtype: np.dtype, bits: int, count: int) -> np.ndar
     return elements
 
 
-def encode_raw(array: np.ndarray) -> Bytes:
+def encode_raw(array: np.ndarray) -> memoryview:
     """An array in the format of `raw_data`. Not for strings."""
     bits = bits_of(number_of(array.dtype))
     data: Any = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
