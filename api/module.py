@@ -66,11 +66,9 @@ def to_device(tensors: Mapping[str, ir.Tensor]) -> dict[str, jax.Array]:
     arrays: dict[str, jax.Array] = {}
     with jax.enable_x64(True):
         for names in alike.values():
-            # A copy: on the CPU, JAX may otherwise alias the mapped file.
             if len(names) == 1:
-                array = jnp.array(tensors[names[0]].numpy()).block_until_ready()
-                tensors[names[0]].release()
-                arrays[names[0]] = array
+                # A copy: on the CPU, JAX may otherwise alias what others can write to.
+                arrays[names[0]] = jnp.array(tensors[names[0]].numpy()).block_until_ready()
             else:  # many small ones at once: one takes JAX longer than a thousand numbers
                 stacked = jnp.array(np.stack([tensors[name].numpy() for name in names]))
                 arrays.update(zip(names, stacked, strict=True))
@@ -523,7 +521,6 @@ class Module:
             value = np.asarray(self.params[name]).astype(tensor.dtype, copy=False)
             if not np.array_equal(bytes_of(value), bytes_of(tensor.numpy())):
                 changed[tensor] = tensor.with_data(value)
-            tensor.release()
         return replace_tensors(self.program.model, changed)
 
     def fingerprint(self) -> str:

@@ -42,7 +42,6 @@ def hash_of_constants(model: ir.Model) -> str:
         digest.update(json.dumps([name, str(tensor.dtype), tensor.shape]).encode())
         # An array of strings holds addresses.
         digest.update(repr(data.tolist()).encode() if data.dtype == ir.STRING else encode_raw(data))
-        tensor.release()
     return digest.hexdigest()
 
 

@@ -15,9 +15,8 @@ from onnxla.ir.onnx_pb2 import ModelProto
 from onnxla.ir.splice import (
     DELIMITED,
     NotProtobufError,
-    after_numbers,
+    Window,
     fields_to_enter,
-    read_varint,
 )
 
 FEW = 300_000  # that any file may have
@@ -46,6 +45,7 @@ def check_file(file: bytes) -> None:
     if len(file) < LARGE:
         return
     number, steps, most = 0, 0, TEXTS * allowed(len(file))
+    window = Window(file)
     waiting = [(0, len(file), cast(Descriptor, ModelProto.DESCRIPTOR))]
     with contextlib.suppress(NotProtobufError):  # for protobuf's parser to complain about
         while waiting:
@@ -53,11 +53,11 @@ def check_file(file: bytes) -> None:
             messages = fields_to_enter(kind)
             while place < end:
                 steps += 1
-                tag, start = read_varint(file, place, end)
+                tag, start = window.varint(place, end)
                 if tag & 7 != DELIMITED:
-                    place = after_numbers(file, place, end)
+                    place = window.after_numbers(place, end)
                     continue
-                size, start = read_varint(file, start, end)
+                size, start = window.varint(start, end)
                 place = start + size
                 if place > end:
                     raise NotProtobufError

@@ -1,38 +1,48 @@
 """External data: tensors whose bytes are in another file, named by an untrusted model.
 
 A model may name data in its own folder, and nothing else. Without that rule, loading a model and
-saving it again would copy any file of the user into a file that looks like weights.
+saving it again would copy any file of the user into a file that looks like weights. If the model is
+itself a link, as in download caches, the folder that the link leads to is its own, too.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from onnxla.ir.errors import ModelError
-from onnxla.ir.files import MappedFile
+from onnxla.ir.files import FilePart, OpenFile
+from onnxla.ir.folders import Folder
 from onnxla.ir.names import quoted
-from onnxla.ir.onnx_pb2 import TensorProto
+from onnxla.ir.onnx_pb2 import StringStringEntryProto, TensorProto
 from onnxla.ir.wire import decode_entries
 
 IN_MEMORY = "_ORT_MEM_ADDR_"  # ONNX Runtime writes addresses of its own memory under this name
+LONGEST = 4096  # characters of a location; no system opens longer paths
+KEPT_OPEN = 100  # files; some exporters make one of each tensor, and a process may have 256
 
 
 class DataFolder:
-    """The folder in which a model's external data is looked up; each file is opened once."""
+    """Where a model's external data is looked up: in its folders, and nowhere if there are none.
 
-    def __init__(self, folder: Path | None, model: Path | None = None) -> None:
-        """Look up data in `folder` (None: nowhere). `model` is the model's own file, if any."""
-        self.folder = folder
+    Each file is opened once, but for those after the first 100, which are opened at each reading.
+    """
+
+    def __init__(self, folders: Iterable[Folder] = (), model: OpenFile | None = None) -> None:
+        """Look up data in the first of `folders` that has it. `model` is the model's own file."""
+        self.folders = tuple(folders)
         self.model = model
-        self._files: dict[str, MappedFile] = {}
+        self._files: dict[str, OpenFile] = {}
 
-    def locate(self, tensor: TensorProto, size: int) -> tuple[MappedFile, int]:
-        """The file and the offset of a tensor's `size` bytes.
+    def locate(self, tensor: TensorProto, size: int) -> FilePart:
+        """A tensor's `size` bytes.
 
         Raises:
-            ModelError: The location is not allowed, or the file is missing or too small.
+            ModelError: The location is not allowed, or the file is missing, too small, or not the
+                one whose checksum the model has.
         """
+        check_keys(tensor)
         entries = decode_entries(tensor.external_data)
         location = entries.get("location", "")
         offset = byte_count(entries, "offset", 0)
@@ -42,56 +52,77 @@ class DataFolder:
         if location not in self._files:
             self._files[location] = self._open(location)
         file = self._files[location]
-        if offset + size > file.size:
+        if offset + size > (available := file.status.st_size):
             raise ModelError(
                 f"external data at offset {offset} with {size} bytes ends after"
-                f" {quoted(location)}, which has {file.size} bytes"
+                f" {quoted(location)}, which has {available} bytes"
             )
-        return file, offset
+        expected = entries.get("checksum")
+        if expected is not None and expected.lower() != file.sha1:
+            raise ModelError(
+                f"external data file {quoted(location)} has the SHA-1 checksum {file.sha1}, but the"
+                f" model says {quoted(expected)}"
+            )
+        return FilePart(file, offset, offset + size)
 
-    def _open(self, location: str) -> MappedFile:
+    def _open(self, location: str) -> OpenFile:
         if problem := location_problem(location):
             raise ModelError(f"external data location {quoted(location)} is not allowed: {problem}")
-        if self.folder is None:
+        if not self.folders:
             raise ModelError(
                 f"external data is in {quoted(location)}, but the model was not read from a path;"
                 " say where its data is with folder="
             )
-        path = Path(os.path.realpath(self.folder / location))
-        if not self._allows(path, self.folder):
+        paths = [folder.real / location for folder in self.folders]
+        path = Path(os.path.realpath(next(filter(os.path.lexists, paths), paths[0])))
+        allowed = [folder for folder in self.folders if path.is_relative_to(folder.real)]
+        if not allowed:
             raise ModelError(
                 f"external data location {quoted(location)} is not allowed: its symbolic link leads"
                 f" out of the model's folder, to {quoted(path)}"
             )
+        folder, name = allowed[0], path.relative_to(allowed[0].real)
+        keep = len(self._files) < KEPT_OPEN
         try:
-            # The path is resolved, so a link here has been put in since.
-            file = MappedFile(path, getattr(os, "O_NOFOLLOW", 0))
+            file = OpenFile(path, lambda: folder.open(name), keep=keep)
         except OSError as error:
             raise ModelError(f"external data file {quoted(path)}: {error.strerror}") from error
-        if file.links > 1:
-            # A hard link can give any file of this file system a name in the model's folder.
+        if file.status.st_nlink > 1 and not self._linked_like(file):
             raise ModelError(
                 f"external data location {quoted(location)} is not allowed: the file has several"
-                " hard links; copy it to use it"
+                " hard links. That is allowed only where the model's file has several, too, and the"
+                " same owner, as a package manager makes them; copy the data to use it"
             )
         return file
 
-    def _allows(self, path: Path, folder: Path) -> bool:
-        if path.is_relative_to(os.path.realpath(folder)):
-            return True
-        # Download caches keep all files in one folder of blobs, and link both model and data there.
-        return (
-            self.model is not None
-            and self.model.is_symlink()
-            and path.parent == Path(os.path.realpath(self.model)).parent
-        )
+    def _linked_like(self, file: OpenFile) -> bool:
+        """Whether the model's file has several hard links, and the owner of `file`.
+
+        A hard link can give any file of this file system a name in the model's folder.
+        """
+        if self.model is None:
+            return False
+        model = self.model.status
+        return model.st_nlink > 1 and model.st_uid == file.status.st_uid
+
+
+def check_keys(tensor: TensorProto) -> None:
+    """Raises: ModelError if a tensor says something about its external data twice."""
+    seen: set[str | bytes] = set()
+    entry: StringStringEntryProto
+    for entry in tensor.external_data:
+        if entry.key in seen:
+            raise ModelError(f"external_data has the key {quoted(entry.key)} twice")
+        seen.add(entry.key)
 
 
 def location_problem(location: str) -> str:
     """Why a location could lead out of the model's folder, or "". Windows' ways are refused too."""
-    windows = PureWindowsPath(location)
+    windows = PureWindowsPath(location[:LONGEST])
     if not location or "\0" in location:
         return "it is not a file name"
+    if len(location) > LONGEST:
+        return f"it has {len(location)} characters, more than {LONGEST}"
     if IN_MEMORY in location:
         return "it is an address in the memory of the process that wrote the model"
     if PurePosixPath(location).is_absolute() or windows.drive or windows.root:

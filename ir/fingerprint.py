@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from onnxla.ir.dtypes import STRING
+from onnxla.ir.files import Bytes, content
 from onnxla.ir.model import Function, Graph, Model, Node, SparseTensor, Tensor
-from onnxla.ir.splice import Bytes
 from onnxla.ir.tensors import encode_raw
 
 OURS = "onnxla."  # what metadata begin with that change what is computed
@@ -27,7 +27,7 @@ def fingerprint(model: Model) -> str:
     digest = hashlib.sha256()
     for part in parts(model):
         digest.update(len(part).to_bytes(8, "little"))
-        digest.update(part)
+        digest.update(content(part))
     return digest.hexdigest()
 
 
@@ -78,4 +78,3 @@ def tensor_data(tensor: Tensor) -> Iterator[Bytes]:
     data = tensor.numpy()
     # An array of strings holds addresses.
     yield json.dumps(data.tolist()).encode() if data.dtype == STRING else encode_raw(data)
-    tensor.release()

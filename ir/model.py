@@ -88,11 +88,6 @@ class Tensor:
         """The data, with exactly `dtype` and `shape`. Raises: ModelError if it cannot be read."""
         return self.load()
 
-    def release(self) -> None:
-        """Gives back memory that `numpy()` took, if the data is in a file and can be read again."""
-        if release := getattr(self.load, "release", None):
-            release()
-
     @classmethod
     def of(cls, name: str, array: np.ndarray, metadata: Mapping[str, str] | None = None) -> Tensor:
         """A tensor that holds `array`."""

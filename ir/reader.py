@@ -6,7 +6,7 @@ import codecs
 import contextlib
 import os
 from collections.abc import Collection, Iterable, Sized
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, TypeVar
 
 import numpy as np
@@ -16,7 +16,8 @@ from onnxla.ir.dtypes import dtype_of
 from onnxla.ir.entries import check_file, check_number
 from onnxla.ir.errors import ModelError
 from onnxla.ir.external import DataFolder
-from onnxla.ir.files import MappedFile
+from onnxla.ir.files import Bytes, OpenFile, content
+from onnxla.ir.folders import Folder
 from onnxla.ir.model import (
     Attribute,
     AttributeReference,
@@ -39,7 +40,7 @@ from onnxla.ir.onnx_pb2 import (
     TensorProto,
     ValueInfoProto,
 )
-from onnxla.ir.splice import MAX_MESSAGE, Bytes, extract
+from onnxla.ir.splice import MAX_MESSAGE, extract
 from onnxla.ir.tensors import Files, element_count, store
 from onnxla.ir.wire import (
     ATTRIBUTE_FIELDS,
@@ -74,13 +75,35 @@ def read(source: Any, *, folder: str | os.PathLike[str] | None = None) -> Model:
     """
     where = Path(folder) if folder is not None else None
     if isinstance(source, str | os.PathLike):
-        path = Path(source)
-        file = MappedFile(path)
-        try:
-            return decode_model(file.view, file, DataFolder(where or path.parent, path))
-        except ModelError as error:
-            raise ModelError(f"'{path}': {error}") from error
-    return decode_model(memoryview(source_bytes(source)), None, DataFolder(where))
+        return read_file(Path(source), where)
+    folders = () if where is None else (Folder(where),)
+    return decode_model(memoryview(source_bytes(source)), DataFolder(folders))
+
+
+def read_file(path: Path, folder: Path | None) -> Model:
+    """The model in a file, with external data in `folder`, or beside it. Raises: as `read`."""
+    try:
+        beside = Folder(path.parent)
+        file = OpenFile(path, lambda: beside.open(PurePath(path.name), follow=True))
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    folders = (beside if folder is None else Folder(folder), *folder_behind(path, file))
+    try:
+        return decode_model(file.content, DataFolder(folders, file))
+    except ModelError as error:
+        raise ModelError(f"'{path}': {error}") from error
+
+
+def folder_behind(path: Path, file: OpenFile) -> tuple[Folder, ...]:
+    """The folder of the open `file`, if `path` is a link to it, as it is in download caches."""
+    if not path.is_symlink():
+        return ()
+    real = Path(os.path.realpath(path))
+    folder = Folder(real.parent)
+    behind = OpenFile(real, lambda: folder.open(PurePath(real.name)))
+    if not os.path.samestat(behind.status, file.status):
+        raise ModelError(f"'{path}' is a link that has changed while it was read")
+    return (folder,)
 
 
 def source_bytes(source: Any) -> bytes:
@@ -99,26 +122,25 @@ def source_bytes(source: Any) -> bytes:
     )
 
 
-def decode_model(data: memoryview, file: MappedFile | None, folder: DataFolder) -> Model:
+def decode_model(data: Bytes, folder: DataFolder) -> Model:
     """The model in `data`. Raises: ModelError if there is none, or a tensor is wrong."""
     reduced, payloads = extract(data)
-    source = Files(payloads, file, folder, set())
+    source = Files(payloads, folder, set())
     model = ModelReader(source, len(reduced)).model(parse_model(reduced, data))
     if source.used != payloads.keys():
         # There is tensor data where we read no tensors, such as training information. Nobody would
         # put it back when the model is written, so leave it where it is.
-        files = Files({}, file, folder, set())
-        model = ModelReader(files, len(data)).model(parse_model(data, data))
+        model = ModelReader(Files({}, folder, set()), len(data)).model(parse_model(data, data))
     return model
 
 
-def parse_model(reduced: Bytes, data: memoryview) -> ModelProto:
+def parse_model(reduced: Bytes, data: Bytes) -> ModelProto:
     """The message in `reduced`. Raises: ModelError with a guess what `data` is if not a model."""
     if len(reduced) > MAX_MESSAGE:
         raise ModelError(
             f"not an ONNX model: {guess_kind(data[:1024]) or 'it is larger than 2 GiB'}"
         )
-    message = bytes(reduced)
+    message = bytes(content(reduced))
     check_file(message)
     try:
         wire = ModelProto.FromString(message)
@@ -130,9 +152,9 @@ def parse_model(reduced: Bytes, data: memoryview) -> ModelProto:
     return wire
 
 
-def guess_kind(data: memoryview) -> str | None:
+def guess_kind(data: Bytes) -> str | None:
     """What a file is that is no model, if we can tell."""
-    start = bytes(data[:1024])
+    start = bytes(content(data[:1024]))
     if not start:
         return "it is empty"
     if start.startswith(b"version https://git-lfs"):
@@ -150,7 +172,10 @@ def guess_kind(data: memoryview) -> str | None:
     if looks_like_text(start):
         return f"it is a text file that begins with {start[:60].decode(errors='ignore')!r}"
     with contextlib.suppress(DecodeError):
-        if TensorProto.FromString(bytes(data)).data_type in TensorProto.DataType.values()[1:]:
+        if (
+            TensorProto.FromString(bytes(content(data))).data_type
+            in TensorProto.DataType.values()[1:]
+        ):
             return "it looks like a single tensor (TensorProto)"
     return None
 

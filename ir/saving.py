@@ -12,8 +12,9 @@ from itertools import chain
 from pathlib import Path
 
 from onnxla.ir.claims import claim, reserve
+from onnxla.ir.files import Bytes
 from onnxla.ir.model import Model
-from onnxla.ir.splice import Bytes, Piece, contents
+from onnxla.ir.splice import Piece, contents
 from onnxla.ir.superseded import foreign_data, remove_superseded, trailer, warn_of_data
 from onnxla.ir.writer import ExternalData, TooLargeError, pieces
 

@@ -2,7 +2,8 @@
 
 Protobuf copies every `bytes` field that it parses, so a model of 500 MB would be read, copied and
 kept twice. Here the large `raw_data` fields are replaced by placeholders first; what protobuf sees
-is the graph, and the data are slices of the mapped file. Writing splices the data back in.
+is the graph, and the data are parts of the file, read when they are used. Writing splices the data
+back in.
 
 Both directions are one walk over protobuf's wire format, which descends only where data is.
 """
@@ -21,6 +22,7 @@ from typing import TypeAlias, cast
 from google.protobuf.descriptor import Descriptor
 
 from onnxla.ir.errors import ModelError
+from onnxla.ir.files import WINDOW, Bytes, FilePart, content, windows
 from onnxla.ir.onnx_pb2 import ModelProto, TensorProto
 
 LARGE = 16 * 1024  # bytes from which data is worth cutting out, and a message worth entering
@@ -30,7 +32,7 @@ MAX_DEPTH = 100  # messages within messages; protobuf's parsers stop there too
 MAX_FIELDS = 1_000_000  # to look at; a file of more tiny fields would keep us busy for long
 MAX_MESSAGE = 2**31 - 1  # bytes; what every protobuf library can read and write
 
-Bytes: TypeAlias = bytes | memoryview
+LONGEST_VARINT = 10  # bytes
 VARINT, FIXED64, DELIMITED, GROUP_START, GROUP_END, FIXED32 = range(6)
 
 
@@ -41,12 +43,10 @@ class Deferred:
     Attributes:
         size: How many they are, which is known before.
         make: Makes them.
-        release: Called when they have been written.
     """
 
     size: int
     make: Callable[[], Bytes]
-    release: Callable[[], None]
 
     def __len__(self) -> int:
         return self.size
@@ -55,14 +55,11 @@ class Deferred:
 Piece: TypeAlias = Bytes | Deferred
 
 
-def contents(pieces: Iterable[Piece]) -> Iterator[Bytes]:
-    """The bytes of pieces, in order."""
+def contents(pieces: Iterable[Piece]) -> Iterator[bytes | memoryview]:
+    """The bytes of pieces, in order; of those in a file, some at a time."""
     for piece in pieces:
-        if isinstance(piece, Deferred):
-            yield piece.make()
-            piece.release()
-        else:
-            yield piece
+        data = piece.make() if isinstance(piece, Deferred) else piece
+        yield from windows(data) if isinstance(data, FilePart) else [data]
 
 
 def placeholders() -> Callable[[], bytes]:
@@ -77,12 +74,12 @@ def placeholders() -> Callable[[], bytes]:
     return make
 
 
-def extract(file: memoryview) -> tuple[Bytes, dict[bytes, memoryview]]:
+def extract(file: Bytes) -> tuple[Bytes, dict[bytes, Bytes]]:
     """A serialized model without its large data, and the data by placeholder.
 
     What does not look like protobuf is copied as it is, for protobuf's parser to complain about.
     """
-    data: dict[bytes, memoryview] = {}
+    data: dict[bytes, Bytes] = {}
     make = placeholders()
 
     def replace(start: int, end: int) -> bytes:
@@ -148,82 +145,6 @@ def fields_to_enter(message: Descriptor) -> dict[int, Descriptor | None]:
     return fields
 
 
-def replace_data(
-    file: memoryview,
-    enter: Callable[[int, int], bool],
-    replace: Callable[[int, int], Piece],
-    max_fields: float = math.inf,
-) -> list[Piece]:
-    """The file as pieces, with tensor data replaced wherever `enter(start, end)` says so."""
-    seen = 0
-
-    def message(start: int, end: int, kind: Descriptor, depth: int) -> list[Piece]:
-        nonlocal seen
-        if depth > MAX_DEPTH:
-            raise NotProtobufError
-        pieces: list[Piece] = []
-        entries = fields_to_enter(kind)
-        copied = place = start
-        groups = 0  # ONNX has none, but a field that we do not know may be one
-        while place < end:
-            seen += 1
-            field_start = place
-            tag, place = read_varint(file, place, end)
-            wire_type = tag & 7
-            if tag < 8 or seen > max_fields:  # there is no field 0
-                raise NotProtobufError
-            if wire_type == DELIMITED:
-                length_start = place
-                length, place = read_varint(file, place, end)
-                field_end = place + length
-                if (
-                    not groups
-                    and tag >> 3 in entries
-                    and field_end <= end
-                    and enter(place, field_end)
-                ):
-                    child = entries[tag >> 3]
-                    try:
-                        new: list[Piece] = (
-                            [replace(place, field_end)]
-                            if child is None
-                            else message(place, field_end, child, depth + 1)
-                        )
-                    except NotProtobufError:
-                        new = [file[place:field_end]]
-                    pieces += (file[copied:length_start], encode_varint(sum(map(len, new))), *new)
-                    copied = field_end
-                place = field_end
-            elif wire_type in (VARINT, FIXED64, FIXED32):
-                place = after_numbers(file, field_start, end)
-            elif wire_type in (GROUP_START, GROUP_END):
-                groups += 1 if wire_type == GROUP_START else -1
-            else:
-                raise NotProtobufError
-        if place != end or groups:
-            raise NotProtobufError
-        pieces.append(file[copied:end])
-        return pieces
-
-    try:
-        return message(0, len(file), cast(Descriptor, ModelProto.DESCRIPTOR), 0)
-    except NotProtobufError:
-        return [file]
-
-
-def read_varint(file: Bytes, place: int, end: int) -> tuple[int, int]:
-    """The varint at `place`, and the place after it."""
-    value = shift = 0
-    while place < end and shift < 70:
-        byte = file[place]
-        place += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, place
-        shift += 7
-    raise NotProtobufError
-
-
 def tags(wire_type: int) -> bytes:
     """A pattern of the tags of fields of a wire type, which is the lowest three bits."""
     long = bytes(byte for byte in range(128, 256) if byte & 7 == wire_type)
@@ -245,11 +166,117 @@ NUMBERS = re.compile(
 )
 
 
-def after_numbers(file: Bytes, place: int, end: int) -> int:
-    """The place after all fields in a row that are numbers. Raises: NotProtobufError if none is."""
-    if run := NUMBERS.match(file, place, end):
-        return run.end()
-    raise NotProtobufError
+class Window:
+    """Bytes that are gone through from front to back; of a file, some at a time are in memory."""
+
+    def __init__(self, data: Bytes) -> None:
+        self.data = data
+        self.view = memoryview(b"")
+        self.start = 0
+        self.safe = 0  # how many bytes of the view all bytes of a number follow, too
+
+    def varint(self, place: int, end: int) -> tuple[int, int]:
+        """The varint at `place`, and the place after it."""
+        at = place - self.start
+        if not 0 <= at < self.safe:
+            at = self._move(place)
+        view = self.view
+        value = shift = 0
+        while place < end and shift < 7 * LONGEST_VARINT:
+            byte = view[at]
+            at += 1
+            place += 1
+            if byte < 0x80:
+                return value | byte << shift, place
+            value |= (byte & 0x7F) << shift
+            shift += 7
+        raise NotProtobufError
+
+    def after_numbers(self, place: int, end: int) -> int:
+        """The place after fields in a row that are numbers, as far as they are in view.
+
+        Raises:
+            NotProtobufError: There is no such field.
+        """
+        at = place - self.start
+        if not 0 <= at < self.safe:
+            at = self._move(place)
+        if run := NUMBERS.match(self.view, at, min(len(self.view), end - self.start)):
+            return self.start + run.end()
+        raise NotProtobufError
+
+    def _move(self, place: int) -> int:
+        """Have `place` in view. Returns where."""
+        if isinstance(self.data, FilePart):
+            self.start = place
+            self.view = memoryview(content(self.data[place : place + WINDOW]))
+            self.safe = max(len(self.view) - 2 * LONGEST_VARINT, 1)
+        else:
+            self.view, self.safe = memoryview(self.data), len(self.data)
+        return place - self.start
+
+
+def replace_data(
+    file: Bytes,
+    enter: Callable[[int, int], bool],
+    replace: Callable[[int, int], Piece],
+    max_fields: float = math.inf,
+) -> list[Piece]:
+    """The file as pieces, with tensor data replaced wherever `enter(start, end)` says so."""
+    seen, window = 0, Window(file)
+
+    def message(start: int, end: int, kind: Descriptor, depth: int) -> list[Piece]:
+        nonlocal seen
+        if depth > MAX_DEPTH:
+            raise NotProtobufError
+        pieces: list[Piece] = []
+        entries = fields_to_enter(kind)
+        copied = place = start
+        groups = 0  # ONNX has none, but a field that we do not know may be one
+        while place < end:
+            seen += 1
+            field_start = place
+            tag, place = window.varint(place, end)
+            wire_type = tag & 7
+            if tag < 8 or seen > max_fields:  # there is no field 0
+                raise NotProtobufError
+            if wire_type == DELIMITED:
+                length_start = place
+                length, place = window.varint(place, end)
+                field_end = place + length
+                if (
+                    not groups
+                    and tag >> 3 in entries
+                    and field_end <= end
+                    and enter(place, field_end)
+                ):
+                    child = entries[tag >> 3]
+                    try:
+                        new: list[Piece] = (
+                            [replace(place, field_end)]
+                            if child is None
+                            else message(place, field_end, child, depth + 1)
+                        )
+                    except NotProtobufError:
+                        new = [file[place:field_end]]
+                    pieces += (file[copied:length_start], encode_varint(sum(map(len, new))), *new)
+                    copied = field_end
+                place = field_end
+            elif wire_type in (VARINT, FIXED64, FIXED32):
+                place = window.after_numbers(field_start, end)
+            elif wire_type in (GROUP_START, GROUP_END):
+                groups += 1 if wire_type == GROUP_START else -1
+            else:
+                raise NotProtobufError
+        if place != end or groups:
+            raise NotProtobufError
+        pieces.append(file[copied:end])
+        return pieces
+
+    try:
+        return message(0, len(file), cast(Descriptor, ModelProto.DESCRIPTOR), 0)
+    except NotProtobufError:
+        return [file]
 
 
 def encode_varint(value: int) -> bytes:

@@ -20,7 +20,7 @@ from google.protobuf.message import DecodeError, Message
 from onnxla.ir.claims import TOKEN, regular_files, temporary_path
 from onnxla.ir.errors import ModelError
 from onnxla.ir.external import location_problem
-from onnxla.ir.files import MappedFile
+from onnxla.ir.files import OpenFile, content
 from onnxla.ir.onnx_pb2 import ModelProto, TensorProto
 from onnxla.ir.splice import MAX_MESSAGE, extract
 from onnxla.ir.wire import decode_entries
@@ -121,7 +121,8 @@ def foreign_data(target: Path) -> set[str]:
     Nothing if it is a link, since the model behind it stays, or no model that can be read.
     """
     try:
-        message = b"" if target.is_symlink() else bytes(extract(MappedFile(target).view)[0])
+        file = None if target.is_symlink() else OpenFile(target)
+        message = b"" if file is None else bytes(content(extract(file.content)[0]))
         if b"location" not in message:  # the key that each of them has
             return set()
         names = set(external_locations(ModelProto.FromString(message)))

@@ -6,7 +6,7 @@ Source: onnx.proto3 of ONNX 1.23, the comments at `TensorProto`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,9 +15,8 @@ import numpy as np
 from onnxla.ir.dtypes import STRING, bits_of, dtype_of, number_of
 from onnxla.ir.errors import ModelError
 from onnxla.ir.external import DataFolder
-from onnxla.ir.files import MappedFile
+from onnxla.ir.files import Bytes, content, windows
 from onnxla.ir.onnx_pb2 import TensorProto
-from onnxla.ir.splice import Bytes
 from onnxla.ir.wire import MAX_RANK
 
 DATA_FIELDS = (
@@ -51,13 +50,11 @@ class Files:
 
     Attributes:
         data: What was cut out of the file, by placeholder.
-        file: The file, if it was mapped.
         folder: Where external data is.
         used: The placeholders that belong to a tensor that has been read.
     """
 
-    data: Mapping[bytes, memoryview]
-    file: MappedFile | None
+    data: Mapping[bytes, Bytes]
     folder: DataFolder
     used: set[bytes]
 
@@ -69,15 +66,16 @@ class Stored:
     Attributes:
         wire: The tensor as it was read.
         raw: The bytes, where they are outside `wire`.
-        file: The mapped file that `raw` lies in.
     """
 
     wire: TensorProto
-    raw: Callable[[], memoryview] | None
-    file: MappedFile | None
+    raw: Bytes | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Stored, (self.wire, None if self.raw is None else bytes(content(self.raw)))
 
     def __call__(self) -> np.ndarray:
-        """The data. Raises: ModelError if its file has shrunk."""
+        """The data. Raises: ModelError if its file has changed."""
         dtype, shape = dtype_of(self.wire.data_type), tuple(self.wire.dims)
         if self.raw is not None or self.wire.HasField("raw_data"):
             return decode_raw(self.bytes(), self.wire.data_type, shape)
@@ -85,16 +83,9 @@ class Stored:
             return decode_strings(self.wire).reshape(shape)
         return decode_typed(self.wire).reshape(shape)
 
-    def release(self) -> None:
-        """Gives back the memory into which data in a mapped file was read."""
-        if self.file is not None and self.raw is not None:
-            self.file.release(self.raw())
-
     def bytes(self) -> Bytes:
-        """The data as `raw_data` has it. Raises: ModelError if its file has shrunk."""
-        if self.file is not None:
-            self.file.check()
-        return self.wire.raw_data if self.raw is None else self.raw()
+        """The data as `raw_data` has it."""
+        return self.wire.raw_data if self.raw is None else self.raw
 
 
 def store(wire: TensorProto, source: Files) -> Stored:
@@ -115,12 +106,11 @@ def store(wire: TensorProto, source: Files) -> Stored:
         if wire.HasField("raw_data") or wire.data_location == TensorProto.EXTERNAL:
             raise ModelError("strings must be in string_data")
         expect_count(len(wire.string_data), count, "entries in string_data", dims, dtype)
-        return Stored(wire, None, None)
+        return Stored(wire)
 
     size = raw_size(dtype, dims)
     if wire.data_location == TensorProto.EXTERNAL:
-        file, offset = source.folder.locate(wire, size)
-        return Stored(wire, lambda: file.view[offset : offset + size], file)
+        return Stored(wire, source.folder.locate(wire, size))
 
     if wire.HasField("raw_data"):
         placeholder = wire.raw_data
@@ -128,13 +118,13 @@ def store(wire: TensorProto, source: Files) -> Stored:
             source.used.add(placeholder)
             raw = source.data[placeholder]
             expect_count(len(raw), size, "bytes of raw data", dims, dtype)
-            return Stored(wire, lambda: raw, source.file)
+            return Stored(wire, raw)
         expect_count(len(placeholder), size, "bytes of raw data", dims, dtype)
-        return Stored(wire, None, None)
+        return Stored(wire)
 
     field, entries = typed_field(number, count)
     expect_count(len(getattr(wire, field)), entries, f"entries in {field}", dims, dtype)
-    return Stored(wire, None, None)
+    return Stored(wire)
 
 
 def element_count(dims: tuple[int, ...], dtype: np.dtype) -> int:
@@ -155,17 +145,32 @@ def raw_size(dtype: np.dtype, shape: tuple[int, ...]) -> int:
 
 
 def decode_raw(raw: Bytes, number: int, shape: tuple[int, ...]) -> np.ndarray:
-    """An array from bytes in the format of `raw_data`: a view of them where it can be."""
+    """An array from bytes in the format of `raw_data`: a view of them where they are in memory.
+
+    Raises:
+        ModelError: The file that they are in has changed.
+    """
     dtype, bits = dtype_of(number), bits_of(number)
-    data: np.ndarray = np.frombuffer(raw, np.uint8)
     if bits < 8:
-        return decode_codes(unpack_codes(data, bits, math.prod(shape)), dtype, bits).reshape(shape)
+        return decode_packed(raw, dtype, bits, math.prod(shape)).reshape(shape)
+    data: np.ndarray = np.frombuffer(content(raw), np.uint8)
     if dtype == np.bool_ and data.size and data.max() > 1:
         data = data.astype(dtype)  # as a numpy bool, a byte that is not 0 or 1 is undefined
     return view_as(data, dtype).reshape(shape)
 
 
-def encode_raw(array: np.ndarray) -> Bytes:
+def decode_packed(raw: Bytes, dtype: np.dtype, bits: int, count: int) -> np.ndarray:
+    """The elements of a type that is packed, along one axis; only they are in memory at once."""
+    elements, start = np.empty(count, dtype), 0
+    for part in windows(raw):
+        target = elements[start : start + len(part) * 8 // bits]
+        codes = unpack_codes(np.frombuffer(part, np.uint8), bits, len(target))
+        target[:] = decode_codes(codes, dtype, bits)
+        start += len(target)
+    return elements
+
+
+def encode_raw(array: np.ndarray) -> memoryview:
     """An array in the format of `raw_data`. Not for strings."""
     bits = bits_of(number_of(array.dtype))
     data: Any = np.ascontiguousarray(array).reshape(-1).view(np.uint8)

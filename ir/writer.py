@@ -16,6 +16,7 @@ from google.protobuf.message import DecodeError, EncodeError, Message
 
 from onnxla.ir.dtypes import STRING
 from onnxla.ir.errors import ModelError
+from onnxla.ir.files import Bytes, content
 from onnxla.ir.model import (
     Attribute,
     AttributeReference,
@@ -45,7 +46,6 @@ from onnxla.ir.onnx_pb2 import (
 from onnxla.ir.splice import (
     LARGE,
     MAX_MESSAGE,
-    Bytes,
     Deferred,
     Piece,
     contents,
@@ -296,7 +296,7 @@ class ModelWriter:
                 encode_strings(checked_data(tensor), wire)
                 return wire
             make = partial(raw_data, tensor)
-        raw = Deferred(raw_size(tensor.dtype, tensor.shape), make, tensor.release)
+        raw = Deferred(raw_size(tensor.dtype, tensor.shape), make)
         if self.external is not None and self.external.wants(was_external, raw):
             self.external.add(wire, raw)
             return wire
@@ -304,7 +304,7 @@ class ModelWriter:
             wire.ClearField("external_data")
             wire.ClearField("data_location")
         if len(raw) < LARGE:
-            wire.raw_data = bytes(raw.make())
+            wire.raw_data = bytes(content(raw.make()))
         else:
             wire.raw_data = self._placeholder()
             self.payloads[wire.raw_data] = raw

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -11,9 +11,14 @@ import numpy as np
 
 from onnxla.ir.errors import ModelError
 from onnxla.ops.checks import only
+from onnxla.ops.limits import budget, check_size
 from onnxla.ops.microsoft_fused import DOMAIN
+from onnxla.ops.patterns import Pattern
 from onnxla.ops.table import op
-from onnxla.ops.values import Value
+from onnxla.ops.values import Value, is_known
+
+OBJECT = 60  # bytes of an object of Python beside its content, and of the reference to it
+SEPARATED = re.compile(r"\S+")
 
 
 def each(function: Callable[[str], Any], x: np.ndarray, dtype: Any) -> np.ndarray:
@@ -21,25 +26,25 @@ def each(function: Callable[[str], Any], x: np.ndarray, dtype: Any) -> np.ndarra
     return np.asarray([function(text) for text in x.flat], dtype).reshape(x.shape)
 
 
+def size_of(text: str) -> int:
+    """Bytes that a string takes."""
+    return OBJECT + len(text) * (1 if text.isascii() else 4)
+
+
 def filled(rows: Sequence[Sequence[str]], shape: Sequence[int], value: str) -> np.ndarray:
     """Rows of words as an array [*shape, longest row], filled up with `value`."""
-    result = np.full((len(rows), max(map(len, rows), default=0)), value, object)
+    longest = max(map(len, rows), default=0)
+    result = np.full(check_size((len(rows), longest), object, "all words"), value, object)
     for line, row in zip(result, rows, strict=True):
         line[: len(row)] = row
     return result.reshape(*shape, result.shape[1])
 
 
-def regex(pattern: str) -> re.Pattern[str]:
-    r"""A regular expression of RE2 as one of Python's; what RE2 alone has, as `\pL`, is refused."""
-    try:
-        return re.compile(pattern.replace(r"\z", r"\Z"), re.ASCII)
-    except re.error as error:
-        raise ModelError(f"pattern {pattern!r}: {error}") from error
-
-
 @op("StringConcat", since=(20,))
 def string_concat(X: np.ndarray, Y: np.ndarray) -> np.ndarray:
     """X followed by Y, elementwise, with numpy broadcasting."""
+    check_size(np.broadcast_shapes(X.shape, Y.shape), object)
+    budget().add(int(np.add(each(size_of, X, np.int64), each(size_of, Y, np.int64)).sum()))
     return np.asarray(np.add(X, Y), object)
 
 
@@ -53,12 +58,15 @@ def string_split(
     no parts, as in ONNX Runtime.
     """
     most = -1 if maxsplit is None else maxsplit
-    parts = [
-        (text.split(delimiter, most) if delimiter else text.strip().split(None, most))
-        if text
-        else []
-        for text in X.flat
-    ]
+
+    def split(text: str) -> list[str]:
+        if not text:
+            return []
+        count = text.count(delimiter) if delimiter else sum(1 for _ in SEPARATED.finditer(text))
+        budget().add(size_of(text) + OBJECT * (count if most < 0 else min(count, most)))
+        return text.split(delimiter, most) if delimiter else text.strip().split(None, most)
+
+    parts = [split(text) for text in X.flat]
     counts = np.asarray([len(found) for found in parts], np.int64)
     return filled(parts, X.shape, ""), counts.reshape(X.shape)
 
@@ -80,6 +88,8 @@ def string_normalizer(
     if case_change_action not in changes:
         raise ModelError(f"case_change_action={case_change_action!r} is not NONE, LOWER or UPPER")
     change = changes[case_change_action]
+    if change is not str:  # a letter may become three
+        budget().add(sum(size_of(text) * (1 if text.isascii() else 3) for text in X.flat))
     fold: Callable[[str], str] = str if is_case_sensitive else str.lower
     stop = {fold(word) for word in stopwords or ()}
     kept = [change(word) for word in X.flat if fold(word) not in stop] or [""]
@@ -88,12 +98,8 @@ def string_normalizer(
 
 @op("RegexFullMatch", since=(20,))
 def regex_full_match(X: np.ndarray, *, pattern: str | None = None) -> np.ndarray:
-    r"""Whether the whole of each string matches.
-
-    Departs from ONNX: patterns are those of Python's `re`, limited to ASCII classes as RE2 is.
-    """
-    compiled = regex(pattern or "")
-    return each(lambda text: compiled.fullmatch(text) is not None, X, bool)
+    """Whether the whole of each string matches."""
+    return each(Pattern(pattern or "").full_match, X, bool)
 
 
 @op("Tokenizer", domain=DOMAIN, since=(1,))
@@ -111,29 +117,42 @@ def tokenizer(
     Words have at least `mincharnum` characters. They are what matches `tokenexp`, or what is left
     between matches of `separators`; the characters, if "" is the only separator. With `mark` they
     are between "\x02" and "\x03".
-
-    Departs from ONNX Runtime: of the alternatives of `tokenexp` the first that matches counts, not
-    the longest.
     """
     if not (tokenexp or separators):
         raise ModelError("Tokenizer needs the attribute separators or tokenexp")
     if X.size == 0:  # nothing, without an axis of words
         return np.zeros((*X.shape[:-1], 0), object)
+    patterns = [Pattern(tokenexp)] if tokenexp else [*map(Pattern, separators or ())]
 
-    def words(text: str) -> list[str]:
+    def words(text: str) -> Iterator[str]:
         if tokenexp:
-            return [match[0] for match in regex(tokenexp).finditer(text)]
-        if separators == ("",):
-            return list(text)
-        parts = [text]
-        for separator in map(regex, separators or ()):
-            parts = [word for part in parts for word in separator.sub("\0", part).split("\0")]
-        return parts
+            yield from (text[begin:end] for begin, end in patterns[0].find(text))
+        elif separators == ("",):
+            yield from text
+        else:
+            yield from between(text, patterns)
 
-    rows = [[word for word in words(text) if len(word) >= max(mincharnum, 1)] for text in X.flat]
+    def kept(text: str) -> Iterator[str]:
+        for word in words(text):
+            if len(word) >= max(mincharnum, 1):
+                budget().add(size_of(word))
+                yield word
+
+    rows = [[*kept(text)] for text in X.flat]
     if mark and any(rows):
         rows = [["\x02", *row, "\x03"] for row in rows]
     return filled(rows, X.shape, pad_value)
+
+
+def between(text: str, separators: Sequence[Pattern]) -> Iterator[str]:
+    """What is left of a text between the matches of each separator in turn."""
+    if not separators:
+        yield text
+        return
+    last = 0
+    for begin, end in (*separators[0].find(text), (len(text), len(text))):
+        yield from between(text[last:begin], separators[1:])
+        last = end
 
 
 @op("TfIdfVectorizer", since=(9,))
@@ -160,12 +179,16 @@ def tf_idf_vectorizer(
         numbers = {word: i for i, word in enumerate(dict.fromkeys(pool_strings))}
         pool = np.asarray([numbers[word] for word in pool_strings])
         X = each(lambda word: numbers.get(word, -1), X, np.int64)
-    else:
+    elif pool_int64s is not None:
         pool = np.asarray(pool_int64s, np.int64)
+    else:
+        raise ModelError("TfIdfVectorizer needs the attribute pool_int64s or pool_strings")
     factors = np.asarray(weights or [1] * len(ngram_indexes), np.float32)
-    X, columns, first = jnp.asarray(X), np.asarray(ngram_indexes), 0
-    result = jnp.zeros((*X.shape[:-1], columns.max() + 1), np.float32)
-    ends = (*ngram_counts[1:], len(pool))
+    columns = np.asarray(ngram_indexes, np.int64)
+    shape = (*X.shape[:-1], columns.max(initial=-1) + 1)
+    check_size((columns.min(initial=0),), what="a row of ngram_indexes")  # none is negative
+    result = jnp.zeros(check_size(shape, np.float32), np.float32)
+    X, first, known, ends = jnp.asarray(X), 0, is_known(X), (*ngram_counts[1:], len(pool))
     for n, (start, end) in enumerate(zip(ngram_counts, ends, strict=True), 1):
         grams = pool[start:end].reshape(-1, n)
         these = slice(first, first := first + len(grams))
@@ -173,8 +196,12 @@ def tf_idf_vectorizer(
             continue
         counts = jnp.zeros((*X.shape[:-1], len(grams)), np.float32)
         for stride in range(1, max_skip_count + 2 if n > 1 else 2):
+            if (n - 1) * stride >= X.shape[-1]:
+                break
             starts = np.arange(X.shape[-1] - (n - 1) * stride)
             windows = X[..., starts[:, None] + stride * np.arange(n)]
+            if known:  # else XLA compares and counts at once
+                check_size((*windows.shape, len(grams)), bool, "n-grams beside each other")
             found = (windows[..., None, :] == grams.astype(X.dtype)).all(-1)
             counts += found.sum(-2, dtype=np.float32)
         if mode != "TF":

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from onnxla.ir.dtypes import STRING, is_float
+from onnxla.ir.dtypes import is_float
 from onnxla.ir.model import Graph, Model, Node, Tensor
 from onnxla.ir.names import shortened
 from onnxla.ir.traverse import is_standard
+from onnxla.ops.values import NOT_IN_JAX
 from onnxla.parameters.walk import Analysis, Formal, Source, role_of
 
 TRAINABLE = frozenset({"weight", "embedding", "bias", "scale"})
@@ -112,7 +113,7 @@ def find_parameters(model: Model, analysis: Analysis | None = None) -> Parameter
     params, roles, buffers = {}, {}, {}
     for unique, tensor in named_constants(model).items():
         uses = analysis.uses.get(tensor, set())
-        if tensor in analysis.static or tensor.dtype == STRING:
+        if tensor in analysis.static or tensor.dtype in NOT_IN_JAX:
             continue
         if uses == {"exponent"} and tensor.shape in ((), (1,)):
             continue  # x**2 is a formula; as a function of its exponent it is not even real
@@ -121,7 +122,6 @@ def find_parameters(model: Model, analysis: Analysis | None = None) -> Parameter
             stated = tensor.metadata.get(ROLE, "")
             if stated not in ROLES:
                 stated = first_role({role_of(use, tensor) for use in uses})
-                tensor.release()
             roles[unique] = stated
         elif np.prod(tensor.shape, dtype=float) >= BUFFER_SIZE:
             buffers[unique] = tensor

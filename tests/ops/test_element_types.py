@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -11,7 +12,7 @@ import ml_dtypes
 import numpy as np
 import onnx
 import pytest
-from onnx import helper
+from onnx import helper, numpy_helper
 
 import onnxla
 from onnxla.ir.dtypes import dtype_of
@@ -30,6 +31,7 @@ OPERATORS = [*((name, 1) for name in UNARY), *((name, 2) for name in BINARY)]
 NUMBERS = [dtype_of(n) for n in (*range(1, 8), *range(9, 14), *range(16, 29))]
 TRACEABLE = [dtype for dtype in NUMBERS if dtype not in NOT_IN_JAX]
 FLOAT6 = [dtype for dtype in NUMBERS if dtype in NOT_IN_JAX]
+HALF = np.float32(0.5)
 SPECIAL = np.float32([0, -0.0, 1e9, -1e9, np.inf, -np.inf, np.nan])
 
 
@@ -77,6 +79,30 @@ def test_float6_is_known_only(dtype: np.dtype) -> None:
     np.testing.assert_array_equal(convert(x, np.dtype(np.float32))[:2], [0.25, -7])
     with pytest.raises(onnxla.StaticOperandError, match="float6"):
         jax.jit(lambda x: convert(x, dtype))(np.float32([1]))
+
+
+@pytest.mark.parametrize("dtype", FLOAT6, ids=str)
+def test_float6_constants(dtype: np.dtype, tmp_path: Path) -> None:
+    numbers = np.linspace(-7, 7, 2000).astype(dtype).reshape(2, 1000)
+    weight, scale = numpy_helper.from_array(numbers, "w"), numpy_helper.from_array(HALF, "s")
+    nodes = [
+        helper.make_node("Transpose", ["w"], ["t"]),
+        helper.make_node("DequantizeLinear", ["w", "s"], ["d"]),
+        helper.make_node("MatMul", ["x", "d"], ["y"]),
+    ]
+    kinds = {"x": onnx.TensorProto.FLOAT, "y": onnx.TensorProto.FLOAT, "t": weight.data_type}
+    x, y, t = (helper.make_tensor_value_info(name, kind, None) for name, kind in kinds.items())
+    graph = helper.make_graph(nodes, "g", [x], [y, t], [weight, scale])
+    opset = helper.make_opsetid("", 28)
+    module = onnxla.load(helper.make_model(graph, opset_imports=[opset], ir_version=13))
+    assert set(module.params) == {"s"}
+    y_value, t_value = module(np.ones((3, 2), np.float32))
+    exact = np.ones((3, 2)) @ numbers.astype(float) / 2
+    np.testing.assert_allclose(y_value, exact, 1e-6)
+    assert t_value.dtype == dtype
+    np.testing.assert_array_equal(t_value.astype(float), numbers.T.astype(float))
+    module.save(tmp_path / "model.onnx")
+    assert onnx.load(tmp_path / "model.onnx").graph.initializer[0] == weight
 
 
 @pytest.mark.parametrize("dtype", FLOAT8, ids=str)
