@@ -46,8 +46,8 @@ def check_saved_file(
             )
             raise ir.OnnxlaError(
                 f"output {quoted(name)} of the saved file is not the module's: {detail}. Nothing"
-                " was replaced. onnxla.compare(module) finds the node where it begins; where values are "
-                "rounded, pass a larger tolerance="
+                " was replaced. onnxla.compare(module) finds the node where it begins; where values"
+                " are rounded, pass a larger tolerance="
             )
 
 
