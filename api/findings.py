@@ -105,6 +105,11 @@ def drops(node: ir.Node, opsets: Mapping[str, int]) -> bool:
     return operator is not None and operator.moves == "dropped"
 
 
+def hash_of(array: np.ndarray) -> bytes:
+    """A hash of an array's numbers in their order."""
+    return sha256(np.ascontiguousarray(array).view(np.uint8).data).digest()
+
+
 def copies(parameters: Parameters) -> Iterator[tuple[str, str]]:
     """Pairs of weights or embeddings of which one is the other, or the other transposed.
 
@@ -115,8 +120,8 @@ def copies(parameters: Parameters) -> Iterator[tuple[str, str]]:
         if parameters.roles[name] in ("weight", "embedding") and len(tensor.shape) == 2:
             array = tensor.numpy()
             if array.size and array.min() != array.max():  # not zeros or ones, for a new layer
-                # A hash, so that each matrix is looked at once; -0.0 is 0.0.
-                hashes = (sha256(np.ascontiguousarray(x + 0)).digest() for x in (array, array.T))
+                # Hashes, so that each matrix is looked at once.
+                hashes = map(hash_of, (array, array.T))
                 shapes = zip(hashes, (array.shape, array.T.shape), strict=True)
                 groups.setdefault((tensor.dtype, min(shapes)), []).append(name)
     for first, *others in groups.values():

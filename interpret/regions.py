@@ -60,7 +60,7 @@ class Region:
     def __init__(
         self,
         graph: Graph,
-        reads: Sequence[Collection[str]],
+        reads: Sequence[set[str]],
         context: Callable[..., Context],
         nodes: Sequence[int],
         given: Mapping[str, Value],

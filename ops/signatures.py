@@ -5,6 +5,7 @@ So nothing that reads a node has to ask whether an operand is there, or an attri
 
 from __future__ import annotations
 
+import collections.abc
 import functools
 import inspect
 import types
@@ -39,7 +40,7 @@ KINDS: dict[Any, tuple[str, tuple[type, ...]]] = {
     float: ("a number", (int, float, np.number)),
     str: ("text", (str,)),
     np.ndarray: ("a tensor", TENSOR),
-    Callable: ("a graph", (Graph, types.FunctionType, functools.partial)),
+    "graph": ("a graph", (Graph, types.FunctionType, functools.partial)),
 }
 LISTS: dict[Any, tuple[str, tuple[type, ...]]] = {
     int: ("a list of whole numbers", (int, np.integer)),
@@ -129,17 +130,17 @@ def attribute_kinds(operator: Operator) -> dict[str, AttributeKind]:
     As the operator's function declares them; of what it does not declare, anything is.
     """
     function = inspect.unwrap(operator.function)
-    hints = annotations(function)
+    hints = declared(function)
     for name, default in inspect.signature(function).parameters.items():
         if is_dataclass(default.default) and not isinstance(default.default, type):
             del hints[name]
-            hints |= annotations(type(default.default))
+            hints |= declared(type(default.default))
     names = operator.attributes.keys() - RESERVED
     kinds = {name: kind_of(hints.get(name, Any)) for name in names}
     return {name: kind for name, kind in kinds.items() if kind is not None}
 
 
-def annotations(owner: Any) -> dict[str, Any]:
+def declared(owner: Any) -> dict[str, Any]:
     """The types that a function or class declares; {} if they cannot be resolved."""
     try:
         return typing.get_type_hints(owner)
@@ -161,7 +162,7 @@ def kind_of(hint: Any) -> AttributeKind | None:
                 isinstance(value, tuple | list) and all(isinstance(x, classes) for x in value)
             ),
         )
-    key = Callable if callable(hint) and origin is not None and origin is not tuple else hint
+    key = "graph" if origin is collections.abc.Callable else hint
     if key not in KINDS:
         return None
     what, classes = KINDS[key]
@@ -171,7 +172,7 @@ def kind_of(hint: Any) -> AttributeKind | None:
 @functools.cache
 def output_count(operator: Operator) -> int | None:
     """How many outputs an operator has at most, as its function declares; None: any number."""
-    result = annotations(inspect.unwrap(operator.function)).get("return")
+    result = declared(inspect.unwrap(operator.function)).get("return")
     if typing.get_origin(result) is not tuple:
         return None if result is None or operator.reserved & {"n_outputs"} else 1
     arguments = typing.get_args(result)

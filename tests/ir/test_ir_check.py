@@ -273,9 +273,9 @@ def test_many_problems_are_cut_short():
 def test_large_graphs_are_checked_quickly(order):
     nodes = [node(f"v{index}", f"v{index + 1}") for index in range(50_000)]
     large = model(*nodes[::order], inputs="v0", outputs="v50000")
-    start = time.perf_counter()
+    start = time.process_time()
     problems = ir.check(large)
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
     assert problems[100:] == ([] if order == 1 else ["and 49,899 more"])
 
 

@@ -61,10 +61,10 @@ def test_says_what_a_file_is_that_is_no_model(tmp_path, data, reason):
 def test_millions_of_tiny_fields_take_no_time(tmp_path, field):
     path = tmp_path / "model.onnx"
     path.write_bytes(field * 20_000_000)
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(ir.ModelError, match="not an ONNX model"):
         ir.read(path)
-    assert time.perf_counter() - start < 10
+    assert time.process_time() - start < 10
 
 
 def test_a_large_file_of_another_kind_is_not_copied(tmp_path):
