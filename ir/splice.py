@@ -27,7 +27,7 @@ LARGE = 16 * 1024  # bytes from which data is worth cutting out, and a message w
 TOKEN_SIZE = 16
 PLACEHOLDER_SIZE = TOKEN_SIZE + 8
 MAX_DEPTH = 100  # messages within messages; protobuf's parsers stop there too
-MAX_FIELDS = 4_000_000  # to look at; a file of more tiny fields would keep us busy for minutes
+MAX_FIELDS = 1_000_000  # to look at; a file of more tiny fields would keep us busy for long
 MAX_MESSAGE = 2**31 - 1  # bytes; what every protobuf library can read and write
 
 LONGEST_VARINT = 10  # bytes
@@ -117,7 +117,7 @@ def fields_to_enter(message: Descriptor) -> dict[int, Descriptor | None]:
     return fields
 
 
-class Window:
+class Scanner:
     """Bytes that are gone through from front to back; of a file, some at a time are in memory."""
 
     def __init__(self, data: Bytes) -> None:
@@ -161,7 +161,7 @@ def replace_data(
     max_fields: float = math.inf,
 ) -> list[Bytes]:
     """The file as pieces, with tensor data replaced wherever `enter(start, end)` says so."""
-    seen, window = 0, Window(file)
+    seen, window = 0, Scanner(file)
 
     def message(start: int, end: int, kind: Descriptor, depth: int) -> list[Bytes]:
         nonlocal seen

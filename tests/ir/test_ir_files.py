@@ -151,6 +151,16 @@ def test_small_elements_are_unpacked_without_a_second_copy(tmp_path, number):
         tracemalloc.stop()
 
 
+def test_data_for_which_there_is_no_memory(tmp_path):
+    size = 2**43  # bytes, of which a file of holes takes none
+    (tmp_path / "model.onnx").write_bytes(model_of(tensor(size=size // 4)))
+    with (tmp_path / "w.bin").open("wb") as file:
+        file.truncate(size)
+    model = ir.read(tmp_path / "model.onnx")
+    with pytest.raises(ir.ModelError, match=f"no memory for {size} bytes"):
+        numbers(model)
+
+
 # Folders that are put in place of others
 
 
