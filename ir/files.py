@@ -94,7 +94,7 @@ class OpenFile:
             while done < size:
                 count = read_at(descriptor.number, array.data[done:], start + done)
                 if not count:
-                    break  # it has been shortened just now
+                    raise OSError(0, "it has been shortened while it was read")
                 done += count
             self._check(descriptor)
         except OSError as error:
