@@ -15,7 +15,7 @@ from onnxla.ir.onnx_pb2 import ModelProto
 from onnxla.ir.splice import (
     DELIMITED,
     NotProtobufError,
-    Window,
+    Scanner,
     fields_to_enter,
 )
 
@@ -45,7 +45,7 @@ def check_file(file: bytes) -> None:
     if len(file) < LARGE:
         return
     number, steps, most = 0, 0, TEXTS * allowed(len(file))
-    window = Window(file)
+    window = Scanner(file)
     waiting = [(0, len(file), cast(Descriptor, ModelProto.DESCRIPTOR))]
     with contextlib.suppress(NotProtobufError):  # for protobuf's parser to complain about
         while waiting:

@@ -85,19 +85,22 @@ class OpenFile:
         return digest.hexdigest()
 
     def read(self, start: int, size: int) -> memoryview:
-        """Some bytes, in memory of their own. Raises: ModelError if the file has changed."""
-        array, done = np.empty(size, np.uint8), 0
+        """Some bytes, in memory of their own. Raises: ModelError if it has changed."""
+        done = 0
         try:
             descriptor = self._kept or Descriptor(self._open())
             self._check(descriptor)
+            array = np.empty(size, np.uint8)
             while done < size:
                 count = read_at(descriptor.number, array.data[done:], start + done)
                 if not count:
-                    break  # it has been shortened just now
+                    raise OSError(0, "it has been shortened while it was read")
                 done += count
             self._check(descriptor)
         except OSError as error:
             raise ModelError(f"'{self.path}': {error.strerror}") from error
+        except MemoryError as error:
+            raise ModelError(f"'{self.path}': no memory for {size} bytes") from error
         array.flags.writeable = False
         return array.data
 

@@ -166,7 +166,7 @@ NUMBERS = re.compile(
 )
 
 
-class Window:
+class Scanner:
     """Bytes that are gone through from front to back; of a file, some at a time are in memory."""
 
     def __init__(self, data: Bytes) -> None:
@@ -223,7 +223,7 @@ def replace_data(
     max_fields: float = math.inf,
 ) -> list[Piece]:
     """The file as pieces, with tensor data replaced wherever `enter(start, end)` says so."""
-    seen, window = 0, Window(file)
+    seen, window = 0, Scanner(file)
 
     def message(start: int, end: int, kind: Descriptor, depth: int) -> list[Piece]:
         nonlocal seen

@@ -11,10 +11,10 @@ from onnxla.ops.pattern_syntax import (
     MAX_REPEAT,
     Choice,
     Edge,
+    Expression,
     OneOf,
     Repetition,
     Series,
-    Tree,
     parse,
     shown,
 )
@@ -50,7 +50,7 @@ class Places:
         self.jumps.append(jumps)
         return len(self.sets) - 1
 
-    def build(self, tree: Tree, then: int, times: int = 1) -> int:
+    def build(self, tree: Expression, then: int, times: int = 1) -> int:
         """The place before a tree which leads to the place `then`, and is repeated so often."""
         self.built += 1
         if len(self.sets) > MAX_PLACES or self.built > MAX_BUILT or times > MAX_REPEAT:

@@ -79,29 +79,29 @@ class Edge:
 class Series:
     """Trees one after another."""
 
-    items: tuple[Tree, ...]
+    items: tuple[Expression, ...]
 
 
 @dataclass(frozen=True)
 class Choice:
     """One of several trees."""
 
-    items: tuple[Tree, ...]
+    items: tuple[Expression, ...]
 
 
 @dataclass(frozen=True)
 class Repetition:
     """A tree `least` times or more, up to `most` times if there is such a number."""
 
-    item: Tree
+    item: Expression
     least: int
     most: int | None
 
 
-Tree: TypeAlias = OneOf | Edge | Series | Choice | Repetition
+Expression: TypeAlias = OneOf | Edge | Series | Choice | Repetition
 
 
-def parse(pattern: str) -> Tree:
+def parse(pattern: str) -> Expression:
     """The tree of a regular expression.
 
     Raises:
@@ -120,7 +120,7 @@ class PatternParser:
         self.depth = 0
         self.flags: frozenset[str] = frozenset()
 
-    def pattern(self) -> Tree:
+    def pattern(self) -> Expression:
         """The tree of the whole pattern."""
         if len(self.text) > MAX_LENGTH:
             self.fail(f"it has {len(self.text)} characters, more than {MAX_LENGTH}")
@@ -152,16 +152,16 @@ class PatternParser:
         self.place += 1
         return self.text[self.place - 1]
 
-    def choice(self) -> Tree:
+    def choice(self) -> Expression:
         """Everything up to the end of the group."""
         items = [self.series()]
         while self.take("|"):
             items.append(self.series())
         return Choice(tuple(items)) if len(items) > 1 else items[0]
 
-    def series(self) -> Tree:
+    def series(self) -> Expression:
         """Everything up to the next alternative."""
-        items: list[Tree] = []
+        items: list[Expression] = []
         while self.place < len(self.text) and self.text[self.place] not in "|)":
             if self.take("\\Q"):
                 quoted = self.text[self.place :].split("\\E", 1)[0]
@@ -173,7 +173,7 @@ class PatternParser:
                 items[-1] = self.repeated(items[-1])
         return Series(tuple(items))
 
-    def repeated(self, item: Tree) -> Tree:
+    def repeated(self, item: Expression) -> Expression:
         """A tree with the quantifier that follows it, if one does."""
         match = self.found(QUANTIFIER)
         if match is None:
@@ -188,7 +188,7 @@ class PatternParser:
             self.fail(f"{shown(match[0])} is no repetition of at most {MAX_REPEAT} times")
         return Repetition(item, least, most)
 
-    def single(self) -> Tree | None:
+    def single(self) -> Expression | None:
         """A group, a set, a place or a character; nothing if it is a change of flags."""
         if QUANTIFIER.match(self.text, self.place):
             self.fail("there is nothing to repeat")
@@ -212,7 +212,7 @@ class PatternParser:
                 return OneOf(self.in_case(characters) if is_single(characters) else characters)
         return self.literal(character)
 
-    def literal(self, character: str) -> Tree:
+    def literal(self, character: str) -> Expression:
         """A character as it stands."""
         return OneOf(self.in_case(span(character)))
 
@@ -220,7 +220,7 @@ class PatternParser:
         """A set, in every case if that is asked for."""
         return folded(characters) if "i" in self.flags else characters
 
-    def group(self) -> Tree | None:
+    def group(self) -> Expression | None:
         """What is behind a parenthesis, up to the end of the group."""
         around, self.depth = self.flags, self.depth + 1
         if self.depth > MAX_DEPTH:

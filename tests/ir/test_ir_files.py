@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 import onnxla
 from onnxla import ir
-from onnxla.ir import folders, reader
+from onnxla.ir import files, folders, reader
 from onnxla.ir.external import KEPT_OPEN
 from onnxla.ir.files import OpenFile, content
 from onnxla.ir.folders import Folder
@@ -149,6 +149,30 @@ def test_small_elements_are_unpacked_without_a_second_copy(tmp_path, number):
         assert tracemalloc.get_traced_memory()[1] < 1.5 * count
     finally:
         tracemalloc.stop()
+
+
+def test_data_for_which_there_is_no_memory(tmp_path, monkeypatch):
+    model = ir.read(write(tmp_path)[0])
+
+    def empty(*args):
+        raise MemoryError
+
+    monkeypatch.setattr(np, "empty", empty)
+    with pytest.raises(ir.ModelError, match=f"w.bin': no memory for {WEIGHT.nbytes} bytes"):
+        numbers(model)
+
+
+def test_data_that_is_shortened_while_it_is_read(tmp_path, monkeypatch, handles):
+    path, data = write(tmp_path)
+    model, read_at = ir.read(path), files.read_at
+
+    def shorten(*args):
+        os.truncate(data, 0)
+        return read_at(*args)
+
+    monkeypatch.setattr(files, "read_at", shorten)
+    with pytest.raises(ir.ModelError, match="shortened while it was read"):
+        numbers(model)
 
 
 # Folders that are put in place of others
