@@ -48,6 +48,9 @@ def use(data: bytes, full: bool) -> str:
     try:
         module = onnxla.load(data)
         str(module), str(module.summary())
+    except onnxla.OnnxlaError as error:
+        return type(error).__name__
+    try:
         inputs = random_inputs(module.program.inputs)
         full = full or any(leaf.dtype.hasobject for leaf in jax.tree.leaves(inputs))
         if full:
@@ -55,10 +58,12 @@ def use(data: bytes, full: bool) -> str:
         else:
             jax.eval_shape(module.apply, module.params, inputs)
     except onnxla.OnnxlaError as error:
-        return type(error).__name__
+        return f"{type(error).__name__} when run"
     except (TypeError, ValueError) as error:
         if frames(error)[-1].filename == str(ROOMS / "api" / "inputs.py"):
             return "an input that cannot be drawn"
+        if getattr(error, "__notes__", []):  # on the node whose operands do not fit each other
+            return f"{type(error).__name__} at a node"
         raise
     return "runs" if full else "traces"
 
