@@ -34,6 +34,8 @@ from onnxla.ops.values import NOT_IN_JAX, Value, is_known, is_opaque
 # A known input is part of the key under which a compiled program is kept, so it must be small; and
 # if it is floating point it must be a few numbers such as scales, not data that differs every time.
 KNOWN_SIZE, KNOWN_FLOATS = 1024, 8
+# More operands XLA takes minutes to compile: its time grows with their square.
+COMPILED = 1024
 # Of more inputs it is not noted from which a value is computed.
 NOTED = 256
 # Stands for all that a value is computed from and that cannot become known: parameters, random
@@ -191,6 +193,8 @@ class Staging:
         if operator is None or operator.reads_shape:
             return [KNOWN] * len(node.outputs), []
         demands = []
+        if (count := sum(bool(operand.roots) for operand in operands)) > COMPILED:
+            demands.append(Demand(TRACED.roots, f"its {count:,} operands are too many to compile"))
         meets_strings = any(operand.opaque for operand in operands)
         for index, operand in enumerate(operands):
             name = operator.input_name(index) if operator.inputs else ""

@@ -33,7 +33,10 @@ def explain(node: Node, operands: Sequence[Value]) -> Iterator[None]:
         explained = error
         if not isinstance(error, OnnxlaError | ValueError | jax.errors.JaxRuntimeError):
             reason = shortened(f"{type(error).__name__}: {error}", LONGEST_REASON)
-            explained = ModelError(f"{node} cannot be evaluated as the model has it: {reason}")
+            # Operators look up sizes by the axes that a file names.
+            index = isinstance(error, IndexError)
+            what = "has an axis or index that is out of range" if index else "cannot be evaluated"
+            explained = ModelError(f"{node} {what}: {reason}")
         described = listed(
             [f"{plain(n)}: {describe(v)}" for n, v in zip(node.inputs, operands, strict=True)], str
         )

@@ -201,7 +201,7 @@ def test_functions_that_call_functions_twice_cannot_hang_the_interpreter() -> No
     m (float[N] x) => (float[N] y) {{ y = local.f59 (x) }}
     <domain: "local", opset_import: ["" : 20]> f0 (a) => (c) {{ c = Neg (a) }}
     {layers}"""
-    with pytest.raises(onnxla.ModelError, match="functions expand to"):
+    with pytest.raises(onnxla.ModelError, match=r"has over 10\^18 nodes"):
         onnxla.load(onnx.parser.parse_model(text))
 
 
@@ -261,27 +261,11 @@ def test_a_graph_whose_shapes_depend_on_data_still_runs() -> None:
         jax.jit(module.apply)(module.params, jnp.ones(3))
 
 
-def test_wrong_attributes_and_inputs_are_named() -> None:
-    def error(node: onnx.NodeProto) -> str:
-        module = onnxla.load(graph([node], {"x": (1, [2])}, ["y"]))
-        with pytest.raises(onnxla.ModelError) as caught:
-            module(np.ones(2, np.float32))
-        return str(caught.value)
-
-    helper = onnx.helper
-    assert "Relu has no attribute slope" in error(helper.make_node("Relu", ["x"], ["y"], slope=1.0))
-    assert "Concat needs the attribute axis" in error(helper.make_node("Concat", ["x"], ["y"]))
-    assert "takes the inputs X; this node has 2" in error(
-        helper.make_node("Relu", ["x", "x"], ["y"])
-    )
-    gather = helper.make_node("Gather", ["x", ""], ["y"])
-    assert "Gather -> y needs the input indices, which is absent" in error(gather)
-    gather = helper.make_node("Gather", ["x", "x"], ["y"], axis=5)
-    assert "Gather -> y has an axis or index that is out of range" in error(gather)
-    softmax = helper.make_node("Softmax", ["x"], ["y"], axis=["a"])
-    assert "attribute axis of Softmax is no number: ('a',)" in error(softmax)
-    conv = helper.make_node("Conv", ["x", "x"], ["y"], auto_pad=1)
-    assert "attribute auto_pad of Conv is no text: 1" in error(conv)
+def test_an_axis_that_is_out_of_range_is_named() -> None:
+    gather = onnx.helper.make_node("Gather", ["x", "i"], ["y"], axis=5)
+    module = onnxla.load(graph([gather], {"x": (1, [2]), "i": (7, [1])}, ["y"]))
+    with pytest.raises(onnxla.ModelError, match="Gather -> y has an axis or index that is out of"):
+        module(np.ones(2, np.float32), np.zeros(1, np.int64))
 
 
 def test_bounds_of_a_loop_are_no_parameters() -> None:

@@ -11,10 +11,11 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from onnx import helper
 
 import onnxla
 from onnxla.interpret.regions import Region
-from support.small_models import header, make
+from support.small_models import graph, header, make
 
 # A small detector: features, boxes and scores; then what is kept decides the shapes.
 DETECTOR = """ detect (float[1, 3, 16, 16] image) =>
@@ -244,3 +245,14 @@ def test_a_wrong_graph_is_explained() -> None:
     )
     with pytest.raises(onnxla.UnsupportedError, match=r"ai\.onnx\.Sine of opset"):
         onnxla.load(model)(np.ones(20, np.float32))
+
+
+def test_a_node_of_very_many_operands_is_not_compiled():
+    names = [f"x{i}" for i in range(1100)]
+    node = helper.make_node("Sum", names, ["y"])
+    module = onnxla.load(
+        graph([node], {name: (onnx.TensorProto.FLOAT, [2]) for name in names}, ["y"])
+    )
+    values = {name: np.full(2, i, np.float32) for i, name in enumerate(names)}
+    np.testing.assert_array_equal(module.run(values)["y"], [1100 * 1099 / 2] * 2)
+    assert not module.program.programs.values()
