@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from onnxla import ir
+from onnxla.ir.names import listed, plain
 from onnxla.ir.traverse import all_nodes
 from onnxla.ops.missing import missing_operators
 from onnxla.parameters.roles import ROLES, Parameters, trainable
@@ -41,8 +42,8 @@ def count_parameters(parameters: Parameters, role: str) -> tuple[int, int]:
 
 def summarize(model: ir.Model, parameters: Parameters, fixed: Mapping[str, np.ndarray]) -> Report:
     """Inputs, outputs, opsets, operators, parameters by role, and what is not supported."""
-    opsets = ", ".join(f"{domain or 'ai.onnx'} {v}" for domain, v in model.opsets.items())
-    producer = f", producer {model.producer}" if model.producer else ""
+    opsets = listed([f"{domain or 'ai.onnx'} {v}" for domain, v in model.opsets.items()], plain)
+    producer = f", producer {plain(model.producer)}" if model.producer else ""
     defaults = {tensor.name for tensor in model.graph.initializers}
     inputs = [
         (v.name, describe_type(v.type), "fixed" if v.name in fixed else "")
@@ -60,7 +61,7 @@ def summarize(model: ir.Model, parameters: Parameters, fixed: Mapping[str, np.nd
             trained = "trainable" if role in trains else "not trained by default"
             roles.append((role, f"{count:,}", f"{elements:,}", trained))
     parts: list[str | Table] = [
-        f"{model.graph.name}: IR version {model.ir_version}, opset {opsets}{producer}",
+        f"{plain(model.graph.name)}: IR version {model.ir_version}, opset {opsets}{producer}",
         Table("inputs", (), inputs),
         Table("outputs", (), outputs),
         Table("parameters", ("role", "tensors", "elements", ""), roles),

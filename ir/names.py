@@ -1,10 +1,14 @@
-"""What to say to somebody who wrote a name that there is not."""
+"""How messages spell the names of a file, and what to say where there is no such name.
+
+A file may give names of any length, with any characters. So a message shows the beginning of a long
+one, a few of many, and no character that a terminal would act on.
+"""
 
 from __future__ import annotations
 
 import difflib
 import itertools
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 
 SHOWN = 8  # names that a message lists
 # Names come from files: comparing very many, or very long ones, would take long.
@@ -12,9 +16,36 @@ COMPARED = 10_000
 LONGEST = 200
 
 
+def shortened(text: str, longest: int = LONGEST) -> str:
+    """The text, or its beginning and its length if it is longer than `longest`."""
+    if len(text) <= longest:
+        return text
+    return f"{text[: longest // 2]}... ({len(text):,} characters)"
+
+
+def plain(name: object) -> str:
+    """A name as one short line; what cannot be printed is escaped, as in Python."""
+    text = name.decode(errors="backslashreplace") if isinstance(name, bytes) else str(name)
+    text = shortened(text)
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
+
+
+def quoted(name: object) -> str:
+    """A name as one short line, in quotes."""
+    return f"'{plain(name)}'"
+
+
+def listed(names: Collection[object], spell: Callable[[object], str] = quoted) -> str:
+    """The first of some names, and how many more there are."""
+    more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
+    return ", ".join(map(spell, itertools.islice(names, SHOWN))) + more
+
+
 def no_such(what: str, name: object, known: Iterable[str]) -> str:
     """A message such as `no input is named 'imge'; did you mean 'image'?`."""
-    return f"no {what} is named '{name}'; {nearest(name, known)}"
+    return f"no {what} is named {quoted(name)}; {nearest(name, known)}"
 
 
 def nearest(name: object, known: Iterable[str]) -> str:
@@ -22,6 +53,6 @@ def nearest(name: object, known: Iterable[str]) -> str:
     known = list(known)
     comparable = [each for each in itertools.islice(known, COMPARED) if len(each) <= LONGEST]
     if close := difflib.get_close_matches(str(name)[:LONGEST], comparable, 1):
-        return f"did you mean '{close[0]}'?"
+        return f"did you mean {quoted(close[0])}?"
     more = ", ..." if len(known) > SHOWN else ""
-    return f"there are {', '.join(known[:SHOWN])}{more}" if known else "there are none"
+    return f"there are {', '.join(map(plain, known[:SHOWN]))}{more}" if known else "there are none"
