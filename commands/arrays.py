@@ -31,19 +31,18 @@ def add_input_options(command: argparse.ArgumentParser) -> None:
         "--size",
         action="append",
         default=[],
-        type=size,
         metavar="NAME=N",
         help="size of a symbolic dimension in random inputs (default: 1)",
     )
     command.add_argument("--seed", type=whole(0), default=0, help="of random inputs (default: 0)")
 
 
-def size(text: str) -> tuple[str, int]:
+def parse_size(text: str) -> tuple[str, int]:
     """`NAME=N` as a pair."""
     name, _, number = text.rpartition("=")
-    if not name:
-        raise argparse.ArgumentTypeError(f"takes NAME=N, got {quoted(text)}")
-    return name, whole(0)(number)
+    if not (name and number.isascii() and number.isdigit() and len(number) < 20):
+        raise ValueError(f"--size takes NAME=N, got {quoted(text)}")
+    return name, int(number)
 
 
 def read_inputs(
@@ -66,7 +65,7 @@ def read_inputs(
         inputs[name or free[0]] = data
     missing = tuple(value for value in module.program.inputs if value.name not in inputs)
     if arguments.random or (not inputs and otherwise_random):
-        inputs |= drawn(missing, dict(arguments.size), arguments.seed)
+        inputs |= drawn(missing, dict(map(parse_size, arguments.size)), arguments.seed)
     elif arguments.size:
         raise ValueError("--size is of inputs that are drawn at random; pass --random")
     return inputs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from importlib.metadata import version
 
 from onnxla.commands.audit import add_audit
 from onnxla.commands.compare import add_compare
@@ -24,6 +25,7 @@ def parser() -> argparse.ArgumentParser:
         description="Run, compare, fine-tune, audit and test ONNX models in JAX.",
         epilog=EPILOG,
     )
+    top.add_argument("--version", action="version", version=f"onnxla {version('onnxla')}")
     commands = top.add_subparsers(required=True, metavar="COMMAND")
     for add in (add_info, add_run, add_compare, add_finetune, add_audit, add_fuzz, add_demo):
         add(commands)

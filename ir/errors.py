@@ -33,6 +33,8 @@ class StaticOperandError(OnnxlaError):
 
 def describe(error: Exception) -> str:
     """What an error says; that of the system, with its file in front."""
-    if isinstance(error, OSError) and error.strerror and error.filename is not None:
-        return f"'{os.fsdecode(error.filename)}': {error.strerror}"
+    if isinstance(error, OSError) and error.strerror:
+        name = error.filename if error.filename2 is None else error.filename2
+        if isinstance(name, str | bytes):
+            return f"'{os.fsdecode(name)}': {error.strerror}"
     return str(error) or type(error).__name__

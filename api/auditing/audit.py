@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -69,11 +70,11 @@ def audit(source: Any, *, limits: Limits | None = None) -> Audit:
     try:
         reduced, _ = extract(data)
         message = parse_model(reduced, data)
+        contents = Contents.of(message, len(reduced), path, limits or Limits())
     except ir.ModelError as error:
         return Audit((Remark("danger", "unreadable", "", describe(error)),), name)
-    contents = Contents.of(message, len(reduced), path, limits or Limits())
-    remarks = [remark for check in CHECKS for remark in check(contents)]
-    return Audit(ranked([*remarks, *faults(source)]), name)
+    remarks = (remark for check in CHECKS for remark in check(contents))
+    return Audit(ranked(itertools.chain(remarks, faults(source))), name)
 
 
 def faults(source: Any) -> Iterator[Remark]:

@@ -5,6 +5,7 @@ Nothing here trusts the file: it need not be a model that can be loaded.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ from onnxla.ir.tensors import decode_raw, decode_typed
 from onnxla.ir.wire import STANDARD_DOMAIN
 from onnxla.ops.limits import Limits
 
+# Messages that any file may have, and bytes for each of which it may have one more.
+MESSAGES, SIZE = 300_000, 32
 SMALL = 1024  # elements of a constant that is looked at: sizes, counts and flags are few
 LONGEST = 60  # characters of a name in a remark
 
@@ -91,8 +94,12 @@ class Contents:
 
     @classmethod
     def of(cls, message: ModelProto, size: int, path: Path | None, limits: Limits) -> Contents:
-        """The contents of a message that took `size` bytes."""
-        return cls(path, size, message, list(parts(message)), list(scopes(message)), limits)
+        """The contents of a message that took `size` bytes. Raises: ModelError if it has many."""
+        most = MESSAGES + size // SIZE
+        found = list(itertools.islice(parts(message), most + 1))
+        if len(found) > most:
+            raise ModelError(f"it has more than {most:,} parts in {size:,} bytes, to take memory")
+        return cls(path, size, message, found, list(scopes(message)), limits)
 
     def nodes(self) -> Iterator[tuple[NodeProto, Scope]]:
         """Every node with its graph."""
@@ -104,18 +111,25 @@ NAMED = (NodeProto, TensorProto, ValueInfoProto, FunctionProto, GraphProto)
 
 def parts(message: Message) -> Iterator[tuple[Message, Message]]:
     """A message and every one in it, with the nearest one around that has a name."""
-    waiting: list[tuple[Message, Message]] = [(message, message)]
+    waiting: list[Iterator[tuple[Message, Message]]] = [iter([(message, message)])]
     while waiting:
-        part, owner = waiting.pop()
+        found = next(waiting[-1], None)
+        if found is None:
+            waiting.pop()
+            continue
+        part, owner = found
         if isinstance(part, NAMED):
             owner = part
         yield part, owner
-        inner: list[tuple[Message, Message]] = []
-        for field, value in part.ListFields():
-            if field.message_type is not None:
-                children = (value,) if isinstance(value, Message) else value
-                inner += ((child, owner) for child in children)
-        waiting += reversed(inner)
+        waiting.append(children(part, owner))
+
+
+def children(part: Message, owner: Message) -> Iterator[tuple[Message, Message]]:
+    """The messages in a message, in order, each with the nearest one around that has a name."""
+    for field, value in part.ListFields():
+        if field.message_type is not None:
+            for child in (value,) if isinstance(value, Message) else value:
+                yield child, owner
 
 
 def scopes(message: ModelProto) -> Iterator[Scope]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 from onnxla.ir.names import plain
@@ -75,20 +74,13 @@ class Audit:
 
 
 def ranked(remarks: Iterable[Remark]) -> tuple[Remark, ...]:
-    """Remarks by severity and kind, of each the first ones, and how many more there are."""
-
-    def rank(remark: Remark) -> tuple[int, str]:
-        return SEVERITIES.index(remark.severity), remark.kind
-
-    kept: list[Remark] = []
-    for _, group in itertools.groupby(sorted(remarks, key=rank), rank):
-        kept += shortened_group(list(group))
-    return tuple(kept)
-
-
-def shortened_group(group: Sequence[Remark]) -> list[Remark]:
-    """The first remarks of a kind, and one that counts the others."""
-    if len(group) <= MOST:
-        return list(group)
-    more = f"and {len(group) - MOST:,} more of this kind"
-    return [*group[:MOST], Remark(group[0].severity, group[0].kind, "", more)]
+    """Remarks by severity and kind; of each the first ones, and whether there are more."""
+    groups: dict[tuple[int, str], list[Remark]] = {}
+    for remark in remarks:
+        rank = SEVERITIES.index(remark.severity), remark.kind
+        group = groups.setdefault(rank, [])
+        if len(group) < MOST:
+            group.append(remark)
+        elif len(group) == MOST:
+            group.append(replace(remark, where="", text="and more of this kind"))
+    return tuple(remark for _, group in sorted(groups.items()) for remark in group)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from onnxla.auditing.contents import Contents, Scope, attribute_of, domain_of, spell
+from onnxla.auditing.contents import Contents, Scope, domain_of, spell
 from onnxla.auditing.remarks import Remark, Severity
 from onnxla.ir.onnx_pb2 import NodeProto
 from onnxla.ops.limits import spell as spell_number
@@ -78,9 +78,9 @@ def elements(node: NodeProto, scope: Scope) -> float:
     index, count = INPUTS.get(node.op_type, (-1, product))
     if index >= 0 and (known := scope.operand(node, index)) is not None:
         counts.append(count(as_numbers(known)))
-    for name, count in ATTRIBUTES.items():
-        if attribute := attribute_of(node, name):
-            counts.append(count([*attribute.ints] or [attribute.i]))
+    for attribute in node.attribute:
+        if rule := ATTRIBUTES.get(attribute.name):
+            counts.append(rule([*attribute.ints] or [attribute.i]))
     if node.op_type == "Resize":
         last = [scope.operand(node, index) for index in (2, 3)]
         counts += [product(as_numbers(known)) for known in last if known is not None]

@@ -10,7 +10,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from onnxla.auditing.contents import Contents, named, spell
-from onnxla.auditing.remarks import Remark
+from onnxla.auditing.remarks import Remark, Severity
 from onnxla.ir.onnx_pb2 import StringStringEntryProto
 
 LONG, LONG_DOCUMENT = 1_000, 100_000  # characters of a name, and of a text for people
@@ -35,10 +35,9 @@ def texts(contents: Contents) -> Iterator[Remark]:
         for field, value in part.ListFields():
             if field.type == FieldDescriptor.TYPE_STRING:
                 for text in (value,) if isinstance(value, str | bytes) else value:
-                    where = spell(owner)
-                    yield from about_text(text, field.name, where)
+                    yield from about_text(text, field.name, owner)
                     if is_for_people(part, field.name):
-                        yield from about_speech(str(text)[:SEARCHED], field.name, where)
+                        yield from about_speech(str(text)[:SEARCHED], field.name, owner)
 
 
 def is_for_people(part: Message, field: str) -> bool:
@@ -48,37 +47,39 @@ def is_for_people(part: Message, field: str) -> bool:
     return field in ("doc_string", "producer_name", "producer_version")
 
 
-def about_text(text: str | bytes, field: str, where: str) -> Iterator[Remark]:
+def about_text(text: str | bytes, field: str, owner: Message) -> Iterator[Remark]:
     """Whether a text is not what it seems."""
     if isinstance(text, bytes):
-        yield Remark("warning", "text", where, f"its {field} is not UTF-8: {named(text)}")
+        yield Remark("warning", "text", spell(owner), f"its {field} is not UTF-8: {named(text)}")
         return
     if len(text) > (LONG_DOCUMENT if field in DOCUMENT else LONG):
-        size = f"{len(text):,} characters"
-        yield Remark("warning", "long-text", where, f"its {field} has {size}: {named(text)}")
+        told = f"its {field} has {len(text):,} characters: {named(text)}"
+        yield Remark("warning", "long-text", spell(owner), told)
     if text.isprintable():
         return
     odd = {each for each in text if not each.isprintable()}
     if field in DOCUMENT:
         odd -= {*"\n\r\t"}
     if odd & REORDERING:
-        text = f"its {field} has characters that show text in another order: {named(text)}"
-        yield Remark("danger", "reordered-text", where, text)
+        told = f"its {field} has characters that show text in another order: {named(text)}"
+        yield Remark("danger", "reordered-text", spell(owner), told)
     elif any(unicodedata.category(each) == "Cc" for each in odd):
-        text = f"its {field} has control characters, which terminals act on: {named(text)}"
-        yield Remark("danger", "control-characters", where, text)
+        told = f"its {field} has control characters, which terminals act on: {named(text)}"
+        yield Remark("danger", "control-characters", spell(owner), told)
     elif odd - {"\u00a0", "\u3000"}:
-        text = f"its {field} is in part invisible: {named(text)}"
-        yield Remark("warning", "invisible-text", where, text)
+        told = f"its {field} is in part invisible: {named(text)}"
+        yield Remark("warning", "invisible-text", spell(owner), told)
 
 
-def about_speech(text: str, field: str, where: str) -> Iterator[Remark]:
+def about_speech(text: str, field: str, owner: Message) -> Iterator[Remark]:
     """Whether a text for people has code, addresses or paths, and the beginning of the first."""
-    for pattern, severity, what in (
+    searches: tuple[tuple[re.Pattern[str], Severity, str], ...] = (
         (CODE, "warning", "something like code"),
         (ADDRESS, "info", "an address"),
         (PATH, "info", "a path"),
-    ):
+    )
+    for pattern, severity, what in searches:
         if found := pattern.search(text):
             place = text[found.start() : found.start() + 40].strip()
-            yield Remark(severity, "metadata", where, f"its {field} has {what}: {named(place)}")
+            told = f"its {field} has {what}: {named(place)}"
+            yield Remark(severity, "metadata", spell(owner), told)
