@@ -45,7 +45,12 @@ def is_external(tensor: TensorProto) -> bool:
 
 def entry(tensor: TensorProto, key: str) -> str:
     """What a tensor says about its external data under a key."""
-    return next((each.value for each in tensor.external_data if each.key == key), "")
+    return next((text_of(each.value) for each in tensor.external_data if each.key == key), "")
+
+
+def text_of(value: str | bytes) -> str:
+    """A text of the file, which need not be UTF-8."""
+    return value if isinstance(value, str) else value.decode(errors="backslashreplace")
 
 
 def end_of(tensor: TensorProto) -> int:
@@ -56,7 +61,7 @@ def end_of(tensor: TensorProto) -> int:
 
 def strange_keys(tensor: TensorProto) -> Iterator[Remark]:
     """Keys that mean nothing, or that are there twice."""
-    keys = [each.key for each in tensor.external_data]
+    keys = [text_of(each.key) for each in tensor.external_data]
     if strange := sorted({*keys} - KEYS):
         text = f"says of its data what no reader knows: {listed(strange, named)}"
         yield Remark("warning", "external-keys", spell(tensor), text)

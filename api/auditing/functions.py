@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from onnxla.auditing.contents import Contents, called_id, function_id, spell
-from onnxla.auditing.remarks import Remark
+from onnxla.auditing.remarks import Remark, Severity
 from onnxla.ir.checker import FunctionId
 from onnxla.ops.limits import spell as spell_number
 from onnxla.ops.table import TABLE
@@ -30,7 +30,7 @@ def functions(contents: Contents) -> Iterator[Remark]:
     called = {each for counter in calls.values() for each in counter}
     for each, function in defined.items():
         if each[:2] in TABLE:
-            severity = "warning" if each[0] else "danger"
+            severity: Severity = "warning" if each[0] else "danger"
             text = "has the name of an operator, and is run in its place"
             yield Remark(severity, "shadowing", spell(function), text)
         if each not in called:
@@ -48,7 +48,7 @@ def expansion(calls: Calls, own: Counter[FunctionId | None], limit: float) -> Re
     text += f" {spell_number(nodes)}; calls within calls: {depth:,}"
     if nodes > limit:
         text += f"; the limit is {spell_number(limit)}"
-    severity = "danger" if nodes > limit else "warning" if depth > DEEP else "info"
+    severity: Severity = "danger" if nodes > limit else "warning" if depth > DEEP else "info"
     return Remark(severity, "functions", "", text)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from onnxla.auditing.contents import Contents, attribute_of, domain_of, scope_of, spell
-from onnxla.auditing.remarks import Remark
+from onnxla.auditing.remarks import Remark, Severity
 from onnxla.auditing.sizes import as_numbers
 from onnxla.ir.onnx_pb2 import GraphProto, NodeProto
 from onnxla.ops.limits import spell as spell_number
@@ -27,7 +27,7 @@ def loops(contents: Contents) -> Iterator[Remark]:
             yield Remark("danger", "loop", where, text)
         elif most is not None:
             text = f"has {spell_number(most)} steps" + ("" if endless else " at most")
-            severity = "warning" if most > limit else "info"
+            severity: Severity = "warning" if most > limit else "info"
             yield Remark(severity, "loop", where, text)
         elif is_absent(node, 0) and endless:
             yield Remark("danger", "loop", where, "never ends: its body always says to go on")
