@@ -31,7 +31,7 @@ ROOMS = commands edit interpret ir ops parameters peers testing train
 
 types: $(VENV)/dev.stamp
 	rm -rf build/typing && mkdir -p build/typing/onnxla
-	for path in api/*.py api/py.typed $(ROOMS); do ln -s ../../../$$path build/typing/onnxla/; done
+	for path in api/*.py api/py.typed api/auditing $(ROOMS); do ln -s ../../../$$path build/typing/onnxla/; done
 	cd build/typing && ../../$(BIN)/mypy --config-file ../../pyproject.toml -p onnxla
 	$(BIN)/pyright --pythonpath $(BIN)/python
 

@@ -6,6 +6,8 @@ from onnxla.public import MODULES, PUBLIC, find
 
 if TYPE_CHECKING:  # what `PUBLIC` says, in the words of type checkers
     from onnxla import losses as losses
+    from onnxla.auditing.audit import audit as audit
+    from onnxla.auditing.remarks import Audit as Audit
     from onnxla.findings import Findings as Findings
     from onnxla.findings import check as check
     from onnxla.ir.errors import ModelError as ModelError
@@ -25,6 +27,7 @@ if TYPE_CHECKING:  # what `PUBLIC` says, in the words of type checkers
     from onnxla.train.loop import TrainingInterrupted as TrainingInterrupted
 
 __all__ = [
+    "Audit",
     "CheckpointError",
     "Findings",
     "FitResult",
@@ -36,6 +39,7 @@ __all__ = [
     "StaticOperandError",
     "TrainingInterrupted",
     "UnsupportedError",
+    "audit",
     "check",
     "compare",
     "evaluate",

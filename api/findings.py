@@ -11,6 +11,7 @@ import numpy as np
 
 from onnxla import ir
 from onnxla.edit.quantization import find_quantized
+from onnxla.ir.errors import describe
 from onnxla.ir.names import quoted
 from onnxla.ir.problems import Problems
 from onnxla.ir.traverse import all_nodes, is_standard
@@ -48,12 +49,12 @@ class Findings:
 def check(source: Any) -> Findings:
     """Checks a model without running it. `source`: whatever `load` takes.
 
-    A file that cannot be read at all is one error among the findings.
+    A file that is missing or cannot be read is an error among the findings.
     """
     try:
         model = ir.read(source)
     except (ir.ModelError, OSError) as error:
-        return Findings((str(error),), (), ())
+        return Findings((describe(error),), (), ())
     errors = tuple(ir.check(model) or find_misfits(model).listed())
     if errors:
         return Findings(errors, (), ())

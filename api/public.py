@@ -10,8 +10,10 @@ import importlib
 from typing import Any
 
 PUBLIC = {
+    "Audit": "onnxla.auditing.remarks",
     "Findings": "onnxla.findings",
     "Module": "onnxla.module",
+    "audit": "onnxla.auditing.audit",
     "check": "onnxla.findings",
     "load": "onnxla.module",
     "ModelError": "onnxla.ir.errors",

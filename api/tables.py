@@ -6,10 +6,15 @@ import html
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from onnxla.ir.names import plain
+
 
 @dataclass(frozen=True)
 class Table:
-    """A titled table of texts; the header may be empty."""
+    """A titled table of texts; the header may be empty.
+
+    Texts may come from a file: each is shown as one short line that can be printed.
+    """
 
     title: str
     header: Sequence[str]
@@ -17,6 +22,7 @@ class Table:
 
     def __str__(self) -> str:
         lines = [self.header, *self.rows] if self.header else list(self.rows)
+        lines = [list(map(plain, line)) for line in lines]
         widths = [max(len(cell) for cell in column) for column in zip(*lines, strict=True)]
         body = [
             "  " + "  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip()
@@ -28,9 +34,8 @@ class Table:
         """The table as HTML."""
 
         def row(cells: Sequence[str], tag: str) -> str:
-            return "".join(
-                f"<{tag} style='text-align:left'>{html.escape(cell)}</{tag}>" for cell in cells
-            )
+            opening = f"<{tag} style='text-align:left'>"
+            return "".join(f"{opening}{html.escape(plain(cell))}</{tag}>" for cell in cells)
 
         lines = [row(self.header, "th")] if self.header else []
         lines += [row(cells, "td") for cells in self.rows]

@@ -1,17 +1,17 @@
-"""Arrays that commands read from files and write to them, and the options that name these."""
+"""What to feed a model: the command line's options, and the arrays that they give."""
 
 from __future__ import annotations
 
 import argparse
-import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from onnxla import ir
+from onnxla.commands.array_files import read_array
+from onnxla.commands.numbers import whole
 from onnxla.inputs import random_inputs
-from onnxla.ir.saving import replace_file
+from onnxla.ir.names import no_such, quoted
 from onnxla.module import Module
 
 
@@ -34,7 +34,15 @@ def add_input_options(command: argparse.ArgumentParser) -> None:
         metavar="NAME=N",
         help="size of a symbolic dimension in random inputs (default: 1)",
     )
-    command.add_argument("--seed", type=int, default=0, help="of random inputs (default: 0)")
+    command.add_argument("--seed", type=whole(0), default=0, help="of random inputs (default: 0)")
+
+
+def parse_size(text: str) -> tuple[str, int]:
+    """`NAME=N` as a pair."""
+    name, _, number = text.rpartition("=")
+    if not (name and number.isascii() and number.isdigit() and len(number) < 20):
+        raise ValueError(f"--size takes NAME=N, got {quoted(text)}")
+    return name, int(number)
 
 
 def read_inputs(
@@ -46,57 +54,38 @@ def read_inputs(
     """
     inputs: dict[str, Any] = {}
     for text in arguments.input:
-        name, _, path = text.rpartition("=")
-        data = read_array(Path(path))
+        name, path = parse_input(text)
+        data = read_array(path)
         if isinstance(data, Mapping):
             inputs.update(data)
             continue
         free = [n for n in module.input_names if n not in inputs]
         if not name and not free:
-            raise ValueError(f"'{text}': the model has no input left to feed")
+            raise ValueError(f"--input {quoted(text)}: the model has no input left to feed")
         inputs[name or free[0]] = data
     missing = tuple(value for value in module.program.inputs if value.name not in inputs)
-    if missing and (arguments.random or (not inputs and otherwise_random)):
-        inputs |= random_inputs(missing, dict(map(parse_size, arguments.size)), arguments.seed)
+    if arguments.random or (not inputs and otherwise_random):
+        inputs |= drawn(missing, dict(map(parse_size, arguments.size)), arguments.seed)
+    elif arguments.size:
+        raise ValueError("--size is of inputs that are drawn at random; pass --random")
     return inputs
 
 
-def parse_size(text: str) -> tuple[str, int]:
-    """`NAME=N` as a pair."""
-    name, _, size = text.rpartition("=")
-    if not name or not size.isdigit():
-        raise ValueError(f"--size takes NAME=N, got '{text}'")
-    return name, int(size)
+def parse_input(text: str) -> tuple[str, Path]:
+    """`[NAME=]FILE` as a pair: a file whose name has a `=` is meant if there is one."""
+    name, equals, path = text.rpartition("=")
+    return ("", Path(text)) if not equals or Path(text).is_file() else (name, Path(path))
 
 
-def read_array(path: Path) -> Any:
-    """The array in an .npy file, or the arrays by name in an .npz file.
-
-    Raises:
-        ValueError: There is no such file, or it is neither.
-    """
-    if not path.is_file():
-        raise ValueError(f"there is no file '{path}'")
+def drawn(values: tuple[ir.ValueInfo, ...], sizes: Mapping[str, int], seed: int) -> dict[str, Any]:
+    """Random inputs. Raises: ValueError if a size is of no dimension, or makes one too large."""
+    shapes = [v.type.shape or () for v in values if isinstance(v.type, ir.TensorType)]
+    known = {dim: None for shape in shapes for dim in shape if isinstance(dim, str)}
+    for name in sizes:
+        if name not in known:
+            raise ValueError(f"--size {quoted(name)}: {no_such('dimension', name, known)}")
     try:
-        data = np.load(path, allow_pickle=False)
-        return data if isinstance(data, np.ndarray) else dict(data)
-    except (ValueError, EOFError, OSError) as error:
-        raise ValueError(f"'{path}' is no .npy or .npz file: {error}") from None
-
-
-def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Writes outputs to an .npz file, or the only one to an .npy file.
-
-    Raises:
-        OSError: It cannot be written; a file that was there stays.
-    """
-    file = io.BytesIO()
-    if path.suffix == ".npy":
-        if len(arrays) != 1:
-            raise ValueError(f"'{path}' holds one array, the model has {len(arrays)} outputs")
-        np.save(file, next(iter(arrays.values())))
-    else:
-        path = path if path.suffix == ".npz" else path.with_name(path.name + ".npz")
-        np.savez(file, allow_pickle=True, **arrays)
-    replace_file(path, [file.getbuffer()])
-    print(f"written to {path}")
+        return dict(random_inputs(values, sizes, seed))
+    except ir.ModelError as error:
+        given = " ".join(f"--size {quoted(f'{name}={n}')}" for name, n in sizes.items())
+        raise ValueError(f"{given}{': ' if given else ''}{error}") from error

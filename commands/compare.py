@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from onnxla.commands.arrays import add_input_options, read_inputs
+from onnxla.commands.numbers import real
 from onnxla.module import load
 from onnxla.peers.node_by_node import compare
 
@@ -27,9 +28,9 @@ def add_compare(commands: Any) -> None:
         default="onnxruntime",
         help="the other runtime (default: %(default)s)",
     )
-    command.add_argument("--rtol", type=float, default=1e-3, help="default: %(default)s")
+    command.add_argument("--rtol", type=real, default=1e-3, help="default: %(default)s")
     command.add_argument(
-        "--atol", type=float, default=1e-4, help="of a value's scale; default: %(default)s"
+        "--atol", type=real, default=1e-4, help="of a value's scale; default: %(default)s"
     )
     command.set_defaults(command=run_compare)
 

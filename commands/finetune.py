@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from onnxla.commands.arrays import read_array
+from onnxla.commands.array_files import read_array
+from onnxla.commands.numbers import positive, whole
 from onnxla.commands.results import keep_result, save_result
 from onnxla.ir.claims import check_target
 from onnxla.module import Module, load
@@ -42,20 +43,26 @@ def add_finetune(commands: Any) -> None:
     add("--validation", type=Path, metavar="NPZ", help="what to evaluate on, made like the data")
     add("--output", metavar="NAME", help="the output that the loss is of, if there are several")
     length = command.add_mutually_exclusive_group()
-    length.add_argument("--epochs", type=int, metavar="N", help="passes over the data (default: 1)")
-    length.add_argument("--steps", type=int, metavar="N", help="batches to train on, instead")
-    add("--batch-size", type=int, default=32, metavar="N", help="default: %(default)s")
+    length.add_argument(
+        "--epochs", type=whole(1), metavar="N", help="passes over the data (default: 1)"
+    )
+    length.add_argument("--steps", type=whole(1), metavar="N", help="batches to train on, instead")
+    add("--batch-size", type=whole(1), default=32, metavar="N", help="default: %(default)s")
     add(
         "--learning-rate",
-        type=float,
+        type=positive,
         metavar="RATE",
         help=f"the largest of AdamW (default: {LEARNING_RATE:g})",
     )
-    add("--clip-norm", type=float, metavar="NORM", help="largest norm of a gradient")
+    add("--clip-norm", type=positive, metavar="NORM", help="largest norm of a gradient")
     add(
-        "--accumulate", type=int, default=1, metavar="N", help="batches for one update (default: 1)"
+        "--accumulate",
+        type=whole(1),
+        default=1,
+        metavar="N",
+        help="batches for one update (default: 1)",
     )
-    add("--patience", type=int, metavar="N", help="stop after N epochs without a better one")
+    add("--patience", type=whole(1), metavar="N", help="stop after N epochs without a better one")
     for name, meaning in (
         ("train", "parameters to train, by name or pattern (default: learned weights)"),
         ("freeze", "parameters not to train"),
@@ -64,16 +71,21 @@ def add_finetune(commands: Any) -> None:
         add(f"--{name}", action="append", default=[], metavar="GLOB", help=f"{meaning}; repeatable")
     add(
         "--lora",
-        type=int,
+        type=whole(1),
         metavar="RANK",
         help="train low-rank updates, of the weights that --train names or of all matrices",
     )
     add("--bfloat16", action="store_true", help="compute products in bfloat16")
     add("--checkpoint", type=Path, metavar="FOLDER", help="where checkpoints go")
-    add("--checkpoint-every", type=int, metavar="N", help="steps between them, beside each epoch's")
+    add(
+        "--checkpoint-every",
+        type=whole(1),
+        metavar="N",
+        help="steps between them, beside each epoch's",
+    )
     add("--resume", action="store_true", help="go on from the last checkpoint in the folder")
     add("--plot", type=Path, metavar="PNG", help="draw the loss")
-    add("--seed", type=int, default=0, help="default: %(default)s")
+    add("--seed", type=whole(0), default=0, help="default: %(default)s")
     add("--quiet", action="store_true", help="no progress bar")
     command.set_defaults(command=run_finetune)
 

@@ -6,6 +6,11 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes  # noqa: F401  so that numpy knows its dtypes by name
+import numpy as np
+
+from onnxla.commands.numbers import whole
+from onnxla.ir.names import quoted
 from onnxla.progress import ProgressBar
 
 DESCRIPTION = """\
@@ -33,9 +38,16 @@ def add_fuzz(commands: Any) -> None:
         help="what it is compared with (default: %(default)s); `properties` checks onnxla's jit, "
         "vmap, gradients and saving against each other",
     )
-    add("-n", "--examples", type=int, default=100, metavar="N", help="cases of each (default: 100)")
-    add("--seed", type=int, default=0, help="the same cases for the same seed (default: 0)")
-    add("--opset", type=int, help="only the schema version that this opset has")
+    add(
+        "-n",
+        "--examples",
+        type=whole(1),
+        default=100,
+        metavar="N",
+        help="cases of each (default: 100)",
+    )
+    add("--seed", type=whole(0), default=0, help="the same cases for the same seed (default: 0)")
+    add("--opset", type=whole(1), help="only the schema version that this opset has")
     add("--dtype", action="append", metavar="DTYPE", help="such as float32; repeatable")
     add("--specials", action="store_true", help="also NaN, infinities and extreme integers")
     add("--report", type=Path, metavar="FILE", help="write the report, as a page if .html")
@@ -56,8 +68,7 @@ def run_fuzz(arguments: argparse.Namespace) -> int:
     from onnxla.testing.operator_cases import select_operators
 
     found = select_operators(arguments.operators, arguments.opset)
-    if arguments.examples < 1:
-        raise ValueError(f"--examples must be at least 1, not {arguments.examples}")
+    check_options(arguments)
     tested = find_runtime(arguments.runtime)
     other = arguments.against
     if other != "properties":
@@ -93,3 +104,19 @@ def run_fuzz(arguments: argparse.Namespace) -> int:
         report.save(arguments.report)
         print(f"written to {arguments.report}")
     return 0 if report.ok else 1
+
+
+def check_options(arguments: argparse.Namespace) -> None:
+    """Raises ValueError where options would fail only after hours of work."""
+    for dtype in arguments.dtype or ():
+        try:
+            np.dtype(dtype)
+        except TypeError:
+            raise ValueError(
+                f"--dtype takes a dtype such as float32, got {quoted(dtype)}"
+            ) from None
+    report, folder = arguments.report, arguments.save
+    if report is not None and (report.is_dir() or not report.parent.is_dir()):
+        raise ValueError(f"--report {quoted(report)} is a folder, or in none that there is")
+    if folder is not None and folder.exists() and not folder.is_dir():
+        raise ValueError(f"--save takes a folder, and {quoted(folder)} is none")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from onnxla import ir
+from onnxla.commands.messages import printable
 from onnxla.findings import check
 from onnxla.ops.signatures import find_misfits
 from onnxla.parameters.roles import find_parameters
@@ -28,5 +29,5 @@ def run_info(arguments: argparse.Namespace) -> int:
     print(summarize(model, find_parameters(model), {}))
     findings = check(arguments.file)
     for note in findings.notes:
-        print(f"note: {note}")
+        print(printable(f"note: {note}"))
     return 0 if findings.ok else 1

@@ -1,50 +1,75 @@
-"""The command line: `onnxla info|run|compare|finetune|fuzz|demo`.
+"""The program `onnxla`: how a command ends.
 
-Exit codes: 0, all is well; 1, the answer is no (values differ, operators are not supported);
-2, the command or one of its files is wrong.
+Exit codes: 0, all is well; 1, the answer is no (values differ, operators are not supported, `audit`
+has a warning); 2, the command or one of its files is wrong; 3, `audit` found a danger; 70, onnxla
+has a fault; 130, somebody pressed Ctrl-C; 141, nobody reads what is printed.
 """
 
 from __future__ import annotations
 
-import argparse
+import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
-from onnxla.commands.compare import add_compare
-from onnxla.commands.demo import add_demo
-from onnxla.commands.finetune import add_finetune
-from onnxla.commands.fuzz import add_fuzz
-from onnxla.commands.info import add_info
-from onnxla.commands.run import add_run
-from onnxla.ir.errors import OnnxlaError
+WRONG, FAULT, INTERRUPTED, UNREAD = 2, 70, 130, 141
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code."""
-    arguments = parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
     try:
-        return int(arguments.command(arguments))
-    except (OnnxlaError, OSError, TypeError, ValueError) as error:
-        print(f"onnxla: {error}", file=sys.stderr)
-        for note in getattr(error, "__notes__", ()):
-            print(f"  {note}", file=sys.stderr)
-        return 2
-    except ImportError as error:
-        print(f"onnxla: {error}; install the extra that has it", file=sys.stderr)
-        return 2
+        # Not at the top: this takes a second or two, in which somebody may press Ctrl-C.
+        from onnxla.commands.grammar import parser
+
+        try:
+            arguments = parser().parse_args(words)
+            return int(arguments.command(arguments))
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()
     except KeyboardInterrupt:
-        return 130
+        return end_of_interrupt()
+    except BrokenPipeError:
+        return end_of_unread()
+    except Exception as error:
+        if os.environ.get("ONNXLA_TRACEBACK") or "--traceback" in words:
+            import traceback
+
+            traceback.print_exc()
+        return end_of_error(error)
 
 
-def parser() -> argparse.ArgumentParser:
-    """The command line's grammar."""
-    top = argparse.ArgumentParser(
-        prog="onnxla", description="Run, compare, fine-tune and test ONNX models in JAX."
+def end_of_interrupt() -> int:
+    """Says that Ctrl-C was pressed; once more ends the process at once, without a traceback."""
+    import signal
+
+    with suppress(ValueError):  # of a thread that is not the main one
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    print("onnxla: interrupted", file=sys.stderr)
+    return INTERRUPTED
+
+
+def end_of_unread() -> int:
+    """Ends quietly, as when `head` has read enough."""
+    with suppress(OSError, ValueError):  # Python writes what is left once more when it ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return UNREAD
+
+
+def end_of_error(error: Exception) -> int:
+    """Says what is wrong, in one message."""
+    from onnxla.commands.messages import is_mistake, message
+
+    print(f"onnxla: {message(error)}", file=sys.stderr)
+    if is_mistake(error):
+        return WRONG
+    print(
+        "This is a fault of onnxla. Please report it, with the command, the model if you can, and"
+        " what the same command with --traceback says.",
+        file=sys.stderr,
     )
-    commands = top.add_subparsers(required=True, metavar="COMMAND")
-    for add in (add_info, add_run, add_compare, add_finetune, add_fuzz, add_demo):
-        add(commands)
-    return top
+    return FAULT
 
 
 if __name__ == "__main__":

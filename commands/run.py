@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from onnxla.commands.arrays import add_input_options, read_inputs, write_arrays
+from onnxla.commands.array_files import result_path, write_arrays
+from onnxla.commands.arrays import add_input_options, read_inputs
 from onnxla.ir.names import plain
 from onnxla.module import load
 
@@ -32,12 +34,24 @@ def add_run(commands: Any) -> None:
 def run_file(arguments: argparse.Namespace) -> int:
     """`onnxla run`."""
     module = load(arguments.file)
-    outputs = module.run(read_inputs(module, arguments))
-    arrays = {name: np.asarray(value) for name, value in outputs.items() if value is not None}
+    path = arguments.output and result_path(arguments.output, len(module.output_names))
+    arrays = as_arrays(module.run(read_inputs(module, arguments)))
     for name, array in arrays.items():
         print(f"{plain(name)}: {array.dtype}{list(array.shape)}")
-        if arguments.output is None:
+        if path is None:
             print(np.array2string(array, threshold=20, precision=6))
-    if arguments.output is not None:
-        write_arrays(arguments.output, arrays)
+    if path is not None:
+        write_arrays(path, arrays)
+        print(f"written to {path}")
     return 0
+
+
+def as_arrays(outputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Outputs as arrays by name; those of a sequence are numbered, as `y.0`."""
+    arrays: dict[str, np.ndarray] = {}
+    for name, value in outputs.items():
+        if isinstance(value, list | tuple):
+            arrays |= as_arrays({f"{name}.{i}": each for i, each in enumerate(value)})
+        elif value is not None:
+            arrays[name] = np.asarray(value)
+    return arrays

@@ -1,5 +1,7 @@
 """The errors that onnxla raises, so that callers can tell whose fault it was."""
 
+import os
+
 
 class OnnxlaError(Exception):
     """Base of every error that onnxla raises on purpose."""
@@ -27,3 +29,12 @@ class StaticOperandError(OnnxlaError):
         super().__init__(message)
         self.names = names
         self.node: object = None
+
+
+def describe(error: Exception) -> str:
+    """What an error says; that of the system, with its file in front."""
+    if isinstance(error, OSError) and error.strerror:
+        name = error.filename if error.filename2 is None else error.filename2
+        if isinstance(name, str | bytes):
+            return f"'{os.fsdecode(name)}': {error.strerror}"
+    return str(error) or type(error).__name__

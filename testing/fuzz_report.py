@@ -19,6 +19,7 @@ KINDS = {
     "other failed": "#8d6e63",
     "unsupported": "#bdbdbd",
 }
+COMPARED = ("agreed", "disagreed", "failed", "known fault")
 STYLE = (
     "body{font-family:sans-serif;margin:2em;max-width:70em}table{border-collapse:collapse}"
     "td,th{padding:.2em .8em;text-align:right}td:first-child,th:first-child{text-align:left}"
@@ -44,15 +45,25 @@ class FuzzReport:
 
     @property
     def ok(self) -> bool:
-        """Whether no case disagreed or failed."""
-        return all(result.ok for result in self.results)
+        """Whether cases were compared, and none disagreed or failed."""
+        return all(result.ok for result in self.results) and bool(self.compared)
+
+    @property
+    def compared(self) -> int:
+        """How many operators have a case that both sides could run."""
+        return sum(any(result.counts[kind] for kind in COMPARED) for result in self.results)
 
     @property
     def title(self) -> str:
         """What was done, in one line."""
         cases = sum(result.counts.total() for result in self.results)
         wrong = sum(not result.ok for result in self.results)
+        skipped = len(self.results) - self.compared
         verdict = f"{wrong} of {len(self.results)} operators differ" if wrong else "all agree"
+        if skipped:
+            verdict = f"{verdict}, but {skipped} that no case could compare"
+        if not self.compared:
+            verdict = "no case could be compared"
         return (
             f"{self.runtime} against {self.against}: {cases} cases of {len(self.results)} "
             f"operators, seed {self.seed}: {verdict}"
@@ -82,9 +93,10 @@ class FuzzReport:
         parts += [f"known fault, {n} cases: {title}" for title, n in self.known.items()]
         parts += [f"not applied, {n} cases: {title}" for title, n in self.not_applied.items()]
         for result in self.results:
-            # What the other side cannot do is worth a line; what is wrong, the whole case.
-            if detail := result.details.get("other failed"):
-                parts.append(f"{result.name}: other failed: {detail}")
+            # What one side cannot do is worth a line; what is wrong, the whole case.
+            for kind in ("other failed", "unsupported"):
+                if detail := result.details.get(kind):
+                    parts.append(f"{result.name}: {kind}: {detail}")
             if result.wrong:
                 parts.append(f"\n{result.name} {result.wrong}\n{result.reproducer}")
         return "\n".join(parts)

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 from hypothesis import strategies as st
 
-from onnxla.ir.names import no_such
+from onnxla.ir.names import no_such, quoted
 from onnxla.ops import lookup, rows
 from onnxla.ops.table import full_name
 from onnxla.testing.case import Case
@@ -61,24 +61,30 @@ def operators() -> dict[tuple[str, str], list[int]]:
 def select_operators(patterns: list[str], opset: int | None = None) -> list[tuple[str, str]]:
     """Domain and name of the operators that patterns select, in order; all, if there are none.
 
-    A pattern without a domain is of ONNX's own operators.
+    A pattern without a domain is of ONNX's own operators. With an opset, only operators that have a
+    schema version up to it are selected.
 
     Raises:
         ValueError: A pattern selects none.
     """
     every = {full_name(name, domain): (domain, name) for domain, name in operators()}
-    if not patterns:
-        return [*every.values()]
-    chosen: dict[tuple[str, str], None] = {}
-    for pattern in patterns:
+    there = {
+        full_name(name, domain)
+        for (domain, name), versions in operators().items()
+        if opset is None or versions[0] <= opset
+    }
+    chosen: dict[str, None] = {}
+    for pattern in patterns or ["*", "*.*"]:
         text = pattern.removeprefix("ai.onnx.") if pattern.count(".") == 2 else pattern
         names = fnmatch.filter(every, text)
         if "." not in text:
             names = [name for name in names if "." not in name]
         if not names:
             raise ValueError(no_such("operator", pattern, every))
-        chosen |= dict.fromkeys(every[name] for name in names)
-    return [*chosen]
+        if there.isdisjoint(names):
+            raise ValueError(f"{quoted(pattern)} has no schema version up to opset {opset}")
+        chosen |= dict.fromkeys(name for name in names if name in there)
+    return [every[name] for name in chosen]
 
 
 def cases(

@@ -1,0 +1,36 @@
+"""The command line's grammar: `onnxla audit|compare|demo|finetune|fuzz|info|run`."""
+
+from __future__ import annotations
+
+import argparse
+from importlib.metadata import version
+
+from onnxla.commands.audit import add_audit
+from onnxla.commands.compare import add_compare
+from onnxla.commands.demo import add_demo
+from onnxla.commands.finetune import add_finetune
+from onnxla.commands.fuzz import add_fuzz
+from onnxla.commands.info import add_info
+from onnxla.commands.run import add_run
+
+EPILOG = """\
+Exit codes: 0, all is well; 1, the answer is no, such as values that differ; 2, the command or
+a file is wrong; 3, audit found a danger; 70, a fault of onnxla; 130, interrupted."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The grammar of all commands."""
+    top = argparse.ArgumentParser(
+        prog="onnxla",
+        description="Run, compare, fine-tune, audit and test ONNX models in JAX.",
+        epilog=EPILOG,
+    )
+    top.add_argument("--version", action="version", version=f"onnxla {version('onnxla')}")
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+    for add in (add_info, add_run, add_compare, add_finetune, add_audit, add_fuzz, add_demo):
+        add(commands)
+    for command in commands.choices.values():
+        command.add_argument(
+            "--traceback", action="store_true", help="where an error comes from, for reporting it"
+        )
+    return top

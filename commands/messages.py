@@ -1,0 +1,35 @@
+"""What the command line says of an error."""
+
+from __future__ import annotations
+
+from onnxla.ir.errors import OnnxlaError, describe
+from onnxla.ir.names import shortened
+
+# What is raised where a user wrote something wrong, or the machine has too little of something.
+MISTAKES = (OnnxlaError, OSError, TypeError, ValueError, ImportError, MemoryError)
+LONGEST = 10_000  # characters
+
+
+def is_mistake(error: Exception) -> bool:
+    """Whether an error is the user's to mend, and no fault of onnxla."""
+    return isinstance(error, MISTAKES)
+
+
+def message(error: Exception) -> str:
+    """An error with its notes, one a line; nothing in it makes a terminal do anything."""
+    text = describe(error)
+    if isinstance(error, ImportError):
+        text += "; install the extra that has it"
+    elif isinstance(error, MemoryError):
+        text = f"there is not enough memory: {text}"
+    elif not is_mistake(error):
+        text = f"{type(error).__name__}: {text}"
+    lines = [text, *(f"  {note}" for note in getattr(error, "__notes__", ()))]
+    return printable(shortened("\n".join(lines), LONGEST))
+
+
+def printable(text: str) -> str:
+    """Lines of text in which what cannot be printed is escaped, as in Python."""
+    return "".join(
+        each if each.isprintable() or each == "\n" else repr(each)[1:-1] for each in text
+    )
