@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -14,6 +13,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.lib import format as npy
 
+from onnxla.ir.claims import claim
 from onnxla.ir.errors import describe
 from onnxla.ir.names import quoted
 
@@ -127,11 +127,6 @@ def without_objects(name: str, array: np.ndarray) -> np.ndarray:
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[IO[bytes]]:
     """A file to write, which is at `path` once it is complete, and gone if that fails."""
-    temporary = path.with_name(f".{path.name}.{os.urandom(6).hex()}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            yield file
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with claim(path) as claimed:
+        yield claimed.file
+        claimed.put(path, ())
