@@ -16,8 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from onnxla.ir.splice import Bytes
-
 try:
     import fcntl
 except ImportError:  # Windows, which neither removes nor renames a file that somebody has open
@@ -53,7 +51,7 @@ class Claim:
     def put(
         self,
         path: Path,
-        contents: Iterable[Bytes],
+        contents: Iterable[bytes | memoryview],
         check: Callable[[Path], None] | None = None,
     ) -> None:
         """Writes a file, and puts it at `path` once it is on disk and checked."""

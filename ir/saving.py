@@ -12,7 +12,6 @@ from itertools import chain
 from pathlib import Path
 
 from onnxla.ir.claims import claim, reserve
-from onnxla.ir.files import Bytes
 from onnxla.ir.model import Model
 from onnxla.ir.splice import Piece, contents
 from onnxla.ir.superseded import foreign_data, remove_superseded, trailer, warn_of_data
@@ -96,7 +95,7 @@ def plan(model: Model, location: str, wanted: bool | None) -> tuple[ExternalData
     return data, pieces(model, data)
 
 
-def replace_file(path: Path, content: Iterable[Bytes]) -> None:
+def replace_file(path: Path, content: Iterable[bytes | memoryview]) -> None:
     """Writes a file that takes the place of `path` once it is completely on disk."""
     with claim(path) as claimed:
         claimed.put(path, content)

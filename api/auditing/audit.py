@@ -26,7 +26,7 @@ from onnxla.auditing.sizes import sizes
 from onnxla.auditing.texts import texts
 from onnxla.auditing.versions import versions
 from onnxla.ir.errors import describe
-from onnxla.ir.files import MappedFile
+from onnxla.ir.files import OpenFile
 from onnxla.ir.reader import parse_model, source_bytes
 from onnxla.ir.splice import extract
 from onnxla.ops.limits import Limits
@@ -65,7 +65,7 @@ def audit(source: Any, *, limits: Limits | None = None) -> Audit:
         TypeError: `source` is nothing that a model is read from.
     """
     path = Path(source) if isinstance(source, str | os.PathLike) else None
-    data = memoryview(source_bytes(source)) if path is None else MappedFile(path).view
+    data = memoryview(source_bytes(source)) if path is None else OpenFile(path).content
     name = None if path is None else str(path)
     try:
         reduced, _ = extract(data)

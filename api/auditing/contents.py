@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 from google.protobuf.message import Message
 
-from onnxla.ir.checker import FunctionId
+from onnxla.ir.entries import allowed, check_number
 from onnxla.ir.errors import ModelError
+from onnxla.ir.model import FunctionId
 from onnxla.ir.names import quoted, shortened
 from onnxla.ir.onnx_pb2 import (
     AttributeProto,
@@ -32,8 +33,6 @@ from onnxla.ir.tensors import decode_raw, decode_typed
 from onnxla.ir.wire import STANDARD_DOMAIN
 from onnxla.ops.limits import Limits
 
-# Messages that any file may have, and bytes for each of which it may have one more.
-MESSAGES, SIZE = 300_000, 32
 SMALL = 1024  # elements of a constant that is looked at: sizes, counts and flags are few
 LONGEST = 60  # characters of a name in a remark
 
@@ -95,10 +94,8 @@ class Contents:
     @classmethod
     def of(cls, message: ModelProto, size: int, path: Path | None, limits: Limits) -> Contents:
         """The contents of a message that took `size` bytes. Raises: ModelError if it has many."""
-        most = MESSAGES + size // SIZE
-        found = list(itertools.islice(parts(message), most + 1))
-        if len(found) > most:
-            raise ModelError(f"it has more than {most:,} parts in {size:,} bytes, to take memory")
+        found = list(itertools.islice(parts(message), allowed(size) + 1))
+        check_number(len(found), size)
         return cls(path, size, message, found, list(scopes(message)), limits)
 
     def nodes(self) -> Iterator[tuple[NodeProto, Scope]]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from onnxla.auditing.contents import Contents, called_id, function_id, spell
 from onnxla.auditing.remarks import Remark, Severity
-from onnxla.ir.checker import FunctionId
+from onnxla.ir.model import FunctionId
 from onnxla.ops.limits import spell as spell_number
 from onnxla.ops.table import TABLE
 

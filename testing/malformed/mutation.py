@@ -54,8 +54,9 @@ def messages(root: Message) -> list[Message]:
 
 def mutate_message(message: Message, donors: Sequence[Message], rng: random.Random) -> None:
     """Changes one field of a message, mostly one that is set."""
-    present = [field for field, _ in message.ListFields()]
-    fields = present if present and rng.random() < 0.85 else message.DESCRIPTOR.fields
+    fields: list[Any] = [field for field, _ in message.ListFields()]
+    if not fields or rng.random() > 0.85:
+        fields = list(message.DESCRIPTOR.fields)
     if not fields:
         return
     field = rng.choice(fields)
@@ -78,7 +79,7 @@ def scalar(field: FieldDescriptor, old: Any, donors: Sequence[Message], rng: ran
         if isinstance(old, bytes):
             return rng.choice((mutate_bytes(old, rng), other_text(donors, rng).encode()))
         return rng.choice((*TEXT, other_text(donors, rng), other_text(donors, rng)))
-    if kind == field.CPPTYPE_ENUM:
+    if field.enum_type is not None:
         return rng.choice([value.number for value in field.enum_type.values])
     bits = 32 if kind in (field.CPPTYPE_INT32, field.CPPTYPE_UINT32) else 64
     unsigned = kind in (field.CPPTYPE_UINT32, field.CPPTYPE_UINT64)
@@ -105,6 +106,7 @@ def other_text(donors: Sequence[Message], rng: random.Random) -> str:
 def like(field: FieldDescriptor, donors: Sequence[Message], rng: random.Random) -> Message:
     """A message of a field's type from elsewhere; an empty one if there is none."""
     kind = field.message_type
+    assert kind is not None
     found = [message for message in donors if message.DESCRIPTOR.full_name == kind.full_name]
     return rng.choice(found) if found else GetMessageClass(kind)()
 
