@@ -12,6 +12,7 @@ import numpy as np
 from onnxla import ir
 from onnxla.edit.quantization import find_quantized
 from onnxla.ir.errors import describe
+from onnxla.ir.names import quoted
 from onnxla.ir.traverse import all_nodes, is_standard
 from onnxla.ops.missing import missing_operators
 from onnxla.ops.table import lookup
@@ -63,7 +64,7 @@ def notes(model: ir.Model) -> Iterator[str]:
     parameters = find_parameters(model)
     for name in parameters.static_inputs:
         yield (
-            f"input '{name}' decides a shape: a call is compiled for each of its values, and "
+            f"input {quoted(name)} decides a shape: a call is compiled for each of its values, and "
             "apply needs it as a numpy array or fixed by specialize"
         )
     learned = trainable(parameters.roles).intersection(parameters.roles.values())
@@ -89,8 +90,8 @@ def notes(model: ir.Model) -> Iterator[str]:
         )
     for first, second in copies(parameters):
         yield (
-            f"'{first}' and '{second}' hold the same numbers: if the weight was tied, the exporter "
-            "copied it, and the copies will differ after training"
+            f"{quoted(first)} and {quoted(second)} hold the same numbers: if the weight was tied,"
+            " the exporter copied it, and the copies will differ after training"
         )
 
 

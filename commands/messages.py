@@ -28,6 +28,11 @@ def message(error: Exception) -> str:
     return printable(shortened("\n".join(lines), LONGEST))
 
 
+def warning(text: Warning | str, *where: object, line: str | None = None) -> str:
+    """A warning as one line: where in onnxla it comes from says nothing to a user."""
+    return f"onnxla: warning: {printable(str(text))}\n"
+
+
 def printable(text: str) -> str:
     """Lines of text in which what cannot be printed is escaped, as in Python."""
     return "".join(
