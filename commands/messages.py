@@ -28,9 +28,15 @@ def message(error: Exception) -> str:
     return printable(shortened("\n".join(lines), LONGEST))
 
 
-def warning(text: Warning | str, *where: object, line: str | None = None) -> str:
+def warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    line: str | None = None,
+) -> str:
     """A warning as one line: where in onnxla it comes from says nothing to a user."""
-    return f"onnxla: warning: {printable(str(text))}\n"
+    return f"onnxla: warning: {printable(str(message))}\n"
 
 
 def printable(text: str) -> str:
