@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -21,7 +22,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         # Not at the top: this takes a second or two, in which somebody may press Ctrl-C.
         from onnxla.commands.grammar import parser
+        from onnxla.commands.messages import warning
 
+        warnings.formatwarning = warning
         try:
             arguments = parser().parse_args(words)
             return int(arguments.command(arguments))

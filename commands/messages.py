@@ -28,6 +28,17 @@ def message(error: Exception) -> str:
     return printable(shortened("\n".join(lines), LONGEST))
 
 
+def warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    line: str | None = None,
+) -> str:
+    """A warning as one line: where in onnxla it comes from says nothing to a user."""
+    return f"onnxla: warning: {printable(str(message))}\n"
+
+
 def printable(text: str) -> str:
     """Lines of text in which what cannot be printed is escaped, as in Python."""
     return "".join(

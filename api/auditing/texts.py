@@ -35,7 +35,8 @@ def texts(contents: Contents) -> Iterator[Remark]:
         for field, value in part.ListFields():
             if field.type == FieldDescriptor.TYPE_STRING:
                 for text in (value,) if isinstance(value, str | bytes) else value:
-                    yield from about_text(text, field.name, owner)
+                    if isinstance(text, bytes) or len(text) > LONG or not text.isprintable():
+                        yield from about_text(text, field.name, owner)
                     if is_for_people(part, field.name):
                         yield from about_speech(str(text)[:SEARCHED], field.name, owner)
 

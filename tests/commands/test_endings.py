@@ -9,6 +9,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import onnx
 import pytest
 
 from onnxla.commands import info
@@ -143,6 +144,20 @@ def test_mistakes_name_the_option_and_quote_the_value(
     error = capsys.readouterr().err
     assert message in error
     assert "Traceback" not in error
+
+
+@pytest.mark.parametrize("command", ["info", "run", "audit"])
+def test_names_do_nothing_to_a_terminal(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = onnx.load_from_string(linear())
+    model.graph.name = model.producer_name = "\x1b[2J"
+    model.graph.node[-1].output[0] = model.graph.output[0].name = "y\x1b[2J\u202e"
+    onnx.save(model, tmp_path / "m.onnx")
+    main([command, str(tmp_path / "m.onnx"), *(["--random"] * (command == "run"))])
+    printed = "".join(capsys.readouterr())
+    assert "y\\x1b[2J\\u202e" in printed
+    assert not {"\x1b", "\u202e"} & {*printed}
 
 
 def test_codes_of_audit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
