@@ -12,7 +12,7 @@ from jax import lax
 
 from onnxla.ir.errors import ModelError
 from onnxla.ops.checks import only
-from onnxla.ops.limits import check_size
+from onnxla.ops.limits import budget, check_size
 from onnxla.ops.shape import integers
 from onnxla.ops.table import op
 from onnxla.ops.values import Value, is_floating, xp
@@ -290,6 +290,8 @@ def grid_sample(
     only("mode", mode, "nearest", "linear", "cubic")
     only("padding_mode", padding_mode, "zeros", "border", "reflection")
     X, grid = jnp.asarray(X), jnp.asarray(grid)
+    if grid.shape[-1] != X.ndim - 2 or grid.ndim != X.ndim:
+        raise ModelError(f"the grid {list(grid.shape)} has no positions in X {list(X.shape)}")
     # In half precision cubic weights would cancel to little.
     dtype = np.promote_types(X.dtype if is_floating(X) else grid.dtype, np.float32)
     taps = []
@@ -300,6 +302,7 @@ def grid_sample(
         if mode != "cubic":
             x = pad_position(x, n, low, high, padding_mode)
         taps.append(axis_taps(x, n, low, high, mode, padding_mode))
+    budget().count_call(math.prod(map(len, taps)))
     batch = jnp.arange(X.shape[0]).reshape(-1, *(1,) * (grid.ndim - 2))
     pixels = jnp.moveaxis(X, 1, -1).astype(dtype)
     result: Value = 0

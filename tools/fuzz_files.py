@@ -1,6 +1,7 @@
 """Loads, checks and runs mutated files in limited processes, and keeps what goes wrong.
 
     python tools/fuzz_files.py FOLDER [--files N] [--seed N] [--workers N] [--seeds FOLDER ...]
+    python tools/fuzz_files.py FOLDER --again FOLDER     the files of a folder, as they are
 
 A file may load, or end in a documented error; all else is a failure: another error, a crash, more
 than 20 seconds but for XLA's, or more than 1 GiB. Of those that fail in one place, the smallest is
@@ -244,9 +245,15 @@ def fuzz(options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     options.folder.mkdir(parents=True, exist_ok=True)
-    seeds = find_seeds(options.seeds)
-    record = Record(options.folder, {"seed": options.seed, "seeds": len(seeds)})
-    files = mutants(seeds, options.seed, range(record.done, options.files))
+    if options.again is None:
+        seeds = find_seeds(options.seeds)
+        record = Record(options.folder, {"seed": options.seed, "seeds": len(seeds)})
+        files = mutants(seeds, options.seed, range(record.done, options.files))
+    else:
+        seeds = [path.read_bytes() for path in sorted(options.again.glob("*.onnx"))]
+        record = Record(options.folder, {"again": str(options.again)})
+        files = ((FULL * n + once, data) for n, data in enumerate(seeds) for once in (0, 1))
+        options.files = 2 * len(seeds)
     logs = [options.folder / f"worker-{n}.log" for n in range(options.workers)]
     workers: dict[Connection, Worker] = {}
     began = last = time.monotonic()
@@ -294,4 +301,5 @@ if __name__ == "__main__":
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=multiprocessing.cpu_count())
     parser.add_argument("--seeds", type=Path, nargs="*", default=[], help="folders with models")
+    parser.add_argument("--again", type=Path, help="a folder whose files are tried as they are")
     sys.exit(fuzz(parser.parse_args()))

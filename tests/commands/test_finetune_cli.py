@@ -165,6 +165,8 @@ def test_what_a_checkpoint_could_not_hold_is_kept(
     assert onnxla.load(folder / "tuned.unchecked.onnx")
 
 
+# It goes on to another number of epochs, as it is told.
+@pytest.mark.filterwarnings("ignore:the run was to have:UserWarning")
 def test_ctrl_c_saves_and_resume_goes_on(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     checkpoints = folder / "checkpoints"
     more = ["--epochs", "200000", "--checkpoint", str(checkpoints), "--checkpoint-every", "50"]
