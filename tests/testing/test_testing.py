@@ -376,13 +376,17 @@ def test_fuzz_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[
             ["Neg", "--runtime", "support.small_runtimes:NUMBER"],
             "is no runtime: it needs `name` and `run",
         ),
-        (["Neg", "-n", "0"], "--examples must be at least 1, not 0"),
+        (["Neg", "-n", "0"], "argument -n/--examples: must be at least 1, got '0'"),
     ],
 )
 def test_mistakes_on_the_command_line(
     arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.main(["fuzz", *arguments]) == 2
+    try:
+        code = cli.main(["fuzz", *arguments])
+    except SystemExit as error:  # argparse's way
+        code = int(str(error.code))
+    assert code == 2
     assert message in capsys.readouterr().err
 
 

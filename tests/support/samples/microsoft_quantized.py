@@ -13,7 +13,9 @@ def u8(*shape: int, seed: int = 0) -> np.ndarray:
 
 
 def i8(*shape: int, seed: int = 0) -> np.ndarray:
-    return (u8(*shape, seed=seed).astype(np.int16) - 128).astype(np.int8)
+    # Seven bits: where a processor has no VNNI, ONNX Runtime's sums of two products of 8 bits each
+    # saturate at 16.
+    return (u8(*shape, seed=seed).astype(np.int16) // 2 - 64).astype(np.int8)
 
 
 def real(*x: float) -> np.ndarray:
