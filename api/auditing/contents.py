@@ -38,7 +38,7 @@ LONGEST = 60  # characters of a name in a remark
 
 
 @dataclass(frozen=True)
-class Body:
+class GraphBody:
     """A graph or a function's body, with the constants that its nodes can name.
 
     Attributes:
@@ -53,13 +53,13 @@ class Body:
     nodes: Sequence[NodeProto]
     constants: Mapping[str, TensorProto]
     opsets: Mapping[str, int]
-    outer: Body | None
+    outer: GraphBody | None
     function: FunctionId | None
     graph: GraphProto | FunctionProto
 
     def constant(self, name: str) -> np.ndarray | None:
         """The value of a name if it is a small constant, here or in a graph around."""
-        scope: Body | None = self
+        scope: GraphBody | None = self
         while scope is not None:
             if name in scope.constants:
                 return small_value(scope.constants[name])
@@ -88,7 +88,7 @@ class Contents:
     size: int
     message: ModelProto
     parts: Sequence[tuple[Message, Message]]
-    scopes: Sequence[Body]
+    scopes: Sequence[GraphBody]
     limits: Limits
 
     @classmethod
@@ -98,7 +98,7 @@ class Contents:
         check_number(len(found), size)
         return cls(path, size, message, found, list(scopes(message)), limits)
 
-    def nodes(self) -> Iterator[tuple[NodeProto, Body]]:
+    def nodes(self) -> Iterator[tuple[NodeProto, GraphBody]]:
         """Every node with its graph."""
         return ((node, scope) for scope in self.scopes for node in scope.nodes)
 
@@ -129,7 +129,7 @@ def children(part: Message, owner: Message) -> Iterator[tuple[Message, Message]]
                 yield child, owner
 
 
-def scopes(message: ModelProto) -> Iterator[Body]:
+def scopes(message: ModelProto) -> Iterator[GraphBody]:
     """The model's graph, its functions' bodies, and every subgraph, outer ones first."""
     waiting = [scope_of(message.graph, opsets_of(message.opset_import), None, None)]
     for function in message.functions:
@@ -147,9 +147,9 @@ def scopes(message: ModelProto) -> Iterator[Body]:
 def scope_of(
     graph: GraphProto | FunctionProto,
     opsets: Mapping[str, int],
-    outer: Body | None,
+    outer: GraphBody | None,
     function: FunctionId | None,
-) -> Body:
+) -> GraphBody:
     """A graph with its constants."""
     constants = {}
     if isinstance(graph, GraphProto):
@@ -159,7 +159,7 @@ def scope_of(
             for attribute in node.attribute:
                 if attribute.name in ("value", "value_int", "value_ints") and node.output:
                     constants[node.output[0]] = tensor_of(attribute)
-    return Body(graph.node, constants, opsets, outer, function, graph)
+    return GraphBody(graph.node, constants, opsets, outer, function, graph)
 
 
 def tensor_of(attribute: AttributeProto) -> TensorProto:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from onnxla.auditing.contents import Body, Contents, domain_of, spell
+from onnxla.auditing.contents import Contents, GraphBody, domain_of, spell
 from onnxla.auditing.remarks import Remark, Severity
 from onnxla.ir.onnx_pb2 import NodeProto
 from onnxla.ops.limits import spell as spell_number
@@ -72,7 +72,7 @@ def sizes(contents: Contents) -> Iterator[Remark]:
             yield Remark(severity, "size", spell(node), text)
 
 
-def elements(node: NodeProto, scope: Body) -> float:
+def elements(node: NodeProto, scope: GraphBody) -> float:
     """How many elements a node's constants ask for, times those of its input where it has one."""
     counts: list[float] = [1]
     index, count = INPUTS.get(node.op_type, (-1, product))
