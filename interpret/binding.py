@@ -10,6 +10,7 @@ import jax
 from onnxla.ir.errors import ModelError, StaticOperandError, UnsupportedError
 from onnxla.ir.model import AttributeReference, Graph, Node, SparseTensor, Tensor
 from onnxla.ir.names import quoted
+from onnxla.ops.limits import OF_A_CALL, budget
 from onnxla.ops.signatures import IGNORED_ATTRIBUTES, attribute_misfits, input_misfit
 from onnxla.ops.sizes import Sizes
 from onnxla.ops.table import Operator, lookup
@@ -82,6 +83,7 @@ def bind_operands(operator: Operator, node: Node, operands: Sequence[Value]) -> 
     bound = list(operands)
     known = is_known(bound)
     leaves = jax.tree.leaves(operands)
+    budget().count_call(len(leaves) // OF_A_CALL)
     concrete = any(map(has_no_type_in_jax, leaves))
     for index, value in enumerate(operands):
         name = operator.input_name(index)

@@ -22,6 +22,8 @@ except ImportError:  # Windows, which neither removes nor renames a file that so
     fcntl = None  # type: ignore[assignment]
 
 TOKEN = "[0-9a-f]{12}"
+# Of temporary files: nobody else names a file so, and those that were left are removed.
+ENDING = ".onnxla.tmp"
 
 
 @dataclass(frozen=True)
@@ -114,12 +116,12 @@ def lock(file: BinaryIO) -> None:
 
 def temporary_path(target: Path, token: str) -> Path:
     """The temporary file of a save."""
-    return target.with_name(f".{target.name}.{token}.tmp")
+    return target.with_name(f".{target.name}.{token}{ENDING}")
 
 
 def remove_abandoned(target: Path) -> None:
     """Removes the temporary files that saves of `target` left when they were killed."""
-    pattern = re.compile(re.escape(f".{target.name}.") + TOKEN + re.escape(".tmp"))
+    pattern = re.compile(re.escape(f".{target.name}.") + TOKEN + re.escape(ENDING))
     for path in regular_files(target.parent):
         if pattern.fullmatch(path.name):
             with suppress(OSError):  # its save runs

@@ -19,6 +19,7 @@ from jax import lax
 from onnxla.ir.dtypes import dtype_of
 from onnxla.ir.errors import ModelError
 from onnxla.ops.checks import only
+from onnxla.ops.index import check_indices
 from onnxla.ops.table import op
 from onnxla.ops.values import Value, as_traced
 
@@ -233,6 +234,7 @@ def rotary_embedding(
     packed = X.ndim == 3
     x, cos, sin = as_traced([split_heads(X, num_heads) if packed else X, cos_cache, sin_cache])
     if position_ids is not None:
+        check_indices(position_ids, len(cos))
         cos, sin = cos[position_ids], sin[position_ids]
     cos, sin = cos[:, None], sin[:, None]
     size = rotary_embedding_dim or x.shape[3]

@@ -9,6 +9,7 @@ from jax import lax
 from onnxla.ir.dtypes import STRING, bits_of, dtype_of, is_float, number_of
 from onnxla.ir.errors import ModelError, StaticOperandError
 from onnxla.ops.checks import only
+from onnxla.ops.limits import OF_A_CALL, budget
 from onnxla.ops.table import op
 from onnxla.ops.values import NOT_IN_JAX, Value, as_known, is_concrete, is_known, xp
 
@@ -65,6 +66,7 @@ def concrete(x: Value) -> np.ndarray:
 
 def to_text(x: np.ndarray) -> np.ndarray:
     """Elements as strings: floats with as many digits as tell them apart, booleans as 1 and 0."""
+    budget().count_call(x.size // OF_A_CALL)
     special = {"nan": "NaN", "inf": "INF", "-inf": "-INF"}
     numbers = x.astype(np.int8) if x.dtype == np.bool_ else x
     texts = [special.get(s, s.removesuffix(".0")) for s in map(str, numbers.flat)]

@@ -28,6 +28,8 @@ OF_CONSTANTS, OF_INPUTS = 3, 1024
 TEMPORARY = 3
 # A program's intermediates are rarely all in memory, as XLA fuses them; this is for absurd ones.
 FUSED = 64
+# So many elements of a sequence, or texts that are made of numbers, take as long as an operator.
+OF_A_CALL = 64
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from onnxla.ir.errors import ModelError
+from onnxla.ir.names import quoted
 from onnxla.ops.quantize import quantized
 from onnxla.ops.table import op
 from onnxla.ops.values import Value, alike, is_floating
@@ -78,7 +82,10 @@ def gemm_1(
 @op("Einsum", since=(12, 28), roles={"Inputs": "weight"}, product=True)
 def einsum(*Inputs: Value, equation: str) -> Value:
     """The sum over products that `equation` describes, as in `numpy.einsum`."""
-    return jnp.einsum(equation.replace(" ", ""), *Inputs, precision=EXACT)
+    equation = equation.replace(" ", "")
+    if not re.fullmatch(r"[A-Za-z,.]*(->[A-Za-z.]*)?", equation):
+        raise ModelError(f"{quoted(equation)} is no equation of Einsum")
+    return jnp.einsum(equation, *Inputs, precision=EXACT)
 
 
 @op("Det", since=(11, 22))

@@ -12,6 +12,7 @@ import numpy as np
 from onnxla.ir.errors import ModelError
 from onnxla.ops.attention import rotary_embedding, split_heads
 from onnxla.ops.checks import refuse
+from onnxla.ops.index import check_indices
 from onnxla.ops.microsoft_fused import DOMAIN
 from onnxla.ops.table import op
 from onnxla.ops.values import Value
@@ -33,6 +34,7 @@ def rotary_embedding_microsoft(
     """`rotary_embedding` of [B, N, S, D] or [B, S, N * D], at position_ids [B, S], or from [1]."""
     refuse("RotaryEmbedding", scale=scale - 1)
     packed = input.ndim == 3
+    check_indices(position_ids, len(cos_cache))
     if position_ids.size == 1:
         length = input.shape[1 if packed else 2]
         steps = np.arange(length, dtype=position_ids.dtype)

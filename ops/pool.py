@@ -9,6 +9,7 @@ import numpy as np
 from jax import lax
 
 from onnxla.ops.elementary import abs_
+from onnxla.ops.index import check_indices
 from onnxla.ops.sliding import slide_max, slide_sum
 from onnxla.ops.table import op
 from onnxla.ops.values import Value, as_traced
@@ -167,6 +168,7 @@ def max_unpool(
         X.shape[2:], window.steps(rank)[0], window.taps(rank), window.pairs(rank), strict=True
     )
     shape = (*X.shape[:2], *((n - 1) * s + k - low - high for n, s, k, (low, high) in axes))
+    check_indices(I, math.prod(shape))
     full = jnp.zeros(math.prod(shape), X.dtype).at[I.ravel()].set(X.ravel()).reshape(shape)
     if output_shape is None:
         return full

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from onnxla.ir.errors import ModelError
+from onnxla.ir.names import quoted
 from onnxla.ops import activation
 from onnxla.ops.table import op
 from onnxla.ops.values import Value, as_traced
@@ -67,7 +68,7 @@ class Layer:
     def bind(self, name: str, values: Sequence[Iterator[float]], clip: float | None) -> Activation:
         """A function of x, which is limited to [-clip, clip] first."""
         if name.lower() not in ACTIVATIONS:
-            raise ModelError(f"'{name}' is no activation of a recurrent layer")
+            raise ModelError(f"{quoted(name)} is no activation of a recurrent layer")
         function, defaults = ACTIVATIONS[name.lower()]
         given = map(next, values, defaults.values())
         constants = dict(zip(defaults, given, strict=False))

@@ -32,7 +32,9 @@ def sequence_empty(*, dtype: int | None = None) -> list[Value]:
 
 @op("SequenceConstruct", since=(11,))
 def sequence_construct(*inputs: Value) -> list[Value]:
-    """The sequence of the inputs."""
+    """The sequence of the inputs, which have one element type."""
+    if len(kinds := {str(value.dtype) for value in inputs}) > 1:
+        raise ModelError(f"a sequence has one element type, and not {', '.join(sorted(kinds))}")
     return list(inputs)
 
 

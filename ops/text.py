@@ -17,6 +17,10 @@ from onnxla.ops.patterns import Pattern
 from onnxla.ops.table import op
 from onnxla.ops.values import Value, is_known
 
+# A step of TfIdfVectorizer's counting is traced, and compiled, at the cost of so many operators.
+STRIDE = 1000
+LONGEST_SEPARATORS = 10_000
+
 OBJECT = 60  # bytes of an object of Python beside its content, and of the reference to it
 SEPARATED = re.compile(r"\S+")
 
@@ -122,6 +126,8 @@ def tokenizer(
         raise ModelError("Tokenizer needs the attribute separators or tokenexp")
     if X.size == 0:  # nothing, without an axis of words
         return np.zeros((*X.shape[:-1], 0), object)
+    if (length := sum(map(len, separators or ()))) > LONGEST_SEPARATORS:
+        raise ModelError(f"the separators of a Tokenizer have {length:,} characters in all")
     patterns = [Pattern(tokenexp)] if tokenexp else [*map(Pattern, separators or ())]
 
     def words(text: str) -> Iterator[str]:
@@ -198,6 +204,7 @@ def tf_idf_vectorizer(
         for stride in range(1, max_skip_count + 2 if n > 1 else 2):
             if (n - 1) * stride >= X.shape[-1]:
                 break
+            budget().count_call(STRIDE)
             starts = np.arange(X.shape[-1] - (n - 1) * stride)
             windows = X[..., starts[:, None] + stride * np.arange(n)]
             if known:  # else XLA compares and counts at once

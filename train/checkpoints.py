@@ -23,6 +23,7 @@ METRIC = "validation_loss"
 # Format 1, of version 0.1.0, states no format, and knows the model by nodes without attributes.
 # Format 2 has no checksum, and knows nothing of the data's contents and the optimizer's numbers.
 FORMAT = 3
+PARTS = frozenset({"description", "history", "epoch", "position"})  # of what every format says
 
 
 class CheckpointError(OnnxlaError):
@@ -96,7 +97,7 @@ class Checkpoints:
         """
         save = self._ocp.args
         state = jax.tree.map(np.asarray, state)
-        described = {"format": FORMAT, "state": digest_of(state), **run}
+        described = {"format": FORMAT, "step": step, "state": digest_of(state), **run}
         described["checksum"] = checksum(described)
         items = save.Composite(
             state=save.StandardSave(state),
@@ -126,8 +127,8 @@ class Checkpoints:
             DamagedCheckpointError: It is not as it was written.
         """
         restored: Any = self.restore(step, run=self._ocp.args.JsonRestore())
-        if not isinstance(restored.run, dict):
-            raise self.damaged(step, "its description is empty")
+        if not isinstance(restored.run, dict) or not PARTS.issubset(restored.run):
+            raise self.damaged(step, "its description lacks parts")
         run = {"format": 1, **restored.run}
         if run["format"] not in range(1, FORMAT + 1):
             raise CheckpointError(
@@ -136,6 +137,8 @@ class Checkpoints:
             )
         if run["format"] >= 3 and run.pop("checksum", None) != checksum(run):
             raise self.damaged(step, "its description has another checksum")
+        if run.get("step", step) != step:
+            raise self.damaged(step, f"it is a copy of that of step {run['step']}")
         return run
 
     def read_state(self, step: int, like: Any, digest: str | None) -> Any:

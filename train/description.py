@@ -23,6 +23,10 @@ DIGESTS = {
         "the optimizer computes another update: a hyper-parameter or a schedule differs",
         ("optimizer", "learning_rate", "accumulate", "clip_norm", "trained"),
     ),
+    "loss_program": (
+        "the loss has the same name and computes something else",
+        ("loss", "model", "data", "trained", "outputs", "compute_dtype", "freeze_statistics"),
+    ),
     "data.digest": ("the data has the same shapes and other contents", ("data",)),
 }
 
@@ -80,7 +84,7 @@ def as_saved(run: Mapping[str, Any], module: Module, now: Mapping[str, Any]) -> 
     if not ("digest" in saved and "digest" in now["data"]):  # contents are compared when drawn
         described["data"] = {**now["data"], "digest": saved.get("digest")}
     if run["format"] < 3:
-        del described[UPDATE], described[VERSIONS]
+        del described[UPDATE], described[VERSIONS], described["loss_program"]
     if run["format"] < 2:
         described["model"] = fingerprint_of_format_1(module)
     return described

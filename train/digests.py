@@ -48,11 +48,17 @@ def digest_of_optimizer(optimizer: Any, params: Any) -> str:
     Hyper-parameters and schedules are constants in them. Other versions of JAX and optax may write
     the same in other words.
     """
-    first = jax.make_jaxpr(optimizer.init)(params)
     state = jax.eval_shape(optimizer.init, params)
-    update = jax.make_jaxpr(optimizer.update)(params, state, params)
+    return digest_of_programs(
+        jax.make_jaxpr(optimizer.init)(params),
+        jax.make_jaxpr(optimizer.update)(params, state, params),
+    )
+
+
+def digest_of_programs(*programs: ClosedJaxpr) -> str:
+    """The digest of what programs compute, and of the constants in them."""
     hashed = hashlib.sha256()
-    for program in (first, update):
+    for program in programs:
         # Functions that JAX passes on are printed with their place in memory.
         hashed.update(re.sub(r" at 0x[0-9a-f]+|id=\d+", "", str(program)).encode())
         add_arrays(hashed, constants(program))

@@ -18,7 +18,7 @@ from onnxla.train.description import describe_run, versions
 from onnxla.train.digests import digest_of_optimizer
 from onnxla.train.evaluation import Metrics, make_evaluation
 from onnxla.train.loop import FitResult, Loop
-from onnxla.train.losses import LOSSES, Measure, find_measure, name_of
+from onnxla.train.losses import LOSSES, Measure, find_measure, known_name, name_of
 from onnxla.train.objective import make_objective
 from onnxla.train.optimizer import make_optimizer
 from onnxla.train.resume import go_on_after_stop
@@ -191,6 +191,11 @@ def fit(
                     params,
                     state["optimizer"],
                     loss=name_of(function),
+                    loss_program=(
+                        None
+                        if known_name(function)
+                        else objective.digest(prepare(module, inputs), targets)
+                    ),
                     data=batches.describe(),
                     learning_rate=None if callable(learning_rate) else learning_rate,
                     accumulate=accumulate,

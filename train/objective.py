@@ -17,6 +17,7 @@ from onnxla.ir.traverse import is_standard
 from onnxla.module import Module
 from onnxla.ops.table import Operator, lookup
 from onnxla.ops.values import Value, is_floating
+from onnxla.train.digests import digest_of_programs
 from onnxla.train.losses import LOGITS, Measure, as_wide, known_name
 
 
@@ -58,6 +59,11 @@ class Objective:
                 f"got {value.dtype}{list(value.shape)}"
             )
         return value, further
+
+    def digest(self, inputs: Mapping[str, Value], targets: Any) -> str:
+        """The digest of what is computed in training, by which a loss is known that has no name."""
+        arguments = self.module.params, inputs, targets, jax.random.key(0)
+        return digest_of_programs(jax.make_jaxpr(self.train)(*arguments))
 
     def narrowed(self, params: Mapping[str, Value]) -> dict[str, Value]:
         """Parameters in the model's dtypes."""

@@ -72,9 +72,11 @@ def described_as(loop: Loop, run: Mapping[str, Any], update: Update) -> tuple[An
     """
     saved, now = run["description"], as_saved(run, loop.module, loop.description)
     if saved.get(VERSIONS) != now.get(VERSIONS):
-        same = {VERSIONS: saved[VERSIONS], UPDATE: saved[UPDATE]}
+        same = {key: saved[key] for key in (VERSIONS, UPDATE, "loss_program")}
         versions = ", ".join(f"{name} {number}" for name, number in saved[VERSIONS].items())
-        text = f"the checkpoint was written with {versions}: whether the optimizer is the same"
+        text = (
+            f"the checkpoint was written with {versions}: whether optimizer and loss are the same"
+        )
         return {**now, **same}, f"{text} cannot be told"
     length = run.get("length")
     if (

@@ -83,6 +83,17 @@ LARGE = {
         equation="ab,cd,ef->abcdef",
     ),
     "HannWindow": known("HannWindow", np.array(2**33)),
+    "TfIdfVectorizer": one(
+        "TfIdfVectorizer",
+        np.ones(4000, np.int64),
+        mode="TF",
+        min_gram_length=2,
+        max_gram_length=2,
+        max_skip_count=1000,
+        ngram_counts=[0, 0],
+        ngram_indexes=[0],
+        pool_int64s=[1, 1],
+    ),
     "MelWeightMatrix": known(
         "MelWeightMatrix",
         np.array(10**6),

@@ -307,7 +307,7 @@ def test_temporary_files_go_once_their_save_is_dead(path: Path) -> None:
     running.stdout.readline()
     ir.save(model_of(1), path)
     (temporary,) = path.parent.glob(".model.onnx.*.tmp")
-    other = path.with_name(".other.onnx.0123456789ab.tmp")
+    other = path.with_name(".other.onnx.0123456789ab.onnxla.tmp")
     other.write_bytes(b"")
     running.kill()
     running.communicate()

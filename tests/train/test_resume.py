@@ -163,7 +163,7 @@ def test_other_versions_cannot_be_compared(tmp_path: Path, monkeypatch: Any) -> 
     with monkeypatch.context() as patch:
         patch.setattr("onnxla.train.fitting.versions", lambda: {"jax": "0.1", "optax": "0.1"})
         fit((X, Y), epochs=1, optimizer=optax.sgd(0.1), checkpoint=tmp_path)
-    with pytest.warns(UserWarning, match="with jax 0.1, optax 0.1: whether the optimizer is the"):
+    with pytest.warns(UserWarning, match="with jax 0.1, optax 0.1: whether optimizer and loss are the"):
         fit((X, Y), epochs=2, optimizer=optax.sgd(0.2), checkpoint=tmp_path)
 
 
@@ -324,3 +324,24 @@ def test_runs_that_are_killed_again_and_again_end_as_if_nobody_had() -> None:
         [sys.executable, tool, "--kills", "8"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def squared(scale: float) -> Callable[[Any, Any], Any]:
+    return lambda y, _: scale * (y**2).mean()
+
+
+def test_a_loss_is_known_by_what_it_computes(tmp_path: Path) -> None:
+    options: Options = {"optimizer": optax.sgd(0.1), "checkpoint": tmp_path}
+    onnxla.fit(MODULE, (X, Y), squared(1.0), epochs=1, progress=False, **options)
+    with pytest.raises(onnxla.CheckpointError, match="the loss has the same name and computes som"):
+        onnxla.fit(MODULE, (X, Y), squared(2.0), epochs=2, progress=False, **options)
+    onnxla.fit(MODULE, (X, Y), squared(1.0), epochs=2, progress=False, **options)
+
+
+def test_a_checkpoint_is_of_the_step_that_it_is_named_after(tmp_path: Path) -> None:
+    options: Options = {"optimizer": optax.sgd(0.1), "checkpoint": tmp_path}
+    fit((X, Y), epochs=2, **options)
+    shutil.rmtree(tmp_path / "2")
+    shutil.copytree(tmp_path / "1", tmp_path / "2")
+    with pytest.warns(UserWarning, match=r"it is a copy of that of step 1; it is kept as"):
+        assert len(fit((X, Y), epochs=2, **options).history.loss) == 2
