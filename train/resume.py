@@ -74,10 +74,8 @@ def described_as(loop: Loop, run: Mapping[str, Any], update: Update) -> tuple[An
     if saved.get(VERSIONS) != now.get(VERSIONS):
         same = {key: saved[key] for key in (VERSIONS, UPDATE, "loss_program")}
         versions = ", ".join(f"{name} {number}" for name, number in saved[VERSIONS].items())
-        text = (
-            f"the checkpoint was written with {versions}: whether optimizer and loss are the same"
-        )
-        return {**now, **same}, f"{text} cannot be told"
+        text = f"the checkpoint was written with {versions}: whether optimizer and loss are the"
+        return {**now, **same}, f"{text} same cannot be told"
     length = run.get("length")
     if (
         saved.get(UPDATE) != now.get(UPDATE)
