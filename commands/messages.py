@@ -8,6 +8,7 @@ from onnxla.ir.names import shortened
 # What is raised where a user wrote something wrong, or the machine has too little of something.
 MISTAKES = (OnnxlaError, OSError, TypeError, ValueError, ImportError, MemoryError)
 LONGEST = 10_000  # characters
+OF_JAX = "--------------------"  # how its note on frames begins that it has left out
 
 
 def is_mistake(error: Exception) -> bool:
@@ -24,7 +25,8 @@ def message(error: Exception) -> str:
         text = f"there is not enough memory: {text}"
     elif not is_mistake(error):
         text = f"{type(error).__name__}: {text}"
-    lines = [text, *(f"  {note}" for note in getattr(error, "__notes__", ()))]
+    notes = [note for note in getattr(error, "__notes__", ()) if not note.startswith(OF_JAX)]
+    lines = [text, *(f"  {note}" for note in notes)]
     return printable(shortened("\n".join(lines), LONGEST))
 
 

@@ -17,12 +17,17 @@ from onnxla.auditing.contents import (
 )
 from onnxla.auditing.remarks import Remark
 from onnxla.ir.onnx_pb2 import NodeProto
-from onnxla.ops.table import lookup
+from onnxla.ops.table import Operator, lookup
 
 # Attributes that are regular expressions.
 PATTERNS = {"RegexFullMatch": "pattern", "Tokenizer": "tokenexp"}
 # A repetition of what ends in a repetition, and a repeated choice: slow where an engine tries both.
 NESTED = re.compile(r"[+*}]\)+[+*{]|\|[^()]*\)[+*{]")
+
+
+def is_random(operator: Operator) -> bool:
+    """Whether an operator draws random numbers, in inference too."""
+    return "key" in operator.reserved and "train" not in operator.reserved
 
 
 def operators(contents: Contents) -> Iterator[Remark]:
@@ -37,7 +42,7 @@ def operators(contents: Contents) -> Iterator[Remark]:
             told[key] = kind, first, count + 1
         elif called_id(node) not in local:
             operator = lookup(*key)
-            kind = "unknown" if operator is None else "random" * ("key" in operator.reserved)
+            kind = "unknown" if operator is None else "random" * is_random(operator)
             told[key] = kind, node, 1
     for kind, node, count in told.values():
         where = spell(node) + (f" and {count - 1:,} more" if count > 1 else "")
