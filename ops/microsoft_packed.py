@@ -10,6 +10,7 @@ import numpy as np
 
 from onnxla.ir.errors import ModelError
 from onnxla.ops.checks import only
+from onnxla.ops.index import check_indices
 from onnxla.ops.matmul import matmul
 from onnxla.ops.microsoft_fused import DOMAIN
 from onnxla.ops.microsoft_quantized import SCALE
@@ -62,6 +63,7 @@ def matmul_nbits(
         zeros = unpacked(zeros.reshape(N, -1), bits)[:, :blocks]
     zeros = zeros.reshape(N, blocks).astype(scales.dtype)
     block = np.arange(K) // block_size if g_idx is None else g_idx[:K]
+    check_indices(block, blocks)
     weights = (values[:, :K].astype(scales.dtype) - zeros[:, block]) * scales[:, block]
     Y = matmul(A, weights.T.astype(A.dtype))
     return Y if bias is None else Y + bias

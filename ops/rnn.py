@@ -15,6 +15,7 @@ from jax import lax
 from onnxla.ir.errors import ModelError
 from onnxla.ir.names import quoted
 from onnxla.ops import activation
+from onnxla.ops.index import check_indices
 from onnxla.ops.table import op
 from onnxla.ops.values import Value, as_traced
 
@@ -99,6 +100,7 @@ class Layer:
             X, *initial = (s if s is None else s.swapaxes(0, 1) for s in (X, *initial))
         valid = None
         if sequence_lens is not None:
+            check_indices(sequence_lens, len(X) + 1)
             steps = jnp.arange(len(X), dtype=sequence_lens.dtype)
             valid = (steps[:, None] < sequence_lens)[:, :, None]
         biases = jnp.zeros((len(W), 2 * W.shape[1]), X.dtype) if B is None else B

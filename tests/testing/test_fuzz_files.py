@@ -38,7 +38,7 @@ def test_files_that_once_failed(tmp_path: Path) -> None:
     assert f"\n{count:,} files of " in fuzz(tmp_path, "--again", str(BROKEN))
 
 
-def test_a_failure_is_kept_and_a_run_goes_on(tmp_path: Path) -> None:
+def test_a_failure_is_kept(tmp_path: Path) -> None:
     # The tool finds what is planted: a file at which reading ends in an error of another kind.
     code = f"""
 import sys; sys.argv = ["fuzz", {str(tmp_path)!r}, "--again", {str(BROKEN)!r}, "--workers", "1"]
@@ -53,7 +53,7 @@ import runpy; runpy.run_path({str(TOOL)!r}, run_name="__main__")
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 1, done.stdout + done.stderr
-    assert "KeyError in tools-fuzz_files.py" in done.stdout or "1 places fail" in done.stdout
+    assert "1 places fail" in done.stdout
     assert [path.suffix for path in sorted(tmp_path.glob("KeyError*"))] == [".onnx", ".txt"]
 
 
