@@ -121,7 +121,7 @@ class Module:
 
         Raises:
             TypeError, ValueError: An input is missing, unknown, or of another dtype or shape than
-                the model states.
+                the model states; or operands of a node do not fit, and a note names the node.
         """
         return unpack(self.program.call(self.params, bind(self.program, args, kwargs), key))
 
