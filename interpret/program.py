@@ -47,7 +47,15 @@ from onnxla.ops.limits import (
     memory_of_device,
 )
 from onnxla.ops.missing import missing_operators
-from onnxla.ops.values import NOT_IN_JAX, Value, as_traced, is_concrete, is_floating, is_known
+from onnxla.ops.values import (
+    NOT_IN_JAX,
+    Value,
+    as_traced,
+    has_no_type_in_jax,
+    is_concrete,
+    is_floating,
+    is_known,
+)
 from onnxla.parameters.roles import Parameters, analyze, find_parameters
 from onnxla.parameters.walk import Analysis, Source
 
@@ -354,7 +362,10 @@ class Program:
                 return self.evaluate(params, inputs, buffers, key=key)
             inputs = {**self.fixed, **inputs}
             context = self.context(params, buffers, key, given=inputs)
-            return tuple(map(as_traced, eval_graph(self.graph(None), inputs, context)))
+            results = eval_graph(self.graph(None), inputs, context)
+            if any(map(has_no_type_in_jax, jax.tree.leaves(results))):
+                raise StaticOperandError("JAX has no text, so no program has it as an output")
+            return tuple(map(as_traced, results))
 
         program = jax.jit(run)
         arguments = params, self.buffers, traced, key

@@ -13,6 +13,7 @@ from jax.core import max_dim, min_dim
 
 from onnxla.ir.dtypes import STRING, dtype_of
 from onnxla.ir.errors import ModelError
+from onnxla.ops.index import check_indices
 from onnxla.ops.limits import check_size
 from onnxla.ops.sizes import as_sizes, is_symbolic
 from onnxla.ops.table import lookup, op, register
@@ -447,6 +448,7 @@ def reverse_sequence(
 ) -> Value:
     """The input with the first `sequence_lens[b]` steps of each sequence b in reverse order."""
     m = xp(input, sequence_lens)
+    check_indices(sequence_lens, input.shape[time_axis] + 1)
     steps, batch = m.arange(input.shape[time_axis]), m.arange(input.shape[batch_axis])
     lengths = sequence_lens.astype(steps.dtype)
     if time_axis == 0:
