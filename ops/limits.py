@@ -11,7 +11,7 @@ import contextlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import jax
@@ -47,6 +47,9 @@ class Limits:
         nodes: How many nodes the model has with each call of a function replaced by its nodes.
         programs: How many compiled programs are kept, one for each combination of shapes; the one
             that was not used for longest goes first.
+
+    Raises:
+        TypeError, ValueError: One is no number, or not above zero.
     """
 
     bytes: float = 2**28
@@ -54,6 +57,13 @@ class Limits:
     steps: float = 1_000_000
     nodes: float = MAX_NODES
     programs: int = 128
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise TypeError(f"{name} is a number, got {value!r}")
+            if not value > 0:
+                raise ValueError(f"{name} is above 0, got {value!r}")
 
 
 @dataclass

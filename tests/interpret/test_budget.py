@@ -272,3 +272,17 @@ def test_programs_that_are_not_kept_take_no_memory() -> None:
         before = call(range(1, 60))
     # Each program takes more than a megabyte while it is kept.
     assert call(range(60, 260)) - before < 100 * 1024
+
+
+@pytest.mark.parametrize(
+    ("limits", "error", "message"),
+    [
+        ({"bytes": "4GB"}, TypeError, "bytes is a number, got '4GB'"),
+        ({"nodes": None}, TypeError, "nodes is a number, got None"),
+        ({"steps": -1}, ValueError, "steps is above 0, got -1"),
+        ({"calls": float("nan")}, ValueError, "calls is above 0, got nan"),
+    ],
+)
+def test_limits_are_numbers(limits: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        Limits(**limits)
