@@ -28,6 +28,10 @@ DIGESTS = {
         ("loss", "model", "data", "trained", "outputs", "compute_dtype", "freeze_statistics"),
     ),
     "data.digest": ("the data has the same shapes and other contents", ("data",)),
+    "validation.digest": (
+        "the validation data has the same shapes and other contents",
+        ("validation",),
+    ),
 }
 
 
@@ -83,6 +87,8 @@ def as_saved(run: Mapping[str, Any], module: Module, now: Mapping[str, Any]) -> 
     saved, described = run["description"]["data"], {**now}
     if not ("digest" in saved and "digest" in now["data"]):  # contents are compared when drawn
         described["data"] = {**now["data"], "digest": saved.get("digest")}
+    if not (described["validation"] and run["description"].get("validation")):
+        described["validation"] = run["description"].get("validation")  # it may come and go
     if run["format"] < 3:
         del described[UPDATE], described[VERSIONS], described["loss_program"]
     if run["format"] < 2:

@@ -170,9 +170,9 @@ def fit(
             loop.history.note(
                 f"the loss reads '{', '.join(read)}', the logits before the last node"
             )
-        if validation is not None:
+        held_out = None if validation is None else as_batches(module, validation, batch_size)
+        if held_out is not None:
             evaluation = make_evaluation(tuned, objective, metrics, outputs)
-            held_out = as_batches(module, validation, batch_size)
             loop.evaluate = lambda params: evaluation(params, held_out)
         with contextlib.ExitStack() as stack:
             if checkpoint is not None:
@@ -197,6 +197,7 @@ def fit(
                         else objective.digest(prepare(module, inputs), targets)
                     ),
                     data=batches.describe(),
+                    validation=None if held_out is None else held_out.describe(),
                     learning_rate=None if callable(learning_rate) else learning_rate,
                     accumulate=accumulate,
                     clip_norm=clip_norm,

@@ -99,6 +99,14 @@ def test_a_loader_that_shuffles_goes_on_after_an_epoch(tmp_path: Path) -> None:
     fit(Loader(pieces()[1:] + pieces()[:1]), epochs=3, **sgd)  # known to shuffle by now
 
 
+def test_validation_losses_are_of_one_data_set(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"optimizer": optax.sgd(0.1), "checkpoint": tmp_path}
+    fit((X, Y), epochs=1, validation=(X, Y), **options)
+    with pytest.raises(onnxla.CheckpointError, match="run: the validation data has the same shape"):
+        fit((X, Y), epochs=2, validation=(OTHER, Y), **options)
+    fit((X, Y), epochs=2, **options)  # it may do without
+
+
 # Optimizers
 
 Options = dict[str, Any]
