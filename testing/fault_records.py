@@ -17,6 +17,11 @@ from onnxla.testing.version_ranges import installed, within
 PACKAGES = {"reference": "onnx", "version converter": "onnx", "shape inference": "onnx"}
 
 
+def anywhere() -> bool:
+    """On any machine."""
+    return True
+
+
 @dataclass(frozen=True)
 class Fault:
     """A disagreement that has been looked into.
@@ -32,6 +37,7 @@ class Fault:
         domain: The operator's domain.
         versions: Which versions of the runtime have it, such as `>=1.20,<1.33`; or of another
             package that decides it, such as `jax<0.12`. All, if empty.
+        machine: Whether this machine is one of those that have it.
     """
 
     runtime: str
@@ -42,6 +48,7 @@ class Fault:
     example: Callable[[], Case]
     domain: str = ""
     versions: str = ""
+    machine: Callable[[], bool] = anywhere
 
     def __post_init__(self) -> None:
         within("0", self.limits)  # is a range
@@ -63,10 +70,22 @@ class Fault:
         return re.sub(r"^\w+", "", self.versions)
 
     @property
-    def applies(self) -> bool:
+    def of_version(self) -> bool:
         """Whether the installed version has it, as far as that is known."""
         version = installed(self.package) if self.limits else None
         return version is None or within(version, self.limits)
+
+    @property
+    def applies(self) -> bool:
+        """Whether the installed version has it on this machine."""
+        return self.of_version and self.machine()
+
+    @property
+    def elsewhere(self) -> str:
+        """Where it applies, if not here."""
+        if self.of_version:
+            return "of other machines"
+        return f"of {self.versions}, not of {self.package} {installed(self.package)}"
 
 
 @functools.cache

@@ -122,7 +122,7 @@ class FuzzReport:
             f"<style>{STYLE}</style><h2>{html.escape(self.title)}</h2>{wrong}"
             f"<table><tr><th>operator</th><th>cases</th><th></th>{head}</tr>{rows}</table>"
             + listing("Faults on record", self.known)
-            + listing("Faults on record of other versions, not applied", self.not_applied)
+            + listing("Faults of other versions or machines, not applied", self.not_applied)
         )
 
     _repr_html_ = html

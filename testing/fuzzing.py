@@ -20,7 +20,6 @@ from onnxla.testing.fault_records import Fault
 from onnxla.testing.operator_cases import cases
 from onnxla.testing.outcomes import WRONG, Disagreement, Outcome, compare
 from onnxla.testing.properties import judge
-from onnxla.testing.version_ranges import installed
 
 
 @dataclass
@@ -32,7 +31,7 @@ class Fuzzed:
         counts: Cases by the kind of `Outcome`.
         details: An example of each kind but `agreed`: what the runtimes say.
         known: Cases by known fault, told in one line.
-        not_applied: Cases by a fault that is known, but of other versions than those installed.
+        not_applied: Cases by a fault that is known, but of other versions or machines than these.
         case: The simplest case found that disagrees or fails, if any.
         wrong: What came of it, in one line; else empty.
         reproducer: The case in one line and as a script; else empty.
@@ -68,8 +67,7 @@ class Fuzzed:
         if outcome.fault is not None:
             self.known[outcome.fault.title] += 1
         if (fault := outcome.not_applied) is not None:
-            here = f"{fault.package} {installed(fault.package)}"
-            self.not_applied[f"{fault.title} (of {fault.versions}, not of {here})"] += 1
+            self.not_applied[f"{fault.title} ({fault.elsewhere})"] += 1
 
     def fail(self, case: Case, text: str) -> None:
         """Keeps the case that fails, and how it does."""

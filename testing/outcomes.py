@@ -33,7 +33,7 @@ class Outcome:
         detail: How they differ, or what the error says.
         fault: The one on record.
         not_applied: A fault on record that the case meets, but of other versions of the runtime
-            than the one installed, so that it counts for nothing.
+            than the one installed, or of other machines, so that it counts for nothing.
     """
 
     kind: Kind

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -154,6 +155,9 @@ def test_a_fault_of_other_versions_is_not_applied_and_the_report_says_so() -> No
     outcome = compare(case, Doubling(), faults=[later])
     assert (outcome.kind, outcome.fault, outcome.not_applied) == ("disagreed", None, later)
     assert fault_of(case, ["doubling"], [later]) is None
+    elsewhere = dataclasses.replace(fault(""), machine=lambda: False)
+    assert compare(case, Doubling(), faults=[elsewhere]).not_applied is elsewhere
+    assert elsewhere.elsewhere == "of other machines"
     # Another one that holds is applied.
     both = [later, fault("onnx<99")]
     assert compare(case, Doubling(), faults=both).fault is both[1]
