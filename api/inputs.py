@@ -198,4 +198,4 @@ def random_array(rng: np.random.Generator, dtype: np.dtype, shape: tuple[int, ..
         return rng.choice(np.array(["a", "b", "onnx"], object), shape)
     if ir.is_float(dtype) or np.issubdtype(dtype, np.complexfloating):
         return rng.standard_normal(shape).astype(dtype)
-    return rng.integers(0, 2, shape).astype(dtype)
+    return rng.integers(0, 2, shape, np.int8).astype(dtype)  # which take the least memory

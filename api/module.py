@@ -20,13 +20,14 @@ from onnxla.edit.lora import add_adapters, initial, merge_adapters, select
 from onnxla.edit.quantization import mark_straight_through, quantization_aware, restore
 from onnxla.inputs import bind, checked, unpack
 from onnxla.interpret.program import Program
+from onnxla.interpret.rules.running_statistics import Training
 from onnxla.ir.fingerprint import fingerprint
 from onnxla.ir.names import listed, no_such, plain, quoted
 from onnxla.ir.rewrite import cut, replace_tensors
 from onnxla.ops.limits import Limits
 from onnxla.ops.signatures import find_misfits
 from onnxla.ops.values import Value, as_known
-from onnxla.parameters.selection import chosen, frozen_statistics
+from onnxla.parameters.selection import chosen, kept_statistics
 from onnxla.public import find
 from onnxla.summary import describe_type, summarize
 from onnxla.tables import Report
@@ -164,7 +165,8 @@ class Module:
         *args: Value,
         key: jax.Array | None = None,
         outputs: Sequence[str] | None = None,
-        freeze_statistics: bool | str | Sequence[str] = (),
+        train: str | Sequence[str] | None = None,
+        freeze_statistics: bool | str | Sequence[str] | None = None,
         **kwargs: Value,
     ) -> tuple[Any, dict[str, Value]]:
         """`apply` as in training: with the batch's statistics, and values dropped at random.
@@ -173,35 +175,34 @@ class Module:
         output that the model states to be of integers is converted; one that `outputs` names may
         have no such statement. So arithmetic on them that differs for integers, as Div, differs.
 
-        BatchNormalization in inference form, as most files have it, trains too; one within a branch
-        or a loop uses the batch's statistics and leaves the running ones as they are. Of a
-        `batched` module each element is a batch of its own.
+        BatchNormalization in inference form, as most files have it, trains too. One layer that
+        several nodes apply, or the steps of a loop, updates its running statistics with one after
+        the other. The elements of a `batched` module are one batch.
 
         Args:
             params: All parameters by name.
             *args: Inputs in order, or one dict of them by ONNX name.
             key: JAX key that decides what is dropped; needed if the model has a Dropout.
             outputs: As for `apply`.
+            train: Names or patterns of the parameters that train, as for `partition`; by default
+                all that do. A BatchNormalization of which neither scale nor bias is among them
+                uses its running statistics, as in inference, and they have no next ones; so does
+                one that learns neither, unless all train that do by default.
             freeze_statistics: Names or patterns of running statistics, or True for all: each
-                BatchNormalization that has one of them uses its running statistics, as in
-                inference, and they have no next ones.
+                BatchNormalization that has one of them uses them, too. False: none does, whatever
+                trains.
             **kwargs: Inputs by ONNX name.
 
         Returns:
             The outputs, and the next running statistics by parameter name, for
             `{**params, **updates}` before the next step.
         """
-        updates: dict[str, Value] = {}
-        frozen = frozen_statistics(freeze_statistics, self.roles)
-        values = self.program.evaluate(
-            params,
-            bind(self.program, args, kwargs),
-            key=key,
-            outputs=outputs,
-            updates=updates,
-            frozen=frozen,
-        )
-        return unpack(values), updates
+        patterns = (train,) if isinstance(train, str) else train
+        trained = None if patterns is None else chosen(patterns, self.roles)
+        training = Training({}, kept_statistics(freeze_statistics, self.roles, trained))
+        inputs = bind(self.program, args, kwargs)
+        values = self.program.evaluate(params, inputs, key=key, outputs=outputs, training=training)
+        return unpack(values), training.updates
 
     def replace(self, params: Mapping[str, Value]) -> Module:
         """The same model with other values for some or all of its parameters.

@@ -18,7 +18,8 @@ from onnxla import ir
 from onnxla.ir.traverse import all_nodes, is_standard
 from onnxla.ops.table import Operator, lookup
 from onnxla.parameters.roles import analyze, named_constants
-from onnxla.parameters.walk import ELEMENTWISE_ROLES, Producer, Source
+from onnxla.parameters.sources import Producer, Source
+from onnxla.parameters.walk import ELEMENTWISE_ROLES
 
 # In which adapters can be, with their names in safetensors.
 DTYPES = {"float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16"}
@@ -142,7 +143,7 @@ def undone(steps: Sequence[ViewStep]) -> list[ViewStep]:
 def find_adaptable(model: ir.Model) -> dict[str, AdaptableWeight | str]:
     """For each constant tensor that is used: how to adapt it, or why it cannot be adapted."""
     analysis = analyze(model)
-    functions = {(f.domain, f.name, f.overload) for f in model.functions}
+    functions = {function.key for function in model.functions}
     opsets = dict(all_nodes(model))
     outside = {node for node, _ in all_nodes(replace(model, functions=()))}
     found: dict[ir.Tensor, list[Application | str]] = {}

@@ -17,11 +17,13 @@ import jax
 from onnxla.ir.model import Function, Node, SparseTensor, Tensor
 from onnxla.ops.table import Operator
 from onnxla.ops.values import Value
-from onnxla.parameters.walk import Source
+from onnxla.parameters.sources import Source
+from onnxla.parameters.walk import Analysis
 
 Results: TypeAlias = tuple[Value, ...]
 Env: TypeAlias = Mapping[str, Value]
 Scope: TypeAlias = MutableMapping[str, Value]
+Updates: TypeAlias = MutableMapping[str, Value] | None
 
 
 @dataclass(frozen=True)
@@ -33,8 +35,9 @@ class Call:
         operator: The table's row for it.
         operands: Values of its inputs in order; None where one is absent.
         keywords: Its attributes, and what the operator asks to be filled in.
-        sources: What each operand is computed from, where rules in force ask for it.
-        nested: Whether what is made stays in a subgraph, or is computed a second time.
+        sources: What each operand is computed from, in training.
+        carried: The running statistics of the node's subgraphs, in training.
+        updates: Gets the next values of running statistics by name, in training.
     """
 
     node: Node
@@ -42,7 +45,8 @@ class Call:
     operands: Sequence[Value]
     keywords: Mapping[str, Any]
     sources: Sequence[Source] = ()
-    nested: bool = False
+    carried: Sequence[Source] = ()
+    updates: Updates = None
 
 
 Then: TypeAlias = Callable[[Call], Results]
@@ -60,9 +64,9 @@ class Context:
         rules: What is done around each call of an operator, the outermost first.
         attributes: Values of the enclosing function's attributes.
         key: JAX key for operators that draw random numbers.
-        sources: What a node's operands are computed from, as the analysis of the model says.
+        analysis: What the values of the model are computed from, in training.
         formals: What the inputs of the functions being evaluated are computed from.
-        nested: Whether what is made stays in a subgraph, or is computed a second time.
+        updates: Gets the next values of running statistics by name, in training.
     """
 
     opsets: Mapping[str, int]
@@ -71,9 +75,13 @@ class Context:
     rules: tuple[Rule, ...] = ()
     attributes: Mapping[str, Any] = field(default_factory=dict)
     key: jax.Array | None = None
-    sources: Callable[[Node], Sequence[Source]] = lambda node: ()
+    analysis: Analysis | None = None
     formals: Mapping[Source, Source] = field(default_factory=dict)
-    nested: bool = False
+    updates: Updates = None
+
+    def actual(self, sources: Sequence[Source]) -> list[Source]:
+        """Sources in a function, as the call that is being evaluated gives them."""
+        return [self.formals.get(source, source) for source in sources]
 
 
 def apply(rules: Sequence[Rule], call: Call) -> Results:

@@ -20,7 +20,7 @@ from onnxla.interpret.binding import (
     bind_operands,
     find_operator,
 )
-from onnxla.interpret.calls import Call, Context, Env, Results, Scope, apply
+from onnxla.interpret.calls import Call, Context, Env, Results, Scope, Updates, apply
 from onnxla.interpret.rules.explanations import explain
 from onnxla.interpret.staging import origins
 from onnxla.ir.errors import ModelError, StaticOperandError
@@ -28,7 +28,8 @@ from onnxla.ir.model import Function, Graph, Node
 from onnxla.ir.names import listed, plain, quoted
 from onnxla.ir.traverse import names_read
 from onnxla.ops.values import Value
-from onnxla.parameters.walk import Formal
+from onnxla.parameters.sources import Formal, Source
+from onnxla.parameters.statistics import carried
 
 
 def eval_graph(graph: Graph, args: Env, context: Context, outer: Scope | None = None) -> Results:
@@ -78,18 +79,22 @@ def eval_node(
     """Values of a node's outputs. `given` is what its operator may ask for as `between`."""
     subgraph = functools.partial(as_function, env=env, context=context)
     attributes = bind_attributes(node.attributes, context.attributes, context.read, subgraph)
-    sources = [context.formals.get(source, source) for source in context.sources(node)]
+    analysis = context.analysis
+    sources = context.actual(analysis.sources(node)) if analysis else []
     key = (node.domain, node.op_type, node.overload)
     if function := context.functions.get(key):
-        formals = [Formal(name, key) for name in function.inputs]
-        inner = replace(context, formals=dict(zip(formals, sources, strict=False)))
+        formals: list[Source] = [Formal(name, key) for name in function.inputs]
+        missing: list[Source] = [None] * (len(formals) - len(sources))
+        bound = dict(zip(formals, [*sources, *missing], strict=False))
+        inner = replace(context, formals=bound)
         return eval_function(function, node, operands, attributes, inner)
     operator = find_operator(node, context.opsets)
-    reserved = {"n_outputs": len(node.outputs), "key": context.key, "between": given}
-    reserved |= {"train": False, "frozen": False}
+    reserved: dict[str, Any] = {"train": False, "frozen": False, "carry": ()}
+    reserved |= {"n_outputs": len(node.outputs), "key": context.key, "between": given}
     keywords = bind_keywords(operator, node, attributes, reserved)
     operands = bind_operands(operator, node, operands)
-    call = Call(node, operator, operands, keywords, sources, context.nested)
+    within = context.actual(carried(analysis, node)) if analysis else []
+    call = Call(node, operator, operands, keywords, sources, within, context.updates)
     return apply(context.rules, call)
 
 
@@ -123,13 +128,16 @@ def eval_function(
 
 
 def as_function(graph: Graph, env: Scope, context: Context) -> Callable[..., Results]:
-    """A subgraph as a function of its inputs; `step` is the number of a loop's step."""
+    """A subgraph as a function of its inputs.
+
+    `step` is the number of a loop's step; `updates` gets the next values of running statistics.
+    """
     names = [value.name for value in graph.inputs]
 
-    def subgraph(*args: Value, step: Value = 0) -> Results:
+    def subgraph(*args: Value, step: Value = 0, updates: Updates = None) -> Results:
         if len(args) != len(names):
             raise ModelError(f"a subgraph with inputs {listed(names)} got {len(args)} values")
-        inner = replace(fold_in(context, step), nested=True)
+        inner = replace(fold_in(context, step), updates=updates)
         return eval_graph(graph, dict(zip(names, args, strict=True)), inner, env)
 
     subgraph.__name__ = plain(graph.name)
@@ -159,7 +167,7 @@ def between(
     def function(*values: Value) -> Value:
         inner = {**env, **dict(zip(names, values, strict=True))}
         for index in reversed(needed):
-            eval_at(index, nodes, inner, replace(context, nested=True))
+            eval_at(index, nodes, inner, replace(context, updates=None))
         return inner[output]
 
     return function

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -18,7 +18,11 @@ from onnxla.interpret.regions import Regions, trace_key
 from onnxla.interpret.rules.budget import check_memory, check_program, within
 from onnxla.interpret.rules.folding import fold
 from onnxla.interpret.rules.mixed_precision import autocast
-from onnxla.interpret.rules.running_statistics import update_statistics
+from onnxla.interpret.rules.running_statistics import (
+    Training,
+    carry_statistics,
+    update_statistics,
+)
 from onnxla.interpret.rules.straight_through import see_through
 from onnxla.interpret.staging import Staging, advise, may_be_known
 from onnxla.ir.errors import OnnxlaError, StaticOperandError, UnsupportedError
@@ -57,7 +61,7 @@ from onnxla.ops.values import (
     is_known,
 )
 from onnxla.parameters.roles import Parameters, analyze, find_parameters
-from onnxla.parameters.walk import Analysis, Source
+from onnxla.parameters.walk import Analysis
 
 
 class Known:
@@ -75,6 +79,7 @@ class Known:
 
 
 NOTHING_KNOWN = Known({})
+MAPPED = "onnxla.batch"  # the axis that a batched program maps over
 
 
 def has_no_array(kind: Type) -> bool:
@@ -187,16 +192,11 @@ class Program:
         *,
         key: jax.Array | None = None,
         outputs: Sequence[str] | None = None,
-        updates: dict[str, Value] | None = None,
-        frozen: Collection[str] = (),
+        training: Training | None = None,
     ) -> tuple[Value, ...]:
-        """Values of `outputs`: pure, and traceable where no shape depends on traced data.
-
-        With a dict for `updates`, in training: it gets the next values of running statistics, but
-        for those that are `frozen`.
-        """
+        """Values of `outputs`: pure, and traceable where no shape depends on traced data."""
         if self.batched:
-            return self._evaluate_batched(params, inputs, buffers, key, outputs, updates, frozen)
+            return self._evaluate_batched(params, inputs, buffers, key, outputs, training)
         if wrong := sorted(set(params) ^ set(self.parameters.params)):
             missing = [name for name in wrong if name not in params]
             raise TypeError(
@@ -209,14 +209,14 @@ class Program:
         inputs = {**self.fixed, **inputs}
         with jax.enable_x64(True), self.explaining_errors():
             try:
-                context = self.context(params, buffers, key, updates, frozen, inputs)
+                context = self.context(params, buffers, key, training, inputs)
                 values = eval_graph(graph, inputs, context)
             except StaticOperandError as error:
                 known = [name for name, value in inputs.items() if is_known(value)]
                 plan = self.staging(key).plan(graph, inputs, known)
                 error.args = (advise(error, inputs, params, graph, plan),)
                 raise
-            if updates is not None:
+            if training is not None:
                 values = tuple(map(as_declared, values, graph.outputs))
             return tuple(map(as_traced, values))
 
@@ -225,13 +225,13 @@ class Program:
         params: Mapping[str, Value],
         buffers: Mapping[str, Value],
         key: jax.Array | None,
-        updates: dict[str, Value] | None = None,
-        frozen: Collection[str] = (),
+        training: Training | None = None,
         given: Mapping[str, Value] | None = None,
     ) -> Context:
-        """What nodes are evaluated in; with `updates`, in training but for `frozen` statistics.
+        """What nodes are evaluated in.
 
-        A statistic that is among the `given` inputs has its value from there, and is not updated.
+        In training, a statistic that is among the `given` inputs has its value from there, and is
+        not updated.
         """
         given = given or {}
         constants = {**buffers, **params}
@@ -246,14 +246,17 @@ class Program:
 
         budget = self.budget(given)
         rules: tuple[Rule, ...] = (within(budget), fold)
-        if updates is not None:
+        if training is not None:
             params_in_graph = self.parameters.params.items()
             names = {tensor: name for name, tensor in params_in_graph if name not in given}
-            rules = (update_statistics(names, frozen, updates), *rules, see_through)
+            update = update_statistics(names, params, training)
+            rules = (update, carry_statistics(names, params), *rules, see_through)
         if self.compute_dtype is not None:
             rules = (*rules, autocast(self.compute_dtype))
         context = Context(self.model.opsets, self.functions, read, rules, key=key)
-        return context if updates is None else replace(context, sources=self.sources)
+        if training is None:
+            return context
+        return replace(context, analysis=self.analysis, updates=training.updates)
 
     def budget(self, inputs: Mapping[str, Value]) -> Budget:
         """What may be made of some inputs."""
@@ -265,12 +268,6 @@ class Program:
         """Bytes of the constants that are on the device: parameters and buffers."""
         return sum(bytes_of(tensor) for tensor in self.names)
 
-    def sources(self, node: Node) -> list[Source]:
-        """What has the elements of a node's operands, in their order."""
-        operands = self.analysis.operands[node]
-        pairs = zip(node.inputs, operands, strict=True)
-        return [self.analysis.in_same_order(name, source) for name, source in pairs]
-
     def staging(self, key: jax.Array | None = None) -> Staging:
         """The analysis of what must be known in calls with, or without, a key."""
         return Staging(self.model.opsets, self.functions, self.names, key is not None)
@@ -278,7 +275,7 @@ class Program:
     @functools.cached_property
     def functions(self) -> dict[tuple[str, str, str], Function]:
         """Model-local functions by domain, name and overload."""
-        return {(f.domain, f.name, f.overload): f for f in self.model.functions}
+        return {function.key: function for function in self.model.functions}
 
     @contextlib.contextmanager
     def explaining_errors(self) -> Iterator[None]:
@@ -305,22 +302,18 @@ class Program:
         buffers: Mapping[str, Value] | None,
         key: jax.Array | None,
         outputs: Sequence[str] | None,
-        updates: dict[str, Value] | None,
-        frozen: Collection[str],
+        training: Training | None,
     ) -> tuple[Value, ...]:
-        """`evaluate` of each element along the leading axis of the inputs.
-
-        Each has statistics of its own in training; the next running ones are their means.
-        """
+        """`evaluate` of each element along the leading axis of the inputs: of one batch."""
         one = replace(self, batched=False)
 
         def evaluate(
             key: jax.Array | None, inputs: Mapping[str, Value]
         ) -> tuple[tuple[Value, ...], dict[str, Value]]:
             found: dict[str, Value] = {}
-            noted = None if updates is None else found
+            mapped = training and replace(training, updates=found, axis_name=MAPPED)
             values = one.evaluate(
-                params, inputs, buffers, key=key, outputs=outputs, updates=noted, frozen=frozen
+                params, inputs, buffers, key=key, outputs=outputs, training=mapped
             )
             return values, found
 
@@ -328,9 +321,10 @@ class Program:
             inputs = {name: as_traced(value) for name, value in inputs.items()}
             if key is not None:
                 key = jax.random.split(key, len(jax.tree.leaves(inputs)[0]))
-            values, found = jax.vmap(evaluate)(key, inputs)
-            if updates is not None:
-                updates.update({name: value.mean(0) for name, value in found.items()})
+            mapped = jax.vmap(evaluate, out_axes=(0, None), axis_name=MAPPED)
+            values, found = mapped(key, inputs)
+            if training is not None:
+                training.updates.update(found)
             return tuple(values)
 
     @functools.cached_property

@@ -49,7 +49,7 @@ def check(model: Model, nodes: float = MAX_NODES) -> list[str]:
 
 def find_problems(model: Model, most_nodes: float) -> Problems:
     """What is wrong with a model, which may expand to so many nodes."""
-    checker = Checker({id_of(function) for function in model.functions})
+    checker = Checker({function.key for function in model.functions})
     problems = checker.problems
     if model.wire is not None:
         keys = (entry.key for entry in model.wire.metadata_props)  # type: ignore[attr-defined]
@@ -58,13 +58,13 @@ def find_problems(model: Model, most_nodes: float) -> Problems:
     checker.opsets(model, "the model")
     checker.graph(model.graph, GraphPlace("", model.opsets, "the model"), None)
 
-    for function_id in repeated(map(id_of, model.functions)):
+    for function_id in repeated(function.key for function in model.functions):
         problems.add(f"function {spell_id(function_id)} is defined twice")
     calls: dict[FunctionId, set[FunctionId]] = {}
     for function in model.functions:
         checker.called = set()
         checker.function(function)
-        calls[id_of(function)] = checker.called
+        calls[function.key] = checker.called
     if cycle := find_cycle(calls):
         problems.add(f"functions call each other in a cycle: {spell_cycle(cycle, spell_id)}")
     elif not checker.too_deep:
@@ -155,7 +155,7 @@ class Checker:
 
     def function(self, function: Function) -> None:
         """Checks a function's names and its nodes."""
-        name = f"function {spell_id(id_of(function))}"
+        name = f"function {spell_id(function.key)}"
         place = GraphPlace(f"{name}: ", function.opsets, name, function=True)
         self.opsets(function, name)
         if not function.name:
@@ -357,7 +357,7 @@ def find_cycle(edges: Mapping[T, Iterable[T]]) -> list[T]:
 
 def expansion(model: Model, calls: Mapping[FunctionId, Iterable[FunctionId]]) -> tuple[int, int]:
     """How many nodes there are to evaluate, and how deep they lie. `calls` has no cycle."""
-    nodes = {id_of(function): function.nodes for function in model.functions}
+    nodes = {function.key: function.nodes for function in model.functions}
     found: dict[FunctionId, tuple[int, int]] = {}
 
     # Neither part recurses: a file decides how deep.
@@ -393,11 +393,6 @@ def spell_cycle(steps: Sequence[T], spell: Callable[[T], str]) -> str:
 def repeated(names: Iterable[T]) -> list[T]:
     """Those that occur more than once, each once."""
     return [name for name, count in Counter(names).items() if count > 1]
-
-
-def id_of(function: Function) -> FunctionId:
-    """What a function is called by: domain, name and overload."""
-    return function.domain, function.name, function.overload
 
 
 def spell_id(function: FunctionId) -> str:

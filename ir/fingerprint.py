@@ -36,7 +36,7 @@ def parts(item: Any) -> Iterator[Bytes]:
     match item:
         case Model():
             yield from parts((item.opsets, item.graph))
-            yield from parts({(f.domain, f.name, f.overload): f for f in item.functions})
+            yield from parts({function.key: function for function in item.functions})
         case Graph():
             yield from parts(([v.name for v in item.inputs], [v.name for v in item.outputs]))
             yield from parts({tensor.name: tensor for tensor in item.initializers})

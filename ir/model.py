@@ -225,6 +225,11 @@ class Function:
     opsets: Mapping[str, int]
     wire: Message | None = field(default=None, repr=False)
 
+    @property
+    def key(self) -> FunctionId:
+        """What the nodes that call it have in common: domain, name and overload."""
+        return self.domain, self.name, self.overload
+
 
 @dataclass(frozen=True, eq=False)
 class Model:

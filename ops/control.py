@@ -71,9 +71,26 @@ def is_true(value: Value) -> bool:
     return bool(np.asarray(value).item())
 
 
+def carrying(
+    subgraph: Subgraph, carry: Sequence[Value], *args: Value, step: Value
+) -> tuple[list[Value], list[Value]]:
+    """What a subgraph returns in a step, and the next values of what it carries."""
+    if not carry:
+        return [*subgraph(*args, step=step)], []
+    results = [*subgraph(*args, step=step, carry=carry)]
+    own = len(results) - len(carry)
+    return results[:own], results[own:]
+
+
 @op("If", since=(1, 11, 13, 16, 19, 21, 23, 24, 25), controls=1)
-def if_(cond: Value, *, then_branch: Subgraph, else_branch: Subgraph) -> tuple[Value, ...]:
+def if_(
+    cond: Value, *, then_branch: Subgraph, else_branch: Subgraph, carry: Sequence[Value] = ()
+) -> tuple[Value, ...]:
     """The values of one of the branches. A traced condition needs branches of equal shapes."""
+    if carry:
+        then_branch, else_branch = (
+            functools.partial(branch, carry=carry) for branch in (then_branch, else_branch)
+        )
     if is_concrete(cond):
         return tuple(then_branch() if is_true(cond) else else_branch())
     found: list[Sequence[Value]] = []
@@ -329,21 +346,24 @@ def loop(
     *v_initial: Value,
     body: Subgraph,
     n_outputs: int = 0,
+    carry: Sequence[Value] = (),
 ) -> tuple[Value, ...]:
     """Final values of `v_initial`, then the scan outputs, of at most M steps while `cond` holds.
 
     A traced `cond`, given or computed, leaves no scan outputs possible. A loop with a traced trip
     count, or of more than 1024 steps that may end early, has forward derivatives only.
     """
+    n = len(v_initial)
 
     def step(i: Value, _: list[Value], *state: Value) -> Sequence[Value]:
-        go, *results = body(i, TRUE, *state, step=i)
-        return (TRUE if cond is None else go, *results)
+        (go, *results), carried = carrying(body, state[n:], i, TRUE, *state[:n], step=i)
+        return (TRUE if cond is None else go, *results[:n], *carried, *results[n:])
 
     trip = math.inf if M is None else np.asarray(M).item() if is_concrete(M) else M.reshape(())
     go = TRUE if cond is None else cond
-    n_scanned = n_outputs - len(v_initial)
-    return tuple(Steps(step, trip, go, list(v_initial), [], n_scanned, body.__name__).run())
+    state = [*v_initial, *carry]
+    results = Steps(step, trip, go, state, [], n_outputs - n, body.__name__).run()
+    return (*results[:n], *results[len(state) :], *results[n : len(state)])
 
 
 @op("Scan", since=(9, 11, 16, 19, 21, 23, 24, 25))
@@ -356,6 +376,7 @@ def scan(
     scan_output_axes: tuple[int, ...] | None = None,
     scan_output_directions: tuple[int, ...] | None = None,
     n_outputs: int = 0,
+    carry: Sequence[Value] = (),
 ) -> tuple[Value, ...]:
     """Final state, then the scan outputs, of a loop over slices of the last `num_scan_inputs`."""
     n = len(initial_state_and_scan_inputs) - num_scan_inputs
@@ -377,12 +398,14 @@ def scan(
 
     xs = along(inputs, scan_input_axes, scan_input_directions, to_front)
 
-    def step(i: Value, x: list[Value], *state: Value) -> Sequence[Value]:
-        return (TRUE, *body(*state, *x, step=i))
+    def step(i: Value, x: list[Value], *values: Value) -> Sequence[Value]:
+        results, carried = carrying(body, values[n:], *values[:n], *x, step=i)
+        return (TRUE, *results[:n], *carried, *results[n:])
 
-    results = Steps(step, len(xs[0]), TRUE, list(state), xs, n_outputs - n).run()
-    ys = along(results[n:], scan_output_axes, scan_output_directions, to_axis)
-    return (*results[:n], *ys)
+    every = [*state, *carry]
+    results = Steps(step, len(xs[0]), TRUE, every, xs, n_outputs - n).run()
+    ys = along(results[len(every) :], scan_output_axes, scan_output_directions, to_axis)
+    return (*results[:n], *ys, *results[n : len(every)])
 
 
 @op("Scan", since=(8,))

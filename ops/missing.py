@@ -11,7 +11,7 @@ from onnxla.ops.table import lookup
 
 def missing_operators(model: Model) -> list[str]:
     """One line for each operator without an implementation, naming the first node that uses it."""
-    local = {(f.domain, f.name, f.overload) for f in model.functions}
+    local = {function.key for function in model.functions}
     missing: dict[tuple[str, str, int], list[Node]] = {}
     for node, opsets in all_nodes(model):
         version = opsets.get(node.domain, 1)

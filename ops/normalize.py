@@ -32,10 +32,15 @@ def widened(*values: Value, least: np.dtype | type = np.float32) -> list[Value]:
     return [jnp.asarray(v, dtype) for v in values]
 
 
-def moments(X: Value, axes: Sequence[int]) -> tuple[Value, Value]:
-    """Mean and population variance over `axes`, which stay as axes of size 1."""
-    mean = jnp.mean(X, axes, keepdims=True)
-    return mean, jnp.mean(lax.square(X - mean), axes, keepdims=True)
+def moments(X: Value, axes: Sequence[int], axis_name: str | None = None) -> tuple[Value, Value]:
+    """Mean and population variance over `axes`, which stay as axes of size 1, and a mapped one."""
+
+    def average(x: Value) -> Value:
+        own = jnp.mean(x, axes, keepdims=True)
+        return own if axis_name is None else lax.pmean(own, axis_name)
+
+    mean = average(X)
+    return mean, average(lax.square(X - mean))
 
 
 def standardized(X: Value, axes: Sequence[int], epsilon: float) -> Value:
@@ -62,6 +67,7 @@ def batch_normalization(
     training_mode: int = 0,
     train: bool,
     frozen: bool,
+    axis_name: str | None = None,
 ) -> tuple[Value, ...]:
     """X normalized by channel with given statistics; in training with those of the batch.
 
@@ -69,7 +75,8 @@ def batch_normalization(
     keep the fraction `momentum` of the old ones. With `frozen` ones, as if not in training.
     """
     training = not frozen and (bool(training_mode) or train)
-    results = normalize_batch(X, scale, B, input_mean, input_var, epsilon, momentum, training)
+    operands = X, scale, B, input_mean, input_var
+    results = normalize_batch(*operands, epsilon, momentum, training, axis_name=axis_name)
     return (*results, input_mean, input_var)[:3]
 
 
@@ -92,6 +99,7 @@ def batch_normalization_1(
     n_outputs: int,
     train: bool,
     frozen: bool,
+    axis_name: str | None = None,
 ) -> tuple[Value, ...]:
     """`batch_normalization`, in training where further outputs are asked for and not `is_test`.
 
@@ -100,7 +108,8 @@ def batch_normalization_1(
     """
     training = not frozen and (train or (n_outputs > 1 and not is_test))
     axes = None if spatial else (0,)
-    results = normalize_batch(X, scale, B, mean, var, epsilon, momentum, training, axes)
+    operands = X, scale, B, mean, var
+    results = normalize_batch(*operands, epsilon, momentum, training, axes, axis_name)
     return (*results, mean, var, mean, var)[:5]
 
 
@@ -114,12 +123,13 @@ def normalize_batch(
     momentum: float,
     training: bool,
     axes: tuple[int, ...] | None = None,
+    axis_name: str | None = None,
 ) -> tuple[Value, ...]:
     """Y; in training also the running and the batch's mean and variance."""
     x, factor, shift, old_mean, old_var = widened(X, scale, B, mean, var)
     axes = axes or tuple(axis for axis in range(X.ndim) if axis != 1)
     shape = [1 if axis in axes else size for axis, size in enumerate(X.shape)]
-    used_mean, used_var = moments(x, axes) if training else (old_mean, old_var)
+    used_mean, used_var = moments(x, axes, axis_name) if training else (old_mean, old_var)
     scaled = factor.reshape(shape) * lax.rsqrt(used_var.reshape(shape) + epsilon)
     Y = ((x - used_mean.reshape(shape)) * scaled + shift.reshape(shape)).astype(X.dtype)
     if not training:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
 from onnxla.ir.errors import ModelError
+from onnxla.ops.control import carrying
 from onnxla.ops.limits import budget
 from onnxla.ops.table import op
 from onnxla.ops.values import Value, xp
@@ -105,10 +107,12 @@ def sequence_map(
     *additional_inputs: Value,
     body: Callable[..., tuple[Value, ...]],
     n_outputs: int,
-) -> tuple[list[Value], ...]:
+    carry: Sequence[Value] = (),
+) -> tuple[Any, ...]:
     """Sequences of what `body` returns for each element; tensors are passed to it as they are."""
-    rows = [
-        body(x, *(a[i] if isinstance(a, list) else a for a in additional_inputs), step=i)
-        for i, x in enumerate(input_sequence)
-    ]
-    return tuple([row[j] for row in rows] for j in range(n_outputs))
+    rows = []
+    for i, x in enumerate(input_sequence):
+        others = (a[i] if isinstance(a, list) else a for a in additional_inputs)
+        row, carry = carrying(body, carry, x, *others, step=i)
+        rows.append(row)
+    return (*([row[j] for row in rows] for j in range(n_outputs)), *carry)

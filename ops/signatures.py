@@ -52,7 +52,7 @@ LISTS: dict[Any, tuple[str, tuple[type, ...]]] = {
 def find_misfits(model: Model) -> Problems:
     """What of a model's nodes does not fit the signatures of the operators and functions."""
     problems = Problems()
-    functions = {(f.domain, f.name, f.overload): f for f in model.functions}
+    functions = {function.key: function for function in model.functions}
     for node, opsets in all_nodes(model):
         if function := functions.get((node.domain, node.op_type, node.overload)):
             found = call_misfits(function, node)

@@ -5,9 +5,11 @@ inputs in order (`= None` where optional, `*xs` where variadic), keyword-only pa
 attributes with their defaults. Attributes that several operators share may be a group: a keyword
 whose default is an instance of a frozen dataclass, whose fields the table lists as attributes.
 Several outputs are returned as a tuple of all of them. A subgraph attribute arrives as a Python
-function. Five keyword-only names are reserved, and filled in by the
+function. Some keyword-only names are reserved, and filled in by the
 interpreter where a function asks for them: `n_outputs`, `key` (a JAX key), `train`, `frozen`
-(whether the running statistics among the operands stay as they are in training), and `between`:
+(whether the running statistics among the operands stay as they are in training), `axis_name` (of a
+batch that is mapped over), `carry` (further values that control flow hands through its subgraphs,
+which take them as `carry` and return their next values last, as it does), and `between`:
 `between(names, output)` is one value of the graph as a function of others.
 """
 
@@ -22,7 +24,7 @@ from typing import Any, Literal, TypeVar, get_args
 
 from onnxla.ir.names import no_such
 
-RESERVED = frozenset({"n_outputs", "key", "train", "frozen", "between"})
+RESERVED = frozenset({"n_outputs", "key", "train", "frozen", "axis_name", "carry", "between"})
 # The default of a group's field that is a required attribute.
 REQUIRED: Any = inspect.Parameter.empty
 

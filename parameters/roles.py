@@ -18,7 +18,8 @@ from onnxla.ir.model import Graph, Model, Node, Tensor
 from onnxla.ir.names import shortened
 from onnxla.ir.traverse import is_standard
 from onnxla.ops.values import NOT_IN_JAX
-from onnxla.parameters.walk import Analysis, Formal, Source, role_of
+from onnxla.parameters.sources import Formal, Source
+from onnxla.parameters.walk import Analysis, role_of
 
 TRAINABLE = frozenset({"weight", "embedding", "bias", "scale"})
 # A tensor with several uses has the first of these roles that one of them gives it.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from onnxla.ir.names import nearest, quoted
 from onnxla.parameters.roles import TRAINABLE, trainable
@@ -58,14 +59,51 @@ def chosen(
     return names
 
 
-def frozen_statistics(patterns: bool | str | Sequence[str], roles: Mapping[str, str]) -> set[str]:
-    """The running statistics that patterns match; True: all.
+@dataclass(frozen=True)
+class Kept:
+    """Which layers keep their running statistics in training, and use them.
+
+    Attributes:
+        names: Statistics that are kept; None: all.
+        learned: The parameters that train by default; none to go by the `names` alone.
+        trained: Those that do. A layer that learns a scale or a bias keeps its statistics if
+            neither trains; one that learns nothing, unless all of `learned` train.
+    """
+
+    names: Collection[str] | None = ()
+    learned: Collection[str] = ()
+    trained: Collection[str] = ()
+
+    def __call__(self, statistics: Iterable[str | None], affine: Iterable[str | None]) -> bool:
+        """Whether a layer does, by the names of its statistics, and of its scale and bias."""
+        if self.names is None or any(name in self.names for name in statistics):
+            return True
+        own = {name for name in affine if name in self.learned}
+        return any(name not in self.trained for name in self.learned) and not any(
+            name in self.trained for name in own
+        )
+
+
+def kept_statistics(
+    freeze: bool | str | Sequence[str] | None,
+    roles: Mapping[str, str],
+    trained: Collection[str] | None = None,
+) -> Kept:
+    """Which layers keep their running statistics.
+
+    Args:
+        freeze: Patterns of statistics to keep; True: all; False: none, whatever trains.
+        roles: Role of each parameter.
+        trained: The parameters that train, which decide it too unless `freeze` is False.
 
     Raises:
         ValueError: A pattern matches none.
     """
+    if isinstance(freeze, bool):
+        return Kept(None if freeze else ())
     names = [name for name, role in roles.items() if role == "running_statistic"]
-    if isinstance(patterns, bool):
-        return set(names) if patterns else set()
-    given = [patterns] if isinstance(patterns, str) else patterns
-    return {name for p in given for name in matching(p, names, "running statistic")}
+    given = [freeze] if isinstance(freeze, str) else freeze or ()
+    kept = {name for p in given for name in matching(p, names, "running statistic")}
+    if trained is None:
+        return Kept(kept)
+    return Kept(kept, {name for name, role in roles.items() if role in TRAINABLE}, {*trained})

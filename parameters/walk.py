@@ -10,65 +10,33 @@ from __future__ import annotations
 import functools
 from collections import ChainMap
 from collections.abc import Mapping, MutableMapping, Sequence
-from dataclasses import dataclass, field
-from typing import TypeAlias, TypeGuard
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeGuard
 
 from onnxla.ir.dtypes import is_float
-from onnxla.ir.model import Function, FunctionId, Model, Node, Tensor
+from onnxla.ir.model import Function, FunctionId, Graph, Model, Node, Tensor
 from onnxla.ir.traverse import is_standard, subgraphs
 from onnxla.ops.table import Operator, lookup
 from onnxla.parameters import formulas
+from onnxla.parameters.sources import (
+    Body,
+    Formal,
+    Order,
+    Producer,
+    Source,
+    elements_of,
+    extent,
+    is_constant,
+    leaves,
+    order_of,
+    rearranged,
+)
 
 # What is added or multiplied may be a bias or a scale, but also an epsilon, 1/sqrt(d), a mask or a
 # window; which it is, its shape and its numbers tell. (What is subtracted or divided by is a mean
 # and a deviation: learned numbers are added and multiplied.)
 ELEMENTWISE_ROLES = {"addend": "bias", "factor": "scale"}
 ANSWERS = ("nothing", "formulas", "weights")  # to by what a value is computed; the last one wins
-
-
-@dataclass(frozen=True, eq=False)
-class Producer:
-    """What computes a value: a node, and the sources of the operands that its result depends on.
-
-    Attributes:
-        operator: The table's row for the node; None of a model-local function.
-        constant: Whether it depends on constant tensors alone.
-        origin: Where the elements of its first operand come from.
-    """
-
-    node: Node
-    operator: Operator | None
-    operands: tuple[Source, ...]
-    constant: bool
-    origin: Source
-
-    @property
-    def passes(self) -> bool:
-        """Whether the value consists of the first operand's elements, moved or converted."""
-        traits = self.operator
-        return traits is not None and (traits.converts or traits.moves not in (None, "gathered"))
-
-    @property
-    def joins(self) -> bool:
-        """Whether the value consists of the elements of all operands."""
-        return self.operator is not None and self.operator.moves == "joined"
-
-    def role(self, index: int) -> str | None:
-        """What a parameter is that feeds an operand of the node, if the table says so."""
-        if self.operator is None or not self.operator.inputs:
-            return None
-        return self.operator.roles.get(self.operator.input_name(index))
-
-
-@dataclass(frozen=True)
-class Formal:
-    """An input of the main graph or of a model-local function."""
-
-    name: str
-    function: tuple[str, str, str] | None = None
-
-
-Source: TypeAlias = "Tensor | Producer | Formal | None"
 
 
 @dataclass
@@ -86,7 +54,10 @@ class Analysis:
         formulas: Of those tensors that have been looked at, whether they hold a formula.
         computed: By what the values are computed that have been looked at; see `computed_by`.
         passed: What has the elements of outputs of functions; see `passed_through`.
+        consists: Of what outputs of functions consist; see `elements_of_call`.
         seen: What has been marked, so that no search for it goes on.
+        operators: The operators with running statistics, by node.
+        layers: The layers with running statistics, by node; see `statistics`.
     """
 
     model: Model
@@ -97,8 +68,11 @@ class Analysis:
     scopes: dict[FunctionId, dict[str, Source]] = field(default_factory=dict)
     formulas: dict[Tensor, bool] = field(default_factory=dict)
     computed: dict[Producer, str] = field(default_factory=dict)
-    passed: dict[tuple[FunctionId, str], Source] = field(default_factory=dict)
+    passed: dict[tuple[FunctionId, int], Source] = field(default_factory=dict)
+    consists: dict[tuple[FunctionId, int], tuple[Source, ...]] = field(default_factory=dict)
     seen: set[tuple[Source, str | bool]] = field(default_factory=set)
+    operators: dict[Node, Operator] = field(default_factory=dict)
+    layers: dict[Node, list[Any]] = field(default_factory=dict)
 
     def walk(
         self, nodes: Sequence[Node], env: MutableMapping[str, Source], opsets: Mapping[str, int]
@@ -110,31 +84,71 @@ class Analysis:
             if is_standard(node, "Constant") and isinstance(value, Tensor):
                 env[node.outputs[0]] = value
                 continue
-            results: list[Source] = []
-            for graph in subgraphs(node):
-                own: dict[str, Source] = dict.fromkeys(v.name for v in graph.inputs)
-                own |= {t.name: t for t in graph.initializers if isinstance(t, Tensor)}
-                inner = ChainMap(own, env)  # no copy: there may be many subgraphs
-                self.walk(graph.nodes, inner, opsets)
-                outputs = [inner.get(value.name) for value in graph.outputs]
-                if is_standard(node, "Loop") and outputs:
-                    self.mark_static(outputs[0], inputs=False)  # whether it goes on
-                results += outputs
             operator = lookup(node.domain, node.op_type, opsets.get(node.domain, 1))
             if self.function_of(node):
                 operator = None
+            made: list[tuple[Body, list[Source]]] = []
+            for graph in subgraphs(node):
+                body = Body.of(node, graph, operator)
+                made.append((body, self.walk_subgraph(node, graph, body, env, opsets)))
             given = [source for name, source in zip(node.inputs, operands, strict=True) if name]
+            results = [source for _, outputs in made for source in outputs]
             constant = all(map(is_constant, (*given, *results)))
-            feeding = (*operands, *results)
-            origin = rearranged(feeding[0]) if feeding else None
-            producer = Producer(node, operator, feeding, constant, origin)
+            if operator is not None and "running_statistic" in operator.roles.values():
+                self.operators[node] = operator
+            elements, order = elements_of(operator, operands), order_of(operator)
+            producer = Producer(node, operator, (*operands, *results), constant, elements, order)
             self.note_uses(producer)
-            env.update(dict.fromkeys(node.outputs, producer))
+            if operator is not None and not made:
+                env.update(dict.fromkeys(node.outputs, producer))
+                continue
+            for position, name in enumerate(node.outputs):
+                if made:
+                    elements = self.returned(position, operands, made)
+                elif (function := self.function_of(node)) and position < len(function.outputs):
+                    elements = self.elements_of_call(function, operands, position)
+                env[name] = replace(producer, elements=elements, output=position)
+
+    def walk_subgraph(
+        self,
+        node: Node,
+        graph: Graph,
+        body: Body,
+        env: MutableMapping[str, Source],
+        opsets: Mapping[str, int],
+    ) -> list[Source]:
+        """`walk` of a node's subgraph; returns what its outputs are computed from."""
+        own: dict[str, Source] = dict.fromkeys(value.name for value in graph.inputs)
+        same = {n.outputs[0]: n.inputs[0] for n in graph.nodes if is_standard(n, "Identity")}
+        for index, name, following in body.handed_in(graph):
+            source = self.operands[node][index]
+            kept = following is not None and name in (following, same.get(following))
+            fixed = is_constant(source) and (kept or following is None)
+            order: Order | None = "kept" if kept else None
+            own[name] = Producer(node, None, (source,), fixed, (source,), order, output=-1)
+        own |= {t.name: t for t in graph.initializers if isinstance(t, Tensor)}
+        inner = ChainMap(own, env)  # no copy: there may be many subgraphs
+        self.walk(graph.nodes, inner, opsets)
+        outputs = [inner.get(value.name) for value in graph.outputs]
+        for source in outputs[: body.skipped]:
+            self.mark_static(source, inputs=False)  # whether it goes on
+        return outputs
+
+    def returned(
+        self, output: int, operands: Sequence[Source], made: Sequence[tuple[Body, list[Source]]]
+    ) -> tuple[Source, ...]:
+        """Of what an output of a node with subgraphs consists."""
+        found: list[Source] = []
+        for body, outputs in made:
+            if output < body.state:  # it may run no step
+                found.append(operands[body.first + output])
+            found += outputs[body.skipped + output :][:1]
+        return tuple(found)
 
     @functools.cached_property
     def called(self) -> dict[FunctionId, Function]:
         """Model-local functions by domain, name and overload."""
-        return {(f.domain, f.name, f.overload): f for f in self.model.functions}
+        return {function.key: function for function in self.model.functions}
 
     def function_of(self, node: Node) -> Function | None:
         """The model-local function that a node calls, if it calls one."""
@@ -167,7 +181,7 @@ class Analysis:
 
     def note_function(self, function: Function) -> tuple[set[str], dict[str, set[str]]]:
         """Which inputs of a function are static, and the roles of its inputs; walked once."""
-        key = (function.domain, function.name, function.overload)
+        key = function.key
         if key not in self.functions:
             formals = {name: Formal(name, key) for name in function.inputs}
             self.scopes[key] = {**formals}
@@ -178,36 +192,56 @@ class Analysis:
             )
         return self.functions[key]
 
-    def in_same_order(self, name: str, source: Source) -> Source:
-        """What has the elements of the value `name` in the same order, through functions too."""
+    def in_same_order(self, source: Source) -> Source:
+        """What has the elements of a value in the same order, through functions too.
+
+        None where these are in another order, or of an argument that a call leaves out.
+        """
         permuted = False
         while isinstance(source, Producer):
-            node, operands = source.node, source.operands
-            function = self.function_of(node)
-            if function is not None:
-                key = (function.domain, function.name, function.overload)
-                inner = function.outputs[node.outputs.index(name)]
-                found = self.passed_through(key, inner)
-                if not (isinstance(found, Formal) and found.function == key):
+            function = self.function_of(source.node)
+            if function is not None and source.output >= 0:
+                found = self.passed_through(function, source.output)
+                if not (isinstance(found, Formal) and found.function == function.key):
                     return found
                 position = function.inputs.index(found.name)
-            elif source.operator is not None and source.operator.moves in ("reshaped", "permuted"):
-                position = 0
-                permuted |= source.operator.moves == "permuted"
+                given = source.operands[: len(source.node.inputs)]
+                source = given[position] if position < len(given) else None
+            elif source.order is not None and len(source.elements) == 1:
+                permuted |= source.order == "permuted"
+                (source,) = source.elements
             else:
                 return source
-            if position >= len(node.inputs):  # an argument that the call leaves out
-                return None
-            name, source = node.inputs[position], operands[position]
         one_axis = isinstance(source, Tensor) and extent(source) <= 1
         return source if one_axis or not permuted else None
 
-    def passed_through(self, key: FunctionId, output: str) -> Source:
+    def passed_through(self, function: Function, output: int) -> Source:
         """What has the elements of a function's output in the same order; looked for once."""
-        if (key, output) not in self.passed:
-            found = self.in_same_order(output, self.scopes[key].get(output))
-            self.passed[key, output] = found
-        return self.passed[key, output]
+        key = function.key, output
+        if key not in self.passed:
+            made = self.scopes[function.key].get(function.outputs[output])
+            self.passed[key] = self.in_same_order(made)
+        return self.passed[key]
+
+    def elements_of_call(
+        self, function: Function, operands: Sequence[Source], output: int
+    ) -> tuple[Source, ...]:
+        """Of what an output of a call of a function consists."""
+        key = function.key, output
+        if key not in self.consists:
+            made = self.scopes[function.key].get(function.outputs[output])
+            self.consists[key] = tuple(leaves(made))
+        found: list[Source] = []
+        for leaf in self.consists[key]:
+            if isinstance(leaf, Formal) and leaf.function == function.key:
+                found += operands[function.inputs.index(leaf.name) :][:1]
+            else:
+                found.append(leaf)
+        return tuple(found)
+
+    def sources(self, node: Node) -> list[Source]:
+        """What has the elements of a node's operands, in their order."""
+        return [self.in_same_order(source) for source in self.operands[node]]
 
     def mark_static(self, source: Source, inputs: bool = True) -> None:
         """Marks the tensors, and `inputs`, that a value is computed from as deciding a shape.
@@ -321,22 +355,12 @@ class Analysis:
         return self.formulas[tensor]
 
 
-def is_constant(source: Source) -> bool:
-    """Whether a value depends on constant tensors alone."""
-    return isinstance(source, Tensor) or (isinstance(source, Producer) and source.constant)
-
-
-def rearranged(source: Source) -> Source:
-    """What a value's elements come from."""
-    return source.origin if isinstance(source, Producer) and source.passes else source
-
-
-def consists_of(producer: Producer, role: str) -> list[Source]:
+def consists_of(producer: Producer, role: str) -> Sequence[Source]:
     """The operands that give a value its elements; of a computed weight, those that shape it."""
-    if producer.passes:
-        return list(producer.operands if producer.joins else producer.operands[:1])
+    if producer.elements:
+        return producer.elements
     if role != "weight" or not producer.constant:
-        return []
+        return ()
     # A weight that is computed, as of weight normalization: what has its rank is one too.
     return [x for x in producer.operands if not isinstance(x, Tensor) or extent(x) > 1]
 
@@ -353,11 +377,6 @@ def has_one_channel(source: Source) -> bool:
         if weight.shape[axis:][:1] == (1,):
             return True
     return False
-
-
-def extent(tensor: Tensor) -> int:
-    """Along how many axes a tensor has several elements: 0 for a scalar, 1 for a vector."""
-    return sum(size > 1 for size in tensor.shape)
 
 
 def role_of(use: str, tensor: Tensor) -> str:

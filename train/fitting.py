@@ -37,7 +37,7 @@ def fit(
     train: str | Sequence[str] = (),
     roles: Sequence[str] | None = None,
     freeze: str | Sequence[str] = (),
-    freeze_statistics: Any = (),
+    freeze_statistics: bool | str | Sequence[str] | None = None,
     outputs: Sequence[str] | None = None,
     optimizer: Any = None,
     learning_rate: Any = None,
@@ -81,8 +81,8 @@ def fit(
         train: Names or patterns of the parameters to train, as for `partition`.
         roles: Roles of the parameters to train, as for `partition`.
         freeze: Names or patterns of parameters that do not train all the same.
-        freeze_statistics: Names or patterns of the running statistics that stay as they are, as for
-            `apply_train`.
+        freeze_statistics: Names or patterns of the running statistics that stay as they are,
+            besides those of layers that do not train; False: none stays. As for `apply_train`.
         outputs: Names of the values that loss and metrics are functions of, by default the graph's
             outputs; intermediate values may be among them.
         optimizer: An optax optimizer; by default AdamW.
@@ -132,11 +132,13 @@ def fit(
         total = epochs * batches.length
     tuned = module if compute_dtype is None else module.autocast(compute_dtype)
     function = find_measure(loss, "loss", LOSSES)
-    objective = make_objective(tuned, function, outputs, freeze_statistics)
+    trained = choose_trained(module, train, roles, freeze)
+    objective = make_objective(tuned, function, outputs, trained, freeze_statistics)
     with jax.numpy_dtype_promotion("standard"):
         inputs, targets = batches.first()
         statistics = find_statistics(objective, prepare(module, inputs), targets)
-        trained = choose_trained(module, train, roles, freeze, statistics)
+        trained = [name for name in trained if name not in statistics]
+        check_some_train(module, trained)
 
         def optimizer_for(total: int | None) -> Any:
             return make_optimizer(
@@ -202,7 +204,7 @@ def fit(
                     accumulate=accumulate,
                     clip_norm=clip_norm,
                     compute_dtype=None if compute_dtype is None else str(jnp.dtype(compute_dtype)),
-                    freeze_statistics=freeze_statistics,
+                    freeze_statistics=() if freeze_statistics is None else freeze_statistics,
                     outputs=objective.outputs,
                     seed=seed,
                     update=update(total),
@@ -218,23 +220,25 @@ def choose_trained(
     train: str | Sequence[str],
     roles: Sequence[str] | None,
     freeze: str | Sequence[str],
-    statistics: Sequence[str],
 ) -> list[str]:
-    """Names of the parameters to train.
-
-    Raises:
-        ValueError: There is none, or a pattern matches none.
-    """
+    """Names of the parameters to train. Raises: ValueError if a pattern matches none."""
     patterns, frozen_patterns = (
         (given,) if isinstance(given, str) else tuple(given) for given in (train, freeze)
     )
     wanted, _ = module.partition(*patterns, roles=roles)
     frozen = module.partition(*frozen_patterns)[0] if frozen_patterns else {}
-    trained = [name for name in wanted if name not in {*frozen, *statistics}]
+    return [
+        name
+        for name in wanted
+        if name not in frozen and module.roles[name] != "running_statistic"  # which follow batches
+    ]
+
+
+def check_some_train(module: Module, trained: Sequence[str]) -> None:
+    """Raises ValueError if no parameter trains."""
     if not trained:
         found = ", ".join(sorted(set(module.roles.values()))) or "none"
         raise ValueError(
             "no parameter trains: all are frozen, or have a role that does not train by default "
             f"(the model's: {found}); pass train= patterns or roles="
         )
-    return trained

@@ -29,21 +29,27 @@ class Objective:
         module: The module; of its parameters only the dtypes matter.
         loss: Function of the outputs and the targets: a scalar, or with a dict of further ones.
         outputs: Names of the values that the loss gets.
+        trained: Names of the parameters that train, as for `apply_train`.
         freeze_statistics: As for `apply_train`.
     """
 
     module: Module
     loss: Measure
     outputs: tuple[str, ...]
-    freeze_statistics: Any = ()
+    trained: tuple[str, ...] | None = None
+    freeze_statistics: Any = None
 
     def train(
         self, params: Mapping[str, Value], inputs: Mapping[str, Value], targets: Any, key: jax.Array
     ) -> tuple[jax.Array, tuple[dict[str, Value], dict[str, Value]]]:
         """The loss in training; and the next running statistics, and the further scalars."""
-        frozen = {"freeze_statistics": self.freeze_statistics} if self.freeze_statistics else {}
         found, updates = self.module.apply_train(
-            self.narrowed(params), inputs, key=key, outputs=self.outputs, **frozen
+            self.narrowed(params),
+            inputs,
+            key=key,
+            outputs=self.outputs,
+            train=self.trained,
+            freeze_statistics=self.freeze_statistics,
         )
         value, further = self.loss_of(found, targets)
         return value, (updates, further)
@@ -73,13 +79,18 @@ class Objective:
 
 
 def make_objective(
-    module: Module, loss: Measure, outputs: Sequence[str] | None, freeze_statistics: Any = ()
+    module: Module,
+    loss: Measure,
+    outputs: Sequence[str] | None,
+    trained: Sequence[str] | None = None,
+    freeze_statistics: Any = None,
 ) -> Objective:
     """The objective of a loss, which reads logits where the model would make probabilities."""
     names = values_read(module, outputs, loss)
     if len(names) == 1:
         names = (find_logits(module.program.model, names[0], loss),)
-    return Objective(module, loss, names, freeze_statistics)
+    trained = None if trained is None else tuple(trained)
+    return Objective(module, loss, names, trained, freeze_statistics)
 
 
 def values_read(module: Module, outputs: Sequence[str] | None, measure: Measure) -> tuple[str, ...]:

@@ -1,49 +1,145 @@
 """Training: operators use a batch's statistics, and the running ones follow them.
 
-Which parameter a running statistic is, the analysis of the model says: the operand's source.
+Which parameter a running statistic is, the analysis of the model says: the operand's source. One
+that several calls share is updated by one after the other. Control flow carries those of its
+subgraphs as further state.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import jax.numpy as jnp
 
 from onnxla.interpret.calls import Call, Results, Rule, Then
-from onnxla.ir.model import Tensor
+from onnxla.ir.errors import UnsupportedError
+from onnxla.ir.model import Graph, Tensor
+from onnxla.ir.names import quoted
 from onnxla.ops.values import Value
+from onnxla.parameters.selection import Kept
+from onnxla.parameters.sources import Formal
+from onnxla.parameters.statistics import STATISTIC
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a model is evaluated as in training.
+
+    Attributes:
+        updates: Gets the next values of running statistics by name.
+        kept: Which layers keep their running statistics: a call of theirs is as in inference.
+        axis_name: Of a batch that is mapped over, if one is.
+    """
+
+    updates: dict[str, Value]
+    kept: Kept
+    axis_name: str | None = None
 
 
 def update_statistics(
-    names: Mapping[Tensor, str], frozen: Collection[str], updates: dict[str, Value]
+    names: Mapping[Tensor, str], params: Mapping[str, Value], training: Training
 ) -> Rule:
     """A rule that calls operators as in training and notes the next running statistics.
 
     Args:
         names: Names of the parameters.
-        frozen: Running statistics that stay; a call with one of them is as in inference.
-        updates: Gets the others' next values by name. What a step of a loop or a branch makes
-            cannot leave it but as its output, so their statistics stay too.
+        params: Their values.
+        training: How they are evaluated.
+
+    Raises:
+        UnsupportedError: A statistic that should be updated is computed.
     """
 
     def rule(call: Call, then: Then) -> Results:
-        statistics = [None if t is None else names.get(t) for t in running_statistics(call)]
-        fixed = any(name in frozen for name in statistics)
-        filled = {"train": True, "frozen": fixed}
+        statistics = name_operands(call, names, STATISTIC)
+        learned = name_operands(call, names, "scale", "bias").values()
+        fixed = bool(statistics) and training.kept(statistics.values(), learned)
+        filled = {"train": True, "frozen": fixed, "axis_name": training.axis_name}
         asked = {k: v for k, v in filled.items() if k in call.operator.reserved}
-        results = then(replace(call, keywords={**call.keywords, **asked}))
-        if not fixed and not call.nested:
-            # The next values are the outputs after the first, in the operands' order.
-            for name, following in zip(statistics, results[1:], strict=False):
-                if name:
-                    updates[name] = following
+        call = replace(call, keywords={**call.keywords, **asked})
+        if fixed or not statistics or call.updates is None:
+            return then(call)
+        operands = [*call.operands]
+        for index, name in statistics.items():
+            if name is None:
+                if not isinstance(call.sources[index], Formal | Tensor):
+                    raise UnsupportedError(computed(call, index))
+            elif name in call.updates:  # by another call of the layer
+                operands[index] = like(operands[index], call.updates[name])
+        results = then(replace(call, operands=operands))
+        # The next values are the outputs after the first, in the operands' order.
+        for name, following in zip(statistics.values(), results[1:], strict=False):
+            if name is not None:
+                call.updates[name] = like(params[name], following)
         return results
 
     return rule
 
 
-def running_statistics(call: Call) -> Iterator[Tensor | None]:
-    """The constant tensors that are operands with the role of a running statistic, if any are."""
-    operands = zip(call.operator.inputs, call.operands, call.sources, strict=False)
-    for name, value, source in operands:
-        if call.operator.roles.get(name) == "running_statistic":
-            yield source if isinstance(source, Tensor) and source.shape == value.shape else None
+def carry_statistics(names: Mapping[Tensor, str], params: Mapping[str, Value]) -> Rule:
+    """A rule by which control flow hands on the running statistics of its subgraphs."""
+
+    def rule(call: Call, then: Then) -> Results:
+        found = (names.get(source) for source in call.carried if isinstance(source, Tensor))
+        used = [*filter(None, found)]
+        if call.updates is None or not used:
+            return then(call)
+        if "carry" not in call.operator.reserved:
+            raise UnsupportedError(
+                f"training cannot update the running statistic {quoted(used[0])} in a subgraph of "
+                f"{call.node}; freeze_statistics=True keeps all"
+            )
+        updated = set[str]()
+
+        def handing_on(subgraph: Callable[..., Results]) -> Callable[..., Results]:
+            def inner(*args: Value, carry: Sequence[Value], **keywords: Value) -> Results:
+                updates = dict(zip(used, carry, strict=True))
+                results = subgraph(*args, updates=updates, **keywords)
+                following = [updates[name] for name in used]
+                updated.update(
+                    name for name, a, b in zip(used, carry, following, strict=True) if a is not b
+                )
+                return (*results, *following)
+
+            inner.__name__ = subgraph.__name__
+            return inner
+
+        keywords = {
+            k: handing_on(v) if isinstance(call.node.attributes.get(k), Graph) else v
+            for k, v in call.keywords.items()
+        }
+        keywords["carry"] = [call.updates.get(name, params[name]) for name in used]
+        results = then(replace(call, keywords=keywords))
+        own = len(results) - len(used)
+        following = zip(used, results[own:], strict=True)
+        call.updates.update((name, value) for name, value in following if name in updated)
+        return results[:own]
+
+    return rule
+
+
+def name_operands(call: Call, names: Mapping[Tensor, str], *roles: str) -> dict[int, str | None]:
+    """Names of the parameters that operands in some roles are, by the operands' positions."""
+    found: dict[int, str | None] = {}
+    for index, source in enumerate(call.sources):
+        if (
+            call.operator.inputs
+            and call.operator.roles.get(call.operator.input_name(index)) in roles
+        ):
+            found[index] = names.get(source) if isinstance(source, Tensor) else None
+    return found
+
+
+def like(old: Value, new: Value) -> Value:
+    """A statistic in the shape and dtype of what stands for it elsewhere."""
+    return jnp.reshape(new, old.shape).astype(old.dtype)
+
+
+def computed(call: Call, index: int) -> str:
+    """The message that a statistic cannot be updated."""
+    return (
+        f"training cannot update the running statistic {quoted(call.node.inputs[index])} of "
+        f"{call.node}: it is no tensor of the file, but computed, or in another order or part of "
+        "one; freeze_statistics=True, or the layer's patterns, keeps it"
+    )

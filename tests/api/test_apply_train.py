@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -95,10 +97,16 @@ def test_a_function_and_a_branch() -> None:
     norm (x, s, b, m, v) => (y) { y = BatchNormalization (x, s, b, m, v) }"""
     second = {"mean2": PARAMS["mean"], "var2": PARAMS["var"]}
     module = onnxla.load(make(text, **PARAMS, **second))
-    for c in (np.asarray(True), jnp.asarray(True)):
-        y, updates = module.apply_train(module.params, X[:, :, 0, 0], c)
-        assert set(updates) == {"mean", "var"}
-        assert np.isfinite(np.asarray(y)).all()
+    x = X[:, :, 0, 0]
+    for c in (True, False):
+        known = module.apply_train(module.params, x, np.asarray(c))[1]
+        traced = jax.jit(module.apply_train)(module.params, x, c)[1]
+        assert set(known) == {"mean", "var", *(second if c else ())}
+        assert set(traced) == {"mean", "var", *second}
+        for name, value in {**second, **known}.items():  # of a branch that is not taken, the old
+            np.testing.assert_allclose(traced[name], value, rtol=1e-6)
+    frozen = partial(module.apply_train, freeze_statistics="var2")
+    assert set(jax.jit(frozen)(module.params, x, True)[1]) == {"mean", "var"}
 
 
 def test_statistics_are_found_through_functions_and_identities() -> None:
@@ -202,12 +210,90 @@ def test_values_are_dropped_in_training_only(opset: int, body: str) -> None:
         module.apply_train(module.params, x)
 
 
-def test_each_element_of_a_batched_module_is_a_batch() -> None:
-    module = normalizing().batched()
-    stacked = np.stack([X, 2 * X])
-    y, updates = module.apply_train(module.params, stacked)
-    for i in range(2):
-        one, _ = normalizing().apply_train(module.params, stacked[i])
-        np.testing.assert_allclose(y[i], one, rtol=1e-4, atol=1e-4)
-    mean = (X.mean((0, 2, 3)) + 2 * X.mean((0, 2, 3))) / 2
-    np.testing.assert_allclose(updates["mean"], 0.8 * PARAMS["mean"] + 0.2 * mean, rtol=1e-5)
+@pytest.mark.parametrize("axes", [0, 1, 2, 3])
+def test_the_elements_of_a_batched_module_are_one_batch(axes: int) -> None:
+    """A model of batch 1 trains as the same one with a batch, whatever its spatial axes."""
+    sizes = (2, 3, 2)[:axes]
+    shape = ", ".join(map(str, (4, *sizes)))
+    one, whole = (
+        onnxla.load(
+            make(
+                f"""<ir_version: 8, opset_import: ["": 15]>
+                m (float[{batch}, {shape}] x) => (float[{batch}, {shape}] y) {{
+                    y = BatchNormalization (x, scale, bias, mean, var)
+                }}""",
+                **PARAMS,
+            )
+        )
+        for batch in ("1", "N")
+    )
+    x = np.random.default_rng(0).normal(2, 3, (6, 4, *sizes)).astype(np.float32)
+    expected, updates = whole.apply_train(whole.params, x)
+    y, found = one.batched().apply_train(one.params, x[:, None])
+    np.testing.assert_allclose(np.asarray(y)[:, 0], expected, rtol=1e-5, atol=1e-5)
+    assert set(found) == {"mean", "var"}
+    for name, value in updates.items():
+        np.testing.assert_allclose(found[name], value, rtol=1e-5)
+
+    def loss(params: Any, module: onnxla.Module, x: Any) -> Any:
+        return (module.apply_train(params, x)[0] ** 3).sum()
+
+    slopes = jax.grad(loss)(one.params, one.batched(), x[:, None])
+    for name, value in jax.grad(loss)(whole.params, whole, x).items():
+        np.testing.assert_allclose(slopes[name], value, rtol=1e-3, atol=1e-3)
+
+
+SUBGRAPHS = {
+    "a loop": """n = Constant <value = int64 {3}> () t = Constant <value = bool {1}> ()
+        y = Loop (n, t, x) <body = b (int64 i, bool c, float[N, 4] h) => (bool d, float[N, 4] k) {
+            d = Identity (c) k = BatchNormalization <momentum = 0.8> (h, scale, bias, mean, var)
+        }>""",
+    "a loop that hands the statistics in": """n = Constant <value = int64 {3}> ()
+        t = Constant <value = bool {1}> ()
+        y, m, v = Loop (n, t, x, mean, var) <body = b
+            (int64 i, bool c, float[N, 4] h, float[4] m0, float[4] v0)
+            => (bool d, float[N, 4] k, float[4] m0, float[4] v1) {
+            d = Identity (c) v1 = Identity (v0)
+            k = BatchNormalization <momentum = 0.8> (h, scale, bias, m0, v0)
+        }>""",
+    "a scan": """xs = Concat <axis = 0> (x0, x0, x0)
+        y, ys = Scan <num_scan_inputs = 1, body = b
+            (float[N, 4] h, float[M] e) => (float[N, 4] k, float[N, 4] l) {
+            k = BatchNormalization <momentum = 0.8> (h, scale, bias, mean, var) l = Neg (h)
+        }> (x, xs)""",
+    "one after the other": """a = BatchNormalization <momentum = 0.8> (x, scale, bias, mean, var)
+        b = BatchNormalization <momentum = 0.8> (a, scale, bias, mean, var)
+        y = BatchNormalization <momentum = 0.8> (b, scale, bias, mean, var)""",
+}
+
+
+@pytest.mark.parametrize("nodes", SUBGRAPHS.values(), ids=SUBGRAPHS)
+def test_a_layer_that_is_applied_again_updates_its_statistics_again(nodes: str) -> None:
+    axis = "axis = Constant <value = int64[1] {0}> () x0 = Unsqueeze (first, axis)"
+    text = f"""<ir_version: 8, opset_import: ["": 15]>
+    m (float[N, 4] x, float[4] first) => (float[N, 4] y) {{ {axis} {nodes} }}"""
+    module, x = onnxla.load(make(text, **PARAMS)), X[:, :, 0, 0]
+    y, updates = jax.jit(module.apply_train)(module.params, x, x[0])
+    assert set(updates) == {"mean", "var"}
+    h, mean, var = x, PARAMS["mean"], PARAMS["var"]
+    for _ in range(3):
+        mean, var = 0.8 * mean + 0.2 * h.mean(0), 0.8 * var + 0.2 * h.var(0)
+        centred = (h - h.mean(0)) / np.sqrt(h.var(0) + 1e-5)
+        h = centred * PARAMS["scale"] + PARAMS["bias"]
+    np.testing.assert_allclose(y, h, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(updates["mean"], mean, rtol=1e-4)
+    np.testing.assert_allclose(updates["var"], var, rtol=1e-4)
+    assert not module.apply_train(module.params, x, x[0], freeze_statistics=True)[1]
+
+
+def test_a_statistic_that_is_computed_is_told() -> None:
+    text = """<ir_version: 8, opset_import: ["": 15]>
+    m (float[N, 4] x) => (float[N, 4] y) {
+        double = Add (var, var) y = BatchNormalization (x, scale, bias, mean, double)
+    }"""
+    module, x = onnxla.load(make(text, **PARAMS)), X[:, :, 0, 0]
+    with pytest.raises(onnxla.UnsupportedError, match="the running statistic 'double' of Batch"):
+        module.apply_train(module.params, x)
+    y, updates = module.apply_train(module.params, x, freeze_statistics=True)
+    assert not updates
+    np.testing.assert_allclose(y, module(x), rtol=1e-6)

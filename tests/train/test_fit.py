@@ -271,7 +271,10 @@ def test_what_trains() -> None:
     # A BatchNormalization takes away what b0 adds.
     for options, expected in (
         ({}, {"w0", "w1", "b1", "scale", "bias", "mean", "var"}),
-        ({"train": ["w0", "b?"], "freeze": "b0"}, {"w0", "b1", "mean", "var"}),
+        # A layer whose scale and bias do not train keeps its statistics, unless asked not to.
+        ({"train": ["w0", "b?"], "freeze": "b0"}, {"w0", "b1"}),
+        ({"train": ["w0"], "freeze_statistics": False}, {"w0", "mean", "var"}),
+        ({"train": ["w1", "scale"]}, {"w1", "scale", "mean", "var"}),
         ({"roles": ["bias"], "freeze": ["b0", "b1"], "freeze_statistics": "m*"}, {"bias"}),
     ):
         tuned = fit(module, batches()[:2], **PLAIN_SGD, **options).module
