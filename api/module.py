@@ -17,6 +17,7 @@ from onnxla.edit.adapter_files import load_adapters, save_adapters
 from onnxla.edit.dropout import insert_dropout
 from onnxla.edit.heads import find_features, replace_head
 from onnxla.edit.lora import add_adapters, initial, merge_adapters, select
+from onnxla.edit.parting import join, part_statistics
 from onnxla.edit.quantization import mark_straight_through, quantization_aware, restore
 from onnxla.inputs import bind, checked, unpack
 from onnxla.interpret.program import Program
@@ -55,6 +56,9 @@ def load(
     ir.verify(model, limits.nodes)
     find_misfits(model).raise_any()
     program = Program(model, limits=limits)
+    parted = part_statistics(model, program.analysis)
+    if parted is not model:
+        program = Program(parted, limits=limits)
     return Module(to_device(program.parameters.params), program)
 
 
@@ -513,7 +517,7 @@ class Module:
     def to_ir(self, *, merge: bool = True) -> ir.Model:
         """The model as data, with the current parameters, and with adapters merged unless told."""
         model = self._with_values()
-        return restore(merge_adapters(model) if merge else model)
+        return join(restore(merge_adapters(model) if merge else model))
 
     def _with_values(self) -> ir.Model:
         """The model that is evaluated, with the current parameters."""

@@ -247,9 +247,9 @@ class Program:
         budget = self.budget(given)
         rules: tuple[Rule, ...] = (within(budget), fold)
         if training is not None:
-            params_in_graph = self.parameters.params.items()
-            names = {tensor: name for name, tensor in params_in_graph if name not in given}
-            update = update_statistics(names, params, training)
+            all_params = self.parameters.params.items()
+            names = {tensor: None if name in given else name for name, tensor in all_params}
+            update = update_statistics(names, params, self.parameters.roles, training)
             rules = (update, carry_statistics(names, params), *rules, see_through)
         if self.compute_dtype is not None:
             rules = (*rules, autocast(self.compute_dtype))

@@ -7,16 +7,21 @@ things besides: then each layer needs one of its own.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from onnxla.ir.model import Node
+from onnxla.ir.model import Node, Tensor
 from onnxla.ir.traverse import subgraphs
 from onnxla.ops.table import Operator
 from onnxla.parameters.sources import Formal, Source
+from onnxla.parameters.uses import Use
 from onnxla.parameters.walk import Analysis
 
 STATISTIC = "running_statistic"
+# Where PyTorch's exporter says which module a node is of, as a list of paths.
+SCOPES = "pkg.torch.onnx.name_scopes"
+MAX_SCOPES = 10_000  # letters of it that are read
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +46,11 @@ class Layer:
         for index in range(len(self.sources)):
             if self.operator.roles.get(self.operator.input_name(index)) in roles:
                 yield index
+
+    def name_at(self, index: int) -> str:
+        """The name under which an operand enters the scope that is looked at."""
+        node, position = self.places[index]
+        return node.inputs[position]
 
     @property
     def statistics(self) -> Iterator[Source]:
@@ -96,3 +106,83 @@ def carried(analysis: Analysis, node: Node) -> list[Source]:
         s for graph in graphs for layer in layers(analysis, graph.nodes) for s in layer.statistics
     )
     return [*dict.fromkeys(found)]
+
+
+# Which uses are of one layer
+
+
+def merged_statistics(analysis: Analysis) -> list[Use]:
+    """The running statistics that need tensors of their own.
+
+    A tensor that serves as something else too was merged with its equals, and so was one that
+    several layers use. Which uses are of one layer, the exporter's names of modules tell; without
+    them, four distinct tensors that come again do. What a function itself merges stays.
+    """
+    uses: dict[Tensor, dict[Hashable, list[tuple[Layer, int]]]] = {}
+    for layer in layers(analysis, analysis.model.graph.nodes):
+        for index in layer.operands(STATISTIC):
+            source = layer.sources[index]
+            if isinstance(source, Tensor):
+                key = index, identity(layer), layer.name_at(index)
+                uses.setdefault(source, {}).setdefault(key, []).append((layer, index))
+    found = [
+        Use(tensor, places_of(group), own_name(*group[0]))
+        for tensor, groups in uses.items()
+        if len(groups) > 1 or analysis.uses[tensor] != {STATISTIC}
+        for group in groups.values()
+    ]
+    return [use for use in found if all(is_statistic(analysis, place) for place in use.places)]
+
+
+def is_statistic(analysis: Analysis, place: tuple[Node, int]) -> bool:
+    """Whether what a node reads at a position is one running statistic, and nothing else."""
+    node, position = place
+    if (function := analysis.function_of(node)) is None:
+        return True
+    formal = Formal(function.inputs[position], function.key)
+    slots = {
+        index
+        for layer in layers(analysis, function.nodes)
+        for index, source in enumerate(layer.sources)
+        if source == formal
+    }
+    return len(slots) == 1 and analysis.uses[formal] == {STATISTIC}
+
+
+def places_of(group: Sequence[tuple[Layer, int]]) -> tuple[tuple[Node, int], ...]:
+    """Where operands of layers enter, each place once."""
+    return tuple(dict.fromkeys(layer.places[index] for layer, index in group))
+
+
+def identity(layer: Layer) -> Hashable:
+    """What uses of one layer have in common."""
+    scope, exact = scope_of(layer.places[0][0])
+    # An exporter that merges tensors may keep the names of all of them, for what Identities make.
+    named = [layer.name_at(index) for index in layer.operands("scale", "bias", STATISTIC)]
+    distinct = len({*named}) == len(named)
+    affine = tuple(layer.name_at(index) for index in layer.operands("scale", "bias"))
+    if exact:
+        return scope, affine
+    if scope:  # the second use of `bn` may be called `bn_1`, but so may another layer
+        return (re.sub(r"_\d+$", "", scope), *named) if distinct else (scope, affine)
+    return tuple(named) if distinct else layer.places
+
+
+def scope_of(node: Node) -> tuple[str, bool]:
+    """The path of the module that a node is of, as its exporter says, and whether it is certain."""
+    scopes = re.findall(r"'([^']*)'", node.metadata.get(SCOPES, "")[:MAX_SCOPES])
+    if len(scopes) > 1 and scopes[-2]:
+        return re.sub(r"@\d+$", "", scopes[-2]), True
+    return node.name.strip("/").rpartition("/")[0], False
+
+
+def own_name(layer: Layer, index: int) -> str:
+    """A name for a statistic of a layer."""
+    node, position = layer.places[index]
+    given = node.inputs[position]
+    source = layer.sources[index]
+    if isinstance(source, Tensor) and given != source.name:  # what an Identity calls it
+        return given
+    scope, exact = scope_of(node)
+    kind = layer.operator.input_name(index).removeprefix("input_")
+    return f"{scope}.running_{kind}" if exact else f"{node.name or node.outputs[0]}.{kind}"

@@ -169,6 +169,9 @@ class Analysis:
             for source in operands[: operator.controls]:
                 self.mark_static(source, inputs=False)
             for index, source in enumerate(operands):
+                handed_in = bool(subgraphs(node)) and index >= operator.controls
+                if handed_in or source in producer.elements:  # and is used there, or further on
+                    continue
                 if operator.inputs and operator.input_name(index) in operator.static:
                     self.mark_static(source)
                 role = producer.role(index) or "constant"

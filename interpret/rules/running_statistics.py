@@ -38,13 +38,17 @@ class Training:
 
 
 def update_statistics(
-    names: Mapping[Tensor, str], params: Mapping[str, Value], training: Training
+    names: Mapping[Tensor, str | None],
+    params: Mapping[str, Value],
+    roles: Mapping[str, str],
+    training: Training,
 ) -> Rule:
     """A rule that calls operators as in training and notes the next running statistics.
 
     Args:
-        names: Names of the parameters.
+        names: Names of the parameters; None of one whose value a caller gives as an input.
         params: Their values.
+        roles: And their roles.
         training: How they are evaluated.
 
     Raises:
@@ -62,10 +66,11 @@ def update_statistics(
             return then(call)
         operands = [*call.operands]
         for index, name in statistics.items():
-            if name is None:
-                if not isinstance(call.sources[index], Formal | Tensor):
-                    raise UnsupportedError(computed(call, index))
-            elif name in call.updates:  # by another call of the layer
+            if name is None and isinstance(call.sources[index], Formal | Tensor):
+                continue
+            if name is None or roles[name] != STATISTIC:
+                raise UnsupportedError(cannot_follow(call, index))
+            if name in call.updates:  # by another call of the layer
                 operands[index] = like(operands[index], call.updates[name])
         results = then(replace(call, operands=operands))
         # The next values are the outputs after the first, in the operands' order.
@@ -77,7 +82,7 @@ def update_statistics(
     return rule
 
 
-def carry_statistics(names: Mapping[Tensor, str], params: Mapping[str, Value]) -> Rule:
+def carry_statistics(names: Mapping[Tensor, str | None], params: Mapping[str, Value]) -> Rule:
     """A rule by which control flow hands on the running statistics of its subgraphs."""
 
     def rule(call: Call, then: Then) -> Results:
@@ -119,7 +124,9 @@ def carry_statistics(names: Mapping[Tensor, str], params: Mapping[str, Value]) -
     return rule
 
 
-def name_operands(call: Call, names: Mapping[Tensor, str], *roles: str) -> dict[int, str | None]:
+def name_operands(
+    call: Call, names: Mapping[Tensor, str | None], *roles: str
+) -> dict[int, str | None]:
     """Names of the parameters that operands in some roles are, by the operands' positions."""
     found: dict[int, str | None] = {}
     for index, source in enumerate(call.sources):
@@ -136,10 +143,10 @@ def like(old: Value, new: Value) -> Value:
     return jnp.reshape(new, old.shape).astype(old.dtype)
 
 
-def computed(call: Call, index: int) -> str:
+def cannot_follow(call: Call, index: int) -> str:
     """The message that a statistic cannot be updated."""
     return (
         f"training cannot update the running statistic {quoted(call.node.inputs[index])} of "
-        f"{call.node}: it is no tensor of the file, but computed, or in another order or part of "
-        "one; freeze_statistics=True, or the layer's patterns, keeps it"
+        f"{call.node}: it is computed, in another order or a part of a tensor of the file, or one "
+        "that is something else too; freeze_statistics=True, or the layer's patterns, keeps it"
     )

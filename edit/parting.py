@@ -1,0 +1,143 @@
+"""Tensors that an exporter merged, parted again.
+
+Exporters store equal tensors once. Those of fresh layers are equal, scales and variances, biases
+and means, and training makes them different. `part_statistics` gives each running statistic that
+was merged a tensor of its own; `join` takes those away again that are still equal, for the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from onnxla.ir.model import Model, Node, Tensor
+from onnxla.ir.rewrite import add_initializers, remove_initializers, rewrite
+from onnxla.ir.traverse import all_nodes, is_standard, subgraphs
+from onnxla.parameters.roles import named_constants
+from onnxla.parameters.statistics import merged_statistics
+from onnxla.parameters.uses import Use
+from onnxla.parameters.walk import Analysis
+
+ASIDE = ".merged"  # what an Identity makes whose output's name the new tensor takes
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Parted(Tensor):
+    """A tensor of its own in the place of one that the file uses for several purposes.
+
+    Attributes:
+        shared: Name of the file's tensor, as `named_constants` has it.
+        read: The name that nodes read in the file.
+    """
+
+    shared: str
+    read: str
+
+
+def part_statistics(model: Model, analysis: Analysis) -> Model:
+    """The model in which each running statistic is a tensor of its own."""
+    merged = merged_statistics(analysis)
+    return part(model, merged) if merged else model
+
+
+def part(model: Model, uses: Sequence[Use]) -> Model:
+    """The model with tensors of their own for some uses of others."""
+    readers, makers = reading_and_making(model)
+    names = {tensor: name for name, tensor in named_constants(model).items()}
+    taken = {*readers, *makers, *names.values()}
+    inside = {node for function in model.functions for node in function.nodes}
+    aside: dict[Node, str] = {}
+    inputs: dict[Node, dict[int, str]] = {}
+    made: dict[Node | None, list[Parted]] = {}
+    for use in uses:
+        node, position = use.places[0]
+        read = node.inputs[position]
+        maker = makers.get(read)
+        if maker is not None and is_standard(maker, "Identity") and readers[read] <= {*use.places}:
+            name, aside[maker] = read, read + ASIDE
+        else:
+            name = unused(use.name, taken)
+            for each, index in use.places:
+                inputs.setdefault(each, {})[index] = name
+        taken.add(name)
+        array = use.tensor.numpy()
+        array = array if read == use.tensor.name else array.reshape(-1)
+        owner = node if node in inside else None
+        made.setdefault(owner, []).append(parted(name, array, names[use.tensor], read))
+
+    def rewritten(node: Node) -> Iterator[Node]:
+        for tensor in made.get(node, ()):
+            yield Node("Constant", (), (tensor.name,), {"value": tensor}, tensor.name)
+        given = inputs.get(node, {})
+        new = tuple(given.get(index, name) for index, name in enumerate(node.inputs))
+        if node in aside:
+            yield replace(node, outputs=(aside[node],))
+        else:
+            yield replace(node, inputs=new) if given else node
+
+    return add_initializers(rewrite(model, node=rewritten), made.get(None, ()))
+
+
+def parted(name: str, array: np.ndarray, shared: str, read: str) -> Parted:
+    """A tensor of its own that holds `array`."""
+
+    def load() -> np.ndarray:
+        return array
+
+    return Parted(name, array.dtype, array.shape, load, shared=shared, read=read)
+
+
+def join(model: Model) -> Model:
+    """The model as its file has it, but for tensors that are no longer equal."""
+    constants = named_constants(model)
+    own = [tensor for tensor in constants.values() if isinstance(tensor, Parted)]
+    same = {tensor for tensor in own if is_same(tensor, constants[tensor.shared])}
+    if not same:
+        return model
+    names = {tensor.name: tensor.read for tensor in same if tensor.read != tensor.name}
+    aside = {tensor.name + ASIDE: tensor.name for tensor in same}
+
+    def rewritten(node: Node) -> Iterator[Node]:
+        if is_standard(node, "Constant") and node.attributes.get("value") in same:
+            return
+        renamed = tuple(names.get(name, name) for name in node.inputs)
+        outputs = tuple(aside.get(name, name) for name in node.outputs)
+        kept = renamed == node.inputs and outputs == node.outputs
+        yield node if kept else replace(node, inputs=renamed, outputs=outputs)
+
+    model = rewrite(model, node=rewritten)
+    return remove_initializers(model, {tensor.name for tensor in same})
+
+
+def is_same(own: Parted, shared: Tensor) -> bool:
+    """Whether a tensor is still equal to the one that the file has, bit for bit."""
+    ours, theirs = own.numpy().reshape(-1), shared.numpy().reshape(-1)
+    return ours.dtype == theirs.dtype and ours.tobytes() == theirs.tobytes()
+
+
+def reading_and_making(
+    model: Model,
+) -> tuple[Mapping[str, set[tuple[Node, int]]], Mapping[str, Node]]:
+    """Which nodes read each value, at which positions; and which make them."""
+    readers: dict[str, set[tuple[Node, int]]] = {}
+    makers: dict[str, Node] = {}
+    for node, _ in all_nodes(model):
+        for index, name in enumerate(node.inputs):
+            readers.setdefault(name, set()).add((node, index))
+        makers |= dict.fromkeys(node.outputs, node)
+        for graph in subgraphs(node):
+            for index, value in enumerate(graph.outputs):
+                readers.setdefault(value.name, set()).add((node, -1 - index))
+    for value in model.graph.outputs:
+        readers.setdefault(value.name, set()).add((Node(""), 0))
+    return readers, makers
+
+
+def unused(name: str, taken: Iterable[str]) -> str:
+    """A name, with a number behind it if it is taken."""
+    number, found = 1, name
+    while found in taken:
+        number, found = number + 1, f"{name}_{number}"
+    return found

@@ -1,0 +1,160 @@
+"""Tensors that an exporter merged: each layer has its own statistics, files stay as they are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+import onnxla
+from onnxla import ir
+from support.small_models import make
+
+X = np.random.default_rng(0).normal([3, -1], [2, 5], (64, 2)).astype(np.float32)
+ONES, ZEROS = np.ones(2, np.float32), np.zeros(2, np.float32)
+MERGED = {"ones": ONES, "zeros": ZEROS}
+DISTINCT = {"s": ONES, "b": ZEROS, "m": ZEROS, "v": ONES}
+
+
+def norm(x: str, y: str, tensors: str) -> str:
+    return f" {y} = BatchNormalization ({x}, {tensors})"
+
+
+def twice(tensors: str, again: str = "") -> str:
+    return norm("x", "h", tensors) + norm("h", "y", again or tensors)
+
+
+FUNCTION = '<domain: "local", opset_import: ["": 17]> f '
+CONSTANTS = " o = Constant <value = float[2] {1, 1}> () z = Constant <value = float[2] {0, 0}> ()"
+CASES: dict[str, tuple[str, str, dict[str, np.ndarray], int]] = {
+    # What the graph is: nodes, functions, tensors, and how many statistics it has.
+    "one layer": (norm("x", "y", "ones, zeros, zeros, ones"), "", MERGED, 2),
+    "two layers": (twice("ones, zeros, zeros, ones"), "", MERGED, 4),
+    "one layer, twice": (twice("s, b, m, v"), "", DISTINCT, 2),
+    "layers with scales of their own": (
+        twice("s, b, m, v", "s2, b2, m, v"),
+        "",
+        {**DISTINCT, "s2": ONES + 1, "b2": ZEROS + 1},
+        4,
+    ),
+    "Identities with the names": (
+        "b = Identity (zeros) m = Identity (zeros) v = Identity (ones)"
+        + norm("x", "y", "ones, b, m, v"),
+        "",
+        MERGED,
+        2,
+    ),
+    "calls of a function that merges nothing": (
+        "h = local.f (x, s, b, m, v) y = local.f (h, s, b, m, v)",
+        FUNCTION + "(x, s, b, m, v) => (y) {" + norm("x", "y", "s, b, m, v") + " }",
+        DISTINCT,
+        2,
+    ),
+    "calls of a function with merged tensors": (
+        "h = local.f (x, ones, zeros, zeros, ones) y = local.f (h, ones, zeros, zeros, ones)",
+        FUNCTION + "(x, s, b, m, v) => (y) {" + norm("x", "y", "s, b, m, v") + " }",
+        MERGED,
+        4,
+    ),
+    "constants in a function": (
+        "y = local.f (x)",
+        FUNCTION + "(x) => (y) {" + CONSTANTS + norm("x", "y", "o, z, z, o") + " }",
+        {},
+        2,
+    ),
+    "a branch": (
+        "c = Constant <value = bool {1}> () y = If (c) <then_branch = a () => (float[N, 2] p) {"
+        + norm("x", "p", "ones, zeros, zeros, ones")
+        + "}, else_branch = e () => (float[N, 2] q) { q = Identity (x) }>",
+        "",
+        MERGED,
+        2,
+    ),
+}
+
+
+def model(body: str, functions: str = "", **tensors: np.ndarray) -> bytes:
+    text = '<ir_version: 10, opset_import: ["": 17, "local": 1]>'
+    return make(f"{text} m (float[N, 2] x) => (float[N, 2] y) {{ {body} }} {functions}", **tensors)
+
+
+def statistics_of(module: onnxla.Module) -> set[str]:
+    return {name for name, role in module.roles.items() if role == "running_statistic"}
+
+
+@pytest.mark.parametrize("what", CASES)
+def test_each_layer_has_statistics_of_its_own(what: str, tmp_path: Path) -> None:
+    body, functions, tensors, count = CASES[what]
+    content = model(body, functions, **tensors)
+    module = onnxla.load(content)
+    # Nothing has changed: the file stays as it is, byte for byte.
+    assert ir.write(module.to_ir()) == content
+    assert len(statistics_of(module)) == count
+    _, updates = module.apply_train(module.params, X)
+    assert {*updates} == statistics_of(module)
+    trained = module.replace(updates)
+    for name in {*module.params} - {*updates}:
+        np.testing.assert_array_equal(trained.params[name], module.params[name])
+    y = np.asarray(trained(X))
+    trained.save(tmp_path / "trained.onnx", check={"x": X})
+    again = onnxla.load(tmp_path / "trained.onnx")
+    np.testing.assert_array_equal(again(X), y)
+    # It goes on as if it had not been saved.
+    once, twice = (m.apply_train(m.params, X)[1] for m in (trained, again))
+    assert sorted(v.tolist() for v in map(np.asarray, once.values())) == sorted(
+        v.tolist() for v in map(np.asarray, twice.values())
+    )
+
+
+def test_statistics_that_do_not_change_are_not_written(tmp_path: Path) -> None:
+    module = onnxla.load(model(*CASES["two layers"][:2], **MERGED))
+    first, second = (
+        {n: u for n, u in module.apply_train(module.params, X)[1].items() if n.startswith(layer)}
+        for layer in ("h.", "y.")
+    )
+    assert len(first) == len(second) == 2
+    module.replace(first).save(tmp_path / "tuned.onnx")
+    names = {t.name for t in ir.read(tmp_path / "tuned.onnx").graph.initializers}
+    assert names == {"ones", "zeros", *first}
+
+
+MERGED_AGAIN, DISTINCT_AGAIN = twice("ones, zeros, zeros, ones"), twice("s, b, m, v")
+
+
+@pytest.mark.parametrize(
+    ("body", "names", "count"),
+    [
+        (DISTINCT_AGAIN, ("/bn1/BatchNormalization", "/bn2/BatchNormalization"), 4),
+        (DISTINCT_AGAIN, ("/bn/BatchNormalization", "/bn_1/BatchNormalization"), 2),
+        (DISTINCT_AGAIN, ("model/bn/Fused", "model/bn_1/Fused"), 2),
+        (MERGED_AGAIN, ("/bn/BatchNormalization", "/bn/BatchNormalization_1"), 2),
+        (MERGED_AGAIN, ("/bn/BatchNormalization", "/bn_1/BatchNormalization"), 4),
+    ],
+)
+def test_names_of_modules_tell_layers(body: str, names: tuple[str, str], count: int) -> None:
+    proto = onnx.load_from_string(model(body, **MERGED, **DISTINCT))
+    for node, name in zip(proto.graph.node, names, strict=True):
+        node.name = name
+    module = onnxla.load(proto)
+    assert len(module.apply_train(module.params, X)[1]) == count
+
+
+def test_metadata_of_modules_tell_layers() -> None:
+    proto = onnx.load_from_string(model(MERGED_AGAIN, **MERGED))
+    for node in proto.graph.node:
+        entry = node.metadata_props.add()
+        entry.key, entry.value = "pkg.torch.onnx.name_scopes", "['', 'body', 'body.bn', 'bn']"
+    module = onnxla.load(proto)
+    _, updates = module.apply_train(module.params, X)
+    assert {*updates} == {"body.bn.running_mean", "body.bn.running_var"}
+    mean = 0.1 * X.mean(0)
+    np.testing.assert_allclose(updates["body.bn.running_mean"], 0.9 * mean, rtol=1e-4)
+
+
+def test_what_a_function_merges_is_told() -> None:
+    function = FUNCTION + "(x, o, z) => (y) {" + norm("x", "y", "o, z, z, o") + " }"
+    module = onnxla.load(model("y = local.f (x, ones, zeros)", function, **MERGED))
+    with pytest.raises(onnxla.UnsupportedError, match="one that is something else too"):
+        module.apply_train(module.params, X)
