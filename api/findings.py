@@ -75,6 +75,12 @@ def notes(model: ir.Model) -> Iterator[str]:
     learned = trainable(parameters.roles).intersection(parameters.roles.values())
     if not learned:
         yield "no parameter has the role of a learned weight: there is nothing to train by default"
+    for name, role in parameters.undecided.items():
+        yield (
+            f"{quoted(name)} may be a learned {role} or a fixed number, which its value "
+            f"{shown(parameters.params[name])} does not tell: it does not train by default; "
+            f'train=["*", {quoted(name)}] trains it too'
+        )
     quantized, others = find_quantized(model)
     if quantized:
         yield (
@@ -98,6 +104,12 @@ def notes(model: ir.Model) -> Iterator[str]:
             f"{quoted(first)} and {quoted(second)} hold the same numbers: if the weight was tied,"
             " the exporter copied it, and the copies will differ after training"
         )
+
+
+def shown(tensor: ir.Tensor) -> str:
+    """A tensor's first number, and how many there are."""
+    array = tensor.numpy()
+    return f"{array.reshape(-1)[0]:.6g}" + (f" ({array.size} times)" if array.size > 1 else "")
 
 
 def drops(node: ir.Node, opsets: Mapping[str, int]) -> bool:

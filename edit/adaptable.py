@@ -17,9 +17,9 @@ import numpy as np
 from onnxla import ir
 from onnxla.ir.traverse import all_nodes, is_standard
 from onnxla.ops.table import Operator, lookup
+from onnxla.parameters.learned import ELEMENTWISE_ROLES
 from onnxla.parameters.roles import analyze, named_constants
 from onnxla.parameters.sources import Producer, Source
-from onnxla.parameters.walk import ELEMENTWISE_ROLES
 
 # In which adapters can be, with their names in safetensors.
 DTYPES = {"float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16"}

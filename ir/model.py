@@ -62,11 +62,15 @@ Type: TypeAlias = TensorType | SequenceType | OptionalType | MapType | None
 
 @dataclass(frozen=True)
 class ValueInfo:
-    """A named value of a graph with its type: an input, an output or an intermediate value."""
+    """A named value of a graph with its type: an input, an output or an intermediate value.
+
+    `metadata`: its `metadata_props`, in which exporters describe initializers, too.
+    """
 
     name: str
     type: Type = None
     wire: Message | None = field(default=None, repr=False, compare=False)
+    metadata: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,6 +183,7 @@ class Graph:
         inputs: Graph inputs as the file lists them, those with an initializer (a default) included.
         initializers: Constant tensors; a sparse one is a `SparseTensor`.
         value_info: Types that the file states for intermediate values.
+        metadata: The graph's `metadata_props`.
     """
 
     nodes: tuple[Node, ...]
@@ -188,6 +193,7 @@ class Graph:
     value_info: tuple[ValueInfo, ...] = ()
     name: str = "graph"
     wire: Message | None = field(default=None, repr=False)
+    metadata: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 Attribute: TypeAlias = (

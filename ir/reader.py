@@ -253,6 +253,7 @@ class ModelReader:
                 decode_value_infos(self.counted(wire.value_info)),
                 text(wire.name),
                 wire,
+                decode_entries(self.counted(wire.metadata_props)),
             )
         except ModelError as error:
             raise error_about("graph", wire.name, error) from error.__cause__
@@ -365,6 +366,7 @@ def decode_value_infos(wires: Iterable[ValueInfoProto]) -> tuple[ValueInfo, ...]
 def decode_value_info(wire: ValueInfoProto) -> ValueInfo:
     """The name and type of a value. Raises: ModelError, which names the value."""
     try:
-        return ValueInfo(text(wire.name), decode_type(wire.type), wire)
+        metadata = decode_entries(wire.metadata_props)
+        return ValueInfo(text(wire.name), decode_type(wire.type), wire, metadata)
     except ModelError as error:
         raise error_about("value", wire.name, error) from error.__cause__

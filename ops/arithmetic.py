@@ -59,7 +59,7 @@ def add(A: Value, B: Value) -> Value:
     return xp(A, B).add(A, B)
 
 
-@binary("Sub", (1, 6, 7, 13, 14))
+@binary("Sub", (1, 6, 7, 13, 14), roles={"A": "addend", "B": "subtrahend"})
 def sub(A: Value, B: Value) -> Value:
     """A - B."""
     return xp(A, B).subtract(A, B)
@@ -71,7 +71,7 @@ def mul(A: Value, B: Value) -> Value:
     return xp(A, B).multiply(A, B) if is_known([A, B]) or not is_floating(A) else times(A, B)
 
 
-@binary("Div", (1, 6, 7, 13, 14))
+@binary("Div", (1, 6, 7, 13, 14), roles={"A": "factor", "B": "divisor"})
 def div(A: Value, B: Value) -> Value:
     """A / B; of integers, truncated toward zero."""
     known = is_known([A, B])

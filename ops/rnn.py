@@ -40,7 +40,7 @@ ACTIVATIONS: dict[str, tuple[Callable[..., Value], dict[str, float]]] = {
 }
 # Whether each direction of a layer runs backward.
 DIRECTIONS = {"forward": (False,), "reverse": (True,), "bidirectional": (False, True)}
-RNN_ROLES = {"W": "weight", "R": "weight", "B": "bias"}
+RNN_ROLES = {"W": "weight", "R": "weight", "B": "bias", "initial_h": "state"}
 
 
 @dataclass(frozen=True)
@@ -238,7 +238,7 @@ def gru_1(
     return gru(X, W, R, B, sequence_lens, initial_h, layer=layer)
 
 
-@op("LSTM", since=(1, 7, 14, 22), roles={**RNN_ROLES, "P": "weight"})
+@op("LSTM", since=(1, 7, 14, 22), roles={**RNN_ROLES, "initial_c": "state", "P": "weight"})
 def lstm(
     X: Value,
     W: Value,

@@ -34,7 +34,7 @@ Probabilities = Literal["categorical", "binary", "other"]
 CHOICES = {"moves": (None, *get_args(Moves)), "probabilities": (None, *get_args(Probabilities))}
 OPERAND_ROLES = (
     *("weight", "bias", "scale", "embedding", "running_statistic", "quantization_scale"),
-    *("exponent", "addend", "factor"),
+    *("exponent", "addend", "subtrahend", "factor", "divisor", "state"),
 )
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -81,8 +81,8 @@ class Operator(Traits):
         since: Schema versions that `function` has been checked against, ascending.
         static: Operands that decide a shape, so that they must be known while tracing.
         roles: What a parameter is that feeds an operand: weight, bias, scale, embedding,
-            running_statistic, quantization_scale, exponent; or addend or factor, which may be a
-            bias or a scale.
+            running_statistic, quantization_scale, exponent; or addend, subtrahend, factor or
+            divisor, which may be a bias or a scale; or state, from which a recurrence starts.
         inputs: Names of the inputs in order; the last one repeats when `variadic`.
         required: How many inputs a node has to list, be they absent.
         present: Inputs that cannot be absent.

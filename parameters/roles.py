@@ -8,7 +8,7 @@ is part of a formula, and none.) Its role is read off its uses.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,8 +18,10 @@ from onnxla.ir.model import Graph, Model, Node, Tensor
 from onnxla.ir.names import shortened
 from onnxla.ir.traverse import is_standard
 from onnxla.ops.values import NOT_IN_JAX
-from onnxla.parameters.sources import Formal, Source
-from onnxla.parameters.walk import Analysis, role_of
+from onnxla.parameters.evidence import Evidence, find_evidence
+from onnxla.parameters.learned import role_of, verdict_of
+from onnxla.parameters.sources import Formal, Source, extent
+from onnxla.parameters.walk import Analysis
 
 TRAINABLE = frozenset({"weight", "embedding", "bias", "scale"})
 # A tensor with several uses has the first of these roles that one of them gives it.
@@ -50,12 +52,15 @@ class Parameters:
         roles: Role of each parameter.
         buffers: Large tensors that are not floating point, by name.
         static_inputs: Graph inputs that decide a shape by their value.
+        undecided: What may be learned or written down, which does not train: the roles by name
+            that it would have.
     """
 
     params: Mapping[str, Tensor]
     roles: Mapping[str, str]
     buffers: Mapping[str, Tensor]
     static_inputs: tuple[str, ...]
+    undecided: Mapping[str, str]
 
 
 def constants(
@@ -111,7 +116,11 @@ def first_role(roles: set[str]) -> str:
 def find_parameters(model: Model, analysis: Analysis | None = None) -> Parameters:
     """The parameters of a model, whose `analysis` may be there already."""
     analysis = analyze(model) if analysis is None else analysis
-    params, roles, buffers = {}, {}, {}
+    evidence = find_evidence(model)
+    params: dict[str, Tensor] = {}
+    roles: dict[str, str] = {}
+    buffers: dict[str, Tensor] = {}
+    undecided: dict[str, str] = {}
     for unique, tensor in named_constants(model).items():
         uses = analysis.uses.get(tensor, set())
         if tensor in analysis.static or tensor.dtype in NOT_IN_JAX:
@@ -120,12 +129,24 @@ def find_parameters(model: Model, analysis: Analysis | None = None) -> Parameter
             continue  # x**2 is a formula; as a function of its exponent it is not even real
         if is_float(tensor.dtype):
             params[unique] = tensor
-            stated = tensor.metadata.get(ROLE, "")
-            if stated not in ROLES:
-                stated = first_role({role_of(use, tensor) for use in uses})
-            roles[unique] = stated
+            roles[unique] = tensor.metadata.get(ROLE, "")
+            if roles[unique] not in ROLES:
+                roles[unique], open_to = decided(tensor, uses, evidence)
+                if open_to:
+                    undecided[unique] = open_to
         elif np.prod(tensor.shape, dtype=float) >= BUFFER_SIZE:
             buffers[unique] = tensor
     inputs = (value.name for value in model.graph.inputs)
     static_inputs = tuple(name for name in inputs if Formal(name) in analysis.static)
-    return Parameters(params, roles, buffers, static_inputs)
+    return Parameters(params, roles, buffers, static_inputs, undecided)
+
+
+def decided(tensor: Tensor, uses: Collection[str], evidence: Evidence) -> tuple[str, str]:
+    """The role of a tensor with some uses, and the one that it would have if that were certain."""
+    verdicts = {use: verdict_of(use, tensor, evidence) for use in uses}
+    learned = {role_of(use, tensor) for use, verdict in verdicts.items() if verdict == "learned"}
+    open_to = {role_of(use, tensor) for use, verdict in verdicts.items() if verdict == "undecided"}
+    if not learned & TRAINABLE and tensor.name in evidence.learned and "constant" in uses:
+        learned.add("weight" if extent(tensor) > 1 else "scale")
+    role = first_role(learned)
+    return role, first_role(open_to) if open_to and role not in TRAINABLE else ""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections import ChainMap
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeGuard
 
@@ -18,6 +18,7 @@ from onnxla.ir.model import Function, FunctionId, Graph, Model, Node, Tensor
 from onnxla.ir.traverse import is_standard, subgraphs
 from onnxla.ops.table import Operator, lookup
 from onnxla.parameters import formulas
+from onnxla.parameters.learned import ELEMENTWISE_ROLES, is_formula
 from onnxla.parameters.sources import (
     Body,
     Formal,
@@ -32,10 +33,8 @@ from onnxla.parameters.sources import (
     rearranged,
 )
 
-# What is added or multiplied may be a bias or a scale, but also an epsilon, 1/sqrt(d), a mask or a
-# window; which it is, its shape and its numbers tell. (What is subtracted or divided by is a mean
-# and a deviation: learned numbers are added and multiplied.)
-ELEMENTWISE_ROLES = {"addend": "bias", "factor": "scale"}
+# Uses that hand on to what a constant is computed from.
+COMPUTED = {"weight", "embedding", "scale", "bias", "ingredient", "state", *ELEMENTWISE_ROLES}
 ANSWERS = ("nothing", "formulas", "weights")  # to by what a value is computed; the last one wins
 
 
@@ -91,6 +90,8 @@ class Analysis:
             for graph in subgraphs(node):
                 body = Body.of(node, graph, operator)
                 made.append((body, self.walk_subgraph(node, graph, body, env, opsets)))
+                for source in operands[body.first :][: body.state]:
+                    self.mark_role(source, "state")
             given = [source for name, source in zip(node.inputs, operands, strict=True) if name]
             results = [source for _, outputs in made for source in outputs]
             constant = all(map(is_constant, (*given, *results)))
@@ -174,13 +175,21 @@ class Analysis:
                     continue
                 if operator.inputs and operator.input_name(index) in operator.static:
                     self.mark_static(source)
-                role = producer.role(index) or "constant"
-                if role == "weight" and self.is_mel_basis(source, operands):
-                    role = "constant"
-                    self.formulas[source] = True
-                if role in ELEMENTWISE_ROLES and len(operands) == 2:
-                    role = self.elementwise_role(role, source, operands[1 - index])
-                self.mark_role(source, role)
+                self.mark_role(source, self.use_of(producer, index, operands))
+
+    def use_of(self, producer: Producer, index: int, operands: Sequence[Source]) -> str:
+        """What an operand is used as."""
+        role, source = producer.role(index) or "constant", operands[index]
+        if producer.constant and role in (*ELEMENTWISE_ROLES, "weight"):
+            return "constant"  # what its result is used as, tells
+        if role == "weight" and self.is_mel_basis(source, operands):
+            self.formulas[source] = True
+            return "constant"
+        if role in ELEMENTWISE_ROLES and len(operands) == 2:
+            return self.elementwise_use(role, source, operands[1 - index])
+        if is_filler(producer, index):
+            return "constant"
+        return role
 
     def note_function(self, function: Function) -> tuple[set[str], dict[str, set[str]]]:
         """Which inputs of a function are static, and the roles of its inputs; walked once."""
@@ -266,44 +275,29 @@ class Analysis:
                     self.static.add(leaf)
 
     def mark_role(self, source: Source, role: str) -> None:
-        """Gives the tensors that a value consists of a role."""
-        pending = [source]
+        """Notes a use of the tensors that a value, or a computed constant, consists of."""
+        pending = [(source, role)]
         while pending:
             match pending.pop():
-                case Tensor() | Formal() as leaf:
-                    self.uses.setdefault(leaf, set()).add(role)
-                case Producer() as producer if (producer, role) not in self.seen:
-                    self.seen.add((producer, role))
-                    pending += consists_of(producer, role)
+                case (Tensor() | Formal() as leaf, use):
+                    self.uses.setdefault(leaf, set()).add(use)
+                case (Producer() as producer, use) if (producer, use) not in self.seen:
+                    self.seen.add((producer, use))
+                    pending += consists_of(producer, use)
 
-    def elementwise_role(self, role: str, source: Source, other: Source) -> str:
-        """The role of an addend to, or a factor of, what `other` computes."""
+    def elementwise_use(self, role: str, source: Source, other: Source) -> str:
+        """What is added to, subtracted from, or multiplies or divides, what `other` computes."""
         if not isinstance(source, Tensor):
             return role
-        scalar = not extent(source)
-        if role == "addend":
-            if factor := self.affine_factor(source, other):
-                self.mark_role(factor, "scale" if scalar else "factor")
-                return "bias" if scalar else role
-            if scalar and source.shape and has_one_channel(other):
-                return "bias"
-        if not scalar and self.computed_by(other) == "formulas":
-            return "constant"
-        return role
-
-    def affine_factor(self, addend: Tensor, other: Source) -> Tensor | None:
-        """What the values that `addend` is added to were multiplied by, if both may be learned.
-
-        Scalars may if nobody would write them down, and what they scale is no input.
-        """
-        if not isinstance(other, Producer) or other.role(0) != "factor":
-            return None
-        for factor, data in zip(other.operands, reversed(other.operands), strict=True):
-            if isinstance(factor, Tensor) and extent(factor) == extent(addend) <= 1:
-                numbers = () if extent(addend) else (factor, addend)
-                rounded = any(formulas.is_round(tensor.numpy()) for tensor in numbers)
-                return None if rounded or self.computed_by(data) == "nothing" else factor
-        return None
+        scalar, by = not extent(source), self.computed_by(other)
+        if role == "addend" and scalar and source.shape and has_one_channel(other):
+            return "bias"
+        if role == "addend" and extent(source) == 1 and is_product(other):
+            return "bias"
+        vector = extent(source) == 1 and role in ("subtrahend", "divisor")
+        if by == "nothing" and (scalar or vector):
+            return "constant"  # an input is normalized by fixed numbers
+        return "constant" if by == "formulas" and not scalar else role
 
     def is_mel_basis(self, source: Source, operands: Sequence[Source]) -> TypeGuard[Tensor]:
         """Whether a matrix is one that sums bands of a spectrum, which another operand is."""
@@ -339,8 +333,10 @@ class Analysis:
 
     def own(self, producer: Producer) -> str:
         """What a node itself adds to by what its value is computed; see `computed_by`."""
-        transforms = producer.operator is not None and producer.operator.transform
-        answer = "formulas" if transforms else "nothing"
+        operator = producer.operator
+        answer = "formulas" if operator is not None and operator.transform else "nothing"
+        if operator is not None and "key" in operator.reserved and not operator.moves:
+            return "weights"  # noise is no input
         for index, operand in enumerate(producer.operands[: len(producer.node.inputs)]):
             role, tensor = producer.role(index), rearranged(operand)
             learned = role in ("weight", "embedding", "running_statistic")
@@ -353,19 +349,47 @@ class Analysis:
     def is_formula(self, tensor: Tensor, role: str) -> bool:
         """Whether a tensor in a role holds no learned numbers; looked at once."""
         if tensor not in self.formulas:
-            found = is_float(tensor.dtype) and role_of(role, tensor) == "constant"
+            found = (
+                role != "running_statistic" and is_float(tensor.dtype) and is_formula(role, tensor)
+            )
             self.formulas[tensor] = found
         return self.formulas[tensor]
 
 
-def consists_of(producer: Producer, role: str) -> Sequence[Source]:
-    """The operands that give a value its elements; of a computed weight, those that shape it."""
+def consists_of(producer: Producer, use: str) -> Iterator[tuple[Source, str]]:
+    """The operands that give a value its elements; those that a used constant is computed from."""
     if producer.elements:
-        return producer.elements
-    if role != "weight" or not producer.constant:
-        return ()
-    # A weight that is computed, as of weight normalization: what has its rank is one too.
-    return [x for x in producer.operands if not isinstance(x, Tensor) or extent(x) > 1]
+        yield from ((source, use) for source in producer.elements)
+    elif producer.constant and use in COMPUTED:
+        for index, source in enumerate(producer.operands[: len(producer.node.inputs)]):
+            # A product with a vector, as in spectral normalization, makes no weight of it.
+            vector = isinstance(source, Tensor) and extent(source) < 2 and multiplies(producer)
+            if not vector and producer.role(index) != "exponent":
+                yield source, "ingredient"
+
+
+def multiplies(producer: Producer) -> bool:
+    """Whether an operator has a weight among its operands."""
+    return producer.operator is not None and "weight" in producer.operator.roles.values()
+
+
+def is_filler(producer: Producer, index: int) -> bool:
+    """Whether an operand is what stands for no scale or no bias in a normalization of groups.
+
+    It is written as one of instances, of what is reshaped so that a group is one.
+    """
+    source, data = producer.operands[index], producer.operands[0]
+    if not (is_standard(producer.node, "InstanceNormalization") and isinstance(source, Tensor)):
+        return False
+    regrouped = isinstance(data, Producer) and is_standard(data.node, "Reshape")
+    neutral = 1 if producer.role(index) == "scale" else 0
+    return regrouped and index > 0 and bool((source.numpy() == neutral).all())
+
+
+def is_product(source: Source) -> bool:
+    """Whether a value is what an operator with a weight makes."""
+    made = rearranged(source)
+    return isinstance(made, Producer) and multiplies(made)
 
 
 def has_one_channel(source: Source) -> bool:
@@ -380,24 +404,3 @@ def has_one_channel(source: Source) -> bool:
         if weight.shape[axis:][:1] == (1,):
             return True
     return False
-
-
-def role_of(use: str, tensor: Tensor) -> str:
-    """The role of a tensor with such a use, as its shape and numbers tell."""
-    if 0 in tensor.shape:
-        return "constant"
-    axes = extent(tensor)
-    if use in ELEMENTWISE_ROLES and axes == 1:
-        return "constant" if formulas.is_window(tensor.numpy()) else ELEMENTWISE_ROLES[use]
-    if use == "addend" and axes > 1:  # a position table, or a mask
-        array = tensor.numpy()
-        return "constant" if formulas.recurs(array) or formulas.repeats(array) else "embedding"
-    if use in ELEMENTWISE_ROLES:
-        return "constant"
-    if use == "embedding" and (len(tensor.shape) < 2 or formulas.recurs(tensor.numpy())):
-        return "constant"
-    if use == "weight" and axes == 1 and formulas.recurs(tensor.numpy()):
-        return "constant"  # such as the frequencies of rotary positions
-    if use == "weight" and formulas.is_filter_bank(tensor.numpy()):
-        return "constant"
-    return use

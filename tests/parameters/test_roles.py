@@ -8,6 +8,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+import onnx
 import optax
 import pytest
 from onnx import helper
@@ -214,6 +215,94 @@ RULES: dict[str, tuple[tuple[str, ...], np.ndarray, str]] = {
 }
 
 
+# What structure leaves open, the name, the numbers and the kind of constant tell. `h` is made by a
+# layer; "t" says nothing, and what is not decided does not train.
+OPEN = "h = MatMul (x, w) "
+ONES_8, EYE = np.ones(8, np.float32), np.eye(8, dtype=np.float32)
+EVIDENCE: dict[str, tuple[str, str, np.ndarray, str]] = {
+    "a temperature": (OPEN + "y = Mul (h, {t})", "t", np.float32(2.6591932), "scale"),
+    "a temperature under Exp": (
+        OPEN + "e = Exp ({t}) y = Mul (h, e)",
+        "t",
+        np.float32(2.6591932),
+        "scale",
+    ),
+    "a temperature of 1": (OPEN + "y = Div (h, {t})", "t", np.float32(1), "undecided"),
+    "a root": (OPEN + "y = Div (h, {t})", "t", np.float32(384**0.5), "undecided"),
+    "a divisor": (OPEN + "y = Div (h, {t})", "t", np.float32(1.3172693), "scale"),
+    "a centre": (OPEN + "y = Sub (h, {t})", "t", f32(8), "bias"),
+    "centres": ("y = Sub (x, {t})", "t", f32(5, 1, 8), "embedding"),
+    "the mean of inputs": ("y = Sub (x, {t})", "t", f32(8), "constant"),
+    "a scale of ones": (OPEN + "y = Mul (h, {t})", "t", ONES_8, "undecided"),
+    "a scale of ones by name": (OPEN + "y = Mul (h, {t})", "norm.weight", ONES_8, "scale"),
+    "a bias of zeros of a layer": (OPEN + "y = Add (h, {t})", "t", 0 * ONES_8, "bias"),
+    "gates of several axes": (
+        "h = MatMul (x, w) y = Mul (h, {t})",
+        "t",
+        f32(3, 1, 8),
+        "scale",
+    ),
+    "noise": (
+        "h = MatMul (x, w) n = RandomNormalLike (h) s = Mul (n, {t}) y = Add (h, s)",
+        "t",
+        np.float32(0.0317462),
+        "scale",
+    ),
+    "a mask of a weight": ("m = Mul (w, {t}) y = MatMul (x, m)", "t", EYE, "constant"),
+    "A_log": (
+        OPEN + "e = Exp ({t}) a = Neg (e) y = Mul (h, a)",
+        "layer.A_log",
+        np.log(np.tile(np.arange(1, 9), (4, 1))).astype(np.float32),
+        "weight",
+    ),
+    "one plus a scale": (
+        "o = Constant <value = float {1}> () s = Add ({t}, o) y = RMSNormalization (x, s)",
+        "t",
+        f32(8),
+        "scale",
+    ),
+    "an initial state": (
+        "s = Expand ({t}, to) y, l = RNN <hidden_size = 8> (xs, ww, rr, , , s)",
+        "t",
+        f32(1, 1, 8),
+        "bias",
+    ),
+    "an initial state of zeros": (
+        "s = Expand ({t}, to) y, l = RNN <hidden_size = 8> (xs, ww, rr, , , s)",
+        "t",
+        np.zeros((1, 1, 8), np.float32),
+        "constant",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", EVIDENCE)
+def test_evidence(what: str) -> None:
+    body, name, value, role = EVIDENCE[what]
+    tensors = {
+        "w": f32(8, 8),
+        "to": np.array([1, 2, 8]),
+        "xs": f32(3, 2, 8),
+        "ww": f32(1, 8, 8),
+        "rr": f32(1, 8, 8),
+    }
+    used = {
+        k: v for k, v in tensors.items() if f" {k}," in body or f" {k})" in body or f"({k}," in body
+    }
+    header_23 = '<ir_version: 11, opset_import: ["": 23]>'
+    text = f"{header_23} m (float[N, 8] x) => (float y) {{ {body.replace('{t}', 't')} }}"
+    proto = onnx.load_from_string(make(text, t=np.asarray(value), **used))
+    for tensor in proto.graph.initializer:
+        tensor.name = name if tensor.name == "t" else tensor.name
+    for node in proto.graph.node:
+        node.input[:] = [name if read == "t" else read for read in node.input]
+    found = find_parameters(ir.read(proto))
+    assert found.roles[name] == ("constant" if role == "undecided" else role)
+    assert (name in found.undecided) is (role == "undecided")
+    noted = [note for note in onnxla.check(proto).notes if f"train=[\"*\", '{name}']" in note]
+    assert len(noted) == (role == "undecided")
+
+
 @pytest.mark.parametrize("what", RULES)
 def test_rule(what: str) -> None:
     body, value, role = RULES[what]
@@ -245,8 +334,8 @@ def test_scalars_that_scale_and_shift_what_is_learned() -> None:
     learned, formula = np.float32(0.58607715), np.float32(0.5)
     for s, b, expected in [
         (learned, learned + 1, {"s": "scale", "b": "bias"}),
-        (learned, formula, {"s": "constant", "b": "constant"}),
-        (formula, learned, {"s": "constant", "b": "constant"}),
+        (learned, formula, {"s": "scale", "b": "constant"}),
+        (formula, learned, {"s": "constant", "b": "bias"}),
     ]:
         kinds = roles_of(body, w=f32(8, 8), s=np.asarray(s), b=np.asarray(b))
         assert {k: kinds[k] for k in "sb"} == expected

@@ -1,0 +1,150 @@
+"""What tells learned numbers from literals: exporters' metadata, names, and the numbers.
+
+Structure, what a tensor is used for, comes before names and numbers, and metadata before all; see
+`roles`. PyTorch's exporter says of each tensor whether it is a parameter or a buffer, and from
+which tensors it has folded the others.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from onnxla.ir.model import Graph, Model, Tensor
+from onnxla.ir.traverse import all_nodes, is_standard, subgraphs
+from onnxla.parameters import formulas
+from onnxla.parameters.sources import extent
+
+KIND = "pkg.torch.export.graph_signature.InputSpec.kind"
+FOLDED = "pkg.onnxscript.optimizer.folded_from"
+SIGNATURE = "pkg.torch.export.ExportedProgram.graph_signature"
+MAX_TEXT = 1_000_000  # letters of metadata that are read
+PRECISION = 2.5e-7  # relative, of a formula's number in float32
+GELU = np.float32(0.044715)  # of its approximation
+# Powers and factors that bring formulas with pi and logarithms to short numbers.
+UNITS = (
+    *((1, 1 / math.pi), (-1, math.pi), (2, math.pi), (2, 1 / math.pi)),
+    *((1, math.log(2)), (1, math.log(10))),
+)
+# What frameworks call what they learn, as the last part of a name.
+LEARNED_NAME = re.compile(
+    r"(^|[._/])(weights?|bias(es)?|gamma|beta|kernel|alpha|slope|temperature|logit_scale|A_log"
+    r"|dt_bias|(cls|mask|class)_token|embeddings?|w|b)(_?[a-z]?\d*)?(/ReadVariableOp)?(:\d+)?$"
+)
+# What exporters call the literals that they write as initializers.
+LITERAL_NAME = re.compile(r"(^|[/_])[cC]onst(ant)?s?([_./:\d]|$)|^val_\d+$")
+
+
+@dataclass
+class Evidence:
+    """What a file says of its constant tensors, beside how it uses them.
+
+    Attributes:
+        learned: Names of the tensors that its exporter says to be parameters, or made of them.
+        fixed: Those that it says to be none.
+        literals: Tensors of Constant nodes, if the weights of the model are initializers.
+        pytorch: Whether PyTorch wrote it, which writes literals as Constant nodes.
+    """
+
+    learned: set[str] = field(default_factory=set)
+    fixed: set[str] = field(default_factory=set)
+    literals: set[Tensor] = field(default_factory=set)
+    pytorch: bool = False
+
+    def is_literal(self, tensor: Tensor) -> bool:
+        """Whether an exporter wrote a tensor down that no layer has."""
+        return tensor in self.literals or bool(LITERAL_NAME.search(tensor.name))
+
+    def is_named(self, tensor: Tensor) -> bool:
+        """Whether a tensor has the name of a learned one."""
+        return not self.is_literal(tensor) and bool(LEARNED_NAME.search(tensor.name))
+
+    def is_stored(self, tensor: Tensor) -> bool:
+        """Whether a tensor is one that a PyTorch module holds, or made of such."""
+        return self.pytorch and not self.is_literal(tensor)
+
+
+def find_evidence(model: Model) -> Evidence:
+    """What a model says of its constant tensors."""
+    evidence = Evidence(pytorch=model.producer == "pytorch")
+    parameters = set(
+        re.findall(
+            r": PARAMETER target='([^']*)'", model.graph.metadata.get(SIGNATURE, "")[:MAX_TEXT]
+        )
+    )
+    for value in model.graph.value_info:
+        kind, folded = (value.metadata.get(key, "")[:MAX_TEXT] for key in (KIND, FOLDED))
+        if kind.endswith("PARAMETER"):
+            evidence.learned.add(value.name)
+        elif kind:
+            evidence.fixed.add(value.name)
+        elif folded:
+            made_of = set(re.findall(r"'([^']*)'", folded))
+            known = evidence.learned | parameters
+            (evidence.learned if made_of & known else evidence.fixed).add(value.name)
+    evidence.learned |= parameters
+    evidence.literals = {*constants_of_nodes(model)}
+    return evidence
+
+
+def constants_of_nodes(model: Model) -> Iterator[Tensor]:
+    """The tensors of Constant nodes, unless large ones among them show that weights are, too."""
+    found: list[Tensor] = []
+    for node, _ in all_nodes(model):
+        value = node.attributes.get("value")
+        if is_standard(node, "Constant") and isinstance(value, Tensor):
+            found.append(value)
+    graphs: list[Graph] = [model.graph, *(g for n, _ in all_nodes(model) for g in subgraphs(n))]
+    initializers = [t for graph in graphs for t in graph.initializers if isinstance(t, Tensor)]
+    if any(map(is_matrix, initializers)) or not any(map(is_matrix, found)):
+        yield from found
+
+
+def is_matrix(tensor: Tensor) -> bool:
+    """Whether it may be a layer's weight."""
+    return extent(tensor) > 1 and tensor.dtype.kind not in "iub"
+
+
+def is_name(text: str) -> bool:
+    """Whether somebody may have chosen a name: it is neither a number nor an exporter's."""
+    return bool(re.search(r"[A-Za-z_]", text)) and not LITERAL_NAME.search(text)
+
+
+# The numbers
+
+
+def is_switch(array: np.ndarray) -> bool:
+    """Whether there are zeros and ones alone, as in a mask."""
+    return bool(((array == 0) | (array == 1)).all())
+
+
+def is_uniform(array: np.ndarray) -> bool:
+    """Whether all numbers are the same."""
+    return bool(array.size and (array == array.reshape(-1)[0]).all())
+
+
+def is_written(number: np.ndarray) -> bool:
+    """Whether a scalar is one of a formula: of few digits, or a root, logarithm or the like of one.
+
+    Such as 1 / sqrt(64), sqrt(2 / pi), 1 / ln(2), 8**-0.25, 1 / 255.
+    """
+    if not number.size or formulas.is_round(number):
+        return True
+    value = abs(float(number.reshape(-1)[0]))
+    if not np.isfinite(value) or np.float32(value) == GELU or number.dtype.itemsize < 4:
+        return True  # half precision has few digits anyway
+    forms = [(value**power, abs(power)) for power in (1, -1, 2, -2, 4, -4)]
+    forms += [(value**power * unit, abs(power)) for power, unit in UNITS]
+    forms += [(math.exp(x), x) for x in (value, 1 / value) if x < 10]
+    return any(is_short(form, PRECISION * max(1, power)) for form, power in forms)
+
+
+def is_short(value: float, tolerance: float) -> bool:
+    """Whether a number has at most three digits, or is half an integer of at most four."""
+    short = float(f"{value:.3g}")
+    half = round(2 * value) / 2 if value < 5000 else short
+    return any(abs(value - near) <= tolerance * value for near in (short, half))

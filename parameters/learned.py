@@ -1,0 +1,98 @@
+"""Which role a tensor has by what it is used as, and whether it was learned.
+
+The evidence in its order: what the exporter says, what the tensor is used as, its name, its
+numbers. What cannot be decided does not train, and is told.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import numpy as np
+
+from onnxla.ir.model import Tensor
+from onnxla.parameters import formulas
+from onnxla.parameters.evidence import Evidence, is_name, is_switch, is_uniform, is_written
+from onnxla.parameters.sources import extent
+
+# What is added or multiplied may be a bias or a scale, but also an epsilon, 1/sqrt(d), a mask or a
+# window; which it is, its shape, name and numbers tell.
+ELEMENTWISE_ROLES = {
+    "addend": "bias",
+    "subtrahend": "bias",
+    "factor": "scale",
+    "divisor": "scale",
+}
+Verdict: TypeAlias = Literal["learned", "fixed", "undecided"]
+
+
+def role_of(use: str, tensor: Tensor) -> str:
+    """The role of a tensor with such a use, if it was learned."""
+    axes = extent(tensor)
+    if use == "ingredient":  # of a computed weight, scale or the like
+        return "weight" if axes > 1 else "scale"
+    if use == "state":
+        return "bias"
+    if use in ("addend", "subtrahend") and axes > 1:  # a position table
+        return "embedding"
+    return ELEMENTWISE_ROLES.get(use, use)
+
+
+def verdict_of(use: str, tensor: Tensor, evidence: Evidence) -> Verdict:
+    """Whether a tensor with such a use was learned."""
+    if use in ("running_statistic", "quantization_scale"):
+        return "learned"  # in a way of their own
+    if use in ("constant", "exponent") or 0 in tensor.shape or tensor.name in evidence.fixed:
+        return "fixed"
+    if tensor.name in evidence.learned:
+        return "learned"
+    array = tensor.numpy()
+    if use in ("weight", "embedding"):
+        return "fixed" if is_formula(use, tensor) else "learned"
+    if use in ("scale", "bias"):
+        neutral = is_uniform(array) and array.reshape(-1)[0] == (use == "scale")
+        return "fixed" if neutral and evidence.is_literal(tensor) else "learned"
+    if use in ELEMENTWISE_ROLES or use in ("ingredient", "state"):
+        return verdict_of_numbers(use, tensor, array, evidence)
+    return "learned"
+
+
+def verdict_of_numbers(use: str, tensor: Tensor, array: np.ndarray, evidence: Evidence) -> Verdict:
+    """Whether a tensor was learned that structure leaves open."""
+    if not np.isfinite(array).all():
+        return "fixed"
+    axes = extent(tensor)
+    if not axes:
+        return verdict_of_scalar(array, tensor, evidence)
+    named = evidence.is_named(tensor)
+    if formulas.is_window(array) if axes == 1 else not named and is_table(array):
+        return "fixed"
+    if is_uniform(array) and not (named or evidence.is_stored(tensor)):
+        return "fixed" if evidence.is_literal(tensor) or use == "state" else "undecided"
+    return "learned"
+
+
+def is_table(array: np.ndarray) -> bool:
+    """Whether an array of several axes is a mask, or follows a formula along one of them."""
+    return is_switch(array) or formulas.recurs(array) or formulas.repeats(array)
+
+
+def verdict_of_scalar(array: np.ndarray, tensor: Tensor, evidence: Evidence) -> Verdict:
+    """Whether one number was learned."""
+    if evidence.is_literal(tensor):
+        return "fixed"
+    named = evidence.is_named(tensor) or evidence.is_stored(tensor)
+    if not (formulas.is_round(array) if named else is_written(array)):
+        return "learned"
+    return "undecided" if named or is_name(tensor.name) else "fixed"
+
+
+def is_formula(use: str, tensor: Tensor) -> bool:
+    """Whether a weight or embedding holds a formula rather than learned numbers."""
+    if 0 in tensor.shape:
+        return True
+    array, axes = tensor.numpy(), extent(tensor)
+    if use == "embedding":
+        return array.ndim < 2 or formulas.recurs(array)
+    # The first such as the frequencies of rotary positions.
+    return (axes == 1 and formulas.recurs(array)) or formulas.is_filter_bank(array)
