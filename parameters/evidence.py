@@ -137,7 +137,9 @@ def is_written(number: np.ndarray) -> bool:
     value = abs(float(number.reshape(-1)[0]))
     if not np.isfinite(value) or np.float32(value) == GELU or number.dtype.itemsize < 4:
         return True  # half precision has few digits anyway
-    forms = [(value**power, abs(power)) for power in (1, -1, 2, -2, 4, -4)]
+    forms: list[tuple[float, float]] = [
+        (value**power, abs(power)) for power in (1, -1, 2, -2, 4, -4)
+    ]
     forms += [(value**power * unit, abs(power)) for power, unit in UNITS]
     forms += [(math.exp(x), x) for x in (value, 1 / value) if x < 10]
     return any(is_short(form, PRECISION * max(1, power)) for form, power in forms)

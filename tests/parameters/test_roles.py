@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -286,9 +287,7 @@ def test_evidence(what: str) -> None:
         "ww": f32(1, 8, 8),
         "rr": f32(1, 8, 8),
     }
-    used = {
-        k: v for k, v in tensors.items() if f" {k}," in body or f" {k})" in body or f"({k}," in body
-    }
+    used = {k: v for k, v in tensors.items() if re.search(rf"[ (]{k}[,)]", body)}
     header_23 = '<ir_version: 11, opset_import: ["": 23]>'
     text = f"{header_23} m (float[N, 8] x) => (float y) {{ {body.replace('{t}', 't')} }}"
     proto = onnx.load_from_string(make(text, t=np.asarray(value), **used))
