@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 
@@ -10,11 +11,13 @@ import numpy as np
 from jax import lax
 
 from onnxla.ir.errors import ModelError
+from onnxla.ops.chain_rule import product
 from onnxla.ops.fast_convolution import convolve
 from onnxla.ops.limits import check_size
 from onnxla.ops.matmul import EXACT, shifted
 from onnxla.ops.quantize import quantized
 from onnxla.ops.table import op
+from onnxla.ops.transposed_convolution import convolve_transposed
 from onnxla.ops.values import Value, alike, is_floating
 from onnxla.ops.window import WINDOW, Window, WindowAttributes, split
 
@@ -145,9 +148,7 @@ def conv_transpose(
         pads = tuple(split(total, window.auto_pad) for total in totals)
     outputs = tuple(n - low - high for n, (low, high) in zip(full, pads, strict=True))
     seen = Window(outputs, kernel, strides, dilations, pads, sizes, (1,) * rank)
-    # The kernel reversed, and the groups' axes exchanged.
-    w = jnp.flip(W, range(2, W.ndim)).reshape(group, -1, *W.shape[1:]).swapaxes(1, 2)
-    return biased(convolve(X, w.reshape(-1, *w.shape[2:]), seen.transposed(), group), B)
+    return biased(convolve_transposed(X, W, seen, group), B)
 
 
 @op("DeformConv", since=(19, 22), roles={"W": "weight", "B": "bias"}, product=True)
@@ -174,7 +175,7 @@ def deform_conv(
     seen, rank = window.over(X.shape[2:], W.shape[2:]), X.ndim - 2
     N, G, K = X.shape[0], offset_group, math.prod(seen.kernel)
     check_size((2 * rank, *seen.kernel, *seen.outputs), what="the positions of all taps")
-    at = np.indices((*seen.kernel, *seen.outputs)).reshape(2 * rank, K, -1)
+    at = np.indices((*seen.kernel, *seen.outputs)).reshape(2 * rank, K, math.prod(seen.outputs))
     regular = np.stack([seen.positions(i)[at[rank + i], at[i]] for i in range(rank)], 1)
     O = math.prod(seen.outputs)  # noqa: E741
     positions = regular.astype(offset.dtype) + offset.reshape(N, G, K, rank, O)
@@ -186,11 +187,12 @@ def deform_conv(
         index = (before + near).astype(np.int32)
         sizes = np.reshape(seen.sizes, (rank, 1)).astype(np.int32)
         inside = jnp.all((index >= 0) & (index < sizes), 3)
-        share = jnp.prod(1 - jnp.abs(positions - before - near), 3) * inside.astype(X.dtype)
-        share = share if mask is None else share * mask.reshape(N, G, K, O)
+        shares = jnp.moveaxis(1 - jnp.abs(positions - before - near), 3, 0)
+        share = jnp.where(inside, functools.reduce(product, shares), 0).astype(X.dtype)
         flat = jnp.ravel_multi_index(tuple(jnp.moveaxis(index, 3, 0)), seen.sizes, mode="clip")
         picked = jnp.take_along_axis(elements, flat.reshape(N, G, 1, K * O), 3)
-        columns = columns + picked * share.reshape(N, G, 1, K * O)
+        columns = columns + product(picked, share.reshape(N, G, 1, K * O))
+    columns = columns if mask is None else columns * mask.reshape(N, G, 1, K * O)
     columns = columns.reshape(N, group, W.shape[1] * K, O)
     kernels = W.reshape(group, W.shape[0] // group, W.shape[1] * K)
     Y = jnp.einsum("ngcp,gmc->ngmp", columns, kernels, precision=EXACT)

@@ -182,9 +182,9 @@ def multi_head_attention(
         raise UnsupportedError("attention to the keys of several beams is not supported")
     query, key, value, bias = as_traced([query, key, value, bias])
     if query.ndim == 5:
-        query, key, value = (query[..., i, :].reshape(*query.shape[:2], -1) for i in range(3))
+        query, key, value = (join_heads(query[..., i, :].swapaxes(1, 2)) for i in range(3))
     elif key is not None and key.ndim == 5:
-        key, value = (key[..., i, :].reshape(*key.shape[:2], -1) for i in range(2))
+        key, value = (join_heads(key[..., i, :].swapaxes(1, 2)) for i in range(2))
     if key is None or value is None:
         raise ModelError(f"queries of shape {list(query.shape)} come without keys or values")
     if bias is not None:

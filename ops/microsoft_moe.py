@@ -7,6 +7,7 @@ two projections are fused, else I.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -127,7 +128,7 @@ def mixture(
     dtype = at_least_float32(input.dtype)
     normalize = experts.normalize_routing_weights
     parts = shares(router_probs, experts.k, normalize, router_weights, dtype)
-    x = jnp.asarray(input, dtype).reshape(-1, input.shape[-1])
+    x = jnp.asarray(input, dtype).reshape(math.prod(input.shape[:-1]), input.shape[-1])
 
     def step(total: Value, now: tuple[Value, Any]) -> tuple[Value, None]:
         def output(part: Value, own: Any) -> Value:

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from onnxla.ir.errors import ModelError
+from onnxla.ops.chain_rule import product
 from onnxla.ops.checks import only
 from onnxla.ops.limits import check_size
 from onnxla.ops.matmul import EXACT, gemm
@@ -60,9 +61,10 @@ def crop_and_resize(
         v = (y - top)[:, :, None, None].astype(X.dtype)
         w = (x - left)[:, None, :, None].astype(X.dtype)
         upper, lower = (
-            pick(row, left) * (1 - w) + pick(row, left + 1) * w for row in (top, top + 1)
+            product(pick(row, left), 1 - w) + product(pick(row, left + 1), w)
+            for row in (top, top + 1)
         )
-        crops = upper * (1 - v) + lower * v
+        crops = product(upper, 1 - v) + product(lower, v)
     inside = inside_y[:, :, None, None] & inside_x[:, None, :, None]
     return jnp.moveaxis(jnp.where(inside, crops, extrapolation_value), -1, 1)
 
