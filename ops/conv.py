@@ -39,6 +39,7 @@ def biased(Y: Value, B: Value | None) -> Value:
     product=True,
     linear=True,
     output_channels={"W": 0},
+    times_zero=("W",),
 )
 def conv(
     X: Value,
@@ -151,7 +152,13 @@ def conv_transpose(
     return biased(convolve_transposed(X, W, seen, group), B)
 
 
-@op("DeformConv", since=(19, 22), roles={"W": "weight", "B": "bias"}, product=True)
+@op(
+    "DeformConv",
+    since=(19, 22),
+    roles={"W": "weight", "B": "bias"},
+    product=True,
+    times_zero=("W",),
+)
 def deform_conv(
     X: Value,
     W: Value,
@@ -181,7 +188,7 @@ def deform_conv(
     positions = regular.astype(offset.dtype) + offset.reshape(N, G, K, rank, O)
     before = lax.stop_gradient(jnp.floor(positions))
     elements = X.reshape(N, G, X.shape[1] // G, math.prod(seen.sizes))
-    columns: Value = jnp.zeros((), X.dtype)
+    columns, seen_at = jnp.zeros((), X.dtype), np.False_
     for corner in itertools.product((0, 1), repeat=rank):
         near = np.reshape(corner, (rank, 1)).astype(offset.dtype)
         index = (before + near).astype(np.int32)
@@ -192,7 +199,10 @@ def deform_conv(
         flat = jnp.ravel_multi_index(tuple(jnp.moveaxis(index, 3, 0)), seen.sizes, mode="clip")
         picked = jnp.take_along_axis(elements, flat.reshape(N, G, 1, K * O), 3)
         columns = columns + product(picked, share.reshape(N, G, 1, K * O))
-    columns = columns if mask is None else columns * mask.reshape(N, G, 1, K * O)
+        seen_at = seen_at | inside
+    if mask is not None:
+        masks = jnp.where(seen_at, mask.reshape(N, G, K, O), 0)
+        columns = columns * masks.reshape(N, G, 1, K * O)
     columns = columns.reshape(N, group, W.shape[1] * K, O)
     kernels = W.reshape(group, W.shape[0] // group, W.shape[1] * K)
     Y = jnp.einsum("ngcp,gmc->ngmp", columns, kernels, precision=EXACT)

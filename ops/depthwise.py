@@ -108,8 +108,7 @@ def batch_channels(
 
     result = function(*map(merged, args, dims), **kw)
     axis = result.ndim - 1 - len(kw["seen"].kernel)
-    channels = result.shape[axis] // size if size else 0
-    shape = *result.shape[:axis], size, channels, *result.shape[axis + 1 :]
+    shape = *result.shape[:axis], size, result.shape[axis] // size, *result.shape[axis + 1 :]
     return result.reshape(shape), axis
 
 

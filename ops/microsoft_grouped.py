@@ -95,6 +95,7 @@ def softmax_with_sinks(scores: Value, allowed: Value, sinks: Value | None) -> Va
     static=("total_sequence_length",),
     optional=("key", "value", "past_key", "past_value"),
     product=True,
+    times_zero=("query", "value", "past_value"),
 )
 def group_query_attention(
     query: Value,

@@ -20,6 +20,7 @@ from jax import lax
 from onnxla.ir.errors import ModelError, UnsupportedError
 from onnxla.ops.activation import gelu
 from onnxla.ops.attention import at_least_float32
+from onnxla.ops.chain_rule import product
 from onnxla.ops.checks import only, refuse
 from onnxla.ops.microsoft_fused import DOMAIN
 from onnxla.ops.microsoft_packed import unpacked
@@ -132,7 +133,7 @@ def mixture(
 
     def step(total: Value, now: tuple[Value, Any]) -> tuple[Value, None]:
         def output(part: Value, own: Any) -> Value:
-            return part[:, None] * experts.feed_forward(x, *real(own))
+            return product(part[:, None], experts.feed_forward(x, *real(own)))
 
         used = jnp.any(now[0] != 0)
         return total + lax.cond(used, output, lambda *_: jnp.zeros_like(x), *now), None

@@ -33,6 +33,7 @@ def latest(past_state: Value | None, state_window: int) -> Value | None:
     domain=DOMAIN,
     since=(1,),
     roles={"weight": "weight", "bias": "bias"},
+    times_zero=("weight",),
 )
 def causal_conv_with_state_microsoft(
     input: Value,
@@ -97,7 +98,7 @@ def repeat_heads(x: Value, size: int, heads: int) -> Value:
     return x.reshape(*x.shape[:-2], heads * size)
 
 
-@op("LinearAttention", domain=DOMAIN, since=(1,))
+@op("LinearAttention", domain=DOMAIN, since=(1,), times_zero=("key",))
 def linear_attention_microsoft(
     query: Value,
     key: Value,

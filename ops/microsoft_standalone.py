@@ -40,7 +40,8 @@ def crop_and_resize(
         (count,), last = check_size(crop_size[axis : axis + 1]), X.shape[2 + axis] - 1
         parts = np.linspace(0, 1, count) if count > 1 else np.asarray([0.5])
         part = parts.astype(bounds.dtype)
-        at = (bounds[:, axis, None] * (1 - part) + bounds[:, 2 + axis, None] * part) * last
+        first, end = bounds[:, axis, None], bounds[:, 2 + axis, None]
+        at = (product(first, 1 - part) + product(end, part)) * last
         return jnp.clip(at, 0, last), (at >= 0) & (at <= last)
 
     images, which = as_traced([X, batch_indices])

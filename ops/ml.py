@@ -368,7 +368,7 @@ def affine(X: Value, coefficients: Floats, intercepts: Floats, rows: int) -> Val
     return product if not intercepts else product + np.asarray(intercepts, x.dtype)
 
 
-@op("LinearRegressor", since=(1,), domain=DOMAIN)
+@op("LinearRegressor", since=(1,), domain=DOMAIN, times_zero=("X",))
 def linear_regressor(
     X: Value,
     *,
@@ -381,7 +381,7 @@ def linear_regressor(
     return transform(affine(X, coefficients, intercepts, targets), post_transform)
 
 
-@op("LinearClassifier", since=(1,), domain=DOMAIN)
+@op("LinearClassifier", since=(1,), domain=DOMAIN, times_zero=("X",))
 def linear_classifier(
     X: Value,
     *,
