@@ -152,6 +152,29 @@ def conv_transpose(
     return biased(convolve_transposed(X, W, seen, group), B)
 
 
+def interpolated(X: Value, positions: Value) -> Value:
+    """X [N, G, C, ...] between its elements, zero outside, at positions [N, G, K, R, O].
+
+    [N, G, C, K, O].
+    """
+    rank, shape = positions.shape[3], X.shape[3:]
+    sizes = np.reshape(shape, (rank, 1)).astype(np.int32)
+    elements = X.reshape(*X.shape[:3], math.prod(shape))
+    before = lax.stop_gradient(jnp.floor(positions))
+    total: Value = 0
+    for corner in itertools.product((0, 1), repeat=rank):
+        at = before + np.reshape(corner, (rank, 1)).astype(positions.dtype)
+        index = at.astype(np.int32)
+        inside = jnp.all((index >= 0) & (index < sizes), 3)
+        shares = jnp.moveaxis(1 - jnp.abs(positions - at), 3, 0)
+        share = jnp.where(inside, functools.reduce(product, shares), 0).astype(X.dtype)
+        flat = jnp.ravel_multi_index(tuple(jnp.moveaxis(index, 3, 0)), shape, mode="clip")
+        flat = flat.reshape(*flat.shape[:2], 1, math.prod(flat.shape[2:]))
+        picked = jnp.take_along_axis(elements, flat, 3)
+        total += product(picked.reshape(*X.shape[:3], *share.shape[2:]), share[:, :, None])
+    return total
+
+
 @op(
     "DeformConv",
     since=(19, 22),
@@ -181,28 +204,16 @@ def deform_conv(
     window = WindowAttributes("NOTSET", dilations, kernel_shape, pads, strides)
     seen, rank = window.over(X.shape[2:], W.shape[2:]), X.ndim - 2
     N, G, K = X.shape[0], offset_group, math.prod(seen.kernel)
-    check_size((2 * rank, *seen.kernel, *seen.outputs), what="the positions of all taps")
-    at = np.indices((*seen.kernel, *seen.outputs)).reshape(2 * rank, K, math.prod(seen.outputs))
-    regular = np.stack([seen.positions(i)[at[rank + i], at[i]] for i in range(rank)], 1)
     O = math.prod(seen.outputs)  # noqa: E741
+    check_size((2 * rank, K, O), what="the positions of all taps")
+    at = np.indices((*seen.kernel, *seen.outputs)).reshape(2 * rank, K, O)
+    regular = np.stack([seen.positions(i)[at[rank + i], at[i]] for i in range(rank)], 1)
     positions = regular.astype(offset.dtype) + offset.reshape(N, G, K, rank, O)
-    before = lax.stop_gradient(jnp.floor(positions))
-    elements = X.reshape(N, G, X.shape[1] // G, math.prod(seen.sizes))
-    columns, seen_at = jnp.zeros((), X.dtype), np.False_
-    for corner in itertools.product((0, 1), repeat=rank):
-        near = np.reshape(corner, (rank, 1)).astype(offset.dtype)
-        index = (before + near).astype(np.int32)
-        sizes = np.reshape(seen.sizes, (rank, 1)).astype(np.int32)
-        inside = jnp.all((index >= 0) & (index < sizes), 3)
-        shares = jnp.moveaxis(1 - jnp.abs(positions - before - near), 3, 0)
-        share = jnp.where(inside, functools.reduce(product, shares), 0).astype(X.dtype)
-        flat = jnp.ravel_multi_index(tuple(jnp.moveaxis(index, 3, 0)), seen.sizes, mode="clip")
-        picked = jnp.take_along_axis(elements, flat.reshape(N, G, 1, K * O), 3)
-        columns = columns + product(picked, share.reshape(N, G, 1, K * O))
-        seen_at = seen_at | inside
-    if mask is not None:
-        masks = jnp.where(seen_at, mask.reshape(N, G, K, O), 0)
-        columns = columns * masks.reshape(N, G, 1, K * O)
+    columns = interpolated(X.reshape(N, G, X.shape[1] // G, *seen.sizes), positions)
+    if mask is not None:  # which counts where there is something to multiply
+        sizes = np.reshape(seen.sizes, (rank, 1)).astype(offset.dtype)
+        near = jnp.all((positions > -1) & (positions < sizes), 3)
+        columns = columns * jnp.where(near, mask.reshape(N, G, K, O), 0)[:, :, None]
     columns = columns.reshape(N, group, W.shape[1] * K, O)
     kernels = W.reshape(group, W.shape[0] // group, W.shape[1] * K)
     Y = jnp.einsum("ngcp,gmc->ngmp", columns, kernels, precision=EXACT)

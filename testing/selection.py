@@ -80,7 +80,7 @@ def nearby(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """
     if is_floating(x):
         finite = np.nan_to_num(x.astype(np.float64), posinf=0, neginf=0)
-        return (x + (np.abs(finite) + 0.1) * rng.uniform(0.001, 0.01, x.shape)).astype(x.dtype)
+        return (x + (np.abs(finite) + 0.1) * rng.uniform(0.01, 0.1, x.shape)).astype(x.dtype)
     if x.dtype.itemsize == 1 and is_integer(x.dtype):
         limits = jnp.iinfo(x.dtype)
         return rng.integers(limits.min, limits.max + 1, x.shape).astype(x.dtype)
