@@ -41,7 +41,8 @@ def crop_and_resize(
         parts = np.linspace(0, 1, count) if count > 1 else np.asarray([0.5])
         part = parts.astype(bounds.dtype)
         first, end = bounds[:, axis, None], bounds[:, 2 + axis, None]
-        at = (product(first, 1 - part) + product(end, part)) * last
+        at = product(first, 1 - part) + product(end, part)
+        at = product(at, np.asarray(last, at.dtype))
         return jnp.clip(at, 0, last), (at >= 0) & (at <= last)
 
     images, which = as_traced([X, batch_indices])
