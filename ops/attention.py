@@ -23,6 +23,8 @@ from onnxla.ops.index import check_indices
 from onnxla.ops.table import op
 from onnxla.ops.values import Value, as_traced
 
+# Operands that probabilities of what is masked, which are zero, are multiplied by.
+VALUES = ("V", "past_value")
 # Of a causal convolution, above which it is computed as a convolution is.
 MANY_TAPS = 32
 
@@ -111,7 +113,7 @@ class AttentionAttributes:
 ATTENTION = AttentionAttributes()
 
 
-@op("Attention", since=(24, 25), product=True)
+@op("Attention", since=(24, 25), product=True, times_zero=VALUES)
 def attention(
     Q: Value,
     K: Value,
@@ -171,7 +173,7 @@ def attention(
     return join_heads(Y) if packed else Y, K, V, stages[how.qk_matmul_output_mode]
 
 
-@op("Attention", since=(23,), product=True)
+@op("Attention", since=(23,), product=True, times_zero=VALUES)
 def attention_23(
     Q: Value,
     K: Value,
@@ -249,7 +251,7 @@ def rotary_embedding(
     return join_heads(result) if packed else result
 
 
-@op("LinearAttention", since=(27,))
+@op("LinearAttention", since=(27,), times_zero=("key",))
 def linear_attention(
     query: Value,
     key: Value,
@@ -319,7 +321,12 @@ def causal_conv(
     return (out if activation == "none" else jax.nn.silu(out)).astype(dtype)
 
 
-@op("CausalConvWithState", since=(27,), roles={"weight": "weight", "bias": "bias"})
+@op(
+    "CausalConvWithState",
+    since=(27,),
+    roles={"weight": "weight", "bias": "bias"},
+    times_zero=("weight",),
+)
 def causal_conv_with_state(
     input: Value,
     weight: Value,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 
@@ -10,11 +11,13 @@ import numpy as np
 from jax import lax
 
 from onnxla.ir.errors import ModelError
+from onnxla.ops.chain_rule import product
 from onnxla.ops.fast_convolution import convolve
 from onnxla.ops.limits import check_size
 from onnxla.ops.matmul import EXACT, shifted
 from onnxla.ops.quantize import quantized
 from onnxla.ops.table import op
+from onnxla.ops.transposed_convolution import convolve_transposed
 from onnxla.ops.values import Value, alike, is_floating
 from onnxla.ops.window import WINDOW, Window, WindowAttributes, split
 
@@ -36,6 +39,7 @@ def biased(Y: Value, B: Value | None) -> Value:
     product=True,
     linear=True,
     output_channels={"W": 0},
+    times_zero=("W",),
 )
 def conv(
     X: Value,
@@ -145,12 +149,39 @@ def conv_transpose(
         pads = tuple(split(total, window.auto_pad) for total in totals)
     outputs = tuple(n - low - high for n, (low, high) in zip(full, pads, strict=True))
     seen = Window(outputs, kernel, strides, dilations, pads, sizes, (1,) * rank)
-    # The kernel reversed, and the groups' axes exchanged.
-    w = jnp.flip(W, range(2, W.ndim)).reshape(group, -1, *W.shape[1:]).swapaxes(1, 2)
-    return biased(convolve(X, w.reshape(-1, *w.shape[2:]), seen.transposed(), group), B)
+    return biased(convolve_transposed(X, W, seen, group), B)
 
 
-@op("DeformConv", since=(19, 22), roles={"W": "weight", "B": "bias"}, product=True)
+def interpolated(X: Value, positions: Value) -> Value:
+    """X [N, G, C, ...] between its elements, zero outside, at positions [N, G, K, R, O].
+
+    [N, G, C, K, O].
+    """
+    rank, shape = positions.shape[3], X.shape[3:]
+    sizes = np.reshape(shape, (rank, 1)).astype(np.int32)
+    elements = X.reshape(*X.shape[:3], math.prod(shape))
+    before = lax.stop_gradient(jnp.floor(positions))
+    total: Value = 0
+    for corner in itertools.product((0, 1), repeat=rank):
+        at = before + np.reshape(corner, (rank, 1)).astype(positions.dtype)
+        index = at.astype(np.int32)
+        inside = jnp.all((index >= 0) & (index < sizes), 3)
+        shares = jnp.moveaxis(1 - jnp.abs(positions - at), 3, 0)
+        share = jnp.where(inside, functools.reduce(product, shares), 0).astype(X.dtype)
+        flat = jnp.ravel_multi_index(tuple(jnp.moveaxis(index, 3, 0)), shape, mode="clip")
+        flat = flat.reshape(*flat.shape[:2], 1, math.prod(flat.shape[2:]))
+        picked = jnp.take_along_axis(elements, flat, 3)
+        total += product(picked.reshape(*X.shape[:3], *share.shape[2:]), share[:, :, None])
+    return total
+
+
+@op(
+    "DeformConv",
+    since=(19, 22),
+    roles={"W": "weight", "B": "bias"},
+    product=True,
+    times_zero=("W",),
+)
 def deform_conv(
     X: Value,
     W: Value,
@@ -173,24 +204,16 @@ def deform_conv(
     window = WindowAttributes("NOTSET", dilations, kernel_shape, pads, strides)
     seen, rank = window.over(X.shape[2:], W.shape[2:]), X.ndim - 2
     N, G, K = X.shape[0], offset_group, math.prod(seen.kernel)
-    check_size((2 * rank, *seen.kernel, *seen.outputs), what="the positions of all taps")
-    at = np.indices((*seen.kernel, *seen.outputs)).reshape(2 * rank, K, -1)
-    regular = np.stack([seen.positions(i)[at[rank + i], at[i]] for i in range(rank)], 1)
     O = math.prod(seen.outputs)  # noqa: E741
+    check_size((2 * rank, K, O), what="the positions of all taps")
+    at = np.indices((*seen.kernel, *seen.outputs)).reshape(2 * rank, K, O)
+    regular = np.stack([seen.positions(i)[at[rank + i], at[i]] for i in range(rank)], 1)
     positions = regular.astype(offset.dtype) + offset.reshape(N, G, K, rank, O)
-    before = lax.stop_gradient(jnp.floor(positions))
-    elements = X.reshape(N, G, X.shape[1] // G, math.prod(seen.sizes))
-    columns: Value = jnp.zeros((), X.dtype)
-    for corner in itertools.product((0, 1), repeat=rank):
-        near = np.reshape(corner, (rank, 1)).astype(offset.dtype)
-        index = (before + near).astype(np.int32)
-        sizes = np.reshape(seen.sizes, (rank, 1)).astype(np.int32)
-        inside = jnp.all((index >= 0) & (index < sizes), 3)
-        share = jnp.prod(1 - jnp.abs(positions - before - near), 3) * inside.astype(X.dtype)
-        share = share if mask is None else share * mask.reshape(N, G, K, O)
-        flat = jnp.ravel_multi_index(tuple(jnp.moveaxis(index, 3, 0)), seen.sizes, mode="clip")
-        picked = jnp.take_along_axis(elements, flat.reshape(N, G, 1, K * O), 3)
-        columns = columns + picked * share.reshape(N, G, 1, K * O)
+    columns = interpolated(X.reshape(N, G, X.shape[1] // G, *seen.sizes), positions)
+    if mask is not None:  # which counts where there is something to multiply
+        sizes = np.reshape(seen.sizes, (rank, 1)).astype(offset.dtype)
+        near = jnp.all((positions > -1) & (positions < sizes), 3)
+        columns = columns * jnp.where(near, mask.reshape(N, G, K, O), 0)[:, :, None]
     columns = columns.reshape(N, group, W.shape[1] * K, O)
     kernels = W.reshape(group, W.shape[0] // group, W.shape[1] * K)
     Y = jnp.einsum("ngcp,gmc->ngmp", columns, kernels, precision=EXACT)

@@ -91,7 +91,7 @@ def correlate_by_taps(x: Value, y: Value, *, seen: Window) -> Value:
         lambda a, b: list(map(operator.add, a, b)),
         (0, *range(2, x.ndim)),
     )
-    return jnp.stack(sums, -1).reshape(-1, *seen.kernel).astype(x.dtype)
+    return jnp.stack(sums, -1).reshape(x.shape[1], *seen.kernel).astype(x.dtype)
 
 
 def batch_channels(
@@ -104,11 +104,12 @@ def batch_channels(
         x = jnp.broadcast_to(x, (size, *x.shape)) if dim is None else jnp.moveaxis(x, dim, 0)
         axis = x.ndim - 2 - len(kw["seen"].kernel)
         x = jnp.moveaxis(x, 0, axis)
-        return x.reshape(*x.shape[:axis], -1, *x.shape[axis + 2 :])
+        return x.reshape(*x.shape[:axis], size * x.shape[axis + 1], *x.shape[axis + 2 :])
 
     result = function(*map(merged, args, dims), **kw)
     axis = result.ndim - 1 - len(kw["seen"].kernel)
-    return result.reshape(*result.shape[:axis], size, -1, *result.shape[axis + 1 :]), axis
+    shape = *result.shape[:axis], size, result.shape[axis] // size, *result.shape[axis + 1 :]
+    return result.reshape(shape), axis
 
 
 def primitive(

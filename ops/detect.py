@@ -7,6 +7,7 @@ import numpy as np
 from jax import lax
 
 from onnxla.ir.errors import StaticOperandError
+from onnxla.ops.chain_rule import product
 from onnxla.ops.checks import only
 from onnxla.ops.limits import check_size
 from onnxla.ops.table import op
@@ -128,23 +129,22 @@ def roi_align(
     )
     X, v, w = jnp.asarray(X), v.astype(X.dtype), w.astype(X.dtype)
 
-    def average(roi: tuple[Value, ...]) -> Value:
-        # The mean of the interpolations is one matrix product along each axis.
-        image, y, v, x, w = roi
-        rows, columns = (
-            jnp.zeros((len(at), size), X.dtype).at[np.arange(len(at))[:, None], at].add(weight)
-            for at, weight, (_, _, size) in zip((y, x), (v, w), axes, strict=True)
-        )
-        return jnp.einsum("ph,chw,qw->cpq", rows, X[image], columns)
+    def average(points: Value, v: Value, w: Value) -> Value:
+        rows = product(points, w[..., None]).sum(3)
+        return product(rows, v[..., None, None]).sum(1)
 
-    def largest(roi: tuple[Value, ...]) -> Value:
+    def largest(points: Value, v: Value, w: Value) -> Value:
+        weights = product(v[:, :, None, None], w)
+        return product(points, weights[..., None]).max((1, 3))
+
+    def region(roi: tuple[Value, ...]) -> Value:
         image, y, v, x, w = roi
-        weights = v[:, :, None, None] * w
-        return (X[image][:, y[:, :, None, None], x] * weights).max((2, 4))
+        points = jnp.moveaxis(X[image], 0, -1)[y[:, :, None, None], x]
+        return jnp.moveaxis((average if mode == "avg" else largest)(points, v, w), -1, 0)
 
     if mode == "avg":
         v, w = v / ny.astype(v.dtype), w / nx.astype(w.dtype)
-    return lax.map(average if mode == "avg" else largest, (jnp.asarray(batch_indices), y, v, x, w))
+    return lax.map(region, (jnp.asarray(batch_indices), y, v, x, w))
 
 
 @op("RoiAlign", since=(10,))

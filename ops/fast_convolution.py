@@ -53,7 +53,8 @@ def convolve_by_matmuls(x: Value, w: Value, *, seen: Window, group: int) -> Valu
     With one tap 1.1 to 4 times faster, its gradient 1.2 to 2 times; with groups 1.5 to 3 times, the
     gradient 4 to 90 times.
     """
-    padded, kernels = seen.pad(wide(x)), wide(w).reshape(group, -1, *w.shape[1:])
+    padded, M = seen.pad(wide(x)), w.shape[0]
+    kernels = wide(w).reshape(group, M // group, *w.shape[1:])
     positions = math.prod(seen.outputs)
 
     def term(tap: tuple[int, ...], spans: tuple[slice, ...]) -> Value:
@@ -63,5 +64,5 @@ def convolve_by_matmuls(x: Value, w: Value, *, seen: Window, group: int) -> Valu
         return lax.dot_general(kernels[(..., *tap)], view, dims, lax.Precision.HIGHEST)
 
     total = functools.reduce(operator.add, (term(*each) for each in seen.spans()))
-    Y = jnp.moveaxis(total, 2, 0).reshape(x.shape[0], w.shape[0], *seen.outputs)
+    Y = jnp.moveaxis(total, 2, 0).reshape(x.shape[0], M, *seen.outputs)
     return Y.astype(x.dtype)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Callable, Sequence
@@ -11,19 +12,16 @@ import numpy as np
 from jax import lax
 
 from onnxla.ir.errors import ModelError
+from onnxla.ops.chain_rule import product
 from onnxla.ops.checks import only
 from onnxla.ops.limits import budget, check_size
 from onnxla.ops.shape import integers
+from onnxla.ops.sparse_matrix import SparseMatrix, multiply
 from onnxla.ops.table import op
 from onnxla.ops.values import Value, is_floating, xp
 
 # A weight as a function of the distance, and the distance from which on it is zero.
 Filter = tuple[Callable[[Value], Value], int]
-
-# Shorter axes are resized by a product of matrices, whose derivative is fast; longer ones by adding
-# up neighbours, unless there are many. Measured on a CPU with two cores.
-LONG_AXIS = 128
-MANY_TAPS = 16
 
 
 def linear_filter() -> Filter:
@@ -91,8 +89,8 @@ def nearest(x: np.ndarray, n: int, mode: str) -> np.ndarray:
 
 def interpolation(
     x: np.ndarray, n: int, filter: Filter, stretch: float, exclude_outside: bool
-) -> tuple[np.ndarray, np.ndarray]:
-    """For each position x in an axis of length n: indices of its neighbours, and their weights.
+) -> SparseMatrix:
+    """For each position x in an axis of length n, its neighbours and their weights.
 
     The filter is `stretch` times as wide as for interpolation. Neighbours outside the axis repeat
     its end, or do not count if `exclude_outside`.
@@ -107,24 +105,7 @@ def interpolation(
     if exclude_outside or stretch > 1:
         total = weights.sum(1, keepdims=True)
         weights /= np.where(total == 0, 1, total)
-    return np.clip(taps, 0, n - 1), weights
-
-
-def interpolate(X: Value, taps: np.ndarray, weights: np.ndarray, axis: int) -> Value:
-    """Sums over the neighbours `taps` [size, k] in an axis, times their weights [size, k]."""
-    n, (size, count) = X.shape[axis], taps.shape
-    if n > LONG_AXIS and count <= MANY_TAPS:
-        column = (-1, *(1,) * (X.ndim - 1 - axis))
-        return sum(
-            jnp.take(X, index, axis, mode="clip") * weight.astype(X.dtype).reshape(column)
-            for index, weight in zip(taps.T, weights.T, strict=True)
-        )
-    matrix = np.zeros(check_size((size, n), what="the matrix of an interpolation"))
-    np.add.at(matrix, (np.arange(size)[:, None], taps), weights)
-    product = jnp.tensordot(
-        X, matrix.astype(X.dtype), ((axis,), (1,)), precision=lax.Precision.HIGHEST
-    )
-    return jnp.moveaxis(product, -1, axis)
+    return SparseMatrix(np.clip(taps, 0, n - 1), weights, n)
 
 
 def take_nearest(X: Value, index: np.ndarray, axis: int) -> Value:
@@ -198,8 +179,8 @@ def resize(
             continue
         filter = cubic_filter(cubic_coeff_a) if mode == "cubic" else linear_filter()
         stretch = max(1.0, 1 / factor) if antialias and factor else 1.0
-        taps, weights = interpolation(x, n, filter, stretch, bool(exclude_outside))
-        result = interpolate(result, taps, weights, axis)
+        matrix = interpolation(x, n, filter, stretch, bool(exclude_outside))
+        result = multiply(matrix, result, axis)
     if outside.any():
         fill = np.asarray(extrapolation_value, result.dtype)
         result = xp(result).where(outside, fill, result)
@@ -307,9 +288,9 @@ def grid_sample(
     pixels = jnp.moveaxis(X, 1, -1).astype(dtype)
     result: Value = 0
     for combination in itertools.product(*taps):
-        weight: Value = math.prod(weight for _, weight in combination)
+        weight = functools.reduce(product, (weight for _, weight in combination))
         index = (batch, *(index for index, _ in combination))
-        result += pixels[index] * weight[..., None]
+        result += product(pixels[index], weight[..., None])
     return jnp.moveaxis(result, -1, 1).astype(X.dtype)
 
 
@@ -374,4 +355,5 @@ def affine_grid(theta: Value, size: np.ndarray, *, align_corners: int = 0) -> Va
         steps.append(centers * (n / (n - 1) if align_corners and n > 1 else 1))
     positions = np.meshgrid(*steps, indexing="ij")[::-1]
     points = np.stack([*positions, np.ones(lengths)], -1).astype(theta.dtype)
-    return jnp.einsum("...k,nrk->n...r", points, theta, precision=lax.Precision.HIGHEST)
+    rows = theta.reshape(len(theta), *(1,) * len(lengths), *theta.shape[1:])
+    return product(points[..., None, :], rows).sum(-1)

@@ -105,7 +105,14 @@ def attend(
     return join_heads(Y), K, V, shown
 
 
-@op("Attention", domain=DOMAIN, since=(1,), roles=QKV, product=True)
+@op(
+    "Attention",
+    domain=DOMAIN,
+    since=(1,),
+    roles=QKV,
+    product=True,
+    times_zero=("input", "weights", "bias", "past"),
+)
 def attention_microsoft(
     input: Value,
     weights: Value,
@@ -136,7 +143,13 @@ def attention_microsoft(
     return Y, jnp.stack([K, V]) if K.shape == V.shape else None
 
 
-@op("QAttention", domain=DOMAIN, since=(1,), roles={"weight": "weight", "bias": "bias"})
+@op(
+    "QAttention",
+    domain=DOMAIN,
+    since=(1,),
+    roles={"weight": "weight", "bias": "bias"},
+    times_zero=("bias", "weight_scale", "past"),
+)
 def qattention(
     input: Value,
     weight: Value,
@@ -156,7 +169,14 @@ def qattention(
     return attention_microsoft(x, weights, bias, mask_index, past, heads=heads)
 
 
-@op("MultiHeadAttention", domain=DOMAIN, since=(1,), roles={"bias": "bias"}, product=True)
+@op(
+    "MultiHeadAttention",
+    domain=DOMAIN,
+    since=(1,),
+    roles={"bias": "bias"},
+    product=True,
+    times_zero=("query", "key", "value", "bias", "past_value"),
+)
 def multi_head_attention(
     query: Value,
     key: Value | None = None,
@@ -182,9 +202,9 @@ def multi_head_attention(
         raise UnsupportedError("attention to the keys of several beams is not supported")
     query, key, value, bias = as_traced([query, key, value, bias])
     if query.ndim == 5:
-        query, key, value = (query[..., i, :].reshape(*query.shape[:2], -1) for i in range(3))
+        query, key, value = (join_heads(query[..., i, :].swapaxes(1, 2)) for i in range(3))
     elif key is not None and key.ndim == 5:
-        key, value = (key[..., i, :].reshape(*key.shape[:2], -1) for i in range(2))
+        key, value = (join_heads(key[..., i, :].swapaxes(1, 2)) for i in range(2))
     if key is None or value is None:
         raise ModelError(f"queries of shape {list(query.shape)} come without keys or values")
     if bias is not None:
@@ -198,7 +218,13 @@ def multi_head_attention(
     return attend(Q, K, V, key_padding_mask, attention_bias, past, past_sequence_length, heads)
 
 
-@op("DecoderMaskedMultiHeadAttention", domain=DOMAIN, since=(1,), roles={"bias": "bias"})
+@op(
+    "DecoderMaskedMultiHeadAttention",
+    domain=DOMAIN,
+    since=(1,),
+    roles={"bias": "bias"},
+    times_zero=("value", "bias", "past_value"),
+)
 def decoder_masked_multi_head_attention(
     query: Value,
     key: Value | None = None,

@@ -130,7 +130,14 @@ def fused_gemm(
     return activated(Y, activation, activation_alpha, activation_beta, activation_gamma)
 
 
-@op("FusedConv", domain=DOMAIN, since=(1,), roles={"W": "weight", "B": "bias"}, product=True)
+@op(
+    "FusedConv",
+    domain=DOMAIN,
+    since=(1,),
+    roles={"W": "weight", "B": "bias"},
+    product=True,
+    times_zero=("W",),
+)
 def fused_conv(
     X: Value,
     W: Value,
@@ -307,7 +314,7 @@ def expand_dims(X: Value, axis: np.ndarray) -> Value:
     return unsqueeze(X, axis.reshape(1))
 
 
-@op("Inverse", domain=DOMAIN, since=(1,))
+@op("Inverse", domain=DOMAIN, since=(1,), times_zero=("X",))
 def inverse(X: Value) -> Value:
     """The inverses of the matrices in the last two axes."""
     return jnp.linalg.inv(X.astype(np.promote_types(X.dtype, np.float32))).astype(X.dtype)

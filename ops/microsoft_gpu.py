@@ -38,11 +38,13 @@ def bias_softmax(data: Value, bias: Value, *, axis: int = 1, is_inner_broadcast:
     else some of the last ones; it is the same along the others.
     """
     size = math.prod(data.shape[axis % data.ndim :])
-    rows = bias.reshape(-1, size)
+    count = math.prod(data.shape[: axis % data.ndim])
+    rows = bias.reshape(math.prod(bias.shape[: -(data.ndim - axis % data.ndim)]), size)
+    each = count // max(len(rows), 1)
     if is_inner_broadcast:
-        total = data.reshape(len(rows), -1, size) + rows[:, None]
+        total = data.reshape(len(rows), each, size) + rows[:, None]
     else:
-        total = data.reshape(-1, len(rows), size) + rows
+        total = data.reshape(each, len(rows), size) + rows
     return softmax(total).reshape(data.shape)
 
 

@@ -65,7 +65,8 @@ def encoded(x: Value, scale: Value | None, bits: int) -> Value:
     codes = jnp.clip(steps, least, -least - 1).astype(np.int8)
     if bits == 8:
         return codes
-    low, high = jnp.moveaxis((codes - least).astype(np.uint8).reshape(*x.shape[:3], -1, 2), 4, 0)
+    unsigned = (codes - least).astype(np.uint8)
+    low, high = unsigned[..., ::2], unsigned[..., 1::2]
     return low | high << 4
 
 
@@ -94,6 +95,7 @@ def softmax_with_sinks(scores: Value, allowed: Value, sinks: Value | None) -> Va
     static=("total_sequence_length",),
     optional=("key", "value", "past_key", "past_value"),
     product=True,
+    times_zero=("query", "value", "past_value"),
 )
 def group_query_attention(
     query: Value,

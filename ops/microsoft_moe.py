@@ -7,6 +7,7 @@ two projections are fused, else I.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,6 +20,7 @@ from jax import lax
 from onnxla.ir.errors import ModelError, UnsupportedError
 from onnxla.ops.activation import gelu
 from onnxla.ops.attention import at_least_float32
+from onnxla.ops.chain_rule import product
 from onnxla.ops.checks import only, refuse
 from onnxla.ops.microsoft_fused import DOMAIN
 from onnxla.ops.microsoft_packed import unpacked
@@ -127,11 +129,11 @@ def mixture(
     dtype = at_least_float32(input.dtype)
     normalize = experts.normalize_routing_weights
     parts = shares(router_probs, experts.k, normalize, router_weights, dtype)
-    x = jnp.asarray(input, dtype).reshape(-1, input.shape[-1])
+    x = jnp.asarray(input, dtype).reshape(math.prod(input.shape[:-1]), input.shape[-1])
 
     def step(total: Value, now: tuple[Value, Any]) -> tuple[Value, None]:
         def output(part: Value, own: Any) -> Value:
-            return part[:, None] * experts.feed_forward(x, *real(own))
+            return product(part[:, None], experts.feed_forward(x, *real(own)))
 
         used = jnp.any(now[0] != 0)
         return total + lax.cond(used, output, lambda *_: jnp.zeros_like(x), *now), None

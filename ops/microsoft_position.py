@@ -114,7 +114,7 @@ def gated_relative_position_bias(
     if token_offset is not None:
         padded = jnp.zeros((token_offset.size, query.shape[1]), query.dtype)
         padded = padded.at[token_offset.reshape(-1)[: len(query)]].set(query)
-        query = padded.reshape(*token_offset.shape, -1)
+        query = padded.reshape(*token_offset.shape, query.shape[1])
     q = split_heads(query + query_bias, num_heads)
     gates = jnp.stack(jnp.split(q @ jnp.asarray(weight) + bias, 2, -1))
     u, r = jax.nn.sigmoid(gates.sum(-1, keepdims=True))

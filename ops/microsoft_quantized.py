@@ -385,6 +385,7 @@ def rounded(x: Value, train: bool) -> Value:
     since=(1,),
     roles={"B": "bias", "P": "weight", "W_scale": SCALE, "R_scale": SCALE},
     optional=("B", "sequence_lens", "initial_h", "initial_c", "P"),
+    times_zero=("B", "P", "W_scale", "R_scale"),
 )
 def dynamic_quantize_lstm(
     X: Value,

@@ -33,6 +33,7 @@ def latest(past_state: Value | None, state_window: int) -> Value | None:
     domain=DOMAIN,
     since=(1,),
     roles={"weight": "weight", "bias": "bias"},
+    times_zero=("weight",),
 )
 def causal_conv_with_state_microsoft(
     input: Value,
@@ -97,7 +98,7 @@ def repeat_heads(x: Value, size: int, heads: int) -> Value:
     return x.reshape(*x.shape[:-2], heads * size)
 
 
-@op("LinearAttention", domain=DOMAIN, since=(1,))
+@op("LinearAttention", domain=DOMAIN, since=(1,), times_zero=("key",))
 def linear_attention_microsoft(
     query: Value,
     key: Value,
@@ -214,14 +215,16 @@ def gated_delta_net(
     epsilon = 1e-6 if gate_activation in ("sigmoid", "kda") else 1e-12
 
     def by_head(x: Value) -> Value:
-        x = x.reshape(tokens, -1, size).astype(dtype)
+        width = math.prod(x.shape[len(outer) :])
+        x = x.reshape(tokens, width // size, size).astype(dtype)
         if qk_l2_norm:
             x = x * lax.rsqrt(lax.square(x).sum(-1, keepdims=True) + epsilon)
-        return repeat_heads(x.reshape(tokens, -1), size, heads)
+        return repeat_heads(x.reshape(tokens, width), size, heads)
 
     if g is not None:
-        g = g.reshape(tokens, heads, -1).astype(dtype)
+        g = g.reshape(tokens, heads, math.prod(g.shape[len(outer) :]) // heads).astype(dtype)
         g = log_decay(g, a_log, dt_bias, gate_activation, gate_lower_bound)
+        g = g.reshape(tokens, heads * g.shape[2])
     if b is not None:
         b = b.reshape(tokens, heads).astype(dtype)
         b = jax.nn.sigmoid(b) if beta_activation == "sigmoid" else b
@@ -233,7 +236,7 @@ def gated_delta_net(
             raise ModelError("sequences of equal length need an initial_state, or cu_seqlens")
 
         def by_sequence(x: Value) -> Value:
-            return x.reshape(len(state), tokens // len(state), -1)
+            return x.reshape(len(state), tokens // max(len(state), 1), x.shape[1])
     else:
         starts, lengths = cu_seqlens[:-1, None], xp(cu_seqlens).diff(cu_seqlens)[:, None]
         steps = np.arange(lengths.max() if is_known(lengths) else tokens, dtype=np.int32)
@@ -243,9 +246,10 @@ def gated_delta_net(
 
         def by_sequence(x: Value) -> Value:
             # After its end, a sequence has keys of zero, and a decay, which leave its state alone.
-            return jnp.where((steps < lengths)[..., None], x.reshape(tokens, -1)[at], 0)
+            return jnp.where((steps < lengths)[..., None], x[at], 0)
 
-    rows = (by_head(q), by_head(k), v.astype(dtype), g, b)
+    flat = v.reshape(tokens, heads * value_size).astype(dtype)
+    rows = (by_head(q), by_head(k), flat, g, b)
     queries, keys, values, decays, betas = (None if x is None else by_sequence(x) for x in rows)
     out, state = linear_attention(
         queries,

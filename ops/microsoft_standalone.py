@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from onnxla.ir.errors import ModelError
+from onnxla.ops.chain_rule import product
 from onnxla.ops.checks import only
 from onnxla.ops.limits import check_size
 from onnxla.ops.matmul import EXACT, gemm
@@ -39,7 +40,9 @@ def crop_and_resize(
         (count,), last = check_size(crop_size[axis : axis + 1]), X.shape[2 + axis] - 1
         parts = np.linspace(0, 1, count) if count > 1 else np.asarray([0.5])
         part = parts.astype(bounds.dtype)
-        at = (bounds[:, axis, None] * (1 - part) + bounds[:, 2 + axis, None] * part) * last
+        first, end = bounds[:, axis, None], bounds[:, 2 + axis, None]
+        at = product(first, 1 - part) + product(end, part)
+        at = product(at, np.asarray(last, at.dtype))
         return jnp.clip(at, 0, last), (at >= 0) & (at <= last)
 
     images, which = as_traced([X, batch_indices])
@@ -60,9 +63,10 @@ def crop_and_resize(
         v = (y - top)[:, :, None, None].astype(X.dtype)
         w = (x - left)[:, None, :, None].astype(X.dtype)
         upper, lower = (
-            pick(row, left) * (1 - w) + pick(row, left + 1) * w for row in (top, top + 1)
+            product(pick(row, left), 1 - w) + product(pick(row, left + 1), w)
+            for row in (top, top + 1)
         )
-        crops = upper * (1 - v) + lower * v
+        crops = product(upper, 1 - v) + product(lower, v)
     inside = inside_y[:, :, None, None] & inside_x[:, None, :, None]
     return jnp.moveaxis(jnp.where(inside, crops, extrapolation_value), -1, 1)
 

@@ -6,6 +6,7 @@ such an X, and returned as float32, which is what ONNX states.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -342,7 +343,7 @@ def zip_map(
     _, keys = one_of(classlabels_int64s=classlabels_int64s, classlabels_strings=classlabels_strings)
     if not is_concrete(X):
         raise StaticOperandError("maps cannot be traced")
-    rows = np.asarray(X).reshape(-1, X.shape[-1])
+    rows = np.asarray(X).reshape(math.prod(X.shape[:-1]), X.shape[-1])
     if len(keys) != rows.shape[1]:
         raise ModelError(f"there are {len(keys)} labels for {rows.shape[1]} columns")
     return [dict(zip(keys, row.tolist(), strict=True)) for row in rows]
@@ -363,11 +364,11 @@ def affine(X: Value, coefficients: Floats, intercepts: Floats, rows: int) -> Val
         raise ModelError(f"{weights.size} coefficients for {rows} times {x.shape[1]} features")
     if intercepts and len(intercepts) != rows:
         raise ModelError(f"{len(intercepts)} intercepts for {rows} rows of coefficients")
-    product = matmul(x, weights.reshape(rows, -1).T)
+    product = matmul(x, weights.reshape(rows, x.shape[1]).T)
     return product if not intercepts else product + np.asarray(intercepts, x.dtype)
 
 
-@op("LinearRegressor", since=(1,), domain=DOMAIN)
+@op("LinearRegressor", since=(1,), domain=DOMAIN, times_zero=("X",))
 def linear_regressor(
     X: Value,
     *,
@@ -380,7 +381,7 @@ def linear_regressor(
     return transform(affine(X, coefficients, intercepts, targets), post_transform)
 
 
-@op("LinearClassifier", since=(1,), domain=DOMAIN)
+@op("LinearClassifier", since=(1,), domain=DOMAIN, times_zero=("X",))
 def linear_classifier(
     X: Value,
     *,
@@ -416,7 +417,7 @@ def kernel(X: Value, vectors: Floats, count: int, kernel_type: str, kernel_param
     support = np.asarray(vectors or (), x.dtype)
     if support.size != count * x.shape[1]:
         raise ModelError(f"{support.size} numbers are not {count} vectors of {x.shape[1]} features")
-    support = support.reshape(count, -1)
+    support = support.reshape(count, x.shape[1])
     gamma, coef0, degree = kernel_params or (0.0, 0.0, 0.0)
     match kernel_type:
         case "LINEAR":

@@ -164,7 +164,7 @@ def group_normalization(
     """
     if num_groups < 1 or X.shape[1] % num_groups:
         raise ModelError(f"{X.shape[1]} channels do not divide into num_groups={num_groups}")
-    groups = X.reshape(X.shape[0], num_groups, -1)
+    groups = X.reshape(X.shape[0], num_groups, math.prod(X.shape[1:]) // num_groups)
     (wide,) = widened(groups, least=dtype_of(stash_type))
     mean, variance = moments(wide, (2,))
     normalized = ((wide - mean) * lax.rsqrt(variance + epsilon)).astype(X.dtype).reshape(X.shape)

@@ -200,4 +200,5 @@ def max_roi_pool(
     images = X[rois[:, 0].astype(np.int32)][:, :, :, None]
     band = jnp.max(jnp.where(columns[:, None, None], images, -jnp.inf), 4)
     both = jnp.max(jnp.where(rows[:, None, :, :, None], band[:, :, None], -jnp.inf), 3)
-    return jnp.where(both == -jnp.inf, 0, both)
+    full = jnp.any(rows, -1)[:, :, None] & jnp.any(columns, -1)[:, None]
+    return jnp.where(full[:, None], both, 0)

@@ -177,7 +177,7 @@ def lstm_step(
     return f(o + Po * c) * act(c), c
 
 
-@op("RNN", since=(1, 7, 14, 22), roles=RNN_ROLES)
+@op("RNN", since=(1, 7, 14, 22), roles=RNN_ROLES, times_zero=("R",))
 def rnn(
     X: Value,
     W: Value,
@@ -197,7 +197,7 @@ def rnn(
     return layer.run(rnn_step, ("Tanh",), X, W, R, B, sequence_lens, (initial_h,), layout=layout)
 
 
-@op("GRU", since=(3, 7, 14, 22), roles=RNN_ROLES)
+@op("GRU", since=(3, 7, 14, 22), roles=RNN_ROLES, times_zero=("W", "R", "B"))
 def gru(
     X: Value,
     W: Value,
@@ -221,7 +221,7 @@ def gru(
     return layer.run(step, ("Sigmoid", "Tanh"), *operands, layout=layout)
 
 
-@op("GRU", since=(1,), roles=RNN_ROLES)
+@op("GRU", since=(1,), roles=RNN_ROLES, times_zero=("W", "R", "B"))
 def gru_1(
     X: Value,
     W: Value,
@@ -238,7 +238,12 @@ def gru_1(
     return gru(X, W, R, B, sequence_lens, initial_h, layer=layer)
 
 
-@op("LSTM", since=(1, 7, 14, 22), roles={**RNN_ROLES, "initial_c": "state", "P": "weight"})
+@op(
+    "LSTM",
+    since=(1, 7, 14, 22),
+    roles={**RNN_ROLES, "initial_c": "state", "P": "weight"},
+    times_zero=("W", "R", "B", "P"),
+)
 def lstm(
     X: Value,
     W: Value,

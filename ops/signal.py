@@ -40,7 +40,13 @@ def two_sided(x: Value, n: int | None, axis: int, inverse: int) -> Value:
     return jnp.concatenate([half, jnp.flip(rest, axis).conj()], axis)
 
 
-@op("DFT", since=(20,), static=("dft_length", "axis"), transform=True)
+@op(
+    "DFT",
+    since=(20,),
+    static=("dft_length", "axis"),
+    transform=True,
+    times_zero=("input",),
+)
 def dft(
     input: Value,
     dft_length: np.ndarray | None = None,
@@ -70,7 +76,7 @@ def dft(
     return to_parts(transform(x, n, axis=along + 1), input.dtype)
 
 
-@op("DFT", since=(17,), static=("dft_length",), transform=True)
+@op("DFT", since=(17,), static=("dft_length",), transform=True, times_zero=("input",))
 def dft_17(
     input: Value,
     dft_length: np.ndarray | None = None,
@@ -83,7 +89,13 @@ def dft_17(
     return dft(input, dft_length, np.asarray(axis), inverse=inverse, onesided=onesided)
 
 
-@op("STFT", since=(17,), static=("frame_step", "frame_length"), transform=True)
+@op(
+    "STFT",
+    since=(17,),
+    static=("frame_step", "frame_length"),
+    transform=True,
+    times_zero=("signal", "window"),
+)
 def stft(
     signal: Value,
     frame_step: np.ndarray,

@@ -59,6 +59,9 @@ class Traits:
         controls: How many of its first operands decide where control flow goes.
         output_channels: By operand with a weight, the weight's axis that is the output's channels;
             of a matrix the other one where an attribute such as `transB` says so.
+        times_zero: Operands that it multiplies by zeros which are no other operand's, such as a
+            convolution's padding, a state before the first step, or what is masked: there an
+            infinity makes NaN of results that do not depend on it, as in other runtimes.
     """
 
     moves: Moves | None = None
@@ -71,6 +74,7 @@ class Traits:
     transform: bool = False
     controls: int = 0
     output_channels: Mapping[str, int] = field(default_factory=dict)
+    times_zero: Sequence[str] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,7 +208,8 @@ def op(
         }
         inputs = tuple(p.name for p in positional)
         listed = [p for p in positional if p.default is p.empty and p.kind != p.VAR_POSITIONAL]
-        named = {*static, *optional, *(roles or {}), *traits.get("output_channels", ())}
+        named = {*static, *optional, *(roles or {})}
+        named |= {*traits.get("output_channels", ()), *traits.get("times_zero", ())}
         if unknown := named.difference(inputs):
             raise ValueError(f"{name} has no inputs {sorted(unknown)}; it has {inputs}")
         register(

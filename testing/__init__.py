@@ -24,8 +24,9 @@ from onnxla.testing.fuzzing import Fuzzed, fuzz, sample
 from onnxla.testing.malformed import Malformed, malformed_models
 from onnxla.testing.operator_cases import cases, operators, strategy
 from onnxla.testing.outcomes import Disagreement, Outcome, check, compare
-from onnxla.testing.properties import PROPERTIES, PropertyViolated
+from onnxla.testing.properties import PROPERTIES
 from onnxla.testing.random_graphs import graphs
+from onnxla.testing.traceable import PropertyViolated
 from onnxla.testing.types import Typed
 from onnxla.testing.use import Use, example
 

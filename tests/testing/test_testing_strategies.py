@@ -19,11 +19,11 @@ from onnxla.testing.properties import (
     CONVERTER,
     INFERENCE,
     PROPERTIES,
-    PropertyViolated,
     opset_upgrade_keeps_the_answer,
     outputs_are_as_inferred,
 )
 from onnxla.testing.pytest import for_operators
+from onnxla.testing.traceable import PropertyViolated
 from support.mutants import MUTANTS, Mutant, caught_after
 
 REGRESSIONS = sorted((Path(__file__).parent / "regressions").glob("*.onnx"))
