@@ -152,6 +152,8 @@ class Node:
     """One application of an operator. An empty input or output name means 'not given'.
 
     `metadata`: its `metadata_props`, of which those that begin with `onnxla.` are ours.
+    `place`: its index in its file's graph, if nodes are in an order there in which they cannot be
+    run.
     """
 
     op_type: str
@@ -163,6 +165,7 @@ class Node:
     overload: str = ""
     wire: Message | None = field(default=None, repr=False)
     metadata: Mapping[str, str] = field(default_factory=dict, repr=False)
+    place: int | None = field(default=None, repr=False)
 
     def __str__(self) -> str:
         domain = f"{plain(self.domain)}." if self.domain else ""
