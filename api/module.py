@@ -24,6 +24,7 @@ from onnxla.ir.fingerprint import fingerprint
 from onnxla.ir.names import listed, no_such, plain, quoted
 from onnxla.ir.rewrite import cut, replace_tensors
 from onnxla.ops.limits import Limits
+from onnxla.ops.missing import saved_for_one_processor
 from onnxla.ops.signatures import find_misfits
 from onnxla.ops.values import Value, as_known
 from onnxla.parameters.selection import chosen, frozen_statistics
@@ -48,10 +49,13 @@ def load(
 
     Raises:
         ModelError: The file is malformed, inconsistent or unsafe; the message lists what is wrong.
+        UnsupportedError: ONNX Runtime saved it for one processor.
     """
     model = source if isinstance(source, ir.Model) else ir.read(source, folder=folder)
     limits = limits or Limits()
     ir.verify(model, limits.nodes)
+    if reason := saved_for_one_processor(model):
+        raise ir.UnsupportedError(reason)
     find_misfits(model).raise_any()
     program = Program(model, limits=limits)
     return Module(to_device(program.parameters.params), program)
@@ -492,19 +496,24 @@ class Module:
                 number if it is taken. False: all is in `path`.
             check: Whether the new file is run in ONNX Runtime before it replaces the old one, and
                 its outputs are compared with the module's: True for random inputs, or inputs by
-                name or in order. Needs the extra `compare`.
-            tolerance: Difference that the check accepts, relative to an output's largest value.
+                name or in order. Needs the extra `compare`. A difference that ONNX Runtime's own
+                graph optimizations make, or that a model has which is written as it was read, is a
+                warning.
+            tolerance: Difference that the check accepts, relative to an output's largest value;
+                integers of 8 bits may differ by 1 in any case. Of random outputs dtypes and shapes
+                are compared.
 
         Raises:
             OSError: The files cannot be written.
             OnnxlaError: The check failed, or the model cannot be written as asked for.
         """
+        model = self.to_ir(merge=merge)
         compares = check is not False and check is not None
         ir.save(
-            self.to_ir(merge=merge),
+            model,
             path,
             external_data=external_data,
-            check=(lambda new: find("check_saved_file")(self, new, check, tolerance))
+            check=(lambda new: find("check_saved_file")(self, model, new, check, tolerance))
             if compares
             else None,
         )

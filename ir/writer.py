@@ -82,6 +82,15 @@ def write(model: Model) -> bytes:
     return b"".join(contents(pieces(model)))
 
 
+def is_as_read(model: Model) -> bool:
+    """Whether a model would be written as it was read."""
+    if model.wire is None:
+        return False
+    wires = (ModelWriter(None).model(model), model.wire)
+    new, old = (wire.SerializeToString(deterministic=True) for wire in wires)
+    return new == old
+
+
 class TooLargeError(ModelError):
     """A model is larger than one file can hold."""
 
