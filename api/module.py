@@ -353,9 +353,13 @@ class Module:
         """An edited model with this module's parameters; those that are new are read from it."""
         ir.verify(model, self.program.limits.nodes)
         program = self.program.edited(model=model)
+        whole = {tensor: name for name, tensor in self.program.parameters.params.items()}
         tensors = program.parameters.params
-        new = to_device({k: tensor for k, tensor in tensors.items() if k not in self.params})
-        return Module({k: self.params[k] if k in self.params else new[k] for k in tensors}, program)
+        # A part may spell the name of a tensor of a subgraph otherwise.
+        names = {name: whole.get(tensor, name) for name, tensor in tensors.items()}
+        new = to_device({k: t for k, t in tensors.items() if names[k] not in self.params})
+        values = {k: new[k] if k in new else self.params[name] for k, name in names.items()}
+        return Module(values, program)
 
     def lora(
         self,
@@ -503,8 +507,8 @@ class Module:
         """The model in a newer opset of the standard operators, with the same outputs.
 
         Nodes whose form has changed are written anew, those in subgraphs and functions too. Names
-        of inputs, outputs and parameters, and roles, stay; so do other domains, and the version of
-        the file format.
+        of inputs, outputs and parameters, and roles, stay; so do other domains. The version of the
+        file format becomes 4 if it is older: from then on, initializers are no inputs.
 
         Args:
             opset: The version to upgrade to; by default 21, which ONNX Runtime reads from 1.18 on,

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 from onnxla import ir
 from onnxla.edit.heads import abstract_values
-from onnxla.edit.upgrade_steps import STEPS, Step
+from onnxla.edit.upgrade_steps import STEPS, OldNode
 from onnxla.interpret.program import Program
 from onnxla.ir.problems import Problems
 from onnxla.ir.traverse import all_nodes, names_made, names_read, subgraphs
@@ -22,6 +22,8 @@ from onnxla.ops.table import rows
 
 # The newest that runtimes of the last years read: ONNX Runtime does from version 1.18 on.
 DEFAULT_OPSET = 21
+# The version of the file format from which on initializers are no inputs.
+CONSTANT_INITIALIZERS = 4
 # The standard operators, and their newest opset.
 KNOWN = {row.name for _, row in rows() if not row.domain}
 NEWEST = max(version for version, row in rows() if not row.domain)
@@ -60,20 +62,26 @@ class Upgrade:
             replace(
                 f,
                 nodes=tuple(self.nodes(f.nodes, f.opsets.get("", 0), lambda name: None)),
-                opsets=self.opsets(f),
+                opsets={k: v if k else self.target for k, v in f.opsets.items()},
             )
             for f in model.functions
         )
-        upgraded = replace(model, graph=graph, functions=functions, opsets=self.opsets(model))
+        if model.ir_version < CONSTANT_INITIALIZERS:
+            constants = {tensor.name for tensor in graph.initializers}
+            inputs = tuple(value for value in graph.inputs if value.name not in constants)
+            graph = replace(graph, inputs=inputs)
+        upgraded = replace(
+            model,
+            graph=graph,
+            functions=functions,
+            opsets={**model.opsets, "": self.target},
+            ir_version=max(model.ir_version, CONSTANT_INITIALIZERS),
+        )
         if self.problems.count:
             raise ir.UnsupportedError("\n".join(self.problems.listed()))
         if misfits := find_misfits(upgraded).listed():
             raise ir.UnsupportedError("\n".join(misfits))
         return upgraded
-
-    def opsets(self, owner: ir.Model | ir.Function) -> dict[str, int]:
-        """The opset imports of a model or function afterwards."""
-        return {k: v if k else self.target for k, v in owner.opsets.items()}
 
     def graph(self, graph: ir.Graph, version: int, outer: FindType) -> ir.Graph:
         """A graph afterwards; `outer` finds the types of what the file states no type of."""
@@ -84,29 +92,33 @@ class Upgrade:
 
         def find(name: str) -> ir.TensorType | None:
             kind = stated.get(name)
-            whole = isinstance(kind, ir.TensorType) and kind.dtype and kind.shape is not None
-            return kind if whole else outer(name)  # type: ignore[return-value]
+            if not isinstance(kind, ir.TensorType):
+                return outer(name)
+            return kind if kind.dtype and kind.shape is not None else outer(name) or kind
 
         return replace(graph, nodes=tuple(self.nodes(graph.nodes, version, find)))
 
     def nodes(self, nodes: Sequence[ir.Node], version: int, find: FindType) -> Iterator[ir.Node]:
         """What nodes of an opset become, with their subgraphs."""
         for node in nodes:
-            inner = {*names_made(n for graph in subgraphs(node) for n in graph.nodes)}
+            yield from self.node(self.inside(node, version, find), version, find)
 
-            def outside(name: str, inner: set[str] = inner) -> ir.TensorType | None:
-                return None if name in inner else find(name)
+    def inside(self, node: ir.Node, version: int, find: FindType) -> ir.Node:
+        """A node with its subgraphs as they are afterwards; `find` knows the types around it."""
+        graphs = subgraphs(node)
+        if not graphs:
+            return node
+        made = {*names_made(inner for graph in graphs for inner in graph.nodes)}
 
-            def attribute(value: Any, outside: FindType = outside) -> Any:
-                if isinstance(value, ir.Graph):
-                    return self.graph(value, version, outside)
-                return tuple(map(attribute, value)) if isinstance(value, tuple) else value
+        def outer(name: str) -> ir.TensorType | None:
+            return None if name in made else find(name)
 
-            if subgraphs(node):
-                node = replace(
-                    node, attributes={k: attribute(v) for k, v in node.attributes.items()}
-                )
-            yield from self.node(node, version, find)
+        def attribute(value: Any) -> Any:
+            if isinstance(value, ir.Graph):
+                return self.graph(value, version, outer)
+            return tuple(map(attribute, value)) if isinstance(value, tuple) else value
+
+        return replace(node, attributes={k: attribute(v) for k, v in node.attributes.items()})
 
     def node(self, node: ir.Node, version: int, find: FindType) -> Iterator[ir.Node]:
         """What a node in the form of an opset becomes: step by step, as does all that it makes."""
@@ -123,12 +135,12 @@ class Upgrade:
         if not due:
             yield node
             return
-        step = Step(node, self.target, find, self.fresh, self.read)
+        old = OldNode(node, self.target, find, self.fresh, self.read)
         try:
-            STEPS[node.op_type][min(due)](step)
+            STEPS[node.op_type][min(due)](old)
         except ir.UnsupportedError as error:
             self.problems.add(f"{node} cannot be upgraded to opset {self.target}: {error}")
-        for made in step.made:
+        for made in old.made:
             yield from self.node(made, min(due), find)
 
     def fresh(self, name: str) -> str:

@@ -86,6 +86,7 @@ def test_names_in_subgraphs_that_the_part_spells_otherwise() -> None:
     back = whole.paste(part.replace({"k": BIAS}))
     np.testing.assert_array_equal(back.params["h2/then_branch/k"], BIAS)
     np.testing.assert_array_equal(back.params["h1/then_branch/k"], np.float32([1, 1]))
+    np.testing.assert_array_equal(back.replace_head("h2", 3).params["k"], BIAS)
 
 
 def test_what_belongs_to_the_part_alone() -> None:

@@ -63,7 +63,7 @@ def stepped() -> Iterator[Any]:
                 yield pytest.param(sample, version, id=f"{sample.op_type}-{version}-{index}")
 
 
-@pytest.mark.one_in(4)
+@pytest.mark.one_in(8)
 @pytest.mark.parametrize(("sample", "version"), [*stepped()])
 def test_every_operator_at_every_version(sample: Sample, version: int) -> None:
     case = case_at(sample, version, sample.inputs)
@@ -113,7 +113,7 @@ def old_cases() -> list[str]:
     return found
 
 
-@pytest.mark.one_in(8)
+@pytest.mark.one_in(16)
 @pytest.mark.parametrize("name", old_cases())
 def test_backend_cases(name: str) -> None:
     case = cases()[name]
