@@ -148,9 +148,9 @@ def step(version: int, *op_types: str) -> Callable[[StepFunction], StepFunction]
 
 
 def axes_as_input(old: OldNode) -> None:
-    """`axes` are an input; of no axes, none: that means all."""
+    """`axes` are an input."""
     axes = old.node.attributes.get("axes")
-    old.finish(old.x, old.integers(axes, "axes") if axes else "", without=["axes"])
+    old.finish(old.x, "" if axes is None else old.integers(axes, "axes"), without=["axes"])
 
 
 step(13, "Squeeze", "Unsqueeze", "ReduceSum")(axes_as_input)
@@ -509,9 +509,10 @@ def attention(old: OldNode) -> None:
 
 @step(7, "Upsample")
 def upsample_7(old: OldNode) -> None:
-    """The scales are of all axes."""
-    height, width = old.attribute("height_scale"), old.attribute("width_scale")
-    old.same(without=["height_scale", "width_scale"], scales=(1.0, 1.0, height, width))
+    """The scales are of all axes, and a mode has another name."""
+    names = "height_scale", "width_scale"
+    mode = str(old.attribute("mode", "nearest")).replace("bilinear", "linear")
+    old.same(without=names, scales=(1.0, 1.0, *map(old.attribute, names)), mode=mode)
 
 
 @step(9, "Upsample")
