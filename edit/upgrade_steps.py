@@ -108,7 +108,7 @@ class OldNode:
         op_type: str | None = None,
         outputs: Sequence[str] | None = None,
         without: Sequence[str] = (),
-        **attributes: ir.Attribute,
+        **attributes: Any,
     ) -> None:
         """The node itself, with other inputs, and attributes added or left out."""
         kept = {k: v for k, v in self.node.attributes.items() if k not in without}
@@ -124,7 +124,7 @@ class OldNode:
             )
         )
 
-    def same(self, *, without: Sequence[str] = (), **attributes: ir.Attribute) -> None:
+    def same(self, *, without: Sequence[str] = (), **attributes: Any) -> None:
         """The node itself, with attributes added or left out."""
         self.finish(*self.node.inputs, without=without, **attributes)
 
@@ -164,7 +164,7 @@ step(
 @step(11, "Clip")
 def clip(old: OldNode) -> None:
     """Bounds are inputs."""
-    bounds = {k: old.node.attributes.get(k) for k in ("min", "max")}
+    bounds: dict[str, Any] = {k: old.node.attributes.get(k) for k in ("min", "max")}
     given = [
         old.number(bound, old.x, name)
         if isinstance(bound, ir.AttributeReference)
@@ -270,19 +270,14 @@ def split_13(old: OldNode) -> None:
 @step(18, "Split")
 def split_18(old: OldNode) -> None:
     """Without sizes, it is told how many there are."""
-    old.same(**({} if old.input(1) else {"num_outputs": len(old.node.outputs)}))
+    number: Any = {} if old.input(1) else {"num_outputs": len(old.node.outputs)}
+    old.same(**number)
 
 
 @step(10, "TopK")
 def top_k(old: OldNode) -> None:
     """`k` is an input."""
-    k = old.node.attributes["k"]
-    given = (
-        old.emit("Constant", part="k", value_int=k) if isinstance(k, ir.AttributeReference) else ""
-    )
-    if given:
-        given = old.emit("Reshape", given, old.integers([1], "one"), part="k_list")
-    old.finish(old.x, given or old.integers([k], "k"), without=["k"])
+    old.finish(old.x, old.integers([old.attribute("k")], "k"), without=["k"])
 
 
 @step(11, "TopK")
@@ -585,5 +580,5 @@ def scan(old: OldNode) -> None:
         name=f"{old.node.outputs[0]}.batch",
     )
     results = tuple(filter(None, old.node.outputs))
-    outer = {"body": body, "num_scan_inputs": len(values)}
+    outer: dict[str, Any] = {"body": body, "num_scan_inputs": len(values)}
     old.made.append(ir.Node("Scan", tuple(values), results, outer, f"{old.node.name}.batch"))

@@ -77,7 +77,7 @@ FAULTS = [
             "Resize",
             10,
             np.arange(4, dtype=np.float32).reshape(1, 1, 1, 4),
-            np.float32([1, 1, 1, 1.25]),
+            np.array([1, 1, 1, 1.25], np.float32),
             mode="nearest",
             ranks={"y0": 4},
         ),
