@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
@@ -13,6 +14,7 @@ from onnxla import ir
 from onnxla.edit.quantization import find_quantized
 from onnxla.ir.errors import describe
 from onnxla.ir.names import quoted
+from onnxla.ir.order import is_disordered
 from onnxla.ir.problems import Problems
 from onnxla.ir.traverse import all_nodes, is_standard
 from onnxla.ops.missing import missing_operators
@@ -46,13 +48,13 @@ class Findings:
         return "\n".join(lines) if lines else "nothing to report: every operator is supported"
 
 
-def check(source: Any) -> Findings:
-    """Checks a model without running it. `source`: whatever `load` takes.
+def check(source: Any, *, folder: str | os.PathLike[str] | None = None) -> Findings:
+    """Checks a model without running it. `source` and `folder`: whatever `load` takes.
 
     A file that is missing or cannot be read is an error among the findings.
     """
     try:
-        model = ir.read(source)
+        model = source if isinstance(source, ir.Model) else ir.read(source, folder=folder)
     except (ir.ModelError, OSError) as error:
         return Findings((describe(error),), (), ())
     errors = tuple(ir.check(model) or find_misfits(model).listed())
@@ -67,6 +69,11 @@ def check(source: Any) -> Findings:
 def notes(model: ir.Model) -> Iterator[str]:
     """What is worth knowing: inputs that decide shapes, and what there is to train."""
     parameters = find_parameters(model)
+    if is_disordered(model):
+        yield (
+            "the nodes are not in an order in which they can be run, which ONNX asks for: onnxla "
+            "sorts them when it loads the file, and saves them in the file's order"
+        )
     for name in parameters.static_inputs:
         yield (
             f"input {quoted(name)} decides a shape: a call is compiled for each of its values, and "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import os
+import warnings
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -19,6 +20,7 @@ from onnxla.edit.heads import find_features, replace_head
 from onnxla.edit.lora import add_adapters, initial, merge_adapters, select
 from onnxla.edit.parting import join, part_statistics
 from onnxla.edit.quantization import mark_straight_through, quantization_aware, restore
+from onnxla.edit.upgrade import upgrade
 from onnxla.inputs import bind, checked, unpack
 from onnxla.interpret.program import Program
 from onnxla.interpret.rules.running_statistics import Training
@@ -26,8 +28,10 @@ from onnxla.ir.fingerprint import fingerprint
 from onnxla.ir.names import listed, no_such, plain, quoted
 from onnxla.ir.rewrite import cut, replace_tensors
 from onnxla.ops.limits import Limits
+from onnxla.ops.missing import saved_for_one_processor
 from onnxla.ops.signatures import find_misfits
 from onnxla.ops.values import Value, as_known
+from onnxla.parameters.roles import named_constants
 from onnxla.parameters.selection import chosen, kept_statistics
 from onnxla.public import find
 from onnxla.summary import describe_type, summarize
@@ -50,10 +54,13 @@ def load(
 
     Raises:
         ModelError: The file is malformed, inconsistent or unsafe; the message lists what is wrong.
+        UnsupportedError: ONNX Runtime saved it for one processor.
     """
     model = source if isinstance(source, ir.Model) else ir.read(source, folder=folder)
     limits = limits or Limits()
     ir.verify(model, limits.nodes)
+    if reason := saved_for_one_processor(model):
+        raise ir.UnsupportedError(reason)
     find_misfits(model).raise_any()
     program = Program(model, limits=limits)
     parted = part_statistics(model, program.analysis)
@@ -298,6 +305,8 @@ class Module:
     ) -> Module:
         """The part of the model between values of its graph, as a module that can be saved.
 
+        `paste` puts back what was trained in it.
+
         Args:
             inputs: Names of values that become inputs (default: the graph's own).
             outputs: Names of values that become outputs (default: the graph's own).
@@ -306,15 +315,56 @@ class Module:
         names = {value.name for value in part.graph.inputs}
         fixed = {name: value for name, value in self.program.fixed.items() if name in names}
         program = self.program.edited(model=part, fixed=fixed)
-        return Module({k: self.params[k] for k in program.parameters.params}, program)
+        whole = {tensor: name for name, tensor in self.program.parameters.params.items()}
+        params = program.parameters.params
+        # What is no parameter in the part, as an exponent, has its present value there.
+        if stale := self._changed({*named_constants(part).values()}.difference(params.values())):
+            program = program.edited(model=replace_tensors(part, stale))
+        new = to_device({name: tensor for name, tensor in params.items() if tensor not in whole})
+        values = {k: new[k] if k in new else self.params[whole[t]] for k, t in params.items()}
+        return Module(values, program)
+
+    def paste(self, part: Module) -> Module:
+        """The model with the parameters that a part of it has now: what `cut` made, and trained.
+
+        They are found by name, running statistics too; all others stay. A warning names those that
+        have changed in the part and are no parameters here, as what decides a shape: they keep
+        their values.
+
+        Raises:
+            ValueError: The part has parameters that this model has nothing of, such as adapters
+                that are not merged, or another shape of one.
+        """
+        whole = {tensor: name for name, tensor in self.program.parameters.params.items()}
+        tensors = part.program.parameters.params
+        names = {name: whole.get(tensors[name], name) for name in part.params}
+        known = named_constants(self.program.model)
+        if foreign := [name for name in names.values() if name not in known]:
+            raise ValueError(
+                f"the model has no {listed(foreign)}, which the part has: adapters are pasted after"
+                " part.merge(), and a new head belongs to the part alone"
+            )
+        fixed = {name for name, here in names.items() if here not in self.params}
+        changed = part._changed({tensors[name] for name in fixed})
+        if lost := [name for name in fixed if tensors[name] in changed]:
+            warnings.warn(
+                f"{listed(lost)} was trained in the part, but is no parameter of the whole, where"
+                " it decides a shape or is an exponent: it keeps its value",
+                stacklevel=2,
+            )
+        return self.replace({names[k]: v for k, v in part.params.items() if k not in fixed})
 
     def with_model(self, model: ir.Model) -> Module:
         """An edited model with this module's parameters; those that are new are read from it."""
         ir.verify(model, self.program.limits.nodes)
         program = self.program.edited(model=model)
+        whole = {tensor: name for name, tensor in self.program.parameters.params.items()}
         tensors = program.parameters.params
-        new = to_device({k: tensor for k, tensor in tensors.items() if k not in self.params})
-        return Module({k: self.params[k] if k in self.params else new[k] for k in tensors}, program)
+        # A part may spell the name of a tensor of a subgraph otherwise.
+        names = {name: whole.get(tensor, name) for name, tensor in tensors.items()}
+        new = to_device({k: t for k, t in tensors.items() if names[k] not in self.params})
+        values = {k: new[k] if k in new else self.params[name] for k, name in names.items()}
+        return Module(values, program)
 
     def lora(
         self,
@@ -458,6 +508,23 @@ class Module:
         patterns = [after] if isinstance(after, str) else after
         return self.with_model(insert_dropout(self.program.model, patterns, ratio))
 
+    def upgrade(self, opset: int | None = None) -> Module:
+        """The model in a newer opset of the standard operators, with the same outputs.
+
+        Nodes whose form has changed are written anew, those in subgraphs and functions too. Names
+        of inputs, outputs and parameters, and roles, stay; so do other domains. The version of the
+        file format becomes 4 if it is older: from then on, initializers are no inputs.
+
+        Args:
+            opset: The version to upgrade to; by default 21, which ONNX Runtime reads from 1.18 on,
+                or the model's if that is newer.
+
+        Raises:
+            ValueError: The model has a newer one, or `opset` is newer than what onnxla knows.
+            UnsupportedError: Some nodes cannot be upgraded; the message says which and why.
+        """
+        return self.with_model(upgrade(self.program, self.params, opset))
+
     def batched(self) -> Module:
         """The model mapped over a new leading axis of every input: for a model with batch 1."""
         return Module(self.params, self.program.edited(batched=True))
@@ -497,19 +564,24 @@ class Module:
                 number if it is taken. False: all is in `path`.
             check: Whether the new file is run in ONNX Runtime before it replaces the old one, and
                 its outputs are compared with the module's: True for random inputs, or inputs by
-                name or in order. Needs the extra `compare`.
-            tolerance: Difference that the check accepts, relative to an output's largest value.
+                name or in order. Needs the extra `compare`. A difference that ONNX Runtime's own
+                graph optimizations make, or that a model has which is written as it was read, is a
+                warning.
+            tolerance: Difference that the check accepts, relative to an output's largest value;
+                integers of 8 bits may differ by 1 in any case. Of random outputs dtypes and shapes
+                are compared.
 
         Raises:
             OSError: The files cannot be written.
             OnnxlaError: The check failed, or the model cannot be written as asked for.
         """
+        model = self.to_ir(merge=merge)
         compares = check is not False and check is not None
         ir.save(
-            self.to_ir(merge=merge),
+            model,
             path,
             external_data=external_data,
-            check=(lambda new: find("check_saved_file")(self, new, check, tolerance))
+            check=(lambda new: find("check_saved_file")(self, model, new, check, tolerance))
             if compares
             else None,
         )
@@ -521,12 +593,19 @@ class Module:
 
     def _with_values(self) -> ir.Model:
         """The model that is evaluated, with the current parameters."""
+        changed = self._changed({*self.program.parameters.params.values()})
+        return replace_tensors(self.program.model, changed)
+
+    def _changed(self, tensors: Collection[ir.Tensor]) -> dict[ir.Tensor, ir.Tensor]:
+        """Those of some parameters' tensors that differ now from what the file has, as they are."""
         changed = {}
         for name, tensor in self.program.parameters.params.items():
+            if tensor not in tensors:
+                continue
             value = np.asarray(self.params[name]).astype(tensor.dtype, copy=False)
             if not np.array_equal(bytes_of(value), bytes_of(tensor.numpy())):
                 changed[tensor] = tensor.with_data(value)
-        return replace_tensors(self.program.model, changed)
+        return changed
 
     def fingerprint(self) -> str:
         """A hash of the model: its opsets, nodes with attributes, and constants, as trained so far.

@@ -80,7 +80,7 @@ def find_features(
     kind = next((value.type for value in values if value.name == name), None)
     dtype, shape = (kind.dtype, kind.shape) if isinstance(kind, ir.TensorType) else (None, None)
     if inputs is not None or dtype is None or not shape or not isinstance(shape[-1], int):
-        found = abstract_value(program, params, name, inputs)
+        (found,) = abstract_values(program, params, [name], inputs)
         if shape is None or len(shape) != len(found.shape):
             shape = (None,) * len(found.shape)
         dtype, shape = np.dtype(found.dtype), (*shape[:-1], *found.shape[-1:])
@@ -89,28 +89,36 @@ def find_features(
     return ir.ValueInfo(name, ir.TensorType(dtype, shape))
 
 
-def abstract_value(
-    program: Program, params: Mapping[str, Any], name: str, inputs: Mapping[str, Any] | None
-) -> jax.ShapeDtypeStruct:
-    """Dtype and shape of a value of the graph, which nothing is computed for."""
+def abstract_values(
+    program: Program,
+    params: Mapping[str, Any],
+    names: Sequence[str],
+    inputs: Mapping[str, Any] | None = None,
+) -> tuple[Any, ...]:
+    """Dtypes and shapes of values of the graph, which nothing is computed for.
+
+    Raises:
+        ValueError: There is no such value.
+        UnsupportedError: They cannot be found without `inputs`.
+    """
     program = program.edited(batched=False)
-    program.graph((name,))  # raises if there is no such value
+    program.graph(tuple(names))  # raises if there is no such value
     failure: Exception | None = None
     for given in [inputs] if inputs is not None else example_inputs(program):
         known = {k: v for k, v in given.items() if k in program.parameters.static_inputs}
         traced = {k: v for k, v in given.items() if k not in known}
 
         def evaluate(params: Any, traced: Any, known: Any = known) -> Any:
-            return program.evaluate(params, {**known, **traced}, outputs=[name])[0]
+            return program.evaluate(params, {**known, **traced}, outputs=names)
 
         try:
             with jax.enable_x64(True):
-                found: jax.ShapeDtypeStruct = jax.eval_shape(evaluate, params, traced)
+                found: tuple[Any, ...] = jax.eval_shape(evaluate, params, traced)
                 return found
         except (ir.OnnxlaError, TypeError, ValueError) as error:
             failure = error
     raise ir.UnsupportedError(
-        f"the size of {quoted(name)} cannot be found ({failure}); give example inputs:"
+        f"the size of {quoted(names[0])} cannot be found ({failure}); give example inputs:"
         " inputs={...}"
     ) from failure
 

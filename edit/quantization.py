@@ -20,7 +20,7 @@ from onnxla.ir.dtypes import number_of
 from onnxla.ir.errors import ModelError
 from onnxla.ir.model import Graph, Model, Node, SparseTensor, Tensor
 from onnxla.ir.names import listed
-from onnxla.ir.rewrite import rewrite
+from onnxla.ir.rewrite import need_opset, rewrite
 from onnxla.ir.traverse import is_standard
 from onnxla.ops.quantize import dequantize_linear, quantize_linear
 from onnxla.ops.straight_through import STRAIGHT_THROUGH
@@ -223,10 +223,13 @@ def quantization_aware(model: Model) -> Model:
 
     Raises:
         ValueError: There are no quantized weights, or none that are on a known grid.
+        UnsupportedError: The model's opset is below 10.
     """
     known, left = find_quantized(model)
     found = {tensor: grid for tensor, grid in known.items() if is_faithful(tensor, grid)}
-    if not found:
+    if found:
+        need_opset(model, 10, "a QuantizeLinear")
+    else:
         left = [*known, *left]
         names = listed([tensor.name for tensor in left])
         raise ValueError(

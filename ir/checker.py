@@ -3,7 +3,7 @@
 Follows the ONNX specification except where exporters do not and ONNX Runtime does not mind:
 initializers need not be inputs (IR version < 4), a subgraph may define a name of the graph around
 it again or return one of its values, node names may repeat, and a call of a local function needs no
-opset import. Tensors were checked when they were read.
+opset import. Tensors were checked, and nodes put in order, when they were read.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from typing import TypeVar
 from onnxla.ir.model import Attribute, AttributeReference, Function, FunctionId, Graph, Model, Node
 from onnxla.ir.names import SHOWN, plain, quoted, shortened
 from onnxla.ir.onnx_pb2 import AttributeProto, NodeProto
+from onnxla.ir.order import depth_first
 from onnxla.ir.problems import Problems
-from onnxla.ir.traverse import names_read, subgraphs
+from onnxla.ir.traverse import names_made, names_read, subgraphs
 from onnxla.ir.wire import ATTRIBUTE_FIELDS, normal_domain
 
 MAX_NESTING = 60  # of graphs; protobuf cannot parse 40
@@ -65,7 +66,7 @@ def find_problems(model: Model, most_nodes: float) -> Problems:
         checker.called = set()
         checker.function(function)
         calls[function.key] = checker.called
-    if cycle := find_cycle(calls):
+    if cycle := depth_first(calls, calls.__getitem__)[1]:
         problems.add(f"functions call each other in a cycle: {spell_cycle(cycle, spell_id)}")
     elif not checker.too_deep:
         check_expansion(model, calls, most_nodes, problems)
@@ -293,7 +294,7 @@ class Checker:
             index: {maker[name] for name in names_read(node) if name in maker}
             for index, node in enumerate(nodes)
         }
-        cycle = find_cycle(needs)
+        cycle = depth_first(needs, needs.__getitem__)[1]
         if cycle:
             cycle.reverse()  # from a node to the one that uses it, as data flows
             first = cycle.index(min(cycle))
@@ -326,33 +327,6 @@ def wire_problems(
                     f" {AttributeProto.AttributeType.Name(wire.type)}, but a value in"
                     f" '{', '.join(sorted(fields))}'"
                 )
-
-
-def names_made(nodes: Iterable[Node]) -> Iterator[str]:
-    """The names that nodes make."""
-    return (name for node in nodes for name in node.outputs if name)
-
-
-def find_cycle(edges: Mapping[T, Iterable[T]]) -> list[T]:
-    """A cycle in a graph, or []. Depth first, without recursion: a file decides how deep."""
-    done: set[T] = set()
-    for start in edges:
-        if start in done:
-            continue
-        path = {start: None}  # in order, and quick to search
-        stack = [iter(edges[start])]
-        while stack:
-            following = next(stack[-1], None)
-            if following is None:
-                stack.pop()
-                done.add(path.popitem()[0])
-            elif following in path:
-                cycle = list(path)
-                return cycle[cycle.index(following) :]
-            elif following not in done:
-                path[following] = None
-                stack.append(iter(edges.get(following, ())))
-    return []
 
 
 def expansion(model: Model, calls: Mapping[FunctionId, Iterable[FunctionId]]) -> tuple[int, int]:

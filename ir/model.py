@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -95,11 +96,13 @@ class Tensor:
     @classmethod
     def of(cls, name: str, array: np.ndarray, metadata: Mapping[str, str] | None = None) -> Tensor:
         """A tensor that holds `array`."""
-        return cls(name, array.dtype, array.shape, lambda: array, metadata=metadata or {})
+        load = partial(np.asarray, array)  # which can be pickled
+        return cls(name, array.dtype, array.shape, load, metadata=metadata or {})
 
     def with_data(self, array: np.ndarray) -> Tensor:
         """This tensor with other data; its name and whatever else the file says of it stay."""
-        return replace(self, dtype=array.dtype, shape=array.shape, load=lambda: array)
+        load = partial(np.asarray, array)
+        return replace(self, dtype=array.dtype, shape=array.shape, load=load)
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,6 +159,8 @@ class Node:
     """One application of an operator. An empty input or output name means 'not given'.
 
     `metadata`: its `metadata_props`, of which those that begin with `onnxla.` are ours.
+    `place`: its index in its file's graph, if nodes are in an order there in which they cannot be
+    run.
     """
 
     op_type: str
@@ -167,6 +172,7 @@ class Node:
     overload: str = ""
     wire: Message | None = field(default=None, repr=False)
     metadata: Mapping[str, str] = field(default_factory=dict, repr=False)
+    place: int | None = field(default=None, repr=False)
 
     def __str__(self) -> str:
         domain = f"{plain(self.domain)}." if self.domain else ""

@@ -40,6 +40,7 @@ from onnxla.ir.onnx_pb2 import (
     TensorProto,
     ValueInfoProto,
 )
+from onnxla.ir.order import in_order
 from onnxla.ir.splice import MAX_MESSAGE, extract
 from onnxla.ir.tensors import Files, element_count, store
 from onnxla.ir.wire import (
@@ -62,7 +63,9 @@ S = TypeVar("S", bound=Sized)
 
 
 def read(source: Any, *, folder: str | os.PathLike[str] | None = None) -> Model:
-    """Read a model. Tensor data is left where it is until it is used.
+    """Read a model, with its nodes in an order in which they can be run.
+
+    Tensor data is left where it is until it is used.
 
     Args:
         source: A path, the bytes of a model, a binary file, or anything with `SerializeToString()`
@@ -131,7 +134,7 @@ def decode_model(data: Bytes, folder: DataFolder) -> Model:
         # There is tensor data where we read no tensors, such as training information. Nobody would
         # put it back when the model is written, so leave it where it is.
         model = ModelReader(Files({}, folder, set()), len(data)).model(parse_model(data, data))
-    return model
+    return in_order(model)
 
 
 def parse_model(reduced: Bytes, data: Bytes) -> ModelProto:

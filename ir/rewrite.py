@@ -83,8 +83,8 @@ def need_opset(model: Model, version: int, what: str) -> int:
     opset = model.opsets.get("", 0)
     if opset < version:
         raise UnsupportedError(
-            f"{what} needs opset {version} or newer of ai.onnx; the model has {opset or 'none'}, "
-            "which onnx.version_converter can convert"
+            f"{what} needs opset {version} or newer of ai.onnx; the model has {opset or 'none'}: "
+            "module.upgrade() is the same model in a newer one"
         )
     return opset
 

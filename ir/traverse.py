@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from onnxla.ir.model import Graph, Model, Node
 
@@ -26,6 +26,11 @@ def all_nodes(model: Model) -> Iterator[tuple[Node, Mapping[str, int]]]:
 def is_standard(node: Node, *op_types: str) -> bool:
     """Whether a node is of one of ONNX's own operators."""
     return not node.domain and node.op_type in op_types
+
+
+def names_made(nodes: Iterable[Node]) -> Iterator[str]:
+    """The names that nodes make."""
+    return (name for node in nodes for name in node.outputs if name)
 
 
 def names_read(node: Node) -> set[str]:

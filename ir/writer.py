@@ -43,6 +43,7 @@ from onnxla.ir.onnx_pb2 import (
     TensorProto,
     ValueInfoProto,
 )
+from onnxla.ir.order import in_file_order
 from onnxla.ir.splice import (
     LARGE,
     MAX_MESSAGE,
@@ -79,6 +80,15 @@ def write(model: Model) -> bytes:
         ModelError: It is larger than 2 GiB, or holds something that ONNX cannot express.
     """
     return b"".join(contents(pieces(model)))
+
+
+def is_as_read(model: Model) -> bool:
+    """Whether a model would be written as it was read."""
+    if model.wire is None:
+        return False
+    wires = (ModelWriter(None).model(model), model.wire)
+    new, old = (wire.SerializeToString(deterministic=True) for wire in wires)
+    return new == old
 
 
 class TooLargeError(ModelError):
@@ -166,7 +176,7 @@ class ModelWriter:
         """A graph as a message."""
         wire = copy_of(graph.wire, GraphProto)
         set_fields(wire, name=graph.name)
-        set_messages(wire.node, map(self.node, graph.nodes))
+        set_messages(wire.node, map(self.node, in_file_order(graph.nodes)))
         set_messages(wire.input, map(encode_value_info, graph.inputs))
         set_messages(wire.output, map(encode_value_info, graph.outputs))
         set_messages(wire.value_info, map(encode_value_info, graph.value_info))
@@ -187,7 +197,7 @@ class ModelWriter:
         set_list(wire.output, function.outputs)
         set_list(wire.attribute, function.attributes)
         set_messages(wire.attribute_proto, self.attributes(function.defaults, wire.attribute_proto))
-        set_messages(wire.node, map(self.node, function.nodes))
+        set_messages(wire.node, map(self.node, in_file_order(function.nodes)))
         if decode_opsets(wire.opset_import) != function.opsets:
             set_opsets(wire.opset_import, function.opsets)
         return wire

@@ -11,6 +11,9 @@ import numpy as np
 
 from onnxla.ir import STRING
 
+# XLA rounds numbers near the smallest of their type to zero.
+NEARLY_ZERO = 1e-30
+
 
 @dataclass(frozen=True)
 class Tolerance:

@@ -14,12 +14,9 @@ from onnxla.interpret.program import Program
 from onnxla.ir.names import quoted
 from onnxla.ir.rewrite import expose_intermediates
 from onnxla.module import Module, load
-from onnxla.peers.difference import Tolerance, difference
+from onnxla.peers.difference import NEARLY_ZERO, Tolerance, difference
 from onnxla.peers.runtimes import named
 from onnxla.tables import Report, Table
-
-# XLA rounds numbers near the smallest of their type to zero.
-NEARLY_ZERO = 1e-30
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ import onnx
 
 import onnxla
 from onnxla import ir
+from onnxla.edit.upgrade import NEWEST
 from onnxla.ops.values import is_floating
 from onnxla.testing.case import Case
 from onnxla.testing.fault_records import Fault, fault_of
@@ -317,7 +318,7 @@ def outputs_are_as_inferred(case: Case, faults: Sequence[Fault] | None = None) -
     return True
 
 
-def opset_upgrade_keeps_the_answer(case: Case, faults: Sequence[Fault] | None = None) -> bool:
+def converter_keeps_the_answer(case: Case, faults: Sequence[Fault] | None = None) -> bool:
     """A model that onnx's version converter brings to the newest opset computes the same.
 
     It says nothing about what the converter does not convert, or converts wrongly for a reason that
@@ -341,6 +342,22 @@ def opset_upgrade_keeps_the_answer(case: Case, faults: Sequence[Fault] | None = 
     later = onnxla.load(upgraded.SerializeToString()).run(case.inputs).values()
     expected = list(answer(case).values())
     assert_same(case, list(later), expected, f"at opset {newest} the outputs differ")
+    return True
+
+
+def upgrade_keeps_the_answer(case: Case) -> bool:
+    """A model that `Module.upgrade` brings to the newest opset computes the same."""
+    module = onnxla.load(case.model)
+    try:
+        upgraded = module.upgrade(NEWEST)
+    except onnxla.UnsupportedError:  # what no newer opset has
+        return False
+    if case.tolerance.random or upgraded.program.model is module.program.model:
+        return False
+    later = list(upgraded.run(case.inputs).values())
+    assert_same(case, later, list(answer(case).values()), f"at opset {NEWEST} the outputs differ")
+    if dict(upgraded.roles) != dict(module.roles):
+        raise PropertyViolated(case, f"at opset {NEWEST} there are other parameters or roles")
     return True
 
 
@@ -381,7 +398,8 @@ PROPERTIES: tuple[Property, ...] = (
     infinities_reach_what_depends_on_them,
     save_load_is_identity,
     outputs_are_as_inferred,
-    opset_upgrade_keeps_the_answer,
+    converter_keeps_the_answer,
+    upgrade_keeps_the_answer,
     batch_entries_are_independent,
 )
 

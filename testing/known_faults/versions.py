@@ -67,6 +67,22 @@ FAULTS = [
         ),
     ),
     Fault(
+        CONVERTER,
+        "Resize",
+        "takes other elements after opset 10, for want of `coordinate_transformation_mode`",
+        "As Upsample, of which it is the other name in opset 10, it scales coordinates and rounds "
+        "them down; from opset 11 on by default it goes by the centers of pixels.",
+        before(11),
+        lambda: example(
+            "Resize",
+            10,
+            np.arange(4, dtype=np.float32).reshape(1, 1, 1, 4),
+            np.array([1, 1, 1, 1.25], np.float32),
+            mode="nearest",
+            ranks={"y0": 4},
+        ),
+    ),
+    Fault(
         INFERENCE,
         "LinearClassifier",
         "counts the intercepts for the classes, though they may be absent",
