@@ -13,14 +13,22 @@ import numpy as np
 from onnxla import ir
 from onnxla.edit.quantization import find_quantized
 from onnxla.ir.errors import describe
-from onnxla.ir.names import quoted
+from onnxla.ir.names import listed, quoted
 from onnxla.ir.order import is_disordered
 from onnxla.ir.problems import Problems
 from onnxla.ir.traverse import all_nodes, is_standard
 from onnxla.ops.missing import missing_operators
 from onnxla.ops.signatures import find_misfits
 from onnxla.ops.table import lookup
-from onnxla.parameters.roles import Parameters, find_parameters, trainable
+from onnxla.parameters.roles import (
+    Parameters,
+    analyze,
+    find_parameters,
+    shared_parameters,
+    trainable,
+)
+from onnxla.parameters.statistics import merged_statistics
+from onnxla.parameters.walk import Analysis
 
 
 @dataclass(frozen=True)
@@ -68,7 +76,8 @@ def check(source: Any, *, folder: str | os.PathLike[str] | None = None) -> Findi
 
 def notes(model: ir.Model) -> Iterator[str]:
     """What is worth knowing: inputs that decide shapes, and what there is to train."""
-    parameters = find_parameters(model)
+    analysis = analyze(model)
+    parameters = find_parameters(model, analysis)
     if is_disordered(model):
         yield (
             "the nodes are not in an order in which they can be run, which ONNX asks for: onnxla "
@@ -88,6 +97,7 @@ def notes(model: ir.Model) -> Iterator[str]:
             f"{shown(parameters.params[name])} does not tell: it does not train by default; "
             f'train=["*", {quoted(name)}] trains it too'
         )
+    yield from notes_on_merged_tensors(parameters, analysis)
     quantized, others = find_quantized(model)
     if quantized:
         yield (
@@ -111,6 +121,27 @@ def notes(model: ir.Model) -> Iterator[str]:
             f"{quoted(first)} and {quoted(second)} hold the same numbers: if the weight was tied,"
             " the exporter copied it, and the copies will differ after training"
         )
+
+
+def notes_on_merged_tensors(parameters: Parameters, analysis: Analysis) -> Iterator[str]:
+    """What an exporter made one of equal tensors, as far as it can be told."""
+    names = {tensor: name for name, tensor in parameters.params.items()}
+    merged = merged_statistics(analysis)
+    if merged:
+        which = listed([*dict.fromkeys(names.get(use.tensor, use.tensor.name) for use in merged)])
+        yield (
+            f"the exporter merged running statistics with equal tensors ({which}): in training "
+            f"each layer has its own, {listed([use.name for use in merged])}"
+        )
+    for each in shared_parameters(parameters, analysis):
+        if not each.tied:
+            layers = listed([str(use.places[0][0]) for use in each.uses], str)
+            yield (
+                f"{len(each.uses)} layers read {quoted(names[each.tensor])} ({layers}): if they "
+                "were equal by chance, as new layers and copies are, the exporter merged them, and "
+                f"they train as one; `module.untie({names[each.tensor]!r})` gives each its own, "
+                "and so does an export without merging (PyTorch: optimize=False)"
+            )
 
 
 def shown(tensor: ir.Tensor) -> str:

@@ -18,7 +18,7 @@ from onnxla.edit.adapter_files import load_adapters, save_adapters
 from onnxla.edit.dropout import insert_dropout
 from onnxla.edit.heads import find_features, replace_head
 from onnxla.edit.lora import add_adapters, initial, merge_adapters, select
-from onnxla.edit.parting import join, part_statistics
+from onnxla.edit.parting import join, part_statistics, untie
 from onnxla.edit.quantization import mark_straight_through, quantization_aware, restore
 from onnxla.edit.upgrade import upgrade
 from onnxla.inputs import bind, checked, unpack
@@ -31,8 +31,13 @@ from onnxla.ops.limits import Limits
 from onnxla.ops.missing import saved_for_one_processor
 from onnxla.ops.signatures import find_misfits
 from onnxla.ops.values import Value, as_known
-from onnxla.parameters.roles import named_constants
-from onnxla.parameters.selection import chosen, kept_statistics
+from onnxla.parameters.roles import (
+    analyze,
+    find_parameters,
+    named_constants,
+    shared_parameters,
+)
+from onnxla.parameters.selection import chosen, kept_statistics, matching
 from onnxla.public import find
 from onnxla.summary import describe_type, summarize
 from onnxla.tables import Report
@@ -443,6 +448,30 @@ class Module:
             ValueError: There are no quantized weights, or none with a known scale beside them.
         """
         return self.with_model(quantization_aware(self._with_values()))
+
+    def untie(self, *patterns: str) -> Module:
+        """The model in which each layer has weights, scales and biases of its own.
+
+        Exporters store equal tensors once, and layers that were equal by chance, as new ones and
+        copies are, would train as one; `onnxla.check` names them. The first layer keeps the name,
+        the others get one by the layer's. What was tied on purpose should not be parted, so an
+        embedding and a product with it stay tied unless they are named.
+
+        Args:
+            *patterns: Names or shell-style patterns of the tensors; without any: all.
+
+        Raises:
+            ValueError: A pattern matches no tensor that several layers read.
+        """
+        model = self._with_values()
+        names = {tensor: name for name, tensor in named_constants(model).items()}
+        analysis = analyze(model)
+        found = shared_parameters(find_parameters(model, analysis), analysis)
+        shared = {names[each.tensor]: each for each in found}
+        chosen_names = [name for name, each in shared.items() if not each.tied]
+        if patterns:
+            chosen_names = [n for p in patterns for n in matching(p, shared, "shared tensor")]
+        return self.with_model(untie(model, [shared[name] for name in dict.fromkeys(chosen_names)]))
 
     def straight_through(self, *operators: str) -> Module:
         """The model in which some operators have the derivative 1 in `apply_train`.

@@ -7,7 +7,7 @@ was merged a tensor of its own; `join` takes those away again that are still equ
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,7 +17,7 @@ from onnxla.ir.rewrite import add_initializers, remove_initializers, rewrite
 from onnxla.ir.traverse import all_nodes, is_standard, subgraphs
 from onnxla.parameters.roles import named_constants
 from onnxla.parameters.statistics import merged_statistics
-from onnxla.parameters.uses import Use
+from onnxla.parameters.uses import Shared, Use
 from onnxla.parameters.walk import Analysis
 
 ASIDE = ".merged"  # what an Identity makes whose output's name the new tensor takes
@@ -39,23 +39,30 @@ class Parted(Tensor):
 def part_statistics(model: Model, analysis: Analysis) -> Model:
     """The model in which each running statistic is a tensor of its own."""
     merged = merged_statistics(analysis)
-    return part(model, merged) if merged else model
+    return part(model, merged, parted) if merged else model
 
 
-def part(model: Model, uses: Sequence[Use]) -> Model:
-    """The model with tensors of their own for some uses of others."""
+def untie(model: Model, shared: Iterable[Shared]) -> Model:
+    """The model in which each layer that reads one of some tensors has its own."""
+    uses = [use for each in shared for use in each.uses[1:]]  # the first one keeps the file's
+    return part(model, uses, lambda name, array, shared, read: Tensor.of(name, array))
+
+
+def part(model: Model, uses: Sequence[Use], own: Callable[..., Tensor]) -> Model:
+    """The model with tensors of their own, as `own` makes them, for some uses of others."""
     readers, makers = reading_and_making(model)
     names = {tensor: name for name, tensor in named_constants(model).items()}
     taken = {*readers, *makers, *names.values()}
     inside = {node for function in model.functions for node in function.nodes}
     aside: dict[Node, str] = {}
     inputs: dict[Node, dict[int, str]] = {}
-    made: dict[Node | None, list[Parted]] = {}
+    made: dict[Node | None, list[Tensor]] = {}
     for use in uses:
         node, position = use.places[0]
         read = node.inputs[position]
         maker = makers.get(read)
-        if maker is not None and is_standard(maker, "Identity") and readers[read] <= {*use.places}:
+        named = maker is not None and is_standard(maker, "Identity")
+        if maker is not None and named and readers[read] <= {*use.places}:
             name, aside[maker] = read, read + ASIDE
         else:
             name = unused(use.name, taken)
@@ -63,9 +70,9 @@ def part(model: Model, uses: Sequence[Use]) -> Model:
                 inputs.setdefault(each, {})[index] = name
         taken.add(name)
         array = use.tensor.numpy()
-        array = array if read == use.tensor.name else array.reshape(-1)
+        array = array if named or read == use.tensor.name else array.reshape(-1)
         owner = node if node in inside else None
-        made.setdefault(owner, []).append(parted(name, array, names[use.tensor], read))
+        made.setdefault(owner, []).append(own(name, array, names[use.tensor], read))
 
     def rewritten(node: Node) -> Iterator[Node]:
         for tensor in made.get(node, ()):

@@ -21,6 +21,7 @@ from onnxla.ops.values import NOT_IN_JAX
 from onnxla.parameters.evidence import Evidence, find_evidence
 from onnxla.parameters.learned import role_of, verdict_of
 from onnxla.parameters.sources import Formal, Source, extent
+from onnxla.parameters.uses import Shared, find_shared
 from onnxla.parameters.walk import Analysis
 
 TRAINABLE = frozenset({"weight", "embedding", "bias", "scale"})
@@ -101,6 +102,12 @@ def named_constants(model: Model) -> dict[str, Tensor]:
         name if counts[name] == 1 or not path else path + name: tensor
         for path, name, tensor in found
     }
+
+
+def shared_parameters(parameters: Parameters, analysis: Analysis) -> list[Shared]:
+    """The parameters with a learned role that several layers read."""
+    learned = {t for name, t in parameters.params.items() if parameters.roles[name] in TRAINABLE}
+    return [*find_shared(analysis, learned)]
 
 
 def trainable(roles: Mapping[str, str]) -> frozenset[str]:

@@ -7,7 +7,6 @@ things besides: then each layer needs one of its own.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -15,13 +14,10 @@ from onnxla.ir.model import Node, Tensor
 from onnxla.ir.traverse import subgraphs
 from onnxla.ops.table import Operator
 from onnxla.parameters.sources import Formal, Source
-from onnxla.parameters.uses import Use
+from onnxla.parameters.uses import Use, scope_of, without_number
 from onnxla.parameters.walk import Analysis
 
 STATISTIC = "running_statistic"
-# Where PyTorch's exporter says which module a node is of, as a list of paths.
-SCOPES = "pkg.torch.onnx.name_scopes"
-MAX_SCOPES = 10_000  # letters of it that are read
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,7 +122,7 @@ def merged_statistics(analysis: Analysis) -> list[Use]:
                 key = index, identity(layer), layer.name_at(index)
                 uses.setdefault(source, {}).setdefault(key, []).append((layer, index))
     found = [
-        Use(tensor, places_of(group), own_name(*group[0]))
+        Use(tensor, places_of(group), name_for(*group[0]))
         for tensor, groups in uses.items()
         if len(groups) > 1 or analysis.uses[tensor] != {STATISTIC}
         for group in groups.values()
@@ -164,19 +160,11 @@ def identity(layer: Layer) -> Hashable:
     if exact:
         return scope, affine
     if scope:  # the second use of `bn` may be called `bn_1`, but so may another layer
-        return (re.sub(r"_\d+$", "", scope), *named) if distinct else (scope, affine)
+        return (without_number(scope), *named) if distinct else (scope, affine)
     return tuple(named) if distinct else layer.places
 
 
-def scope_of(node: Node) -> tuple[str, bool]:
-    """The path of the module that a node is of, as its exporter says, and whether it is certain."""
-    scopes = re.findall(r"'([^']*)'", node.metadata.get(SCOPES, "")[:MAX_SCOPES])
-    if len(scopes) > 1 and scopes[-2]:
-        return re.sub(r"@\d+$", "", scopes[-2]), True
-    return node.name.strip("/").rpartition("/")[0], False
-
-
-def own_name(layer: Layer, index: int) -> str:
+def name_for(layer: Layer, index: int) -> str:
     """A name for a statistic of a layer."""
     node, position = layer.places[index]
     given = node.inputs[position]

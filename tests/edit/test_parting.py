@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import jax
 import numpy as np
 import onnx
 import pytest
@@ -158,3 +160,57 @@ def test_what_a_function_merges_is_told() -> None:
     module = onnxla.load(model("y = local.f (x, ones, zeros)", function, **MERGED))
     with pytest.raises(onnxla.UnsupportedError, match="one that is something else too"):
         module.apply_train(module.params, X)
+
+
+# Tensors that several layers read
+
+
+def layers(names: tuple[str, str] = ("", ""), w2: str = "w") -> onnx.ModelProto:
+    text = f"""<ir_version: 10, opset_import: ["": 17]> m (float[N, 2] x) => (float[N, 2] y) {{
+        a = MatMul (x, w) h = Add (a, b) c = MatMul (h, {w2}) y = Add (c, b)
+    }}"""
+    proto = onnx.load_from_string(make(text, w=np.float32([[1, 2], [3, 4]]), b=ONES))
+    for node, name in zip(proto.graph.node[::2], names, strict=True):
+        node.name = name
+    return proto
+
+
+def test_shared_tensors_are_told_and_parted(tmp_path: Path) -> None:
+    proto = layers()
+    noted = [note for note in onnxla.check(proto).notes if "layers read" in note]
+    assert len(noted) == 2
+    assert "module.untie('w')" in noted[0]
+    module = onnxla.load(proto)
+    parted = module.untie("w")
+    assert len(parted.params) == len(module.params) + 1
+    np.testing.assert_array_equal(parted(X), module(X))
+    (new,) = {*parted.params} - {*module.params}
+    assert module.untie().partition()[0].keys() > parted.partition()[0].keys()
+
+    def loss(params: Any) -> Any:
+        return (parted.apply(params, X) ** 2).mean()
+
+    slopes = jax.grad(loss)(parted.params)
+    assert np.abs(slopes["w"] - slopes[new]).max() > 0.1
+    trained = parted.replace({k: p - 0.01 * slopes[k] for k, p in parted.params.items()})
+    trained.save(tmp_path / "trained.onnx", check={"x": X})
+    np.testing.assert_array_equal(onnxla.load(tmp_path / "trained.onnx")(X), trained(X))
+    with pytest.raises(ValueError, match="no shared tensor matches 'none'"):
+        module.untie("none")
+
+
+def test_the_second_use_of_a_module_is_no_other_layer() -> None:
+    proto = layers(("/fc/MatMul", "/fc_1/MatMul"))
+    assert not [n for n in onnxla.check(proto).notes if "layers read 'w'" in n]
+    assert "w" not in {*onnxla.load(proto).params} - {*onnxla.load(proto).untie("b").params}
+
+
+def test_an_embedding_stays_tied_to_the_head() -> None:
+    text = """<ir_version: 10, opset_import: ["": 17]> m (int64[N] x) => (float[N, 8] y) {
+        e = Gather (table, x) t = Transpose (table) y = MatMul (e, t)
+    }"""
+    table = np.random.default_rng(0).normal(size=(8, 3)).astype(np.float32)
+    module = onnxla.load(make(text, table=table))
+    assert {*module.untie().params} == {"table"}
+    assert not [note for note in onnxla.check(make(text, table=table)).notes if "read" in note]
+    assert len(module.untie("table").params) == 2

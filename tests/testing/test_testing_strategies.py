@@ -19,7 +19,6 @@ from onnxla.testing.properties import (
     CONVERTER,
     INFERENCE,
     PROPERTIES,
-    PropertyViolated,
     converter_keeps_the_answer,
     outputs_are_as_inferred,
 )
