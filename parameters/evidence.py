@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from onnxla.ir.model import Graph, Model, Tensor
+from onnxla.ir.model import Model, Tensor
 from onnxla.ir.traverse import all_nodes, is_standard, subgraphs
 from onnxla.parameters import formulas
 from onnxla.parameters.sources import extent
@@ -30,13 +29,17 @@ UNITS = (
     *((1, 1 / math.pi), (-1, math.pi), (2, math.pi), (2, 1 / math.pi)),
     *((1, math.log(2)), (1, math.log(10))),
 )
-# What frameworks call what they learn, as the last part of a name.
+# What frameworks call what they learn, as the last part of a name; and TensorFlow's variables.
 LEARNED_NAME = re.compile(
     r"(^|[._/])(weights?|bias(es)?|gamma|beta|kernel|alpha|slope|temperature|logit_scale|A_log"
-    r"|dt_bias|(cls|mask|class)_token|embeddings?|w|b)(_?[a-z]?\d*)?(/ReadVariableOp)?(:\d+)?$"
+    r"|dt_bias|(cls|mask|class)_token|embeddings?|w|b)(_?[a-z]?\d*)?(:\d+)?$"
+    r"|/ReadVariableOp(/resource)?(:\d+)?$"
 )
-# What exporters call the literals that they write as initializers.
-LITERAL_NAME = re.compile(r"(^|[/_])[cC]onst(ant)?s?([_./:\d]|$)|^val_\d+$")
+# What exporters call the literals that they write as initializers; TensorFlow by the operand.
+LITERAL_NAME = re.compile(r"(^|[/_.])[cC]onst(ant)?s?([_./:\d]|$)|/[xy]:\d+$")
+MADE_NAME = re.compile(
+    r"^val_\d+$"
+)  # by PyTorch's exporter, which describes what it makes of others
 
 
 @dataclass
@@ -48,16 +51,22 @@ class Evidence:
         fixed: Those that it says to be none.
         literals: Tensors of Constant nodes, if the weights of the model are initializers.
         pytorch: Whether PyTorch wrote it, which writes literals as Constant nodes.
+        signed: Whether its exporter says which tensors are parameters.
+        names: Whether names tell literals; not if weights are called like them.
     """
 
     learned: set[str] = field(default_factory=set)
     fixed: set[str] = field(default_factory=set)
     literals: set[Tensor] = field(default_factory=set)
     pytorch: bool = False
+    signed: bool = False
+    names: bool = True
 
     def is_literal(self, tensor: Tensor) -> bool:
         """Whether an exporter wrote a tensor down that no layer has."""
-        return tensor in self.literals or bool(LITERAL_NAME.search(tensor.name))
+        made = self.signed and MADE_NAME.match(tensor.name)
+        named = self.names and LITERAL_NAME.search(tensor.name)
+        return tensor in self.literals or bool(made or named)
 
     def is_named(self, tensor: Tensor) -> bool:
         """Whether a tensor has the name of a learned one."""
@@ -87,31 +96,30 @@ def find_evidence(model: Model) -> Evidence:
             known = evidence.learned | parameters
             (evidence.learned if made_of & known else evidence.fixed).add(value.name)
     evidence.learned |= parameters
-    evidence.literals = {*constants_of_nodes(model)}
+    evidence.signed = bool(signature)
+    written, stored = constants_of_nodes(model), initializers(model)
+    # Some exporters put all weights into Constant nodes, or call all of them constants.
+    if any(map(is_matrix, stored)) or not any(map(is_matrix, written)):
+        evidence.literals = {*written}
+    evidence.names = not any(LITERAL_NAME.search(t.name) for t in stored if is_matrix(t))
     return evidence
 
 
-def constants_of_nodes(model: Model) -> Iterator[Tensor]:
-    """The tensors of Constant nodes, unless large ones among them show that weights are, too."""
-    found: list[Tensor] = []
-    for node, _ in all_nodes(model):
-        value = node.attributes.get("value")
-        if is_standard(node, "Constant") and isinstance(value, Tensor):
-            found.append(value)
-    graphs: list[Graph] = [model.graph, *(g for n, _ in all_nodes(model) for g in subgraphs(n))]
-    initializers = [t for graph in graphs for t in graph.initializers if isinstance(t, Tensor)]
-    if any(map(is_matrix, initializers)) or not any(map(is_matrix, found)):
-        yield from found
+def constants_of_nodes(model: Model) -> list[Tensor]:
+    """The tensors of Constant nodes."""
+    found = (n.attributes.get("value") for n, _ in all_nodes(model) if is_standard(n, "Constant"))
+    return [value for value in found if isinstance(value, Tensor)]
+
+
+def initializers(model: Model) -> list[Tensor]:
+    """The initializers of all graphs."""
+    graphs = [model.graph, *(graph for node, _ in all_nodes(model) for graph in subgraphs(node))]
+    return [t for graph in graphs for t in graph.initializers if isinstance(t, Tensor)]
 
 
 def is_matrix(tensor: Tensor) -> bool:
     """Whether it may be a layer's weight."""
     return extent(tensor) > 1 and tensor.dtype.kind not in "iub"
-
-
-def is_name(text: str) -> bool:
-    """Whether somebody may have chosen a name: it is neither a number nor an exporter's."""
-    return bool(re.search(r"[A-Za-z_]", text)) and not LITERAL_NAME.search(text)
 
 
 # The numbers

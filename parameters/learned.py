@@ -12,7 +12,7 @@ import numpy as np
 
 from onnxla.ir.model import Tensor
 from onnxla.parameters import formulas
-from onnxla.parameters.evidence import Evidence, is_name, is_switch, is_uniform, is_written
+from onnxla.parameters.evidence import Evidence, is_switch, is_uniform, is_written
 from onnxla.parameters.sources import extent
 
 # What is added or multiplied may be a bias or a scale, but also an epsilon, 1/sqrt(d), a mask or a
@@ -63,7 +63,7 @@ def verdict_of_numbers(use: str, tensor: Tensor, array: np.ndarray, evidence: Ev
         return "fixed"
     axes = extent(tensor)
     if not axes:
-        return verdict_of_scalar(array, tensor, evidence)
+        return verdict_of_scalar(use, array, tensor, evidence)
     named = evidence.is_named(tensor)
     if formulas.is_window(array) if axes == 1 else not named and is_table(array):
         return "fixed"
@@ -77,19 +77,21 @@ def is_table(array: np.ndarray) -> bool:
     return is_switch(array) or formulas.recurs(array) or formulas.repeats(array)
 
 
-def verdict_of_scalar(array: np.ndarray, tensor: Tensor, evidence: Evidence) -> Verdict:
+def verdict_of_scalar(use: str, array: np.ndarray, tensor: Tensor, evidence: Evidence) -> Verdict:
     """Whether one number was learned."""
     if evidence.is_literal(tensor):
         return "fixed"
     named = evidence.is_named(tensor) or evidence.is_stored(tensor)
     if not (formulas.is_round(array) if named else is_written(array)):
         return "learned"
-    return "undecided" if named or is_name(tensor.name) else "fixed"
+    # Nobody writes down a factor of 1, but a layer may begin with it.
+    neutral = array.reshape(-1)[0] == (use not in ("addend", "subtrahend"))
+    return "undecided" if named or neutral else "fixed"
 
 
 def is_formula(use: str, tensor: Tensor) -> bool:
     """Whether a weight or embedding holds a formula rather than learned numbers."""
-    if 0 in tensor.shape:
+    if 0 in tensor.shape or not tensor.shape:
         return True
     array, axes = tensor.numpy(), extent(tensor)
     if use == "embedding":

@@ -18,7 +18,7 @@ from onnxla.ir.model import Graph, Model, Node, Tensor
 from onnxla.ir.names import shortened
 from onnxla.ir.traverse import is_standard
 from onnxla.ops.values import NOT_IN_JAX
-from onnxla.parameters.evidence import Evidence, find_evidence
+from onnxla.parameters.evidence import Evidence, find_evidence, is_uniform
 from onnxla.parameters.learned import role_of, verdict_of
 from onnxla.parameters.sources import Formal, Source, extent
 from onnxla.parameters.uses import Shared, find_shared
@@ -150,6 +150,8 @@ def find_parameters(model: Model, analysis: Analysis | None = None) -> Parameter
 
 def decided(tensor: Tensor, uses: Collection[str], evidence: Evidence) -> tuple[str, str]:
     """The role of a tensor with some uses, and the one that it would have if that were certain."""
+    if "state" in uses and is_uniform(tensor.numpy()):  # whatever it meets in the first step
+        return "constant", ""
     verdicts = {use: verdict_of(use, tensor, evidence) for use in uses}
     learned = {role_of(use, tensor) for use, verdict in verdicts.items() if verdict == "learned"}
     open_to = {role_of(use, tensor) for use, verdict in verdicts.items() if verdict == "undecided"}

@@ -67,7 +67,7 @@ def find_shared(analysis: Analysis, among: Collection[Tensor]) -> Iterator[Share
             continue
         for index, source in enumerate(operands):
             tensor = original(source)
-            if tensor in among:
+            if tensor is not None and tensor in among:
                 key = layer_of(node), node.inputs[index]
                 found.setdefault(tensor, {}).setdefault(key, []).append((node, index))
     for tensor, places in found.items():

@@ -90,8 +90,6 @@ class Analysis:
             for graph in subgraphs(node):
                 body = Body.of(node, graph, operator)
                 made.append((body, self.walk_subgraph(node, graph, body, env, opsets)))
-                for source in operands[body.first :][: body.state]:
-                    self.mark_role(source, "state")
             given = [source for name, source in zip(node.inputs, operands, strict=True) if name]
             results = [source for _, outputs in made for source in outputs]
             constant = all(map(is_constant, (*given, *results)))
@@ -125,6 +123,8 @@ class Analysis:
             source = self.operands[node][index]
             kept = following is not None and name in (following, same.get(following))
             fixed = is_constant(source) and (kept or following is None)
+            if following is not None and not kept:
+                self.mark_role(source, "state")
             order: Order | None = "kept" if kept else None
             own[name] = Producer(node, None, (source,), fixed, (source,), order, output=-1)
         own |= {t.name: t for t in graph.initializers if isinstance(t, Tensor)}
