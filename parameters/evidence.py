@@ -80,11 +80,8 @@ class Evidence:
 def find_evidence(model: Model) -> Evidence:
     """What a model says of its constant tensors."""
     evidence = Evidence(pytorch=model.producer == "pytorch")
-    parameters = set(
-        re.findall(
-            r": PARAMETER target='([^']*)'", model.graph.metadata.get(SIGNATURE, "")[:MAX_TEXT]
-        )
-    )
+    signature = model.graph.metadata.get(SIGNATURE, "")[:MAX_TEXT]
+    parameters = set(re.findall(r": PARAMETER target='([^']*)'", signature))
     for value in model.graph.value_info:
         kind, folded = (value.metadata.get(key, "")[:MAX_TEXT] for key in (KIND, FOLDED))
         if kind.endswith("PARAMETER"):
