@@ -199,6 +199,8 @@ def dequantized(
     roles={f"fc{i}_scales": SCALE for i in (1, 2, 3)}
     | {f"fc{i}_experts_bias": "bias" for i in (1, 2, 3)},
     optional=("fc1_experts_bias",),
+    # Of a gate that is closed.
+    times_zero=("fc1_scales", "fc1_experts_bias", "fc3_scales", "fc3_experts_bias"),
 )
 def qmoe(
     input: Value,

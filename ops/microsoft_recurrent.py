@@ -248,8 +248,7 @@ def gated_delta_net(
             # After its end, a sequence has keys of zero, and a decay, which leave its state alone.
             return jnp.where((steps < lengths)[..., None], x[at], 0)
 
-    flat = v.reshape(tokens, heads * value_size).astype(dtype)
-    rows = (by_head(q), by_head(k), flat, g, b)
+    rows = (by_head(q), by_head(k), v.reshape(tokens, heads * value_size).astype(dtype), g, b)
     queries, keys, values, decays, betas = (None if x is None else by_sequence(x) for x in rows)
     out, state = linear_attention(
         queries,

@@ -4,7 +4,7 @@ As a convolution it has zeros between and around the elements of its input, of w
 weight would make NaN. Here every tap multiplies the elements that it sends somewhere, and what all
 taps send to one place is added up. On two CPU cores, in float32, with strides that takes 0.2 to 1.2
 times as long as the convolution, its gradient a twentieth to once; without strides 1.6 times, the
-gradient 3 times. Elsewhere, and for large kernels, it is a convolution.
+gradient 3 times. Elsewhere, and with large kernels or strides, it is a convolution.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def convolve_transposed(x: Value, w: Value, seen: Window, group: int) -> Value:
     """The transpose; x [N, C, outputs], w [C, M / group, kernel], result [N, M, sizes]."""
     as_convolution = functools.partial(transposed_as_convolution, seen=seen, group=group)
     by_taps = functools.partial(transposed_by_taps, seen=seen, group=group)
-    if math.prod(seen.kernel) > MOST_UNROLLED:
+    if max(math.prod(seen.kernel), math.prod(seen.strides)) > MOST_UNROLLED:
         return as_convolution(x, w)
     return lax.platform_dependent(x, w, cpu=by_taps, default=as_convolution)
 

@@ -29,7 +29,7 @@ def infinities_reach_what_depends_on_them(case: Case) -> bool:
 
     Nor does NaN. Operands that an operator says it multiplies by zeros of its own are left out.
     """
-    if case.tolerance.random or (f := traceable(with_floats_as_inputs(case))) is None:
+    if case.tolerance.random or (f := traceable(with_numbers_as_inputs(case))) is None:
         return False
     rng = np.random.default_rng(0)
     program = jax.jit(f.function)
@@ -82,10 +82,15 @@ def nearby(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     if is_floating(x):
         finite = np.nan_to_num(x.astype(np.float64), posinf=0, neginf=0)
         return (x + (np.abs(finite) + 0.1) * rng.uniform(0.01, 0.1, x.shape)).astype(x.dtype)
-    if x.dtype.itemsize == 1 and is_integer(x.dtype):
+    if is_quantized(x):
         limits = jnp.iinfo(x.dtype)
         return rng.integers(limits.min, limits.max + 1, x.shape).astype(x.dtype)
     return x
+
+
+def is_quantized(x: np.ndarray) -> bool:
+    """Whether elements are integers of at most 8 bits, which are no indices."""
+    return x.dtype.itemsize == 1 and is_integer(x.dtype)
 
 
 def same(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -110,14 +115,14 @@ def meets_zeros(case: Case) -> set[str]:
     return {name for i, name in names if operator.input_name(i) in operator.times_zero}
 
 
-def with_floats_as_inputs(case: Case) -> Case:
-    """A case whose model stores no floats; what it stored are inputs."""
+def with_numbers_as_inputs(case: Case) -> Case:
+    """A case whose model stores neither floats nor quantized numbers; those are inputs."""
     model = onnx.ModelProto()
     model.CopyFrom(case.proto)
     inputs: dict[str, Any] = dict(case.inputs)
     for tensor in case.proto.graph.initializer:
         array = onnx.numpy_helper.to_array(tensor)
-        if is_floating(array):
+        if is_floating(array) or is_quantized(array):
             model.graph.initializer.remove(tensor)
             value = onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
             model.graph.input.append(value)
