@@ -211,6 +211,19 @@ def test_quantization_of_an_old_file_names_it() -> None:
     np.testing.assert_allclose(old.upgrade().quantization_aware()(x), old(x), rtol=1e-6)
 
 
+@pytest.mark.parametrize("constant", ["s = Constant <value = float[0] {}> ()", ""])
+def test_scales_that_are_read_no_more_are_no_parameter(constant: str) -> None:
+    text = f""" m (float[1, 1, 2, 2] x) => (float[1, 1, H, W] y) {{
+        r = Constant <value = float[0] {{}}> ()
+        {constant}
+        y = Resize (x, r, s, sizes)
+    }}"""
+    tensors = {} if constant else {"s": np.zeros(0, np.float32)}
+    old = onnxla.load(make(header(12) + text, sizes=np.array([1, 1, 4, 4]), **tensors))
+    x = RNG.standard_normal((1, 1, 2, 2)).astype(np.float32)
+    assert_same(old, old.upgrade(), {"x": x}, Tolerance())
+
+
 def test_what_edits_added_can_be_taken_out_again() -> None:
     text = " m (float[N, 3] x) => (float[N, 2] y) { h = MatMul (x, w) y = Softmax (h) }"
     old = onnxla.load(make(header(11) + text, w=np.ones((3, 2), np.float32)))
