@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from onnxla.ir.model import Attribute, Graph, Model, Node
 from onnxla.ir.traverse import all_nodes, names_made, names_read, subgraphs
@@ -65,8 +65,13 @@ def ordered(
         return sorted({maker[name] for name in reads[i] if name in maker})
 
     order, cycle = depth_first(range(len(nodes)), needs)
-    # As `replace` does, in a third of the time.
-    return nodes if cycle else tuple(Node(**vars(nodes[i]) | {"place": i}) for i in order)
+    return nodes if cycle else tuple(placed(nodes[i], i) for i in order)
+
+
+def placed(node: Node, place: int) -> Node:
+    """A node with its place in the file; as `replace` makes it, in a third of the time."""
+    values: dict[str, Any] = {**vars(node), "place": place}
+    return Node(**values)
 
 
 def ordered_inside(node: Node, around: tuple[set[str], ...]) -> Node:
