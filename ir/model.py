@@ -155,8 +155,7 @@ class Node:
     """One application of an operator. An empty input or output name means 'not given'.
 
     `metadata`: its `metadata_props`, of which those that begin with `onnxla.` are ours.
-    `place`: its index in its file's graph, if nodes are in an order there in which they cannot be
-    run.
+    `place`: its index among the nodes of its file's graph or function.
     """
 
     op_type: str
@@ -185,6 +184,7 @@ class Graph:
         inputs: Graph inputs as the file lists them, those with an initializer (a default) included.
         initializers: Constant tensors; a sparse one is a `SparseTensor`.
         value_info: Types that the file states for intermediate values.
+        disordered: Whether the file has the nodes in another order, in which they cannot be run.
     """
 
     nodes: tuple[Node, ...]
@@ -194,6 +194,7 @@ class Graph:
     value_info: tuple[ValueInfo, ...] = ()
     name: str = "graph"
     wire: Message | None = field(default=None, repr=False)
+    disordered: bool = False
 
 
 Attribute: TypeAlias = (
@@ -218,6 +219,7 @@ class Function:
     Attributes:
         attributes: Names of the attributes that a caller must give.
         defaults: Attributes that have a default value.
+        disordered: As of a `Graph`.
     """
 
     domain: str
@@ -230,6 +232,7 @@ class Function:
     nodes: tuple[Node, ...]
     opsets: Mapping[str, int]
     wire: Message | None = field(default=None, repr=False)
+    disordered: bool = False
 
 
 @dataclass(frozen=True, eq=False)
