@@ -16,7 +16,8 @@ from onnxla.edit.heads import abstract_values
 from onnxla.edit.upgrade_steps import STEPS, OldNode
 from onnxla.interpret.program import Program
 from onnxla.ir.problems import Problems
-from onnxla.ir.traverse import all_nodes, names_made, names_read, subgraphs
+from onnxla.ir.rewrite import remove_initializers, rewrite
+from onnxla.ir.traverse import all_nodes, is_standard, names_made, names_read, subgraphs
 from onnxla.ops.signatures import find_misfits
 from onnxla.ops.table import rows
 
@@ -77,6 +78,7 @@ class Upgrade:
             opsets={**model.opsets, "": self.target},
             ir_version=max(model.ir_version, CONSTANT_INITIALIZERS),
         )
+        upgraded = without_unread(upgraded, self.read)
         if self.problems.count:
             raise ir.UnsupportedError("\n".join(self.problems.listed()))
         if misfits := find_misfits(upgraded).listed():
@@ -180,6 +182,22 @@ class Upgrade:
             for name, value in zip(names, values, strict=True)
             if hasattr(value, "dtype")
         }
+
+
+def without_unread(model: ir.Model, read: set[str]) -> ir.Model:
+    """A model without constants that nothing reads any more, which would become parameters.
+
+    Such as the empty scales of a Resize to given sizes; `read` are the names read before.
+    """
+    unread = read - names_of(model)[1]
+    if not unread:
+        return model
+
+    def node(old: ir.Node) -> list[ir.Node]:
+        return [] if is_standard(old, "Constant") and unread.issuperset(old.outputs) else [old]
+
+    names = unread.intersection(tensor.name for tensor in model.graph.initializers)
+    return remove_initializers(rewrite(model, node=node), names)
 
 
 def names_of(model: ir.Model) -> tuple[set[str], set[str]]:

@@ -194,16 +194,16 @@ def dropout_7(old: OldNode) -> None:
 @step(10, "Dropout")
 def dropout_10(old: OldNode) -> None:
     """The mask is boolean."""
-    y, *mask = old.node.outputs
-    if not mask or mask[0] not in old.read:
-        old.finish(old.x, outputs=[y])
+    outputs = old.node.outputs
+    if len(outputs) < 2 or outputs[1] not in old.read:
+        old.finish(old.x, outputs=outputs[:1])
         return
     dtype = old.dtype(old.x)
     if dtype is None:
         raise ir.UnsupportedError(f"the type of its mask is not known: state that of '{old.x}'")
-    kept = old.fresh(f"{mask[0]}.bool")
-    old.finish(old.x, outputs=[y, kept])
-    old.add("Cast", [kept], mask[0], to=ir.number_of(dtype))
+    kept = old.fresh(f"{outputs[1]}.bool")
+    old.finish(old.x, outputs=[outputs[0], kept])
+    old.add("Cast", [kept], outputs[1], to=ir.number_of(dtype))
 
 
 @step(12, "Dropout")
@@ -433,7 +433,7 @@ def batch_normalization_9(old: OldNode) -> None:
     if old.attribute("spatial", 1):
         old.same(without=["spatial"])
         return
-    if len(old.node.outputs) > 1:
+    if any(old.node.outputs[1:]):
         raise ir.UnsupportedError("it trains with statistics of each feature")
     flat, one = old.emit("Flatten", old.x, part="flat", axis=1), old.integers([-1], "all")
     statistics = [

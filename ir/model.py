@@ -159,8 +159,7 @@ class Node:
     """One application of an operator. An empty input or output name means 'not given'.
 
     `metadata`: its `metadata_props`, of which those that begin with `onnxla.` are ours.
-    `place`: its index in its file's graph, if nodes are in an order there in which they cannot be
-    run.
+    `place`: its index among the nodes of its file's graph or function.
     """
 
     op_type: str
@@ -190,6 +189,7 @@ class Graph:
         initializers: Constant tensors; a sparse one is a `SparseTensor`.
         value_info: Types that the file states for intermediate values.
         metadata: The graph's `metadata_props`.
+        disordered: Whether the file has the nodes in another order, in which they cannot be run.
     """
 
     nodes: tuple[Node, ...]
@@ -200,6 +200,7 @@ class Graph:
     name: str = "graph"
     wire: Message | None = field(default=None, repr=False)
     metadata: Mapping[str, str] = field(default_factory=dict, repr=False)
+    disordered: bool = False
 
 
 Attribute: TypeAlias = (
@@ -224,6 +225,7 @@ class Function:
     Attributes:
         attributes: Names of the attributes that a caller must give.
         defaults: Attributes that have a default value.
+        disordered: As of a `Graph`.
     """
 
     domain: str
@@ -236,6 +238,7 @@ class Function:
     nodes: tuple[Node, ...]
     opsets: Mapping[str, int]
     wire: Message | None = field(default=None, repr=False)
+    disordered: bool = False
 
     @property
     def key(self) -> FunctionId:

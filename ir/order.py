@@ -5,14 +5,15 @@ ONNX wants them sorted, but not every converter does so, and ONNX Runtime does n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TypeVar
 
-from onnxla.ir.model import Attribute, Graph, Model, Node
+from onnxla.ir.model import Attribute, Function, Graph, Model, Node
 from onnxla.ir.traverse import all_nodes, names_made, names_read, subgraphs
 
 T = TypeVar("T")
+G = TypeVar("G", Graph, Function)
 
 
 def in_order(model: Model) -> Model:
@@ -23,23 +24,29 @@ def in_order(model: Model) -> Model:
     value of a graph around, which it may mean.
     """
     graph = ordered_graph(model.graph, ())
-    functions = tuple(
-        f if (nodes := ordered(f.nodes, {*f.inputs}, ())) is f.nodes else replace(f, nodes=nodes)
-        for f in model.functions
-    )
+    functions = tuple(with_nodes(f, ordered(f.nodes, {*f.inputs}, ())) for f in model.functions)
     return replace(model, graph=graph, functions=functions)
 
 
 def is_disordered(model: Model) -> bool:
     """Whether a file has nodes in an order in which they cannot be run."""
-    return any(node.place is not None for node, _ in all_nodes(model))
+    inner = (graph for node, _ in all_nodes(model) for graph in subgraphs(node))
+    owners: list[Graph | Function] = [model.graph, *model.functions, *inner]
+    return any(owner.disordered for owner in owners)
 
 
 def ordered_graph(graph: Graph, around: tuple[set[str], ...]) -> Graph:
     """A graph with its nodes in order; `around` has the names of the graphs around it."""
     made = {value.name for value in graph.inputs} | {t.name for t in graph.initializers}
-    nodes = ordered(graph.nodes, made, around)
-    return graph if nodes is graph.nodes else replace(graph, nodes=nodes)
+    return with_nodes(graph, ordered(graph.nodes, made, around))
+
+
+def with_nodes(owner: G, nodes: tuple[Node, ...]) -> G:
+    """A graph or function with its nodes in order; itself if they were."""
+    if nodes is owner.nodes:
+        return owner
+    moved = any(new.place != old.place for new, old in zip(nodes, owner.nodes, strict=True))
+    return replace(owner, nodes=nodes, disordered=moved)
 
 
 def ordered(
@@ -65,8 +72,7 @@ def ordered(
         return sorted({maker[name] for name in reads[i] if name in maker})
 
     order, cycle = depth_first(range(len(nodes)), needs)
-    # As `replace` does, in a third of the time.
-    return nodes if cycle else tuple(Node(**vars(nodes[i]) | {"place": i}) for i in order)
+    return nodes if cycle else tuple(nodes[i] for i in order)
 
 
 def ordered_inside(node: Node, around: tuple[set[str], ...]) -> Node:
@@ -82,13 +88,16 @@ def ordered_inside(node: Node, around: tuple[set[str], ...]) -> Node:
     return replace(node, attributes=new) if changed else node
 
 
-def in_file_order(nodes: Sequence[Node]) -> Iterable[Node]:
-    """Nodes as their file has them; one that is new comes after the one that it follows."""
+def in_file_order(owner: Graph | Function) -> Iterable[Node]:
+    """The nodes as the file has them; one that is new comes after the one that it follows."""
+    if not owner.disordered:
+        return owner.nodes
     last, places = -1, []
-    for node in nodes:
+    for node in owner.nodes:
         last = last if node.place is None else node.place
         places.append(last)
-    return (node for _, node in sorted(zip(places, nodes, strict=True), key=lambda pair: pair[0]))
+    pairs = sorted(zip(places, owner.nodes, strict=True), key=lambda pair: pair[0])
+    return (node for _, node in pairs)
 
 
 def depth_first(keys: Iterable[T], edges: Callable[[T], Iterable[T]]) -> tuple[list[T], list[T]]:

@@ -6,6 +6,7 @@ import codecs
 import contextlib
 import os
 from collections.abc import Collection, Iterable, Sized
+from itertools import count
 from pathlib import Path, PurePath
 from typing import Any, TypeVar
 
@@ -243,7 +244,7 @@ class ModelReader:
         """The graph in a message. Raises: ModelError, which names the graph."""
         try:
             return Graph(
-                tuple(map(self.node, self.counted(wire.node, 2))),
+                tuple(map(self.node, self.counted(wire.node, 2), count())),
                 decode_value_infos(self.counted(wire.input)),
                 decode_value_infos(self.counted(wire.output)),
                 (
@@ -272,14 +273,14 @@ class ModelReader:
                 texts(wire.output),
                 texts(wire.attribute),
                 self.attributes(wire.attribute_proto),
-                tuple(map(self.node, self.counted(wire.node, 2))),
+                tuple(map(self.node, self.counted(wire.node, 2), count())),
                 decode_opsets(self.counted(wire.opset_import)),
                 wire,
             )
         except ModelError as error:
             raise error_about("function", wire.name, error) from error.__cause__
 
-    def node(self, wire: NodeProto) -> Node:
+    def node(self, wire: NodeProto, place: int) -> Node:
         """The node in a message. Raises: ModelError, which names the node."""
         try:
             return Node(
@@ -292,6 +293,7 @@ class ModelReader:
                 text(wire.overload),
                 wire,
                 decode_entries(self.counted(wire.metadata_props)),
+                place,
             )
         except ModelError as error:
             name = wire.name or ", ".join(map(str, wire.output[:SHOWN]))

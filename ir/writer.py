@@ -176,7 +176,7 @@ class ModelWriter:
         """A graph as a message."""
         wire = copy_of(graph.wire, GraphProto)
         set_fields(wire, name=graph.name)
-        set_messages(wire.node, map(self.node, in_file_order(graph.nodes)))
+        set_messages(wire.node, map(self.node, in_file_order(graph)))
         set_messages(wire.input, map(encode_value_info, graph.inputs))
         set_messages(wire.output, map(encode_value_info, graph.outputs))
         set_messages(wire.value_info, map(encode_value_info, graph.value_info))
@@ -197,7 +197,7 @@ class ModelWriter:
         set_list(wire.output, function.outputs)
         set_list(wire.attribute, function.attributes)
         set_messages(wire.attribute_proto, self.attributes(function.defaults, wire.attribute_proto))
-        set_messages(wire.node, map(self.node, in_file_order(function.nodes)))
+        set_messages(wire.node, map(self.node, in_file_order(function)))
         if decode_opsets(wire.opset_import) != function.opsets:
             set_opsets(wire.opset_import, function.opsets)
         return wire

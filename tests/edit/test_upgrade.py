@@ -14,6 +14,7 @@ import pytest
 
 import onnxla
 from onnxla import ir
+from onnxla.edit.dropout import strip_dropout
 from onnxla.edit.upgrade import DEFAULT_OPSET, NEWEST
 from onnxla.edit.upgrade_steps import STEPS
 from onnxla.ir.traverse import all_nodes
@@ -194,6 +195,49 @@ def test_edits_of_old_files_name_it() -> None:
         with pytest.raises(onnxla.UnsupportedError, match=r"module\.upgrade\(\)"):
             edit(old)
         edit(old.upgrade())(X)
+
+
+def test_quantization_of_an_old_file_names_it() -> None:
+    text = """<ir_version: 9, opset_import: ["" : 9, "com.microsoft" : 1]>
+        m (float[N, 3] x) => (float[N, 2] y) {
+            d = com.microsoft.DequantizeLinear (w, s, z)
+            y = MatMul (x, d)
+        }"""
+    tensors = {"s": np.float32(0.1), "z": np.int8(0)}
+    old = onnxla.load(make(text, w=np.arange(6, dtype=np.int8).reshape(3, 2), **tensors))
+    with pytest.raises(onnxla.UnsupportedError, match=r"module\.upgrade\(\)"):
+        old.quantization_aware()
+    x = np.ones((2, 3), np.float32)
+    np.testing.assert_allclose(old.upgrade().quantization_aware()(x), old(x), rtol=1e-6)
+
+
+@pytest.mark.parametrize("constant", ["s = Constant <value = float[0] {}> ()", ""])
+def test_scales_that_are_read_no_more_are_no_parameter(constant: str) -> None:
+    text = f""" m (float[1, 1, 2, 2] x) => (float[1, 1, H, W] y) {{
+        r = Constant <value = float[0] {{}}> ()
+        {constant}
+        y = Resize (x, r, s, sizes)
+    }}"""
+    tensors = {} if constant else {"s": np.zeros(0, np.float32)}
+    old = onnxla.load(make(header(12) + text, sizes=np.array([1, 1, 4, 4]), **tensors))
+    x = RNG.standard_normal((1, 1, 2, 2)).astype(np.float32)
+    assert_same(old, old.upgrade(), {"x": x}, Tolerance())
+
+
+def test_what_edits_added_can_be_taken_out_again() -> None:
+    text = " m (float[N, 3] x) => (float[N, 2] y) { h = MatMul (x, w) y = Softmax (h) }"
+    old = onnxla.load(make(header(11) + text, w=np.ones((3, 2), np.float32)))
+    new = old.insert_dropout("h").lora("w", rank=1).upgrade()
+    bare = strip_dropout(new.merge().program.model)
+    assert [node.op_type for node in bare.graph.nodes] == ["MatMul", "Softmax"]
+
+
+def test_a_model_of_other_domains_alone_gets_the_standard_operators() -> None:
+    text = """<ir_version: 9, opset_import: ["com.microsoft" : 1]>
+        m (float[N, 3] x) => (float[N, 3] y) { y = com.microsoft.Gelu (x) }"""
+    new = onnxla.load(make(text)).upgrade()
+    assert new.program.model.opsets == {"com.microsoft": 1, "": DEFAULT_OPSET}
+    new.insert_dropout("y")
 
 
 def test_functions_subgraphs_and_other_domains() -> None:
