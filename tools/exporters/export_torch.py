@@ -25,10 +25,7 @@ from torch_networks import NETWORKS, Network
 
 from support import curves
 
-OPTIMIZERS = {
-    "sgd": lambda parameters: torch.optim.SGD(parameters, lr=0.05, momentum=0.9),
-    "adamw": lambda parameters: torch.optim.AdamW(parameters, lr=0.01, weight_decay=0.1),
-}
+ADAMW = {"learning_rate": 0.01, "weight_decay": 0.1, "b1": 0.9, "b2": 0.999, "eps": 1e-8}
 EXPORTERS = (
     "torch-export",
     "torch-export-unoptimized",
@@ -36,10 +33,16 @@ EXPORTERS = (
     "torch-script-training",
 )
 UNWANTED = ("namespace", "pkg.torch.onnx.stack_trace", "pkg.torch.onnx.class_hierarchy")
-SETTINGS = {
-    "sgd": {"learning_rate": 0.05, "momentum": 0.9},
-    "adamw": {"learning_rate": 0.01, "weight_decay": 0.1, "b1": 0.9, "b2": 0.999, "eps": 1e-8},
-}
+
+
+def make_optimizer(name: str, parameters: Any, settings: dict[str, float]) -> Any:
+    """The optimizer for settings as Optax names them."""
+    rate = settings["learning_rate"]
+    if name == "sgd":
+        return torch.optim.SGD(parameters, lr=rate, momentum=settings["momentum"])
+    betas = settings["b1"], settings["b2"]
+    decay, eps = settings["weight_decay"], settings["eps"]
+    return torch.optim.AdamW(parameters, lr=rate, betas=betas, eps=eps, weight_decay=decay)
 
 
 def loss_of(name: str, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -58,10 +61,16 @@ def tensors(arrays: dict[str, np.ndarray], dtype: torch.dtype) -> dict[str, Tens
     return {name: t.to(dtype) if t.is_floating_point() else t for name, t in made.items()}
 
 
-def train(net: nn.Module, curve: dict[str, Any], name: str, dtype: torch.dtype) -> dict[str, Any]:
+def train(
+    net: nn.Module,
+    curve: dict[str, Any],
+    name: str,
+    settings: dict[str, float],
+    dtype: torch.dtype,
+) -> dict[str, Any]:
     """Losses, and outputs in evaluation and running statistics afterwards."""
     net = copy.deepcopy(net).to(dtype).train()
-    optimizer = OPTIMIZERS[name](net.parameters())
+    optimizer = make_optimizer(name, net.parameters(), settings)
     data = [(tensors(x, dtype), torch.from_numpy(y)) for x, y in curves.batches(curve)]
     losses = []
     for step in range(curves.STEPS):
@@ -85,13 +94,14 @@ def curve_of(net: nn.Module, network: Network) -> dict[str, Any]:
     inputs = tensors(curves.batches(curve)[0][0], torch.float32)
     with torch.no_grad():
         curve["initial"] = curves.rounded(copy.deepcopy(net).eval()(*inputs.values()).numpy())
-    for name, settings in SETTINGS.items():
+    sgd = {"learning_rate": network.learning_rate, "momentum": 0.9}
+    for name, settings in (("sgd", sgd), ("adamw", ADAMW)):
         single = []
         for threads in (2, 1):
             torch.set_num_threads(threads)
-            single.append(train(net, curve, name, torch.float32)["losses"])
+            single.append(train(net, curve, name, settings, torch.float32)["losses"])
         band = float(np.abs(np.subtract(*single)).max())
-        double = train(net, curve, name, torch.float64)
+        double = train(net, curve, name, settings, torch.float64)
         curve[name] = {"settings": settings, "float32": single[0], "band": band, **double}
     return curve
 

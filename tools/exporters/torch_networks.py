@@ -177,7 +177,7 @@ class Bert(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.word_embeddings = nn.Embedding(30, 16, padding_idx=0)
+        self.word_embeddings = nn.Embedding(30, 16)
         self.position_embeddings = nn.Embedding(12, 16)
         self.token_type_embeddings = nn.Embedding(2, 16)
         self.register_buffer("position_ids", torch.arange(12).expand(1, -1), persistent=False)
@@ -194,6 +194,12 @@ class Bert(nn.Module):
         for layer in self.layers:
             x = layer(x, bias)
         return self.classifier(torch.tanh(self.pooler(x[:, 0])))
+
+
+def padding() -> nn.Module:
+    """An embedding that never learns the padding's vector."""
+    layers = nn.Embedding(30, 8, padding_idx=0), nn.Flatten(), nn.Linear(48, CLASSES)
+    return nn.Sequential(*layers)
 
 
 class GptBlock(nn.Module):
@@ -405,7 +411,7 @@ class Mamba(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Features [N, T, width]."""
-        n, t, _ = x.shape
+        t = x.shape[1]
         y, gate = self.in_proj(self.norm(x)).chunk(2, -1)
         y = F.silu(self.conv1d(y.transpose(1, 2))[..., :t].transpose(1, 2))
         dt, b, c = self.x_proj(y).split([2, self.state, self.state], -1)
@@ -443,13 +449,14 @@ class Network:
     inputs: dict[str, Any]
     targets: dict[str, Any] = field(default_factory=lambda: LABELS)
     loss: str = "cross_entropy"
+    learning_rate: float = 0.05  # of SGD
 
 
 NETWORKS = {
     "mlp": Network(mlp, ROWS),
     "resnet": Network(resnet, IMAGES),
     "mobilenet": Network(mobilenet, IMAGES),
-    "vit": Network(ViT, IMAGES),
+    "vit": Network(ViT, IMAGES, learning_rate=0.01),
     "bert": Network(
         Bert,
         {
@@ -478,5 +485,6 @@ NETWORKS = {
         {"image": {"shape": [8, 3, 8, 8]}, "ids": {"shape": [8, 10], "below": 30}},
         loss="contrastive",
     ),
+    "padding": Network(padding, IDS),
     "mamba": Network(mamba, IDS, TAGS),
 }
