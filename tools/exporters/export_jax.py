@@ -52,15 +52,17 @@ class Recurrent(nnx.Module):
     """A sequence's class by the last state."""
 
     def __init__(self, cell: Callable[..., Any], **options: Any) -> None:
-        self.rnn = nnx.RNN(cell(5, 8, **options))
+        self.cell = cell(5, 8, **options)
         self.states = 2 if cell is nnx.LSTMCell else 1
         self.head = nnx.Linear(8, CLASSES, **options)
 
     def __call__(self, x: Any) -> Any:
         """Logits of [N, T, 5]."""
-        zeros = jnp.zeros((x.shape[0], 8), x.dtype)  # flax would draw keys for them
+        zeros = jnp.zeros((x.shape[0], 8), x.dtype)
         carry = (zeros, zeros) if self.states == 2 else zeros
-        return self.head(self.rnn(x, initial_carry=carry)[:, -1])
+        # What jax2onnx traces cannot be nnx.RNN.
+        _, states = jax.lax.scan(lambda c, e: self.cell(c, e), carry, jnp.swapaxes(x, 0, 1))
+        return self.head(states[-1])
 
 
 class Encoder(nnx.Module):

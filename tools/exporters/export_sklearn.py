@@ -32,12 +32,7 @@ PROBABILITIES = "cross_entropy_probabilities"
 # By name: the class, the activation, the targets, the loss. Of several numbers skl2onnx makes one
 # column.
 NETWORKS: dict[str, tuple[Any, str, dict[str, Any], str]] = {
-    "classifier": (
-        MLPClassifier,
-        "relu",
-        {"shape": [16], "below": 4},
-        "cross_entropy_probabilities",
-    ),
+    "classifier": (MLPClassifier, "relu", {"shape": [16], "below": 4}, PROBABILITIES),
     "binary": (MLPClassifier, "tanh", {"shape": [16], "below": 2}, PROBABILITIES),
     "regressor": (MLPRegressor, "relu", {"shape": [16, 1]}, "half_mse"),
     "logistic_regressor": (MLPRegressor, "logistic", {"shape": [16, 1]}, "half_mse"),
