@@ -5,15 +5,19 @@ from __future__ import annotations
 import pytest
 
 from support import curves
-from support.exporters import FILES, cells, compare, expected_failures
+from support.exporters import DOUBLE, FILES, cells, compare, expected_failures
 
 FAILURES = expected_failures()
 
 
 def parameters() -> list:
+    """In single precision, some of what is wrong is too small to tell."""
     return [
         pytest.param(
-            cell, marks=pytest.mark.xfail(reason=FAILURES[cell]) if cell in FAILURES else ()
+            cell,
+            marks=pytest.mark.xfail(reason=FAILURES[cell], strict=DOUBLE)
+            if cell in FAILURES
+            else (),
         )
         for cell in cells()
     ]

@@ -21,6 +21,7 @@ import onnxla
 from support import curves
 
 FILES = curves.FOLDER / "files"
+DOUBLE = hasattr(onnxla.Module, "astype")
 EXPECTED_FAILURES = curves.FOLDER / "expected_failures.txt"
 
 
@@ -138,17 +139,24 @@ def served(module: onnxla.Module, curve: dict[str, Any]) -> np.ndarray:
 
 
 def compare(cell: str) -> dict[str, float]:
-    """The largest differences from the framework, in units of what is allowed."""
+    """The largest differences from the framework, in units of what is allowed.
+
+    Training is compared in double precision; losses of single precision may differ by three times
+    what the framework differs from itself.
+    """
     curve = curve_of(cell)
     module = onnxla.load(FILES / f"{cell}.onnx")
     found = {"initial": apart(curves.rounded(evaluated(module, curve)), curve["initial"]) / 1e-5}
     for name in ("sgd", "adamw"):
-        run = train(module.astype("float64"), curve, name)
-        found[f"{name} losses"] = apart(run.losses, curve[name]["losses"]) / 1e-6
+        own = curve[name]
+        run = train(module.astype("float64") if DOUBLE else module, curve, name)
+        band = max(own["band"], apart(own["float32"], own["losses"]), 1e-4)
+        found[f"{name} losses"] = apart(run.losses, own["losses"]) / (1e-6 if DOUBLE else 3 * band)
         after = {k: run.module.params[k].astype(v.dtype) for k, v in module.params.items()}
         trained = module.replace(after)
         outputs = evaluated(trained, curve)
-        found[f"{name} outputs"] = apart(curves.rounded(outputs), curve[name]["outputs"]) / 1e-4
+        different = apart(curves.rounded(outputs), own["outputs"])
+        found[f"{name} outputs"] = different / (1e-4 if DOUBLE else 1e-2)
         found[f"{name} saved"] = apart(served(trained, curve), outputs) / 1e-4
     return found
 

@@ -68,7 +68,7 @@ def conv_lstm(x: Any) -> Any:
 def attention(x: Any) -> Any:
     """A transformer's layer with the normalizations last."""
     x = layers.Dense(16)(x)
-    y = layers.MultiHeadAttention(2, 8)(x, x)
+    y = layers.MultiHeadAttention(2, 4)(x, x)
     x = layers.LayerNormalization(epsilon=1e-6)(layers.Add()([x, y]))
     y = layers.Dense(16)(layers.Dense(32, activation="relu")(x))
     x = layers.LayerNormalization(epsilon=1e-6)(layers.Add()([x, y]))

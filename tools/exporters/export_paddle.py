@@ -19,6 +19,7 @@ import numpy as np
 import onnx
 import paddle
 from paddle import nn
+
 from support import curves
 
 CLASSES = 4

@@ -21,12 +21,12 @@ from support import curves
 SETTINGS = {
     "sgd": {"learning_rate": 0.05, "momentum": 0.9},
     # Adam: there is no decay. Epsilon stands elsewhere, and is too small to tell.
-    "adamw": {"learning_rate": 0.01, "weight_decay": 0.0, "b1": 0.9, "b2": 0.999, "eps": 1e-12},
+    "adamw": {"learning_rate": 0.01, "weight_decay": 0.0, "b1": 0.9, "b2": 0.999, "eps": 1e-20},
 }
 COMMON: dict[str, Any] = {"hidden_layer_sizes": (16, 16), "alpha": 0.0, "random_state": 0}
 OPTIMIZERS: dict[str, dict[str, Any]] = {
     "sgd": {"solver": "sgd", "learning_rate_init": 0.05, "nesterovs_momentum": False},
-    "adamw": {"solver": "adam", "learning_rate_init": 0.01, "epsilon": 1e-12},
+    "adamw": {"solver": "adam", "learning_rate_init": 0.01, "epsilon": 1e-20},
 }
 PROBABILITIES = "cross_entropy_probabilities"
 # By name: the class, the activation, the targets, the loss. Of several numbers skl2onnx makes one
