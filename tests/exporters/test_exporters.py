@@ -23,7 +23,7 @@ def parameters() -> list:
     ]
 
 
-@pytest.mark.one_in(8)
+@pytest.mark.one_in(12)
 @pytest.mark.filterwarnings("ignore")  # what is merged or folded is told while loading
 @pytest.mark.parametrize("cell", parameters())
 def test_training_follows_the_framework(cell: str) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -46,14 +45,6 @@ LOSSES = {
 }
 
 
-@dataclass(frozen=True)
-class Run:
-    """Fifty steps: the losses, and the module as it is then."""
-
-    losses: np.ndarray
-    module: onnxla.Module
-
-
 def cells() -> list[str]:
     """The files, as `exporter/network`."""
     return sorted(path.relative_to(FILES).with_suffix("").as_posix() for path in FILES.glob("*/*"))
@@ -66,45 +57,53 @@ def curve_of(cell: str) -> dict[str, Any]:
 
 
 def optimizer(settings: dict[str, float]) -> Any:
-    """SGD with momentum, or AdamW."""
+    """SGD with momentum, or AdamW, from settings by Optax's names."""
     import optax
 
     return (optax.sgd if "momentum" in settings else optax.adamw)(**settings)
 
 
-def train(module: onnxla.Module, curve: dict[str, Any], name: str) -> Run:
-    """Trains what `partition` chooses, on the same batches in the same order."""
+def make_gradient(module: onnxla.Module, loss: str) -> Any:
+    """The compiled (loss, next statistics) and gradient, which all optimizers share."""
+
+    def value(trained: Any, frozen: Any, inputs: Any, targets: Any) -> Any:
+        outputs, updates = module.apply_train(
+            {**trained, **frozen},
+            inputs,
+            key=jax.random.key(0),
+            outputs=module.output_names[-1:],
+        )
+        return LOSSES[loss](outputs, targets), updates
+
+    return jax.jit(jax.value_and_grad(value, has_aux=True))
+
+
+def train(
+    module: onnxla.Module, gradient: Any, curve: dict[str, Any], name: str
+) -> tuple[np.ndarray, onnxla.Module]:
+    """The losses of training what `partition` chooses, and the module as it is then."""
     import optax
 
     rule = optimizer(curve[name]["settings"])
     trained, frozen = module.partition()
 
-    def loss(trained: Any, frozen: Any, inputs: Any, targets: Any) -> Any:
-        key = jax.random.key(0)
-        outputs, updates = module.apply_train(
-            {**trained, **frozen}, inputs, key=key, outputs=module.output_names[-1:]
-        )
-        return LOSSES[curve["loss"]](outputs, targets), updates
-
     @jax.jit
-    def step(trained: Any, frozen: Any, state: Any, inputs: Any, targets: Any) -> Any:
-        (value, updates), gradient = jax.value_and_grad(loss, has_aux=True)(
-            trained, frozen, inputs, targets
-        )
+    def update(change: Any, state: Any, trained: Any) -> Any:
         with jax.numpy_dtype_promotion("standard"):  # Optax multiplies by Python's numbers
-            changes, state = rule.update(gradient, state, trained)
-        return optax.apply_updates(trained, changes), {**frozen, **updates}, state, value
+            change, state = rule.update(change, state, trained)
+        return optax.apply_updates(trained, change), state
 
-    kinds = {k: v.dtype for k, v in module.params.items()}
     data = [as_inputs(module, batch) for batch in curves.batches(curve)]
     losses = []
     with jax.enable_x64(True):
         state = rule.init(trained)
-        for number in range(curves.STEPS):
-            trained, frozen, state, value = step(trained, frozen, state, *data[number % len(data)])
-            losses.append(float(value))
-    after = {k: v for k, v in {**trained, **frozen}.items() if k in kinds}
-    return Run(np.array(losses), module.replace(after))
+        for step in range(curves.STEPS):
+            (loss, updates), change = gradient(trained, frozen, *data[step % len(data)])
+            trained, state = update(change, state, trained)
+            frozen = {**frozen, **updates}
+            losses.append(float(loss))
+    after = {k: v for k, v in {**trained, **frozen}.items() if k in module.params}
+    return np.array(losses), module.replace(after)
 
 
 def as_inputs(module: onnxla.Module, batch: tuple[dict[str, np.ndarray], np.ndarray]) -> Any:
@@ -130,11 +129,12 @@ def served(module: onnxla.Module, curve: dict[str, Any]) -> np.ndarray:
     import onnxruntime
 
     arrays = curves.batches(curve)[0][0].values()
+    inputs = module.check_inputs(dict(zip(module.input_names, arrays, strict=True)))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "saved.onnx"
         module.save(path)
         session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-        *_, outputs = session.run(None, dict(zip(module.input_names, arrays, strict=True)))
+        *_, outputs = session.run(None, {k: np.asarray(v) for k, v in inputs.items()})
     return np.asarray(outputs)
 
 
@@ -146,14 +146,17 @@ def compare(cell: str) -> dict[str, float]:
     """
     curve = curve_of(cell)
     module = onnxla.load(FILES / f"{cell}.onnx")
+    wide = module.astype("float64") if DOUBLE else module
+    gradient = make_gradient(wide, curve["loss"])
     found = {"initial": apart(curves.rounded(evaluated(module, curve)), curve["initial"]) / 1e-5}
     for name in ("sgd", "adamw"):
         own = curve[name]
-        run = train(module.astype("float64") if DOUBLE else module, curve, name)
+        losses, after = train(wide, gradient, curve, name)
         band = max(own["band"], apart(own["float32"], own["losses"]), 1e-4)
-        found[f"{name} losses"] = apart(run.losses, own["losses"]) / (1e-6 if DOUBLE else 3 * band)
-        after = {k: run.module.params[k].astype(v.dtype) for k, v in module.params.items()}
-        trained = module.replace(after)
+        found[f"{name} losses"] = apart(losses, own["losses"]) / (1e-6 if DOUBLE else 3 * band)
+        trained = module.replace(
+            {k: after.params[k].astype(v.dtype) for k, v in module.params.items()}
+        )
         outputs = evaluated(trained, curve)
         different = apart(curves.rounded(outputs), own["outputs"])
         found[f"{name} outputs"] = different / (1e-4 if DOUBLE else 1e-2)
@@ -175,15 +178,18 @@ def expected_failures() -> dict[str, str]:
 
 
 def main(patterns: list[str]) -> None:
+    """A line for each network and exporter: differences in units of what is allowed, and why."""
     reasons = expected_failures()
-    for cell in cells():
-        if not patterns or any(pattern in cell for pattern in patterns):
-            try:
-                found = compare(cell)
-                text = ", ".join(f"{name} {value:.2g}" for name, value in found.items())
-            except Exception as error:
-                text = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-            print(f"{cell}: {text} {reasons.get(cell, '')}", flush=True)
+    for cell in sorted(cells(), key=lambda cell: cell.split("/")[::-1]):
+        if patterns and not any(pattern in cell for pattern in patterns):
+            continue
+        exporter, network = cell.split("/")
+        try:
+            found = ", ".join(f"{name} {value:.2g}" for name, value in compare(cell).items())
+        except Exception as error:
+            found = f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
+        why = f" ({reasons[cell]})" if cell in reasons else ""
+        print(f"{network:20} {exporter:25} {found}{why}", flush=True)
 
 
 if __name__ == "__main__":

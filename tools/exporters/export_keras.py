@@ -146,6 +146,12 @@ def train(net: keras.Model, network: Network, curve: dict[str, Any], name: str) 
     return {"losses": losses, "outputs": outputs, "statistics": statistics}
 
 
+def set_width(dtype: str) -> None:
+    """Lets Keras compute in a dtype from now on."""
+    keras.config.set_floatx(dtype)
+    keras.config.set_dtype_policy(dtype)
+
+
 def curve_of(net: keras.Model, network: Network) -> dict[str, Any]:
     """What Keras makes of a network, in double precision and in single."""
     curve = {"framework": f"keras {keras.__version__}", **data_of(network)}
@@ -153,9 +159,9 @@ def curve_of(net: keras.Model, network: Network) -> dict[str, Any]:
     curve["initial"] = curves.rounded(net(curves.batches(curve)[0][0]["x"]).numpy())
     for name, settings in SETTINGS.items():
         single = train(net, network, curve, name)["losses"]
-        keras.config.set_floatx("float64")
+        set_width("float64")
         double = train(net, network, curve, name)
-        keras.config.set_floatx("float32")
+        set_width("float32")
         curve[name] = {"settings": settings, "float32": single, "band": 0.0, **double}
     return curve
 
