@@ -38,7 +38,7 @@ def test_expected_failures_exist() -> None:
 def test_files_are_small_and_name_no_folder() -> None:
     for cell in cells():
         data = (FILES / f"{cell}.onnx").read_bytes()
-        assert len(data) < 120_000, cell
+        assert len(data) < 100_000, cell
         assert not any(word in data for word in (b"site-packages", b"/tmp/", b".py")), cell
 
 

