@@ -30,13 +30,12 @@ CLASSES = 4
 # tell the difference.
 SETTINGS = {
     "sgd": {"learning_rate": 0.05, "momentum": 0.9},
-    "adamw": {"learning_rate": 0.01, "weight_decay": 0.1, "b1": 0.9, "b2": 0.999, "eps": 1e-12},
+    "adamw": {"learning_rate": 0.01, "weight_decay": 0.1, "b1": 0.9, "b2": 0.999, "eps": 1e-20},
 }
 OPTIMIZERS = {
     "sgd": lambda: keras.optimizers.SGD(0.05, momentum=0.9),
-    "adamw": lambda: keras.optimizers.AdamW(0.01, weight_decay=0.1, epsilon=1e-12),
+    "adamw": lambda: keras.optimizers.AdamW(0.01, weight_decay=0.1, epsilon=1e-20),
 }
-LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 EXPORTERS = ("keras-export", "keras-tf2onnx")
 
 
@@ -111,9 +110,14 @@ NETWORKS = {
 }
 
 
+def make_loss() -> Any:
+    """The loss, in the dtype that Keras computes in now."""
+    return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+
 def warm_up(net: keras.Model, network: Network) -> None:
     """A few steps, as tf2onnx drops biases that are zero."""
-    net.compile("sgd", LOSS, jit_compile=False)
+    net.compile("sgd", make_loss(), jit_compile=False)
     for inputs, targets in curves.batches(data_of(network)):
         net.train_on_batch(inputs["x"], targets)
 
@@ -129,12 +133,12 @@ def train(net: keras.Model, network: Network, curve: dict[str, Any], name: str) 
     """Losses, and outputs in evaluation and running statistics afterwards, in Keras' floatx."""
     wide = network.make()
     wide.set_weights(net.get_weights())
-    optimizer = OPTIMIZERS[name]()
+    optimizer, loss = OPTIMIZERS[name](), make_loss()
 
     @tf.function
     def step(x: Any, y: Any) -> Any:
         with tf.GradientTape() as tape:
-            value = LOSS(y, wide(x, training=True))
+            value = loss(y, wide(x, training=True))
         gradient = tape.gradient(value, wide.trainable_variables)
         optimizer.apply_gradients(zip(gradient, wide.trainable_variables, strict=True))
         return value

@@ -1,6 +1,6 @@
 """Makes the files and curves of PyTorch's exporters, all or those of the networks named.
 
-Needs torch 2.13.0, onnx 1.23.2 and onnxscript, and no onnxla:
+Needs torch 2.13.0, onnx 1.23.2 and onnxscript 0.7.2, and no onnxla:
 
     PYTHONPATH=tests python tools/exporters/export_torch.py [NETWORK...]
 """
