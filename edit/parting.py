@@ -17,7 +17,7 @@ from onnxla.ir.rewrite import add_initializers, remove_initializers, rewrite
 from onnxla.ir.traverse import all_nodes, is_standard, subgraphs
 from onnxla.parameters.roles import named_constants
 from onnxla.parameters.statistics import merged_statistics
-from onnxla.parameters.uses import Shared, Use
+from onnxla.parameters.uses import Shared, TensorUse
 from onnxla.parameters.walk import Analysis
 
 ASIDE = ".merged"  # what an Identity makes whose output's name the new tensor takes
@@ -48,7 +48,7 @@ def untie(model: Model, shared: Iterable[Shared]) -> Model:
     return part(model, uses, lambda name, array, shared, read: Tensor.of(name, array))
 
 
-def part(model: Model, uses: Sequence[Use], own: Callable[..., Tensor]) -> Model:
+def part(model: Model, uses: Sequence[TensorUse], own: Callable[..., Tensor]) -> Model:
     """The model with tensors of their own, as `own` makes them, for some uses of others."""
     readers, makers = reading_and_making(model)
     names = {tensor: name for name, tensor in named_constants(model).items()}

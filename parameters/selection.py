@@ -60,7 +60,7 @@ def chosen(
 
 
 @dataclass(frozen=True)
-class Kept:
+class KeptStatistics:
     """Which layers keep their running statistics in training, and use them.
 
     Attributes:
@@ -88,7 +88,7 @@ def kept_statistics(
     freeze: bool | str | Sequence[str] | None,
     roles: Mapping[str, str],
     trained: Collection[str] | None = None,
-) -> Kept:
+) -> KeptStatistics:
     """Which layers keep their running statistics.
 
     Args:
@@ -100,10 +100,12 @@ def kept_statistics(
         ValueError: A pattern matches none.
     """
     if isinstance(freeze, bool):
-        return Kept(None if freeze else ())
+        return KeptStatistics(None if freeze else ())
     names = [name for name, role in roles.items() if role == "running_statistic"]
     given = [freeze] if isinstance(freeze, str) else freeze or ()
     kept = {name for p in given for name in matching(p, names, "running statistic")}
     if trained is None:
-        return Kept(kept)
-    return Kept(kept, {name for name, role in roles.items() if role in TRAINABLE}, {*trained})
+        return KeptStatistics(kept)
+    return KeptStatistics(
+        kept, {name for name, role in roles.items() if role in TRAINABLE}, {*trained}
+    )

@@ -108,7 +108,7 @@ def leaves(source: Source) -> Iterator[Tensor | Formal]:
 
 
 @dataclass(frozen=True)
-class Body:
+class LoopBody:
     """How a node's subgraph is fed, and what its outputs become.
 
     A loop hands in its last operands: a state, which steps may change, then what they go through,
@@ -127,7 +127,7 @@ class Body:
     skipped: int
 
     @classmethod
-    def of(cls, node: Node, graph: Graph, operator: Operator | None) -> Body:
+    def of(cls, node: Node, graph: Graph, operator: Operator | None) -> LoopBody:
         """That of a subgraph of a node."""
         controls = operator.controls if operator is not None and graph.inputs else 0
         handed = 0

@@ -14,14 +14,14 @@ from onnxla.ir.model import Node, Tensor
 from onnxla.ir.traverse import subgraphs
 from onnxla.ops.table import Operator
 from onnxla.parameters.sources import Formal, Source
-from onnxla.parameters.uses import Use, scope_of, without_number
+from onnxla.parameters.uses import TensorUse, scope_of, without_number
 from onnxla.parameters.walk import Analysis
 
 STATISTIC = "running_statistic"
 
 
 @dataclass(frozen=True, eq=False)
-class Layer:
+class StatisticsLayer:
     """A use of an operator with running statistics.
 
     Attributes:
@@ -54,19 +54,19 @@ class Layer:
         return (self.sources[index] for index in self.operands(STATISTIC))
 
 
-def layers(analysis: Analysis, nodes: Sequence[Node]) -> list[Layer]:
+def layers(analysis: Analysis, nodes: Sequence[Node]) -> list[StatisticsLayer]:
     """The layers of nodes, of their subgraphs, and of the functions that they call."""
     return [layer for node in nodes for layer in layers_of(analysis, node)]
 
 
-def layers_of(analysis: Analysis, node: Node) -> list[Layer]:
+def layers_of(analysis: Analysis, node: Node) -> list[StatisticsLayer]:
     """The layers of one node, those of a function with the sources that the call gives it."""
     if node not in analysis.layers:
         analysis.layers[node] = [*find_layers(analysis, node)]
     return analysis.layers[node]
 
 
-def find_layers(analysis: Analysis, node: Node) -> Iterator[Layer]:
+def find_layers(analysis: Analysis, node: Node) -> Iterator[StatisticsLayer]:
     """`layers_of` a node that has not been looked at."""
     if function := analysis.function_of(node):
         sources = analysis.sources(node)
@@ -80,12 +80,15 @@ def find_layers(analysis: Analysis, node: Node) -> Iterator[Layer]:
     if operator is not None and STATISTIC in operator.roles.values():
         sources = analysis.sources(node)
         places = tuple((node, index) for index in range(len(sources)))
-        yield Layer(node, operator, tuple(sources), places)
+        yield StatisticsLayer(node, operator, tuple(sources), places)
 
 
 def called(
-    layer: Layer, node: Node, key: tuple[str, str, str], given: dict[str, tuple[int, Source]]
-) -> Layer:
+    layer: StatisticsLayer,
+    node: Node,
+    key: tuple[str, str, str],
+    given: dict[str, tuple[int, Source]],
+) -> StatisticsLayer:
     """A layer of a function, as one call of it uses it."""
     sources, places = [*layer.sources], [*layer.places]
     for index, source in enumerate(sources):
@@ -107,14 +110,14 @@ def carried(analysis: Analysis, node: Node) -> list[Source]:
 # Which uses are of one layer
 
 
-def merged_statistics(analysis: Analysis) -> list[Use]:
+def merged_statistics(analysis: Analysis) -> list[TensorUse]:
     """The running statistics that need tensors of their own.
 
     A tensor that serves as something else too was merged with its equals, and so was one that
     several layers use. Which uses are of one layer, the exporter's names of modules tell; without
     them, four distinct tensors that come again do. What a function itself merges stays.
     """
-    uses: dict[Tensor, dict[Hashable, list[tuple[Layer, int]]]] = {}
+    uses: dict[Tensor, dict[Hashable, list[tuple[StatisticsLayer, int]]]] = {}
     for layer in layers(analysis, analysis.model.graph.nodes):
         for index in layer.operands(STATISTIC):
             source = layer.sources[index]
@@ -122,7 +125,7 @@ def merged_statistics(analysis: Analysis) -> list[Use]:
                 key = index, identity(layer), layer.name_at(index)
                 uses.setdefault(source, {}).setdefault(key, []).append((layer, index))
     found = [
-        Use(tensor, places_of(group), name_for(*group[0]))
+        TensorUse(tensor, places_of(group), name_for(*group[0]))
         for tensor, groups in uses.items()
         if len(groups) > 1 or analysis.uses[tensor] != {STATISTIC}
         for group in groups.values()
@@ -145,12 +148,12 @@ def is_statistic(analysis: Analysis, place: tuple[Node, int]) -> bool:
     return len(slots) == 1 and analysis.uses[formal] == {STATISTIC}
 
 
-def places_of(group: Sequence[tuple[Layer, int]]) -> tuple[tuple[Node, int], ...]:
+def places_of(group: Sequence[tuple[StatisticsLayer, int]]) -> tuple[tuple[Node, int], ...]:
     """Where operands of layers enter, each place once."""
     return tuple(dict.fromkeys(layer.places[index] for layer, index in group))
 
 
-def identity(layer: Layer) -> Hashable:
+def identity(layer: StatisticsLayer) -> Hashable:
     """What uses of one layer have in common."""
     scope, exact = scope_of(layer.places[0][0])
     # An exporter that merges tensors may keep the names of all of them, for what Identities make.
@@ -164,7 +167,7 @@ def identity(layer: Layer) -> Hashable:
     return tuple(named) if distinct else layer.places
 
 
-def name_for(layer: Layer, index: int) -> str:
+def name_for(layer: StatisticsLayer, index: int) -> str:
     """A name for a statistic of a layer."""
     node, position = layer.places[index]
     given = node.inputs[position]

@@ -17,7 +17,7 @@ MAX_SCOPES = 10_000  # letters of it that are read
 
 
 @dataclass(frozen=True)
-class Use:
+class TensorUse:
     """A use of a constant tensor that is, or should be, one of a tensor of its own.
 
     Attributes:
@@ -41,7 +41,7 @@ class Shared:
     """
 
     tensor: Tensor
-    uses: tuple[Use, ...]
+    uses: tuple[TensorUse, ...]
     tied: bool
 
 
@@ -73,7 +73,8 @@ def find_shared(analysis: Analysis, among: Collection[Tensor]) -> Iterator[Share
     for tensor, places in found.items():
         if len(places) > 1:
             uses = tuple(
-                Use(tensor, tuple(each), own_name(tensor, *each[0])) for each in places.values()
+                TensorUse(tensor, tuple(each), own_name(tensor, *each[0]))
+                for each in places.values()
             )
             yield Shared(tensor, uses, {"embedding", "weight"} <= analysis.uses[tensor])
 

@@ -20,8 +20,8 @@ from onnxla.ops.table import Operator, lookup
 from onnxla.parameters import formulas
 from onnxla.parameters.learned import ELEMENTWISE_ROLES, is_formula
 from onnxla.parameters.sources import (
-    Body,
     Formal,
+    LoopBody,
     Order,
     Producer,
     Source,
@@ -86,9 +86,9 @@ class Analysis:
             operator = lookup(node.domain, node.op_type, opsets.get(node.domain, 1))
             if self.function_of(node):
                 operator = None
-            made: list[tuple[Body, list[Source]]] = []
+            made: list[tuple[LoopBody, list[Source]]] = []
             for graph in subgraphs(node):
-                body = Body.of(node, graph, operator)
+                body = LoopBody.of(node, graph, operator)
                 made.append((body, self.walk_subgraph(node, graph, body, env, opsets)))
             given = [source for name, source in zip(node.inputs, operands, strict=True) if name]
             results = [source for _, outputs in made for source in outputs]
@@ -112,7 +112,7 @@ class Analysis:
         self,
         node: Node,
         graph: Graph,
-        body: Body,
+        body: LoopBody,
         env: MutableMapping[str, Source],
         opsets: Mapping[str, int],
     ) -> list[Source]:
@@ -136,7 +136,7 @@ class Analysis:
         return outputs
 
     def returned(
-        self, output: int, operands: Sequence[Source], made: Sequence[tuple[Body, list[Source]]]
+        self, output: int, operands: Sequence[Source], made: Sequence[tuple[LoopBody, list[Source]]]
     ) -> tuple[Source, ...]:
         """Of what an output of a node with subgraphs consists."""
         found: list[Source] = []

@@ -17,7 +17,7 @@ from onnxla.ir.errors import UnsupportedError
 from onnxla.ir.model import Graph, Tensor
 from onnxla.ir.names import quoted
 from onnxla.ops.values import Value
-from onnxla.parameters.selection import Kept
+from onnxla.parameters.selection import KeptStatistics
 from onnxla.parameters.sources import Formal
 from onnxla.parameters.statistics import STATISTIC
 
@@ -33,7 +33,7 @@ class Training:
     """
 
     updates: dict[str, Value]
-    kept: Kept
+    kept: KeptStatistics
     axis_name: str | None = None
 
 
