@@ -206,8 +206,8 @@ MUTANTS = [
     Mutant(
         "sample variance",
         "LayerNormalization",
-        "jnp.mean(lax.square(X - mean), axes, keepdims=True)",
-        "jnp.var(X, axes, keepdims=True, ddof=1)",
+        "return mean, average(lax.square(X - mean))",
+        "return mean, jnp.var(X, axes, keepdims=True, ddof=1)",
     ),
     Mutant(
         "greater or equal",

@@ -624,7 +624,7 @@ def test_outputs_and_inputs_of_any_name() -> None:
             scaled = Mul (sum, scale)
             product = Mul (scaled, params)
         }""",
-        scale=np.ones(4, np.float32),
+        scale=np.float32([1, 2, 3, 5]),
     )
     module = onnxla.load(model)
     data = {"key": X, "params": X, "target": X}
