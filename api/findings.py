@@ -147,7 +147,9 @@ def notes_on_merged_tensors(parameters: Parameters, analysis: Analysis) -> Itera
 def shown(tensor: ir.Tensor) -> str:
     """A tensor's first number, and how many there are."""
     array = tensor.numpy()
-    return f"{array.reshape(-1)[0]:.6g}" + (f" ({array.size} times)" if array.size > 1 else "")
+    return f"{float(array.reshape(-1)[0]):.6g}" + (
+        f" ({array.size} times)" if array.size > 1 else ""
+    )
 
 
 def drops(node: ir.Node, opsets: Mapping[str, int]) -> bool:

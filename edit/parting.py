@@ -52,7 +52,7 @@ def part(model: Model, uses: Sequence[TensorUse], own: Callable[..., Tensor]) ->
     """The model with tensors of their own, as `own` makes them, for some uses of others."""
     readers, makers = reading_and_making(model)
     names = {tensor: name for name, tensor in named_constants(model).items()}
-    taken = {*readers, *makers, *names.values()}
+    taken = dict.fromkeys((*readers, *makers, *names.values()), 1)
     inside = {node for function in model.functions for node in function.nodes}
     aside: dict[Node, str] = {}
     inputs: dict[Node, dict[int, str]] = {}
@@ -68,7 +68,7 @@ def part(model: Model, uses: Sequence[TensorUse], own: Callable[..., Tensor]) ->
             name = unused(use.name, taken)
             for each, index in use.places:
                 inputs.setdefault(each, {})[index] = name
-        taken.add(name)
+        taken[name] = 1
         array = use.tensor.numpy()
         array = array if named or read == use.tensor.name else array.reshape(-1)
         owner = node if node in inside else None
@@ -142,9 +142,10 @@ def reading_and_making(
     return readers, makers
 
 
-def unused(name: str, taken: Iterable[str]) -> str:
-    """A name, with a number behind it if it is taken."""
-    number, found = 1, name
+def unused(name: str, taken: dict[str, int]) -> str:
+    """A name, with a number behind it if it is taken; `taken` has the numbers tried of each."""
+    found = name
     while found in taken:
-        number, found = number + 1, f"{name}_{number}"
+        found = f"{name}_{taken[name]}"
+        taken[name] += 1
     return found

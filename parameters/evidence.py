@@ -22,6 +22,7 @@ KIND = "pkg.torch.export.graph_signature.InputSpec.kind"
 FOLDED = "pkg.onnxscript.optimizer.folded_from"
 SIGNATURE = "pkg.torch.export.ExportedProgram.graph_signature"
 MAX_TEXT = 1_000_000  # letters of metadata that are read
+TINY, HUGE = 1e-30, 1e30  # beyond which no layer learns numbers
 PRECISION = 2.5e-7  # relative, of a formula's number in float32
 GELU = np.float32(0.044715)  # of its approximation
 # Powers and factors that bring formulas with pi and logarithms to short numbers.
@@ -37,9 +38,8 @@ LEARNED_NAME = re.compile(
 )
 # What exporters call the literals that they write as initializers; TensorFlow by the operand.
 LITERAL_NAME = re.compile(r"(^|[/_.])[cC]onst(ant)?s?([_./:\d]|$)|/[xy]:\d+$")
-MADE_NAME = re.compile(
-    r"^val_\d+$"
-)  # by PyTorch's exporter, which describes what it makes of others
+# What PyTorch's exporter calls what it makes of other tensors, as it then says.
+MADE_NAME = re.compile(r"^val_\d+$")
 
 
 @dataclass
@@ -82,16 +82,14 @@ def find_evidence(model: Model) -> Evidence:
     evidence = Evidence(pytorch=model.producer == "pytorch")
     signature = model.graph.metadata.get(SIGNATURE, "")[:MAX_TEXT]
     parameters = set(re.findall(r": PARAMETER target='([^']*)'", signature))
+    kinds = {v.name: v.metadata[KIND] for v in model.graph.value_info if KIND in v.metadata}
+    parameters |= {name for name, kind in kinds.items() if kind.endswith("PARAMETER")}
+    evidence.fixed |= {*kinds} - parameters
     for value in model.graph.value_info:
-        kind, folded = (value.metadata.get(key, "")[:MAX_TEXT] for key in (KIND, FOLDED))
-        if kind.endswith("PARAMETER"):
-            evidence.learned.add(value.name)
-        elif kind:
-            evidence.fixed.add(value.name)
-        elif folded:
-            made_of = set(re.findall(r"'([^']*)'", folded))
-            known = evidence.learned | parameters
-            (evidence.learned if made_of & known else evidence.fixed).add(value.name)
+        if value.name not in kinds and FOLDED in value.metadata:
+            made_of = re.findall(r"'([^']*)'", value.metadata[FOLDED][:MAX_TEXT])
+            learned = not parameters.isdisjoint(made_of)
+            (evidence.learned if learned else evidence.fixed).add(value.name)
     evidence.learned |= parameters
     evidence.signed = bool(signature)
     written, stored = constants_of_nodes(model), initializers(model)
@@ -140,7 +138,7 @@ def is_written(number: np.ndarray) -> bool:
     if not number.size or formulas.is_round(number):
         return True
     value = abs(float(number.reshape(-1)[0]))
-    if not np.isfinite(value) or np.float32(value) == GELU or number.dtype.itemsize < 4:
+    if not TINY < value < HUGE or np.float32(value) == GELU or number.dtype.itemsize < 4:
         return True  # half precision has few digits anyway
     forms: list[tuple[float, float]] = [
         (value**power, abs(power)) for power in (1, -1, 2, -2, 4, -4)

@@ -65,16 +65,19 @@ def verdict_of_numbers(use: str, tensor: Tensor, array: np.ndarray, evidence: Ev
     if not axes:
         return verdict_of_scalar(use, array, tensor, evidence)
     named = evidence.is_named(tensor)
+    uniform = is_uniform(array)
+    if is_switch(array) and not (uniform or named):  # a mask
+        return "fixed"
     if formulas.is_window(array) if axes == 1 else not named and is_table(array):
         return "fixed"
-    if is_uniform(array) and not (named or evidence.is_stored(tensor)):
+    if uniform and not (named or evidence.is_stored(tensor)):
         return "fixed" if evidence.is_literal(tensor) or use == "state" else "undecided"
     return "learned"
 
 
 def is_table(array: np.ndarray) -> bool:
-    """Whether an array of several axes is a mask, or follows a formula along one of them."""
-    return is_switch(array) or formulas.recurs(array) or formulas.repeats(array)
+    """Whether an array of several axes follows a formula, or is often the same, along one."""
+    return formulas.recurs(array) or formulas.repeats(array)
 
 
 def verdict_of_scalar(use: str, array: np.ndarray, tensor: Tensor, evidence: Evidence) -> Verdict:

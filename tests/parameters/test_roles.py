@@ -261,6 +261,12 @@ EVIDENCE: dict[str, tuple[str, str, np.ndarray, str]] = {
         np.float32(0.0317462),
         "scale",
     ),
+    "a mask of features": (
+        OPEN + "y = Mul (h, {t})",
+        "t",
+        np.float32([1, 0, 1, 1, 0, 0, 1, 0]),
+        "constant",
+    ),
     "a mask of a weight": ("m = Mul (w, {t}) y = MatMul (x, m)", "t", EYE, "constant"),
     "A_log": (
         OPEN + "e = Exp ({t}) a = Neg (e) y = Mul (h, a)",
@@ -287,6 +293,14 @@ EVIDENCE: dict[str, tuple[str, str, np.ndarray, str]] = {
         "constant",
     ),
 }
+
+
+@pytest.mark.parametrize("number", [1.23456789e-100, 1.23456789e200, 5e-324, np.nan, -np.inf])
+def test_numbers_that_no_layer_learns(number: float) -> None:
+    text = '<ir_version: 9, opset_import: ["": 17]> m (double[N, 2] x) => (double[N, 2] y) '
+    body = "{ h = MatMul (x, w) y = Mul (h, t) }"
+    tensors = {"w": np.array([[1.5, 2.25], [3.1, 4.7]]), "t": np.asarray(number)}
+    assert find_parameters(ir.read(make(text + body, **tensors))).roles["t"] == "constant"
 
 
 @pytest.mark.parametrize("what", EVIDENCE)
