@@ -43,6 +43,12 @@ class StatisticsLayer:
             if self.operator.roles.get(self.operator.input_name(index)) in roles:
                 yield index
 
+    @property
+    def learned(self) -> tuple[tuple[Source, Node, int], ...]:
+        """What its operands are but for the data, and where they enter."""
+        found = self.operands("scale", "bias", STATISTIC)
+        return tuple((self.sources[index], *self.places[index]) for index in found)
+
     def name_at(self, index: int) -> str:
         """The name under which an operand enters the scope that is looked at."""
         node, position = self.places[index]
@@ -71,8 +77,11 @@ def find_layers(analysis: Analysis, node: Node) -> Iterator[StatisticsLayer]:
     if function := analysis.function_of(node):
         sources = analysis.sources(node)
         given = dict(zip(function.inputs, enumerate(sources), strict=False))
-        for layer in layers(analysis, function.nodes):
-            yield called(layer, node, function.key, given)
+        inner = (
+            called(each, node, function.key, given) for each in layers(analysis, function.nodes)
+        )
+        # Calls within calls multiply, but what they give one node is often the same.
+        yield from {(each.node, each.learned): each for each in inner}.values()
         return
     for graph in subgraphs(node):
         yield from layers(analysis, graph.nodes)

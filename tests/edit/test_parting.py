@@ -12,6 +12,8 @@ import pytest
 
 import onnxla
 from onnxla import ir
+from onnxla.parameters.roles import analyze
+from onnxla.parameters.statistics import layers as layers_of_nodes
 from support.small_models import make
 
 X = np.random.default_rng(0).normal([3, -1], [2, 5], (64, 2)).astype(np.float32)
@@ -214,3 +216,14 @@ def test_an_embedding_stays_tied_to_the_head() -> None:
     assert {*module.untie().params} == {"table"}
     assert not [note for note in onnxla.check(make(text, table=table)).notes if "read" in note]
     assert len(module.untie("table").params) == 2
+
+
+def test_calls_within_calls_do_not_multiply_layers() -> None:
+    body = '<domain: "local", opset_import: ["": 17, "local": 1]>'
+    functions = [f"{body} f0 (x, o, z) => (y) {{ {norm('x', 'y', 'o, z, z, o')} }}"]
+    for i in range(12):
+        calls = f"h = local.f{i} (x, o, z) y = local.f{i} (h, o, z)"
+        functions.append(f"{body} f{i + 1} (x, o, z) => (y) {{ {calls} }}")
+    content = model("y = local.f12 (x, ones, zeros)", " ".join(functions), **MERGED)
+    analysis = analyze(ir.read(content))
+    assert len(layers_of_nodes(analysis, analysis.model.graph.nodes)) == 1
