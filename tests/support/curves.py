@@ -6,6 +6,7 @@ Knows numpy alone: `tools/exporters/` writes curves with it, in environments wit
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,18 @@ def read(framework: str, network: str) -> dict[str, Any]:
         (FOLDER / "curves" / framework / f"{network}.json").read_text()
     )
     return curve
+
+
+def write_file(exporter: str, network: str, export: Callable[[Path], None]) -> None:
+    """Has an exporter write a network, and prints how large the file is, or why there is none."""
+    path = FOLDER / "files" / exporter / f"{network}.onnx"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        export(path)
+        print(network, exporter, path.stat().st_size, flush=True)
+    except Exception as error:  # the table says what an exporter does not write
+        path.unlink(missing_ok=True)
+        print(network, exporter, type(error).__name__, str(error)[:300], flush=True)
 
 
 def write(framework: str, network: str, curve: dict[str, Any]) -> None:

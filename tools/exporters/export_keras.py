@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -173,12 +174,12 @@ def curve_of(net: keras.Model, network: Network) -> dict[str, Any]:
 def export(net: keras.Model, network: Network, exporter: str, path: Path) -> None:
     """Writes a file; the batch's size is free."""
     signature = [tf.TensorSpec((None, *network.shape), tf.float32, name="x")]
-    path.parent.mkdir(parents=True, exist_ok=True)
     if exporter == "keras-export":
         net.export(path, format="onnx", verbose=False, input_signature=signature)
     else:
         function = tf.function(lambda x: net(x), input_signature=signature)
         tf2onnx.convert.from_function(function, signature, opset=18, output_path=path)
+    onnx.checker.check_model(path)
 
 
 def main(names: list[str]) -> None:
@@ -190,14 +191,7 @@ def main(names: list[str]) -> None:
         net = network.make()
         warm_up(net, network)
         for exporter in EXPORTERS:
-            path = curves.FOLDER / "files" / exporter / f"{name}.onnx"
-            try:
-                export(net, network, exporter, path)
-                onnx.checker.check_model(path)
-                print(name, exporter, path.stat().st_size, flush=True)
-            except Exception as error:  # the table says what an exporter does not write
-                path.unlink(missing_ok=True)
-                print(name, exporter, type(error).__name__, str(error)[:300], flush=True)
+            curves.write_file(exporter, name, partial(export, net, network, exporter))
         curves.write("keras", name, curve_of(net, network))
 
 

@@ -12,6 +12,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -144,7 +145,6 @@ def export(net: nn.Layer, network: Network, path: Path) -> None:
     """Writes a file; the batch's size is free."""
     kind = "float32" if network.below is None else "int64"
     spec = [paddle.static.InputSpec([None, *network.shape], kind, "x")]
-    path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         paddle.onnx.export(copy.deepcopy(net), f"{folder}/net", input_spec=spec, opset_version=17)
         onnx.save(onnx.load(f"{folder}/net.onnx"), path)
@@ -157,12 +157,7 @@ def main(names: list[str]) -> None:
         paddle.seed(0)
         net = network.make()
         net.eval()
-        path = curves.FOLDER / "files" / "paddle-paddle2onnx" / f"{name}.onnx"
-        try:
-            export(net, network, path)
-            print(name, path.stat().st_size, flush=True)
-        except Exception as error:  # the table says what an exporter does not write
-            print(name, type(error).__name__, str(error)[:300], flush=True)
+        curves.write_file("paddle-paddle2onnx", name, partial(export, net, network))
         curves.write("paddle", name, curve_of(net, network))
 
 

@@ -12,6 +12,7 @@ import copy
 import io
 import sys
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -134,7 +135,6 @@ def export(net: nn.Module, network: Network, exporter: str, path: Path) -> None:
     arrays = curves.batches({"seed": 0, "batches": 1, **vars(network)})[0][0]
     args = tuple(tensors(arrays, torch.float32).values())
     names = list(arrays)
-    path.parent.mkdir(parents=True, exist_ok=True)
     options: dict[str, Any] = {"input_names": names, "output_names": ["y"]}
     if exporter.startswith("torch-script"):
         options |= {"dynamo": False, "dynamic_axes": {name: {0: "batch"} for name in names}}
@@ -158,13 +158,7 @@ def main(names: list[str]) -> None:
         torch.manual_seed(0)
         net = network.make()
         for exporter in EXPORTERS:
-            path = curves.FOLDER / "files" / exporter / f"{name}.onnx"
-            try:
-                export(net, network, exporter, path)
-                print(name, exporter, path.stat().st_size, flush=True)
-            except Exception as error:  # the table says what an exporter does not write
-                path.unlink(missing_ok=True)
-                print(name, exporter, type(error).__name__, str(error)[:300], flush=True)
+            curves.write_file(exporter, name, partial(export, net, network, exporter))
         curves.write("torch", name, curve_of(net, network))
 
 
