@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from onnxla import ir
+from onnxla.edit.inference import find_training
 from onnxla.edit.quantization import find_quantized
 from onnxla.ir.errors import describe
 from onnxla.ir.names import quoted
@@ -18,7 +19,7 @@ from onnxla.ir.traverse import all_nodes, is_standard
 from onnxla.ops.missing import missing_operators
 from onnxla.ops.signatures import find_misfits
 from onnxla.ops.table import lookup
-from onnxla.parameters.roles import Parameters, find_parameters, trainable
+from onnxla.parameters.roles import Parameters, analyze, find_parameters, trainable
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,8 @@ def check(source: Any) -> Findings:
 
 def notes(model: ir.Model) -> Iterator[str]:
     """What is worth knowing: inputs that decide shapes, and what there is to train."""
-    parameters = find_parameters(model)
+    analysis = analyze(model)
+    parameters = find_parameters(model, analysis)
     for name in parameters.static_inputs:
         yield (
             f"input {quoted(name)} decides a shape: a call is compiled for each of its values, and "
@@ -80,6 +82,13 @@ def notes(model: ir.Model) -> Iterator[str]:
         yield (
             f"{len(quantized)} weights are quantized: `module.quantization_aware()` makes them "
             "trainable" + (f", but not {len(others)} others" if others else "")
+        )
+    if training := find_training(model, analysis):
+        kinds = ", ".join(sorted({node.op_type for node in training}))
+        yield (
+            f"{len(training)} nodes ({kinds}) are, or may be, in the form for training: a call"
+            " drops values or uses the batch's statistics, as the file says. `module.inference()`"
+            " has the form for inference, which `evaluate`, `validation=` and `save(check=)` use"
         )
     nodes = list(all_nodes(model))
     biased = sum(is_standard(node, "Conv") and len(node.inputs) > 2 for node, _ in nodes)

@@ -16,6 +16,7 @@ from onnxla import ir
 from onnxla.edit.adapter_files import load_adapters, save_adapters
 from onnxla.edit.dropout import insert_dropout
 from onnxla.edit.heads import find_features, replace_head
+from onnxla.edit.inference import inference_form
 from onnxla.edit.lora import add_adapters, initial, merge_adapters, select
 from onnxla.edit.parting import join, part_statistics
 from onnxla.edit.quantization import mark_straight_through, quantization_aware, restore
@@ -458,6 +459,20 @@ class Module:
         patterns = [after] if isinstance(after, str) else after
         return self.with_model(insert_dropout(self.program.model, patterns, ratio))
 
+    def inference(self) -> Module:
+        """The module in the form for inference, if its file has the form for training; or itself.
+
+        Exporters can leave training switched on: a Dropout with a true `training_mode`, a
+        BatchNormalization with `training_mode=1`, old forms without `is_test=1`. A call is then as
+        the file says. In the form for inference nothing is dropped, running statistics are used,
+        and where the next ones are read, they are those that there are. `apply_train` is the same
+        in both forms. `evaluate`, `fit(validation=)` and `save(check=)` use this form; `save`
+        writes the form that the module has, so `module.inference().save(path)` changes the file's.
+        """
+        program = self.program
+        model = inference_form(program.model, program.analysis)
+        return self if model is program.model else self.with_model(model)
+
     def batched(self) -> Module:
         """The model mapped over a new leading axis of every input: for a model with batch 1."""
         return Module(self.params, self.program.edited(batched=True))
@@ -496,8 +511,8 @@ class Module:
                 True: that of all large tensors does. A file name: as True, under that name, with a
                 number if it is taken. False: all is in `path`.
             check: Whether the new file is run in ONNX Runtime before it replaces the old one, and
-                its outputs are compared with the module's: True for random inputs, or inputs by
-                name or in order. Needs the extra `compare`.
+                its outputs are compared with the module's, both as in inference (see `inference`):
+                True for random inputs, or inputs by name or in order. Needs the extra `compare`.
             tolerance: Difference that the check accepts, relative to an output's largest value.
 
         Raises:

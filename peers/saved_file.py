@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import Any
 
 from onnxla import ir
 from onnxla.inputs import bind, random_inputs
 from onnxla.ir.names import quoted
+from onnxla.module import Module, load
 from onnxla.ops.values import Value, as_known
 from onnxla.peers.difference import Tolerance, difference
 from onnxla.peers.onnx_runtime import OnnxRuntime
@@ -16,7 +21,7 @@ from onnxla.peers.onnx_runtime import OnnxRuntime
 def check_saved_file(
     module: Any, path: str | os.PathLike[str], inputs: Any, tolerance: float
 ) -> None:
-    """Compares the outputs of a file with those of the module that was saved to it.
+    """Compares the outputs of a file with those of the module that was saved to it, in inference.
 
     Args:
         module: The `Module`; compared without `batched` and `autocast`, which no file holds.
@@ -28,17 +33,18 @@ def check_saved_file(
         OnnxlaError: An output differs by more; the message says which and by how much.
         ImportError: ONNX Runtime is not installed.
     """
-    plain = type(module)(module.params, module.program.edited(batched=False, compute_dtype=None))
+    plain = Module(module.params, module.program.edited(batched=False, compute_dtype=None))
+    compared = plain.inference()
     feeds = feed(plain, inputs)
-    fixed = plain.program.fixed
-    try:
-        theirs = OnnxRuntime(optimized=True).run_file(path, {**fixed, **feeds})
-    except ImportError as error:
-        raise ImportError(
-            "save(check=...) runs the file in ONNX Runtime; install it with the extra 'compare'"
-        ) from error
-    ours = plain.run(feeds)
-    for name, value in zip(plain.output_names, theirs, strict=True):
+    with in_inference_form(path) if compared is not plain else nullcontext(path) as file:
+        try:
+            theirs = OnnxRuntime(optimized=True).run_file(file, {**plain.program.fixed, **feeds})
+        except ImportError as error:
+            raise ImportError(
+                "save(check=...) runs the file in ONNX Runtime; install it with the extra 'compare'"
+            ) from error
+    ours = compared.run(feeds)
+    for name, value in zip(compared.output_names, theirs, strict=True):
         found = difference(ours[name], value, Tolerance(scaled=tolerance))
         if not found.ok:
             detail = found.reason or (
@@ -49,6 +55,15 @@ def check_saved_file(
                 " was replaced. onnxla.compare(module) finds the node where it begins; where values"
                 " are rounded, pass a larger tolerance="
             )
+
+
+@contextmanager
+def in_inference_form(path: str | os.PathLike[str]) -> Iterator[str | os.PathLike[str]]:
+    """The path of another file with the same model in the form for inference."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "inference.onnx")
+        load(path).inference().save(file)
+        yield file
 
 
 def feed(module: Any, inputs: Any) -> dict[str, Value]:

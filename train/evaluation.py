@@ -31,7 +31,7 @@ def evaluate(
     """The mean loss (as `loss`) and metrics by name of a module on data: on every sample of it.
 
     Args:
-        module: The model, which is applied as in inference.
+        module: The model, which is applied as in inference (see `Module.inference`).
         data: As for `fit`.
         loss: As for `fit`, or None.
         metrics: Names (`"accuracy"`, or a loss's) and functions of the outputs and the targets,
@@ -43,6 +43,7 @@ def evaluate(
     Raises:
         TypeError, ValueError: The data does not fit the model, or a name is not known.
     """
+    module = module.inference()
     batches = as_batches(module, data, batch_size)
     objective = None
     if loss is not None:

@@ -90,7 +90,7 @@ def fit(
             twentieth of the steps and then falls to 0.
         accumulate: Number of steps whose mean gradient makes one update of the parameters.
         clip_norm: Largest norm of the gradient.
-        validation: Data to evaluate on after each epoch, every sample of it.
+        validation: Data to evaluate on after each epoch, every sample of it, as `evaluate` does.
         metrics: Names (`"accuracy"`, or a loss's) and functions of the outputs and the targets,
             computed on the validation data.
         patience: Stops after so many epochs without a lower validation loss; the parameters are
@@ -174,7 +174,7 @@ def fit(
             )
         held_out = None if validation is None else as_batches(module, validation, batch_size)
         if held_out is not None:
-            evaluation = make_evaluation(tuned, objective, metrics, outputs)
+            evaluation = make_evaluation(tuned.inference(), objective, metrics, outputs)
             loop.evaluate = lambda params: evaluation(params, held_out)
         with contextlib.ExitStack() as stack:
             if checkpoint is not None:
