@@ -22,6 +22,7 @@ from onnxla.edit.parting import join, part_statistics
 from onnxla.edit.quantization import mark_straight_through, quantization_aware, restore
 from onnxla.inputs import bind, checked, unpack
 from onnxla.interpret.program import Program
+from onnxla.interpret.rules.precision import PRECISIONS, in_precision
 from onnxla.interpret.rules.running_statistics import Training
 from onnxla.ir.fingerprint import fingerprint
 from onnxla.ir.names import listed, no_such, plain, quoted
@@ -63,8 +64,13 @@ def load(
     return Module(to_device(program.parameters.params), program)
 
 
-def to_device(tensors: Mapping[str, ir.Tensor]) -> dict[str, jax.Array]:
-    """Tensors as JAX arrays. Only one large tensor at a time is in memory twice."""
+def to_device(
+    tensors: Mapping[str, ir.Tensor], dtype: np.dtype | None = None
+) -> dict[str, jax.Array]:
+    """Tensors as JAX arrays, in another precision if a `dtype` is given.
+
+    Only one large tensor at a time is in memory twice.
+    """
     alike: dict[Any, list[str]] = {}
     for name, tensor in tensors.items():
         small = math.prod(tensor.shape) <= SMALL and tensor.shape
@@ -78,7 +84,7 @@ def to_device(tensors: Mapping[str, ir.Tensor]) -> dict[str, jax.Array]:
             else:  # many small ones at once: one takes JAX longer than a thousand numbers
                 stacked = jnp.array(np.stack([tensors[name].numpy() for name in names]))
                 arrays.update(zip(names, stacked, strict=True))
-    return {name: arrays[name] for name in tensors}
+        return {name: in_precision(arrays[name], dtype) for name in tensors}
 
 
 @functools.partial(
@@ -314,7 +320,8 @@ class Module:
         ir.verify(model, self.program.limits.nodes)
         program = self.program.edited(model=model)
         tensors = program.parameters.params
-        new = to_device({k: tensor for k, tensor in tensors.items() if k not in self.params})
+        missing = {k: tensor for k, tensor in tensors.items() if k not in self.params}
+        new = to_device(missing, program.dtype)
         return Module({k: self.params[k] if k in self.params else new[k] for k in tensors}, program)
 
     def lora(
@@ -375,8 +382,8 @@ class Module:
 
     def merge(self) -> Module:
         """The model with its adapters added to the weights; those of quantized weights stay."""
-        merged = merge_adapters(self._with_values())
-        return Module(load(merged).params, self.with_model(merged).program)
+        program = self.with_model(merge_adapters(self._with_values())).program
+        return Module(to_device(program.parameters.params, program.dtype), program)
 
     def quantization_aware(self) -> Module:
         """A quantized model with floating-point weights to train, and the same outputs.
@@ -438,7 +445,7 @@ class Module:
             UnsupportedError: The number of features cannot be found without `inputs`, or the
                 model's opset is below 7.
         """
-        value = find_features(self.program, self.params, features, inputs)
+        value = find_features(self.program, features, inputs)
         rng = np.random.default_rng(key_numbers(key))
         return self.with_model(replace_head(self.program.model, value, classes, rng, softmax, name))
 
@@ -476,6 +483,36 @@ class Module:
     def batched(self) -> Module:
         """The model mapped over a new leading axis of every input: for a model with batch 1."""
         return Module(self.params, self.program.edited(batched=True))
+
+    def astype(self, dtype: Any) -> Module:
+        """The same module with all floating-point values in `dtype`: float16, bfloat16 and wider.
+
+        Parameters, constants, inputs, outputs and what nodes compute, whatever types nodes name;
+        only quantized numbers, float8 and narrower stay, and what single operators round inside, as
+        Resize its positions. Inputs are converted. `save` writes the file's own types, and bit for
+        bit what did not change.
+
+        A call, and `apply` in your own `jit`, are float64 under JAX's default setting, too. A loss,
+        gradients and an optimizer's step are only within `with jax.enable_x64(True):`, since JAX
+        computes them outside of the module; `fit` and `evaluate` see to that.
+
+        Args:
+            dtype: The type, or None for the file's own.
+
+        Raises:
+            ValueError: It is none of these types.
+        """
+        wanted = None if dtype is None else jnp.dtype(dtype)
+        if wanted is not None and wanted not in PRECISIONS:
+            raise ValueError(f"a model is computed in {listed(PRECISIONS, str)}, not in {wanted}")
+        if str(wanted) == str(self.program.dtype):  # for numpy, float64 == None
+            return self
+        program = self.program.edited(dtype=wanted)
+        program = program.edited(fixed=checked(program, program.fixed))
+        if wanted is None:
+            return Module({}, program).with_model(self._with_values())
+        with jax.enable_x64(True):
+            return Module(in_precision(self.params, wanted), program)
 
     def autocast(self, dtype: Any = "bfloat16") -> Module:
         """The same module with matrix products and convolutions of float32 computed in `dtype`.
@@ -538,8 +575,11 @@ class Module:
         """The model that is evaluated, with the current parameters."""
         changed = {}
         for name, tensor in self.program.parameters.params.items():
-            value = np.asarray(self.params[name]).astype(tensor.dtype, copy=False)
-            if not np.array_equal(bytes_of(value), bytes_of(tensor.numpy())):
+            value, old = np.asarray(self.params[name]), tensor.numpy()
+            if is_same(value, old.astype(value.dtype, copy=False)):
+                continue
+            value = value.astype(tensor.dtype, copy=False)
+            if not is_same(value, old):
                 changed[tensor] = tensor.with_data(value)
         return replace_tensors(self.program.model, changed)
 
@@ -578,6 +618,7 @@ def key_numbers(key: jax.Array | None) -> list[int]:
     return numbers
 
 
-def bytes_of(array: np.ndarray) -> np.ndarray:
-    """The bytes of an array, which differ where numbers compare equal, as 0.0 and -0.0."""
-    return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+def is_same(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether two arrays have the same bytes, which differ where 0.0 and -0.0 compare equal."""
+    first, second = (np.ascontiguousarray(x).reshape(-1).view(np.uint8) for x in (a, b))
+    return np.array_equal(first, second)

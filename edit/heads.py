@@ -61,10 +61,7 @@ def replace_head(
 
 
 def find_features(
-    program: Program,
-    params: Mapping[str, Any],
-    name: str,
-    inputs: Mapping[str, Any] | None = None,
+    program: Program, name: str, inputs: Mapping[str, Any] | None = None
 ) -> ir.ValueInfo:
     """A value of the graph, with a type of which at least the dtype and the last size are known.
 
@@ -80,7 +77,7 @@ def find_features(
     kind = next((value.type for value in values if value.name == name), None)
     dtype, shape = (kind.dtype, kind.shape) if isinstance(kind, ir.TensorType) else (None, None)
     if inputs is not None or dtype is None or not shape or not isinstance(shape[-1], int):
-        found = abstract_value(program, params, name, inputs)
+        found = abstract_value(program, name, inputs)
         if shape is None or len(shape) != len(found.shape):
             shape = (None,) * len(found.shape)
         dtype, shape = np.dtype(found.dtype), (*shape[:-1], *found.shape[-1:])
@@ -90,10 +87,12 @@ def find_features(
 
 
 def abstract_value(
-    program: Program, params: Mapping[str, Any], name: str, inputs: Mapping[str, Any] | None
+    program: Program, name: str, inputs: Mapping[str, Any] | None
 ) -> jax.ShapeDtypeStruct:
-    """Dtype and shape of a value of the graph, which nothing is computed for."""
-    program = program.edited(batched=False)
+    """Dtype and shape of a value of the graph, as the file has it; nothing is computed for it."""
+    program = program.edited(batched=False, dtype=None)
+    tensors = program.parameters.params.items()
+    params = {key: jax.ShapeDtypeStruct(tensor.shape, tensor.dtype) for key, tensor in tensors}
     program.graph((name,))  # raises if there is no such value
     failure: Exception | None = None
     for given in [inputs] if inputs is not None else example_inputs(program):

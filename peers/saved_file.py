@@ -24,7 +24,8 @@ def check_saved_file(
     """Compares the outputs of a file with those of the module that was saved to it, in inference.
 
     Args:
-        module: The `Module`; compared without `batched` and `autocast`, which no file holds.
+        module: The `Module`; compared without `batched`, `astype` and `autocast`, which no file
+            holds.
         path: The file.
         inputs: True for random ones, or inputs by name or in order.
         tolerance: Tolerated difference, relative to the largest absolute value of the output.
@@ -33,6 +34,7 @@ def check_saved_file(
         OnnxlaError: An output differs by more; the message says which and by how much.
         ImportError: ONNX Runtime is not installed.
     """
+    module = module.astype(None)
     plain = Module(module.params, module.program.edited(batched=False, compute_dtype=None))
     compared = plain.inference()
     feeds = feed(plain, inputs)

@@ -14,7 +14,7 @@ from onnxla.ops.values import Value
 from onnxla.train.batches import ArrayBatches, StreamedBatches, as_batches
 from onnxla.train.losses import LOSSES, METRICS, Measure, as_wide, find_measure, name_of
 from onnxla.train.objective import Objective, make_objective, values_read
-from onnxla.train.step import prepare
+from onnxla.train.step import double_precision, prepare
 
 Metrics = str | Measure | Sequence[str | Measure]
 
@@ -48,7 +48,7 @@ def evaluate(
     objective = None
     if loss is not None:
         objective = make_objective(module, find_measure(loss, "loss", LOSSES), outputs)
-    with jax.numpy_dtype_promotion("standard"):
+    with jax.numpy_dtype_promotion("standard"), double_precision(module):
         return make_evaluation(module, objective, metrics, outputs)(module.params, batches)
 
 

@@ -22,7 +22,8 @@ from onnxla.train.losses import LOSSES, Measure, find_measure, known_name, name_
 from onnxla.train.objective import make_objective
 from onnxla.train.optimizer import make_optimizer
 from onnxla.train.resume import go_on_after_stop
-from onnxla.train.step import find_statistics, make_step, master, prepare
+from onnxla.train.sparsity import choose_sparse, describe_zeros
+from onnxla.train.step import double_precision, find_statistics, make_step, master, prepare
 
 
 def fit(
@@ -38,6 +39,7 @@ def fit(
     roles: Sequence[str] | None = None,
     freeze: str | Sequence[str] = (),
     freeze_statistics: bool | str | Sequence[str] | None = None,
+    keep_zeros: bool | str | Sequence[str] = False,
     outputs: Sequence[str] | None = None,
     optimizer: Any = None,
     learning_rate: Any = None,
@@ -58,7 +60,7 @@ def fit(
 
     Training is that of `apply_train`: Dropout drops, and BatchNormalization uses the batch's
     statistics and updates the running ones. Parameters of less than 32 bits are trained in float32
-    and rounded in the end.
+    and rounded in the end. If a parameter is float64, loss and optimizer see float64, too.
 
     Args:
         module: The model to train. It stays as it is.
@@ -83,6 +85,9 @@ def fit(
         freeze: Names or patterns of parameters that do not train all the same.
         freeze_statistics: Names or patterns of the running statistics that stay as they are,
             besides those of layers that do not train; False: none stays. As for `apply_train`.
+        keep_zeros: Whether elements that are exactly zero when the run begins stay so, as in a
+            pruned model: of all weights and embeddings that train, or of those parameters that
+            names or patterns choose among them. Not for adapters, which fill zeros once merged.
         outputs: Names of the values that loss and metrics are functions of, by default the graph's
             outputs; intermediate values may be among them.
         optimizer: An optax optimizer; by default AdamW.
@@ -134,15 +139,16 @@ def fit(
     function = find_measure(loss, "loss", LOSSES)
     trained = choose_trained(module, train, roles, freeze)
     objective = make_objective(tuned, function, outputs, trained, freeze_statistics)
-    with jax.numpy_dtype_promotion("standard"):
+    with jax.numpy_dtype_promotion("standard"), double_precision(module):
         inputs, targets = batches.first()
         statistics = find_statistics(objective, prepare(module, inputs), targets)
         trained = [name for name in trained if name not in statistics]
         check_some_train(module, trained)
+        sparse = choose_sparse(module, trained, keep_zeros)
 
         def optimizer_for(total: int | None) -> Any:
             return make_optimizer(
-                module, trained, optimizer, learning_rate, total, accumulate, clip_norm
+                module, trained, optimizer, learning_rate, total, accumulate, clip_norm, sparse
             )
 
         used = optimizer_for(total)
@@ -168,6 +174,8 @@ def fit(
             every=checkpoint_every,
             length=total,
         )
+        if sparse:
+            loop.history.note(describe_zeros(module, sparse))
         if (read := objective.outputs) != tuple(outputs or module.output_names):
             loop.history.note(
                 f"the loss reads '{', '.join(read)}', the logits before the last node"
@@ -205,6 +213,7 @@ def fit(
                     clip_norm=clip_norm,
                     compute_dtype=None if compute_dtype is None else str(jnp.dtype(compute_dtype)),
                     freeze_statistics=() if freeze_statistics is None else freeze_statistics,
+                    keep_zeros=sparse or None,
                     outputs=objective.outputs,
                     seed=seed,
                     update=update(total),
