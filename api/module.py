@@ -312,13 +312,15 @@ class Module:
         part = cut(self.program.model, inputs, outputs)
         names = {value.name for value in part.graph.inputs}
         fixed = {name: value for name, value in self.program.fixed.items() if name in names}
-        program = self.program.edited(model=part, fixed=fixed)
-        return Module({k: self.params[k] for k in program.parameters.params}, program)
+        return self._with_program(self.program.edited(model=part, fixed=fixed))
 
     def with_model(self, model: ir.Model) -> Module:
         """An edited model with this module's parameters; those that are new are read from it."""
         ir.verify(model, self.program.limits.nodes)
-        program = self.program.edited(model=model)
+        return self._with_program(self.program.edited(model=model))
+
+    def _with_program(self, program: Program) -> Module:
+        """Another program with this module's parameters; those that are new are its model's."""
         tensors = program.parameters.params
         missing = {k: tensor for k, tensor in tensors.items() if k not in self.params}
         new = to_device(missing, program.dtype)

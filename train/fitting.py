@@ -16,6 +16,7 @@ from onnxla.train.batches import as_batches
 from onnxla.train.checkpoints import Checkpoints
 from onnxla.train.description import describe_run, versions
 from onnxla.train.digests import digest_of_optimizer
+from onnxla.train.division import divide
 from onnxla.train.evaluation import Metrics, make_evaluation
 from onnxla.train.loop import FitResult, Loop
 from onnxla.train.losses import LOSSES, Measure, find_measure, known_name, name_of
@@ -23,7 +24,7 @@ from onnxla.train.objective import make_objective
 from onnxla.train.optimizer import make_optimizer
 from onnxla.train.resume import go_on_after_stop
 from onnxla.train.sparsity import choose_sparse, describe_zeros
-from onnxla.train.step import double_precision, find_statistics, make_step, master, prepare
+from onnxla.train.step import double_precision, find_statistics, make_step, master
 
 
 def fit(
@@ -141,7 +142,9 @@ def fit(
     objective = make_objective(tuned, function, outputs, trained, freeze_statistics)
     with jax.numpy_dtype_promotion("standard"), double_precision(module):
         inputs, targets = batches.first()
-        statistics = find_statistics(objective, prepare(module, inputs), targets)
+        divided = divide(tuned, inputs, objective.outputs, trained)
+        objective = objective.of(divided.after)
+        statistics = find_statistics(objective, divided.prepare(inputs), targets)
         trained = [name for name in trained if name not in statistics]
         check_some_train(module, trained)
         sparse = choose_sparse(module, trained, keep_zeros)
@@ -160,6 +163,7 @@ def fit(
         }
         loop = Loop(
             module,
+            divided.prepare,
             make_step(objective, used, seed, remat),
             state,
             {
@@ -204,7 +208,7 @@ def fit(
                     loss_program=(
                         None
                         if known_name(function)
-                        else objective.digest(prepare(module, inputs), targets)
+                        else objective.digest(divided.prepare(inputs), targets)
                     ),
                     data=batches.describe(),
                     validation=None if held_out is None else held_out.describe(),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -17,15 +16,6 @@ from onnxla.train.objective import Objective
 
 # JAX primitives whose results a rematerialized step keeps: products, expensive to compute again.
 KEPT_PRIMITIVES = frozenset({"dot_general", "conv_general_dilated"})
-
-
-def prepare(module: Module, inputs: Mapping[str, Value]) -> dict[str, Value]:
-    """Inputs by name, checked, as JAX arrays of the model's dtypes.
-
-    Left to `jax.jit`, 64-bit integers would lose half of their bits.
-    """
-    with jax.enable_x64(True):
-        return {name: jnp.asarray(value) for name, value in module.check_inputs(inputs).items()}
 
 
 def double_precision(module: Module) -> contextlib.AbstractContextManager[Any]:

@@ -2,7 +2,7 @@
 
 Not an edit of the graph, whose types are stated in many places: constants, inputs, attributes, and
 operators that make numbers of nothing. Instead no value has one of the file's types to begin with,
-and a rule sees to it that no operator makes one. So the file stays as it is, and is saved as it was.
+and a rule sees to it that no operator makes one. So the file stays as it is, and is saved so.
 """
 
 from __future__ import annotations
@@ -81,12 +81,10 @@ def wider(old: np.dtype, new: np.dtype) -> np.dtype:
 
 
 def in_precision(value: Value, dtype: np.dtype | None) -> Value:
-    """A value, or a tree of them, with arrays of one of `PRECISIONS` in `dtype`, if one is given."""
+    """A tree of values with the arrays of `PRECISIONS` in `dtype`, if one is given."""
     if dtype is None:
         return value
-    return jax.tree.map(
-        lambda x: x.astype(dtype) if is_precise(x) else x, value
-    )
+    return jax.tree.map(lambda x: x.astype(dtype) if is_precise(x) else x, value)
 
 
 def is_precise(value: Value) -> bool:
