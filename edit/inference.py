@@ -6,14 +6,15 @@ trains: by an attribute, by an operand, or by further outputs. `apply_train` ask
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 
 from onnxla import ir
 from onnxla.ir.rewrite import rewrite
 from onnxla.ir.traverse import all_nodes, subgraphs
 from onnxla.ops.table import Operator, lookup
-from onnxla.parameters.sources import Formal, Source
+from onnxla.parameters.arguments import calls_of, given
+from onnxla.parameters.sources import Source
 from onnxla.parameters.walk import Analysis
 
 # What ONNX calls that which says whether a node is as in training.
@@ -25,23 +26,19 @@ def find_training(model: ir.Model, analysis: Analysis) -> dict[ir.Node, Operator
 
     One is among them if that depends on an input, or if it cannot be told.
     """
-    calls: dict[ir.FunctionId, list[ir.Node]] = {}
-    asked: dict[ir.Node, Operator] = {}
+    calls = calls_of(analysis)
+    found: dict[ir.Node, Operator] = {}
     for node, opsets in all_nodes(model):
-        if node not in analysis.operands:  # of a function that nobody calls
-            continue
-        if function := analysis.function_of(node):
-            calls.setdefault(function.key, []).append(node)
+        if node not in analysis.operands or analysis.function_of(node):  # or nobody calls it
             continue
         operator = lookup(node.domain, node.op_type, opsets.get(node.domain, 1))
-        if operator is not None and "train" in operator.reserved and asks(node, operator):
-            asked[node] = operator
-    return {
-        node: operator
-        for node, operator in asked.items()
-        if (index := mode_operand(operator)) is None
-        or any(may_be_true(s) for s in given(analysis.sources(node)[index], analysis, calls))
-    }
+        if operator is None or "train" not in operator.reserved or not asks(node, operator):
+            continue
+        index = mode_operand(operator)
+        modes = [] if index is None else given(analysis.sources(node)[index], analysis, calls)
+        if index is None or any(map(may_be_true, modes)):
+            found[node] = operator
+    return found
 
 
 def asks(node: ir.Node, operator: Operator) -> bool:
@@ -59,24 +56,6 @@ def asks(node: ir.Node, operator: Operator) -> bool:
 def mode_operand(operator: Operator) -> int | None:
     """The position of the operand that says whether a node is as in training, if there is one."""
     return operator.inputs.index(TRAINING_MODE) if TRAINING_MODE in operator.inputs else None
-
-
-def given(
-    source: Source, analysis: Analysis, calls: Mapping[ir.FunctionId, list[ir.Node]]
-) -> Iterator[Source]:
-    """What a value is computed from, or where it is a function's input, what calls give for it."""
-    pending, seen = [source], set[Source]()
-    while pending:
-        found = pending.pop()
-        if found in seen:
-            continue
-        seen.add(found)
-        if not isinstance(found, Formal) or found.function is None:
-            yield found
-            continue
-        position = analysis.called[found.function].inputs.index(found.name)
-        for node in calls.get(found.function, ()):
-            pending += analysis.sources(node)[position : position + 1]
 
 
 def may_be_true(source: Source) -> bool:

@@ -62,6 +62,7 @@ from onnxla.ops.values import (
     is_floating,
     is_known,
 )
+from onnxla.parameters.exactness import exact_inputs
 from onnxla.parameters.roles import Parameters, analyze, find_parameters
 from onnxla.parameters.walk import Analysis
 
@@ -160,6 +161,11 @@ class Program:
     def analysis(self) -> Analysis:
         """What the constant tensors of the model are used for."""
         return analyze(self.model)
+
+    @functools.cached_property
+    def exact_inputs(self) -> dict[str, Node]:
+        """Inputs of whose integers all bits count, with a node for which they do."""
+        return exact_inputs(self.model, self.analysis)
 
     @functools.cached_property
     def buffers(self) -> dict[str, jax.Array]:

@@ -38,7 +38,7 @@ Binary = Callable[[Value, Value], Value]
 
 
 def binary(
-    name: str, since: tuple[int, ...], roles: dict[str, str] | None = None
+    name: str, since: tuple[int, ...], roles: dict[str, str] | None = None, **traits: Any
 ) -> Callable[[Binary], Binary]:
     """Registers a two-operand elementwise function, and its form of opsets 1 to 6."""
 
@@ -47,8 +47,8 @@ def binary(
             return function(A, align(A, B, axis, broadcast))
 
         legacy.__doc__ = function.__doc__
-        op(name, since=[v for v in since if v < 7], roles=roles)(legacy)
-        return op(name, since=[v for v in since if v >= 7], roles=roles)(function)
+        op(name, since=[v for v in since if v < 7], roles=roles, **traits)(legacy)
+        return op(name, since=[v for v in since if v >= 7], roles=roles, **traits)(function)
 
     return decorate
 
@@ -71,7 +71,7 @@ def mul(A: Value, B: Value) -> Value:
     return xp(A, B).multiply(A, B) if is_known([A, B]) or not is_floating(A) else times(A, B)
 
 
-@binary("Div", (1, 6, 7, 13, 14))
+@binary("Div", (1, 6, 7, 13, 14), exact="integers")
 def div(A: Value, B: Value) -> Value:
     """A / B; of integers, truncated toward zero."""
     known = is_known([A, B])

@@ -33,8 +33,12 @@ REQUIRED: Any = inspect.Parameter.empty
 
 Moves = Literal["reshaped", "permuted", "repeated", "sliced", "gathered", "joined", "dropped"]
 Probabilities = Literal["categorical", "binary", "other"]
+Exact = Literal["integers", "bits"]
 # The values of traits that are named.
-CHOICES = {"moves": (None, *get_args(Moves)), "probabilities": (None, *get_args(Probabilities))}
+CHOICES = {
+    name: (None, *get_args(choices))
+    for name, choices in (("moves", Moves), ("probabilities", Probabilities), ("exact", Exact))
+}
 OPERAND_ROLES = (
     *("weight", "bias", "scale", "embedding", "running_statistic", "quantization_scale"),
     *("exponent", "addend", "factor"),
@@ -73,7 +77,7 @@ class Traits:
     linear: bool = False
     probabilities: Probabilities | None = None
     steps: bool = False
-    exact: Literal["integers", "bits"] | None = None
+    exact: Exact | None = None
     transform: bool = False
     controls: int = 0
     output_channels: Mapping[str, int] = field(default_factory=dict)

@@ -78,6 +78,29 @@ def test_it_is_the_model_that_states_the_type_everywhere(what: str) -> None:
     assert np.abs(np.asarray(narrow(x)) - np.asarray(expected)).max() > 1e-10  # so it is another
 
 
+# Operators of ai.onnx.ml, whose results ONNX states to be float32 whatever the operands are.
+SCORES = {
+    "LinearRegressor": "LinearRegressor <coefficients = [0.3, 0.1, 0.7]>",
+    "SVMRegressor": """SVMRegressor <kernel_type = "RBF", kernel_params = [0.3, 0.0, 0.0],
+        n_supports = 1, support_vectors = [0.1, 0.3, 0.7], coefficients = [0.3], rho = [0.1]>""",
+    "Scaler": "Scaler <scale = [0.3], offset = [0.1]>",
+    "Normalizer": 'Normalizer <norm = "L2">',
+    "FeatureVectorizer": "FeatureVectorizer",
+}
+
+
+@pytest.mark.parametrize("name", SCORES)
+def test_scores_are_not_rounded_in_between(name: str) -> None:
+    text = f"""<ir_version: 9, opset_import: ["": 20, "ai.onnx.ml": 3]>
+        m (float[N, 3] x) => (float[N, M] y) {{ s = Sin (x) y = ai.onnx.ml.{SCORES[name]} (s) }}"""
+    module = onnxla.load(make(text)).astype("float64")
+    x = normal(4, 3).astype(np.float64)
+    with jax.enable_x64(True):
+        check_grads(lambda x: module.apply({}, x), (x,), 1, atol=1e-7, rtol=1e-7, eps=1e-5)
+        y = module.apply({}, x)
+    assert (np.asarray(y) != np.asarray(y).astype(np.float32)).any()
+
+
 # Gradients, to the accuracy of float64.
 
 CONVOLUTIONS = make(
