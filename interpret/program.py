@@ -277,7 +277,7 @@ class Program:
         if training is not None:
             all_params = self.parameters.params.items()
             names = {tensor: None if name in given else name for name, tensor in all_params}
-            update = update_statistics(names, params, self.parameters.roles, training)
+            update = update_statistics(names, params, training)
             rules = (update, carry_statistics(names, params), *rules, see_through)
         wide = np.dtype(np.float32) if self.dtype is None else self.dtype
         if self.dtype is not None:

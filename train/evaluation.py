@@ -45,7 +45,7 @@ def evaluate(
     Raises:
         TypeError, ValueError: The data does not fit the model, or a name is not known.
     """
-    if loss in METRICS and loss not in LOSSES:
+    if isinstance(loss, str) and loss in METRICS and loss not in LOSSES:
         loss, metrics = None, (loss, *listed(metrics))
     module = module.inference()
     batches = as_batches(module, data, batch_size)
