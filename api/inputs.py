@@ -12,6 +12,7 @@ import numpy as np
 
 from onnxla import ir
 from onnxla.interpret.program import Program
+from onnxla.interpret.rules.precision import in_precision
 from onnxla.ir.names import listed, no_such, plain, quoted
 from onnxla.ops.limits import check_size
 from onnxla.ops.values import Value, is_concrete
@@ -100,6 +101,9 @@ def checked(program: Program, inputs: Mapping[str, Value]) -> dict[str, Value]:
             raise TypeError(no_such("input", name, program.declared))
         warn_of_lost_bits(program, name, value)
         found[name] = check_input(program.declared[name], value, program.batched)
+        if isinstance(found[name], list | tuple):
+            with jax.enable_x64(True):
+                found[name] = in_precision(found[name], program.dtype)
     return found
 
 

@@ -429,7 +429,8 @@ class Module:
             ValueError: There are no adapters, or other parameters have changed too: then
                 `save(path, merge=False)` writes all.
         """
-        save_adapters(self.program.model, self.params, path)
+        params = self.params if self.program.dtype is None else self.astype(None).params
+        save_adapters(self.program.model, params, path)
 
     def load_adapters(self, path: str | os.PathLike[str]) -> Module:
         """The model with the adapters that `save_adapters` wrote for it.

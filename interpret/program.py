@@ -18,7 +18,7 @@ from onnxla.interpret.regions import Regions, trace_key
 from onnxla.interpret.rules.budget import check_memory, check_program, within
 from onnxla.interpret.rules.folding import fold
 from onnxla.interpret.rules.mixed_precision import autocast
-from onnxla.interpret.rules.precision import computed_in, in_precision, type_in
+from onnxla.interpret.rules.precision import computed_in, dtype_in, in_precision, type_in
 from onnxla.interpret.rules.running_statistics import (
     Training,
     carry_statistics,
@@ -104,8 +104,7 @@ def require_double(
 ) -> None:
     """Raises TypeError if a parameter that is to be float64 is not."""
     for name, tensor in tensors.items():
-        wanted = in_precision(np.zeros((), tensor.dtype), dtype).dtype
-        if wanted == np.float64 != params[name].dtype:
+        if dtype_in(tensor.dtype, dtype) == np.float64 != params[name].dtype:
             raise TypeError(
                 f"parameter {quoted(name)} is float64 and came as {params[name].dtype}: outside of"
                 " `with jax.enable_x64(True):`, JAX makes float32 of what is computed from float64"
@@ -188,9 +187,17 @@ class Program:
 
     @functools.cached_property
     def declared(self) -> dict[str, ValueInfo]:
-        """All inputs of the graph by name, those with a default or a fixed value among them."""
-        inputs = self.model.graph.inputs
-        return {v.name: replace(v, type=type_in(v.type, self.dtype)) for v in inputs}
+        """All inputs of the graph by name, those with a default or a fixed value among them.
+
+        Those that decide a shape are not narrowed.
+        """
+        sizes = self.parameters.static_inputs
+        return {
+            value.name: replace(
+                value, type=type_in(value.type, self.dtype, value.name not in sizes)
+            )
+            for value in self.model.graph.inputs
+        }
 
     @functools.cached_property
     def output_names(self) -> tuple[str, ...]:
@@ -242,7 +249,7 @@ class Program:
             if training is not None:
                 kinds = [type_in(value.type, self.dtype) for value in graph.outputs]
                 values = tuple(map(as_declared, values, kinds))
-            return tuple(map(as_traced, values))
+            return self.returned(values)
 
     def context(
         self,
@@ -270,7 +277,7 @@ class Program:
                 return constants[name]
             if isinstance(tensor, SparseTensor):
                 budget.add(bytes_of(tensor))
-            return in_precision(tensor.numpy(), self.dtype)
+            return in_precision(tensor.numpy(), self.dtype, narrows=False)
 
         budget = self.budget(given)
         rules: tuple[Rule, ...] = (within(budget), fold)
@@ -288,6 +295,10 @@ class Program:
         if training is None:
             return context
         return replace(context, analysis=self.analysis, updates=training.updates)
+
+    def returned(self, values: Sequence[Value]) -> tuple[Value, ...]:
+        """The outputs as a caller gets them."""
+        return tuple(in_precision(as_traced(value), self.dtype) for value in values)
 
     def budget(self, inputs: Mapping[str, Value]) -> Budget:
         """What may be made of some inputs."""
@@ -390,7 +401,7 @@ class Program:
             results = eval_graph(self.graph(None), inputs, context)
             if any(map(has_no_type_in_jax, jax.tree.leaves(results))):
                 raise StaticOperandError("JAX has no text, so no program has it as an output")
-            return tuple(map(as_traced, results))
+            return self.returned(results)
 
         program = jax.jit(run)
         arguments = params, self.buffers, traced, key
@@ -464,7 +475,7 @@ class Program:
             known, traced = self._split(inputs)
             given = {**self.fixed, **known.inputs}
             values = self.regions((params, self.buffers), known, given, traced, key)
-            return tuple(map(as_traced, values))
+            return self.returned(values)
 
     def has_regions(self, params: Mapping[str, Value], inputs: Mapping[str, Value]) -> bool:
         """Whether nodes can be evaluated between programs: on concrete values, one by one."""

@@ -8,10 +8,10 @@ from onnxla.ir.model import FunctionId, Node
 from onnxla.parameters.sources import Formal, Source
 from onnxla.parameters.walk import Analysis
 
-Calls = Mapping[FunctionId, Sequence[Node]]
+Callers = Mapping[FunctionId, Sequence[Node]]
 
 
-def calls_of(analysis: Analysis) -> Calls:
+def calls_of(analysis: Analysis) -> Callers:
     """The nodes that call each function, those in functions that are called themselves too."""
     calls: dict[FunctionId, list[Node]] = {}
     for node in analysis.operands:
@@ -20,7 +20,7 @@ def calls_of(analysis: Analysis) -> Calls:
     return calls
 
 
-def given(source: Source, analysis: Analysis, calls: Calls) -> Iterator[Source]:
+def given(source: Source, analysis: Analysis, calls: Callers) -> Iterator[Source]:
     """A value's source, or where that is a function's input, those of what calls give for it."""
     pending, seen = [source], set[Source]()
     while pending:

@@ -8,7 +8,7 @@ from onnxla.ir.dtypes import DTYPES_BY_NUMBER, is_float
 from onnxla.ir.model import Model, Node
 from onnxla.ir.traverse import all_nodes
 from onnxla.ops.table import lookup
-from onnxla.parameters.arguments import Calls, calls_of, given
+from onnxla.parameters.arguments import Callers, calls_of, given
 from onnxla.parameters.sources import Formal, Producer, Source
 from onnxla.parameters.walk import Analysis
 
@@ -27,7 +27,7 @@ def exact_inputs(model: Model, analysis: Analysis) -> dict[str, Node]:
     return found
 
 
-def integers_from(source: Source, analysis: Analysis, calls: Calls) -> Iterator[str]:
+def integers_from(source: Source, analysis: Analysis, calls: Callers) -> Iterator[str]:
     """The inputs whose integers are moved, or computed with, until they are a value.
 
     What a network computes of them, with weights, has none of their bits.

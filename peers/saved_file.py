@@ -19,6 +19,7 @@ from onnxla.ir.names import quoted
 from onnxla.ir.traverse import all_nodes
 from onnxla.ir.writer import is_as_read
 from onnxla.module import Module, load
+from onnxla.ops.limits import Limits
 from onnxla.ops.table import lookup
 from onnxla.ops.values import Value, as_known
 from onnxla.peers.difference import NEARLY_ZERO, Deviation, Tolerance, difference, is_integer
@@ -66,7 +67,8 @@ def check_saved_file(
     plain = Module(module.params, module.program.edited(batched=False, compute_dtype=None))
     compared = plain.inference()
     try:
-        with in_inference_form(path) if compared is not plain else nullcontext(path) as file:
+        limits = plain.program.limits
+        with nullcontext(path) if compared is plain else in_inference_form(path, limits) as file:
             problem = find_problem(compared, file, inputs, tolerance)
     except ImportError as error:
         raise ImportError(
@@ -163,11 +165,11 @@ def varying(ours: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> set
 
 
 @contextmanager
-def in_inference_form(path: str | os.PathLike[str]) -> Iterator[str | os.PathLike[str]]:
+def in_inference_form(path: str | os.PathLike[str], limits: Limits) -> Iterator[Path]:
     """The path of another file with the same model in the form for inference."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "inference.onnx")
-        load(path).inference().save(file)
+        load(path, limits=limits).inference().save(file)
         yield file
 
 

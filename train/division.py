@@ -80,7 +80,7 @@ def divide(
     names = [name for node in graph.nodes if node in nodes for name in node.outputs if name in read]
     if not names:
         return Divided(module, module)
-    before, after = module.cut(outputs=names), module.cut(names, outputs)
+    before, after = module.inference().cut(outputs=names), module.cut(names, outputs)
     if found := [name for name in before.params if name in trained]:
         raise StaticOperandError(
             f"a step of training cannot go through {listed(nodes, str)}: they need concrete values,"

@@ -46,7 +46,7 @@ def evaluate(
         TypeError, ValueError: The data does not fit the model, or a name is not known.
     """
     if isinstance(loss, str) and loss in METRICS and loss not in LOSSES:
-        loss, metrics = None, (loss, *listed(metrics))
+        metrics, loss = [loss, *as_list(metrics)], None
     module = module.inference()
     batches = as_batches(module, data, batch_size)
     objective = None
@@ -56,9 +56,9 @@ def evaluate(
         return make_evaluation(module, objective, metrics, outputs)(module.params, batches)
 
 
-def listed(metrics: Metrics) -> tuple[str | Measure, ...]:
-    """Several metrics, or one, as a tuple."""
-    return (metrics,) if isinstance(metrics, str) or callable(metrics) else tuple(metrics)
+def as_list(metrics: Metrics) -> list[str | Measure]:
+    """Several metrics, or one, as a list."""
+    return [metrics] if isinstance(metrics, str) or callable(metrics) else [*metrics]
 
 
 def make_evaluation(
@@ -72,7 +72,7 @@ def make_evaluation(
     Raises:
         ValueError: A name is no metric's, or there is nothing to evaluate.
     """
-    functions = [find_measure(metric, "metric", METRICS) for metric in listed(metrics)]
+    functions = [find_measure(metric, "metric", METRICS) for metric in as_list(metrics)]
     if objective is None and not functions:
         raise ValueError("nothing to evaluate: pass loss= or metrics=")
     read = tuple(outputs or module.output_names)

@@ -209,6 +209,43 @@ def test_any_precision_stands_for_any_other(source: int, dtype: str) -> None:
     assert onnxla.load(linear()).astype("float32").astype(None)(x).dtype == np.float32
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
+def test_sizes_are_those_of_the_file(dtype: str) -> None:
+    text = """ m (float[N, M] x) => (float[N, K] y) {
+        s = Shape (x)
+        f = Cast <to = 1> (s)
+        g = Mul (f, factors)
+        r = Floor (g)
+        i = Cast <to = 7> (r)
+        e = Expand (x, i)
+        y0 = Resize <mode = "linear"> (e, , scales)
+        c = Constant <value = float[1] {0.5}> ()
+        t = ReduceMean (y0)
+        flat = Squeeze (t)
+        yes = Greater (flat, half)
+        z = If (yes) <then_branch = p () => (float[1] u) { u = Identity (c) },
+                      else_branch = q () => (float[1] v) { v = Add (c, flat) }>
+        y = Add (y0, z)
+    }"""
+    tensors = {"factors": [1, 1001.5], "scales": [1, 1.003], "half": 0.5}
+    arrays = {name: np.float32(numbers) for name, numbers in tensors.items()}
+    module, x = onnxla.load(make(header() + text, **arrays)), np.ones((2, 1), np.float32)
+    got, expected = module.astype(dtype)(x), module(x)
+    assert got.dtype == dtype
+    assert got.shape == expected.shape
+    np.testing.assert_allclose(got.astype(float), expected, 0.02)
+
+
+def test_a_sequence_and_what_stands_beside_it_have_one_type(tmp_path: Path) -> None:
+    text = " m (seq(float[N, 2]) s) => (float[M, 2] y) { y = ConcatFromSequence <axis = 0> (s) }"
+    x = normal(2, 2)
+    assert onnxla.load(make(header() + text)).astype("float64")([x, x]).dtype == np.float64
+    adapted = onnxla.load(linear()).astype("float64").lora("w", rank=1)
+    adapted.save_adapters(tmp_path / "adapters.safetensors")
+    plain = onnxla.load(linear()).load_adapters(tmp_path / "adapters.safetensors")
+    assert plain.params["w.lora_A"].dtype == np.float32
+
+
 def test_what_is_no_precision_is_refused() -> None:
     with pytest.raises(ValueError, match="float64, not in int32"):
         onnxla.load(linear()).astype("int32")
