@@ -59,13 +59,11 @@ def keeping_zeros(optimizer: Any, names: Sequence[str]) -> Any:
     """An optax optimizer that leaves elements of parameters zero that are when it is begun."""
     import optax
 
-    def init(params: Mapping[str, jax.Array]) -> KeptZerosState:
+    def init(params: Any) -> KeptZerosState:
         return KeptZerosState({name: params[name] == 0 for name in names}, optimizer.init(params))
 
-    def update(
-        gradient: Mapping[str, jax.Array], state: KeptZerosState, params: Any = None
-    ) -> tuple[dict[str, jax.Array], KeptZerosState]:
-        given = masked(gradient, state.zero, 0.0)
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, KeptZerosState]:
+        given = masked(updates, state.zero, 0.0)
         changes, inner = optimizer.update(given, state.inner, params)
         # x + -0.0 is x, also where x is -0.0.
         return masked(changes, state.zero, -0.0), KeptZerosState(state.zero, inner)

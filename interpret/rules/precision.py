@@ -19,7 +19,7 @@ import numpy as np
 from onnxla.interpret.calls import Call, Results, Rule, Then
 from onnxla.ir.dtypes import DTYPES_BY_NUMBER, number_of
 from onnxla.ir.errors import UnsupportedError
-from onnxla.ir.model import MapType, OptionalType, SequenceType, TensorType, Type
+from onnxla.ir.model import Graph, MapType, OptionalType, SequenceType, TensorType, Type
 from onnxla.ir.traverse import subgraphs
 from onnxla.ops.values import Value, is_known
 
@@ -59,7 +59,9 @@ def computed_in(dtype: np.dtype) -> Rule:
         if "single" in call.operator.reserved:
             keywords["single"] = dtype
         if bodies:  # whose results have to agree
-            keywords = {k: returning(dtype, v) if callable(v) else v for k, v in keywords.items()}
+            attributes = call.node.attributes.items()
+            graphs = [name for name, value in attributes if isinstance(value, Graph)]
+            keywords |= {name: returning(dtype, keywords[name]) for name in graphs}
         operands = [
             x if is_static(call, index) else in_precision(x, dtype, narrows)
             for index, x in enumerate(call.operands)
