@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from onnxla import ir
+from onnxla.edit.inference import find_training
 from onnxla.edit.quantization import find_quantized
 from onnxla.ir.errors import describe
 from onnxla.ir.names import listed, quoted
@@ -103,6 +104,13 @@ def notes(model: ir.Model) -> Iterator[str]:
         yield (
             f"{len(quantized)} weights are quantized: `module.quantization_aware()` makes them "
             "trainable" + (f", but not {len(others)} others" if others else "")
+        )
+    if training := find_training(model, analysis):
+        kinds = ", ".join(sorted({node.op_type for node in training}))
+        yield (
+            f"{len(training)} nodes ({kinds}) are, or may be, in the form for training: a call"
+            " drops values or uses the batch's statistics, as the file says. `module.inference()`"
+            " has the form for inference, which `evaluate`, `validation=` and `save(check=)` use"
         )
     nodes = list(all_nodes(model))
     biased = sum(is_standard(node, "Conv") and len(node.inputs) > 2 for node, _ in nodes)

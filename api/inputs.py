@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 
 from onnxla import ir
 from onnxla.interpret.program import Program
+from onnxla.interpret.rules.precision import in_precision
 from onnxla.ir.names import listed, no_such, plain, quoted
 from onnxla.ops.limits import check_size
 from onnxla.ops.values import Value, is_concrete
@@ -97,8 +99,28 @@ def checked(program: Program, inputs: Mapping[str, Value]) -> dict[str, Value]:
     for name, value in inputs.items():
         if name not in program.declared:
             raise TypeError(no_such("input", name, program.declared))
+        warn_of_lost_bits(program, name, value)
         found[name] = check_input(program.declared[name], value, program.batched)
+        if isinstance(found[name], list | tuple):
+            with jax.enable_x64(True):
+                found[name] = in_precision(found[name], program.dtype)
     return found
+
+
+def warn_of_lost_bits(program: Program, name: str, value: Value) -> None:
+    """Warns where a caller's `jax.jit` may have cut integers of 64 bits whose upper half counts."""
+    kind = program.declared[name].type
+    if not isinstance(kind, ir.TensorType) or kind.dtype not in (np.int64, np.uint64):
+        return
+    if is_concrete(value) or value.dtype.itemsize != 4 or name not in program.exact_inputs:
+        return
+    warnings.warn(
+        f"input {quoted(name)} is {kind.dtype} and came as {value.dtype}: without 64-bit types,"
+        " jax.jit takes the lower half of its arguments' bits, and all count for"
+        f" {program.exact_inputs[name]}. Call it within `with jax.enable_x64(True):`, or give the"
+        " input as a numpy array that is no argument of jax.jit",
+        stacklevel=2,
+    )
 
 
 def check_input(declared: ir.ValueInfo, value: Value, batched: bool = False) -> Value:

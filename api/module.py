@@ -17,12 +17,14 @@ from onnxla import ir
 from onnxla.edit.adapter_files import load_adapters, save_adapters
 from onnxla.edit.dropout import insert_dropout
 from onnxla.edit.heads import find_features, replace_head
+from onnxla.edit.inference import inference_form
 from onnxla.edit.lora import add_adapters, initial, merge_adapters, select
 from onnxla.edit.parting import join, part_statistics, untie
 from onnxla.edit.quantization import mark_straight_through, quantization_aware, restore
 from onnxla.edit.upgrade import upgrade
 from onnxla.inputs import bind, checked, unpack
 from onnxla.interpret.program import Program
+from onnxla.interpret.rules.precision import PRECISIONS, in_precision
 from onnxla.interpret.rules.running_statistics import Training
 from onnxla.ir.fingerprint import fingerprint
 from onnxla.ir.names import listed, no_such, plain, quoted
@@ -74,8 +76,13 @@ def load(
     return Module(to_device(program.parameters.params), program)
 
 
-def to_device(tensors: Mapping[str, ir.Tensor]) -> dict[str, jax.Array]:
-    """Tensors as JAX arrays. Only one large tensor at a time is in memory twice."""
+def to_device(
+    tensors: Mapping[str, ir.Tensor], dtype: np.dtype | None = None
+) -> dict[str, jax.Array]:
+    """Tensors as JAX arrays, in another precision if a `dtype` is given.
+
+    Only one large tensor at a time is in memory twice.
+    """
     alike: dict[Any, list[str]] = {}
     for name, tensor in tensors.items():
         small = math.prod(tensor.shape) <= SMALL and tensor.shape
@@ -89,7 +96,7 @@ def to_device(tensors: Mapping[str, ir.Tensor]) -> dict[str, jax.Array]:
             else:  # many small ones at once: one takes JAX longer than a thousand numbers
                 stacked = jnp.array(np.stack([tensors[name].numpy() for name in names]))
                 arrays.update(zip(names, stacked, strict=True))
-    return {name: arrays[name] for name in tensors}
+        return {name: in_precision(arrays[name], dtype) for name in tensors}
 
 
 @functools.partial(
@@ -325,7 +332,8 @@ class Module:
         # What is no parameter in the part, as an exponent, has its present value there.
         if stale := self._changed({*named_constants(part).values()}.difference(params.values())):
             program = program.edited(model=replace_tensors(part, stale))
-        new = to_device({name: tensor for name, tensor in params.items() if tensor not in whole})
+        missing = {name: tensor for name, tensor in params.items() if tensor not in whole}
+        new = to_device(missing, program.dtype)
         values = {k: new[k] if k in new else self.params[whole[t]] for k, t in params.items()}
         return Module(values, program)
 
@@ -362,12 +370,16 @@ class Module:
     def with_model(self, model: ir.Model) -> Module:
         """An edited model with this module's parameters; those that are new are read from it."""
         ir.verify(model, self.program.limits.nodes)
-        program = self.program.edited(model=model)
+        return self._with_program(self.program.edited(model=model))
+
+    def _with_program(self, program: Program) -> Module:
+        """Another program with this module's parameters; those that are new are its model's."""
         whole = {tensor: name for name, tensor in self.program.parameters.params.items()}
         tensors = program.parameters.params
         # A part may spell the name of a tensor of a subgraph otherwise.
         names = {name: whole.get(tensor, name) for name, tensor in tensors.items()}
-        new = to_device({k: t for k, t in tensors.items() if names[k] not in self.params})
+        missing = {k: t for k, t in tensors.items() if names[k] not in self.params}
+        new = to_device(missing, program.dtype)
         values = {k: new[k] if k in new else self.params[name] for k, name in names.items()}
         return Module(values, program)
 
@@ -417,7 +429,8 @@ class Module:
             ValueError: There are no adapters, or other parameters have changed too: then
                 `save(path, merge=False)` writes all.
         """
-        save_adapters(self.program.model, self.params, path)
+        params = self.params if self.program.dtype is None else self.astype(None).params
+        save_adapters(self.program.model, params, path)
 
     def load_adapters(self, path: str | os.PathLike[str]) -> Module:
         """The model with the adapters that `save_adapters` wrote for it.
@@ -429,8 +442,8 @@ class Module:
 
     def merge(self) -> Module:
         """The model with its adapters added to the weights; those of quantized weights stay."""
-        merged = merge_adapters(self._with_values())
-        return Module(load(merged).params, self.with_model(merged).program)
+        program = self.with_model(merge_adapters(self._with_values())).program
+        return Module(to_device(program.parameters.params, program.dtype), program)
 
     def quantization_aware(self) -> Module:
         """A quantized model with floating-point weights to train, and the same outputs.
@@ -516,7 +529,7 @@ class Module:
             UnsupportedError: The number of features cannot be found without `inputs`, or the
                 model's opset is below 7.
         """
-        value = find_features(self.program, self.params, features, inputs)
+        value = find_features(self.program, features, inputs)
         rng = np.random.default_rng(key_numbers(key))
         return self.with_model(replace_head(self.program.model, value, classes, rng, softmax, name))
 
@@ -552,11 +565,55 @@ class Module:
             ValueError: The model has a newer one, or `opset` is newer than what onnxla knows.
             UnsupportedError: Some nodes cannot be upgraded; the message says which and why.
         """
-        return self.with_model(upgrade(self.program, self.params, opset))
+        return self.with_model(upgrade(self.program, opset))
+
+    def inference(self) -> Module:
+        """The module in the form for inference, if its file has the form for training; or itself.
+
+        Exporters can leave training switched on: a Dropout with a true `training_mode`, a
+        BatchNormalization with `training_mode=1`, old forms without `is_test=1`. A call is then as
+        the file says. In the form for inference nothing is dropped, running statistics are used,
+        and where the next ones are read, they are those that there are. `apply_train` is the same
+        in both forms. `evaluate`, `fit(validation=)` and `save(check=)` use this form; `save`
+        writes the form that the module has, so `module.inference().save(path)` changes the file's.
+        """
+        program = self.program
+        model = inference_form(program.model, program.analysis)
+        return self if model is program.model else self.with_model(model)
 
     def batched(self) -> Module:
         """The model mapped over a new leading axis of every input: for a model with batch 1."""
         return Module(self.params, self.program.edited(batched=True))
+
+    def astype(self, dtype: Any) -> Module:
+        """The same module with all floating-point values in `dtype`: float16, bfloat16 and wider.
+
+        Parameters, constants, inputs, outputs and what nodes compute, whatever types nodes name;
+        only quantized numbers, float8 and narrower stay, and what single operators round inside, as
+        Resize its positions. Inputs are converted. `save` writes the file's own types, and bit for
+        bit what did not change.
+
+        A call, and `apply` in your own `jit`, are float64 under JAX's default setting, too. A loss,
+        gradients and an optimizer's step are only within `with jax.enable_x64(True):`, since JAX
+        computes them outside of the module; `fit` and `evaluate` see to that.
+
+        Args:
+            dtype: The type, or None for the file's own.
+
+        Raises:
+            ValueError: It is none of these types.
+        """
+        wanted = None if dtype is None else jnp.dtype(dtype)
+        if wanted is not None and wanted not in PRECISIONS:
+            raise ValueError(f"a model is computed in {listed(PRECISIONS, str)}, not in {wanted}")
+        if str(wanted) == str(self.program.dtype):  # for numpy, float64 == None
+            return self
+        program = self.program.edited(dtype=wanted)
+        program = program.edited(fixed=checked(program, program.fixed))
+        if wanted is None:
+            return Module({}, program).with_model(self._with_values())
+        with jax.enable_x64(True):
+            return Module(in_precision(self.params, wanted), program)
 
     def autocast(self, dtype: Any = "bfloat16") -> Module:
         """The same module with matrix products and convolutions of float32 computed in `dtype`.
@@ -592,10 +649,10 @@ class Module:
                 True: that of all large tensors does. A file name: as True, under that name, with a
                 number if it is taken. False: all is in `path`.
             check: Whether the new file is run in ONNX Runtime before it replaces the old one, and
-                its outputs are compared with the module's: True for random inputs, or inputs by
-                name or in order. Needs the extra `compare`. A difference that ONNX Runtime's own
-                graph optimizations make, or that a model has which is written as it was read, is a
-                warning.
+                its outputs are compared with the module's, both as in inference (see `inference`):
+                True for random inputs, or inputs by name or in order. Needs the extra `compare`. A
+                difference that ONNX Runtime's own graph optimizations make, or that a model has
+                which is written as it was read, is a warning.
             tolerance: Difference that the check accepts, relative to an output's largest value;
                 integers of 8 bits may differ by 1 in any case. Of random outputs dtypes and shapes
                 are compared.
@@ -631,8 +688,11 @@ class Module:
         for name, tensor in self.program.parameters.params.items():
             if tensor not in tensors:
                 continue
-            value = np.asarray(self.params[name]).astype(tensor.dtype, copy=False)
-            if not np.array_equal(bytes_of(value), bytes_of(tensor.numpy())):
+            value, old = np.asarray(self.params[name]), tensor.numpy()
+            if is_same(value, old.astype(value.dtype, copy=False)):
+                continue
+            value = value.astype(tensor.dtype, copy=False)
+            if not is_same(value, old):
                 changed[tensor] = tensor.with_data(value)
         return changed
 
@@ -671,6 +731,7 @@ def key_numbers(key: jax.Array | None) -> list[int]:
     return numbers
 
 
-def bytes_of(array: np.ndarray) -> np.ndarray:
-    """The bytes of an array, which differ where numbers compare equal, as 0.0 and -0.0."""
-    return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+def is_same(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether two arrays have the same bytes, which differ where 0.0 and -0.0 compare equal."""
+    first, second = (np.ascontiguousarray(x).reshape(-1).view(np.uint8) for x in (a, b))
+    return np.array_equal(first, second)

@@ -69,6 +69,7 @@ def add_finetune(commands: Any) -> None:
         ("freeze-statistics", "running statistics to keep"),
     ):
         add(f"--{name}", action="append", default=[], metavar="GLOB", help=f"{meaning}; repeatable")
+    add("--keep-zeros", action="store_true", help="zeros of a pruned model's weights stay zero")
     add(
         "--lora",
         type=whole(1),
@@ -157,6 +158,7 @@ def train(
         train=names,
         freeze=arguments.freeze,
         freeze_statistics=arguments.freeze_statistics,
+        keep_zeros=arguments.keep_zeros,
         outputs=None if arguments.output is None else [arguments.output],
         learning_rate=arguments.learning_rate,
         accumulate=arguments.accumulate,

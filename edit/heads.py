@@ -61,10 +61,7 @@ def replace_head(
 
 
 def find_features(
-    program: Program,
-    params: Mapping[str, Any],
-    name: str,
-    inputs: Mapping[str, Any] | None = None,
+    program: Program, name: str, inputs: Mapping[str, Any] | None = None
 ) -> ir.ValueInfo:
     """A value of the graph, with a type of which at least the dtype and the last size are known.
 
@@ -80,7 +77,7 @@ def find_features(
     kind = next((value.type for value in values if value.name == name), None)
     dtype, shape = (kind.dtype, kind.shape) if isinstance(kind, ir.TensorType) else (None, None)
     if inputs is not None or dtype is None or not shape or not isinstance(shape[-1], int):
-        (found,) = abstract_values(program, params, [name], inputs)
+        (found,) = abstract_values(program, [name], inputs)
         if shape is None or len(shape) != len(found.shape):
             shape = (None,) * len(found.shape)
         dtype, shape = np.dtype(found.dtype), (*shape[:-1], *found.shape[-1:])
@@ -90,18 +87,17 @@ def find_features(
 
 
 def abstract_values(
-    program: Program,
-    params: Mapping[str, Any],
-    names: Sequence[str],
-    inputs: Mapping[str, Any] | None = None,
+    program: Program, names: Sequence[str], inputs: Mapping[str, Any] | None = None
 ) -> tuple[Any, ...]:
-    """Dtypes and shapes of values of the graph, which nothing is computed for.
+    """Dtypes and shapes of values of the graph, as the file has it; nothing is computed for them.
 
     Raises:
         ValueError: There is no such value.
         UnsupportedError: They cannot be found without `inputs`.
     """
-    program = program.edited(batched=False)
+    program = program.edited(batched=False, dtype=None)
+    tensors = program.parameters.params.items()
+    params = {key: jax.ShapeDtypeStruct(tensor.shape, tensor.dtype) for key, tensor in tensors}
     program.graph(tuple(names))  # raises if there is no such value
     failure: Exception | None = None
     for given in [inputs] if inputs is not None else example_inputs(program):

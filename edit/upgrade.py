@@ -7,7 +7,7 @@ Subgraphs and functions are upgraded too, each function from the opset that it i
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
 
@@ -32,7 +32,7 @@ NEWEST = max(version for version, row in rows() if not row.domain)
 FindType: TypeAlias = Callable[[str], ir.TensorType | None]
 
 
-def upgrade(program: Program, params: Mapping[str, Any], opset: int | None) -> ir.Model:
+def upgrade(program: Program, opset: int | None) -> ir.Model:
     """A program's model in a newer opset; see `Module.upgrade`."""
     model = program.model
     owners: tuple[ir.Model | ir.Function, ...] = (model, *model.functions)
@@ -44,14 +44,14 @@ def upgrade(program: Program, params: Mapping[str, Any], opset: int | None) -> i
             f"a model of opset {newest} can be upgraded to opsets from that to {NEWEST}, not to"
             f" {target}"
         )
-    return Upgrade(program, params, target).model() if {*imported} != {target} else model
+    return Upgrade(program, target).model() if {*imported} != {target} else model
 
 
 class Upgrade:
     """The upgrade of one model to the opset `target`."""
 
-    def __init__(self, program: Program, params: Mapping[str, Any], target: int) -> None:
-        self.program, self.params, self.target = program, params, target
+    def __init__(self, program: Program, target: int) -> None:
+        self.program, self.target = program, target
         self.problems = Problems()
         self.names, self.read = names_of(program.model)
 
@@ -174,7 +174,7 @@ class Upgrade:
     def evaluated(self, names: Sequence[str]) -> dict[str, ir.TensorType]:
         """The types of some values; nothing where evaluation takes other inputs."""
         try:
-            values = abstract_values(self.program, self.params, names)
+            values = abstract_values(self.program, names)
         except ir.UnsupportedError:
             return {}
         return {

@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 import jax
+import numpy as np
 
 from onnxla.interpret.binding import (
     bind_attributes,
@@ -90,6 +91,7 @@ def eval_node(
         return eval_function(function, node, operands, attributes, inner)
     operator = find_operator(node, context.opsets)
     reserved: dict[str, Any] = {"train": False, "frozen": False, "carry": ()}
+    reserved["single"] = np.dtype(np.float32)
     reserved |= {"n_outputs": len(node.outputs), "key": context.key, "between": given}
     keywords = bind_keywords(operator, node, attributes, reserved)
     operands = bind_operands(operator, node, operands)

@@ -18,6 +18,7 @@ from onnxla.interpret.regions import Regions, trace_key
 from onnxla.interpret.rules.budget import check_memory, check_program, within
 from onnxla.interpret.rules.folding import fold
 from onnxla.interpret.rules.mixed_precision import autocast
+from onnxla.interpret.rules.precision import computed_in, dtype_in, in_precision, type_in
 from onnxla.interpret.rules.running_statistics import (
     Training,
     carry_statistics,
@@ -35,11 +36,12 @@ from onnxla.ir.model import (
     OptionalType,
     SequenceType,
     SparseTensor,
+    Tensor,
     TensorType,
     Type,
     ValueInfo,
 )
-from onnxla.ir.names import listed, shortened
+from onnxla.ir.names import listed, quoted, shortened
 from onnxla.ir.rewrite import cut
 from onnxla.ops.cast import convert
 from onnxla.ops.limits import (
@@ -60,6 +62,7 @@ from onnxla.ops.values import (
     is_floating,
     is_known,
 )
+from onnxla.parameters.exactness import exact_inputs
 from onnxla.parameters.roles import Parameters, analyze, find_parameters
 from onnxla.parameters.walk import Analysis
 
@@ -89,12 +92,23 @@ def has_no_array(kind: Type) -> bool:
     return isinstance(kind, MapType) or (isinstance(kind, TensorType) and kind.dtype in NOT_IN_JAX)
 
 
-def as_declared(value: Value, declared: ValueInfo) -> Value:
+def as_declared(value: Value, kind: Type) -> Value:
     """A graph's output in its dtype: in training, floats may hold quantized numbers."""
-    kind = declared.type
     if not isinstance(kind, TensorType) or kind.dtype is None or not hasattr(value, "dtype"):
         return value
     return convert(value, kind.dtype) if is_floating(value) else value
+
+
+def require_double(
+    params: Mapping[str, Value], tensors: Mapping[str, Tensor], dtype: np.dtype | None
+) -> None:
+    """Raises TypeError if a parameter that is to be float64 is not."""
+    for name, tensor in tensors.items():
+        if dtype_in(tensor.dtype, dtype) == np.float64 != params[name].dtype:
+            raise TypeError(
+                f"parameter {quoted(name)} is float64 and came as {params[name].dtype}: outside of"
+                " `with jax.enable_x64(True):`, JAX makes float32 of what is computed from float64"
+            )
 
 
 @dataclass(eq=False)
@@ -110,7 +124,8 @@ class Program:
         static: Inputs that were found to decide a shape; a call is compiled for their values.
         data_dependent: Whether shapes were found to depend on other data, or strings or maps go in
             or out, so that calls run region by region.
-        compute_dtype: Dtype of products of float32 values, if another.
+        dtype: Dtype in which floating-point values are, if another than the file's.
+        compute_dtype: Dtype of products of such values, or of float32 ones, if another.
         limits: How much constants and attributes may decide.
     """
 
@@ -119,6 +134,7 @@ class Program:
     batched: bool = False
     static: frozenset[str] = frozenset()
     data_dependent: bool = False
+    dtype: np.dtype | None = None
     compute_dtype: np.dtype | None = None
     limits: Limits = field(default_factory=Limits)
 
@@ -146,6 +162,11 @@ class Program:
         return analyze(self.model)
 
     @functools.cached_property
+    def exact_inputs(self) -> dict[str, Node]:
+        """Inputs of whose integers all bits count, with a node for which they do."""
+        return exact_inputs(self.model, self.analysis)
+
+    @functools.cached_property
     def buffers(self) -> dict[str, jax.Array]:
         """Large constants that are no parameters, on the device."""
         # Kept, so no tracers of a caller's jit that may be the first to ask.
@@ -162,12 +183,21 @@ class Program:
     def inputs(self) -> tuple[ValueInfo, ...]:
         """Inputs that a call must give: those without a default that are not fixed."""
         given = {t.name for t in self.model.graph.initializers} | set(self.fixed)
-        return tuple(value for value in self.model.graph.inputs if value.name not in given)
+        return tuple(value for name, value in self.declared.items() if name not in given)
 
     @functools.cached_property
     def declared(self) -> dict[str, ValueInfo]:
-        """All inputs of the graph by name, those with a default or a fixed value among them."""
-        return {value.name: value for value in self.model.graph.inputs}
+        """All inputs of the graph by name, those with a default or a fixed value among them.
+
+        Those that decide a shape are not narrowed.
+        """
+        sizes = self.parameters.static_inputs
+        return {
+            value.name: replace(
+                value, type=type_in(value.type, self.dtype, value.name not in sizes)
+            )
+            for value in self.model.graph.inputs
+        }
 
     @functools.cached_property
     def output_names(self) -> tuple[str, ...]:
@@ -217,8 +247,9 @@ class Program:
                 error.args = (advise(error, inputs, params, graph, plan),)
                 raise
             if training is not None:
-                values = tuple(map(as_declared, values, graph.outputs))
-            return tuple(map(as_traced, values))
+                kinds = [type_in(value.type, self.dtype) for value in graph.outputs]
+                values = tuple(map(as_declared, values, kinds))
+            return self.returned(values)
 
     def context(
         self,
@@ -232,7 +263,11 @@ class Program:
 
         In training, a statistic that is among the `given` inputs has its value from there, and is
         not updated.
+
+        Raises:
+            TypeError: A parameter that is float64 has come as a narrower type.
         """
+        require_double(params, self.parameters.params, self.dtype)
         given = given or {}
         constants = {**buffers, **params}
 
@@ -242,21 +277,28 @@ class Program:
                 return constants[name]
             if isinstance(tensor, SparseTensor):
                 budget.add(bytes_of(tensor))
-            return tensor.numpy()
+            return in_precision(tensor.numpy(), self.dtype, narrows=False)
 
         budget = self.budget(given)
         rules: tuple[Rule, ...] = (within(budget), fold)
         if training is not None:
             all_params = self.parameters.params.items()
             names = {tensor: None if name in given else name for name, tensor in all_params}
-            update = update_statistics(names, params, self.parameters.roles, training)
+            update = update_statistics(names, params, training)
             rules = (update, carry_statistics(names, params), *rules, see_through)
+        wide = np.dtype(np.float32) if self.dtype is None else self.dtype
+        if self.dtype is not None:
+            rules = (*rules, computed_in(wide))
         if self.compute_dtype is not None:
-            rules = (*rules, autocast(self.compute_dtype))
+            rules = (*rules, autocast(wide, self.compute_dtype))
         context = Context(self.model.opsets, self.functions, read, rules, key=key)
         if training is None:
             return context
         return replace(context, analysis=self.analysis, updates=training.updates)
+
+    def returned(self, values: Sequence[Value]) -> tuple[Value, ...]:
+        """The outputs as a caller gets them."""
+        return tuple(in_precision(as_traced(value), self.dtype) for value in values)
 
     def budget(self, inputs: Mapping[str, Value]) -> Budget:
         """What may be made of some inputs."""
@@ -359,7 +401,7 @@ class Program:
             results = eval_graph(self.graph(None), inputs, context)
             if any(map(has_no_type_in_jax, jax.tree.leaves(results))):
                 raise StaticOperandError("JAX has no text, so no program has it as an output")
-            return tuple(map(as_traced, results))
+            return self.returned(results)
 
         program = jax.jit(run)
         arguments = params, self.buffers, traced, key
@@ -433,7 +475,7 @@ class Program:
             known, traced = self._split(inputs)
             given = {**self.fixed, **known.inputs}
             values = self.regions((params, self.buffers), known, given, traced, key)
-            return tuple(map(as_traced, values))
+            return self.returned(values)
 
     def has_regions(self, params: Mapping[str, Value], inputs: Mapping[str, Value]) -> bool:
         """Whether nodes can be evaluated between programs: on concrete values, one by one."""

@@ -240,7 +240,8 @@ def dropout(
         return data, (jnp if symbolic else np).broadcast_to(np.True_, data.shape)
     if not 0 < share < 1:
         raise ModelError(f"ratio is in [0, 1), not {share}")
-    mask = uniform(random_key(key, seed), data.shape, np.dtype(np.float32)) >= share
+    hint = "" if train else ", or use module.inference(), which drops nothing"
+    mask = uniform(random_key(key, seed, hint), data.shape, np.dtype(np.float32)) >= share
     return jnp.where(mask, jnp.asarray(data) * (1 / (1 - share)), 0), mask
 
 

@@ -38,7 +38,7 @@ Binary = Callable[[Value, Value], Value]
 
 
 def binary(
-    name: str, since: tuple[int, ...], roles: dict[str, str] | None = None
+    name: str, since: tuple[int, ...], roles: dict[str, str] | None = None, **traits: Any
 ) -> Callable[[Binary], Binary]:
     """Registers a two-operand elementwise function, and its form of opsets 1 to 6."""
 
@@ -47,8 +47,8 @@ def binary(
             return function(A, align(A, B, axis, broadcast))
 
         legacy.__doc__ = function.__doc__
-        op(name, since=[v for v in since if v < 7], roles=roles)(legacy)
-        return op(name, since=[v for v in since if v >= 7], roles=roles)(function)
+        op(name, since=[v for v in since if v < 7], roles=roles, **traits)(legacy)
+        return op(name, since=[v for v in since if v >= 7], roles=roles, **traits)(function)
 
     return decorate
 
@@ -71,7 +71,7 @@ def mul(A: Value, B: Value) -> Value:
     return xp(A, B).multiply(A, B) if is_known([A, B]) or not is_floating(A) else times(A, B)
 
 
-@binary("Div", (1, 6, 7, 13, 14), roles={"A": "factor", "B": "divisor"})
+@binary("Div", (1, 6, 7, 13, 14), roles={"A": "factor", "B": "divisor"}, exact="integers")
 def div(A: Value, B: Value) -> Value:
     """A / B; of integers, truncated toward zero."""
     known = is_known([A, B])
@@ -91,7 +91,7 @@ def div(A: Value, B: Value) -> Value:
     return floor + inexact.astype(A.dtype)
 
 
-@op("Mod", since=(10, 13, 28))
+@op("Mod", since=(10, 13, 28), exact="integers")
 def mod(A: Value, B: Value, *, fmod: int = 0) -> Value:
     """Remainder of A / B: of the quotient's floor, or if `fmod` of its truncation.
 
@@ -207,7 +207,7 @@ def clip_6(input: Value, *, min: float = -FLOAT32_MAX, max: float = FLOAT32_MAX)
     return clip(input, low, high)
 
 
-@op("BitShift", since=(11, 28))
+@op("BitShift", since=(11, 28), exact="integers")
 def bit_shift(X: Value, Y: Value, *, direction: str) -> Value:
     """X * 2**Y (LEFT, higher bits discarded) or the floor of X / 2**Y (RIGHT).
 
@@ -219,25 +219,25 @@ def bit_shift(X: Value, Y: Value, *, direction: str) -> Value:
     return m.left_shift(X, Y) if direction == "LEFT" else m.right_shift(X, Y)
 
 
-@op("BitwiseAnd", since=(18,))
+@op("BitwiseAnd", since=(18,), exact="integers")
 def bitwise_and(A: Value, B: Value) -> Value:
     """A & B."""
     return xp(A, B).bitwise_and(A, B)
 
 
-@op("BitwiseOr", since=(18,))
+@op("BitwiseOr", since=(18,), exact="integers")
 def bitwise_or(A: Value, B: Value) -> Value:
     """A | B."""
     return xp(A, B).bitwise_or(A, B)
 
 
-@op("BitwiseXor", since=(18,))
+@op("BitwiseXor", since=(18,), exact="integers")
 def bitwise_xor(A: Value, B: Value) -> Value:
     """A ^ B."""
     return xp(A, B).bitwise_xor(A, B)
 
 
-@op("BitwiseNot", since=(18,))
+@op("BitwiseNot", since=(18,), exact="integers")
 def bitwise_not(X: Value) -> Value:
     """~X."""
     return xp(X).bitwise_not(X)

@@ -136,7 +136,7 @@ def cast_like(
     return convert(input, target_type.dtype, bool(saturate), round_mode)
 
 
-@op("BitCast", since=(26,))
+@op("BitCast", since=(26,), exact="bits")
 def bit_cast(input: Value, *, to: int) -> Value:
     """`input` with its bits, in little-endian order, read as an element type of the same width."""
     width = bits_of(number_of(input.dtype))

@@ -105,7 +105,7 @@ def qlinear_conv(
     """`conv` of the numbers that are quantized, quantized again; B is int32 of scale x * w."""
     Y = conv_integer(x, w, x_zero_point, w_zero_point, group=group, window=window)
     scale = per_channel(x_scale * w_scale / y_scale, Y.ndim)
-    y = biased(*alike(Y, B)).astype(np.float32) * scale
+    y = biased(*alike(Y, B)).astype(scale.dtype) * scale
     return quantized(y, y_zero_point, y_zero_point.dtype, train=train)
 
 

@@ -1,7 +1,7 @@
 """Classical machine learning, domain ai.onnx.ml: labels, features, maps, linear models and SVMs.
 
 Maps are Python dicts and known; so are strings. Scores are computed in float32, or in float64 for
-such an X, and returned as float32, which is what ONNX states.
+such an X, and returned as float32, which is what ONNX states, or as what stands for it: `single`.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ DOMAIN = "ai.onnx.ml"
 Ints = tuple[int, ...] | None
 Floats = tuple[float, ...] | None
 Strings = tuple[str, ...] | None
+
+SINGLE = np.dtype(np.float32)
 
 
 def one_of(**choices: Any) -> tuple[str, Any]:
@@ -79,21 +81,21 @@ TRANSFORMS: dict[str, Callable[[Value], Value]] = {
 }
 
 
-def transform(scores: Value, post_transform: str) -> Value:
-    """Scores [N, E] after a `post_transform`, in float32."""
+def transform(scores: Value, post_transform: str, single: np.dtype) -> Value:
+    """Scores [N, E] after a `post_transform`, as `single`."""
     only("post_transform", post_transform, *TRANSFORMS)
-    return TRANSFORMS[post_transform](scores).astype(np.float32)
+    return TRANSFORMS[post_transform](scores).astype(single)
 
 
-def both(score: Value, post_transform: str, complement: bool) -> Value:
+def both(score: Value, post_transform: str, complement: bool, single: np.dtype) -> Value:
     """Scores [N, 2] of two classes from that of the second; the first's is 1 - it, or -it.
 
     As in ONNX Runtime, SOFTMAX does not apply to them.
     """
     if post_transform == "LOGISTIC":
-        return transform(jnp.stack([-score, score], -1), "LOGISTIC")
+        return transform(jnp.stack([-score, score], -1), "LOGISTIC", single)
     pair = jnp.stack([1 - score if complement else -score, score], -1)
-    return transform(pair, "PROBIT" if post_transform == "PROBIT" else "NONE")
+    return transform(pair, "PROBIT" if post_transform == "PROBIT" else "NONE", single)
 
 
 # Features
@@ -116,13 +118,13 @@ def binarizer(X: Value, *, threshold: float = 0.0) -> Value:
 
 
 @op("FeatureVectorizer", since=(1,), domain=DOMAIN)
-def feature_vectorizer(*X: Value, inputdimensions: Ints = None) -> Value:
+def feature_vectorizer(*X: Value, inputdimensions: Ints = None, single: np.dtype = SINGLE) -> Value:
     """The inputs, each as [N, C] (or [1, C]) float32, side by side."""
     rows = [x.reshape(1, -1) if x.ndim == 1 else x for x in X]
     widths = tuple(x.shape[1] for x in rows)
     if inputdimensions is not None and inputdimensions != widths:
         raise ModelError(f"inputdimensions={inputdimensions}, but the inputs have {widths}")
-    return xp(*rows).concatenate([x.astype(np.float32) for x in rows], 1)
+    return xp(*rows).concatenate([x.astype(single) for x in rows], 1)
 
 
 @op("Imputer", since=(1,), domain=DOMAIN)
@@ -148,7 +150,7 @@ def imputer(
 
 
 @op("Normalizer", since=(1,), domain=DOMAIN)
-def normalizer(X: Value, *, norm: str = "MAX") -> Value:
+def normalizer(X: Value, *, norm: str = "MAX", single: np.dtype = SINGLE) -> Value:
     """X [N, C] or [C] divided by each row's maximum (MAX), sum of magnitudes (L1) or length (L2).
 
     A row whose divisor is 0 stays as it is.
@@ -163,16 +165,18 @@ def normalizer(X: Value, *, norm: str = "MAX") -> Value:
         divisor = jnp.sqrt(jnp.where(square == 0, 1, square))
     else:
         raise ModelError(f"norm is MAX, L1 or L2, not {norm!r}")
-    return (x / jnp.where(divisor == 0, 1, divisor)).astype(np.float32)
+    return (x / jnp.where(divisor == 0, 1, divisor)).astype(single)
 
 
 @op("Scaler", since=(1,), domain=DOMAIN)
-def scaler(X: Value, *, offset: Floats = None, scale: Floats = None) -> Value:
+def scaler(
+    X: Value, *, offset: Floats = None, scale: Floats = None, single: np.dtype = SINGLE
+) -> Value:
     """(X - offset) * scale, for all features or for each."""
     x = widen(X)
     x = x if offset is None else x - array(offset).astype(x.dtype)
     x = x if scale is None else x * array(scale).astype(x.dtype)
-    return x.astype(np.float32)
+    return x.astype(single)
 
 
 @op("OneHotEncoder", since=(1,), domain=DOMAIN)
@@ -376,9 +380,10 @@ def linear_regressor(
     intercepts: Floats = None,
     post_transform: str = "NONE",
     targets: int = 1,
+    single: np.dtype = SINGLE,
 ) -> Value:
     """X [N, F] @ coefficients [targets, F] transposed + intercepts."""
-    return transform(affine(X, coefficients, intercepts, targets), post_transform)
+    return transform(affine(X, coefficients, intercepts, targets), post_transform, single)
 
 
 @op("LinearClassifier", since=(1,), domain=DOMAIN, times_zero=("X",))
@@ -391,6 +396,7 @@ def linear_classifier(
     intercepts: Floats = None,
     multi_class: int = 0,
     post_transform: str = "NONE",
+    single: np.dtype = SINGLE,
 ) -> tuple[Value, Value]:
     """The labels [N] of the best scores, and the scores [N, E] of `linear_regressor`.
 
@@ -398,12 +404,12 @@ def linear_classifier(
     score is above 0. `multi_class` changes nothing.
     """
     n_labels = len(classlabels_ints or classlabels_strings or ())
-    single = n_labels == 2 and len(coefficients) == X.shape[-1]
-    scores = affine(X, coefficients, intercepts, 1 if single else n_labels)
-    if single:
-        index, scores = scores[:, 0] > 0, both(scores[:, 0], post_transform, True)
+    one = n_labels == 2 and len(coefficients) == X.shape[-1]
+    scores = affine(X, coefficients, intercepts, 1 if one else n_labels)
+    if one:
+        index, scores = scores[:, 0] > 0, both(scores[:, 0], post_transform, True, single)
     else:
-        index, scores = argmax(scores, 1), transform(scores, post_transform)
+        index, scores = argmax(scores, 1), transform(scores, post_transform, single)
     return labels(index.astype(np.int64), classlabels_ints, classlabels_strings), scores
 
 
@@ -444,6 +450,7 @@ def svm_regressor(
     post_transform: str = "NONE",
     rho: Floats = None,
     support_vectors: Floats = None,
+    single: np.dtype = SINGLE,
 ) -> Value:
     """Kernels with the support vectors @ coefficients + rho [N, 1]; if `one_class`, its sign.
 
@@ -454,7 +461,7 @@ def svm_regressor(
     result = affine(X, coefficients, rho, 1)
     if one_class:
         result = jnp.where(result > 0, 1, -1).astype(result.dtype)
-    return transform(result, post_transform)
+    return transform(result, post_transform, single)
 
 
 def couple(wins: Value, pairs: Sequence[tuple[int, int]], n: int) -> Value:
@@ -492,6 +499,7 @@ def svm_classifier(
     rho: Floats = None,
     support_vectors: Floats = None,
     vectors_per_class: Ints = None,
+    single: np.dtype = SINGLE,
 ) -> tuple[Value, Value]:
     """The labels [N] that most pairs of classes vote for, and scores.
 
@@ -501,7 +509,7 @@ def svm_classifier(
     n = len(classlabels_ints or classlabels_strings or ())
     if not vectors_per_class:
         scores = affine(X, coefficients, rho and rho[:1] * n, n)
-        index, scores = argmax(scores, 1), transform(scores, post_transform)
+        index, scores = argmax(scores, 1), transform(scores, post_transform, single)
         return labels(index, classlabels_ints, classlabels_strings), scores
     count = sum(vectors_per_class)
     kernels = kernel(X, support_vectors, count, kernel_type, kernel_params)
@@ -531,9 +539,9 @@ def svm_classifier(
         if not len(a) == len(b) == len(pairs):
             raise ModelError(f"prob_a and prob_b are {len(a)} and {len(b)} for {len(pairs)} pairs")
         wins = jnp.clip(jax.nn.sigmoid(-(decisions * a + b)), 1e-7, 1 - 1e-7)
-        scores = transform(couple(wins, pairs, n), post_transform)
+        scores = transform(couple(wins, pairs, n), post_transform, single)
     elif n == 2:
-        scores = both(decisions[:, 0], post_transform, post_transform != "NONE")
+        scores = both(decisions[:, 0], post_transform, post_transform != "NONE", single)
     else:
-        scores = transform(decisions, post_transform)
+        scores = transform(decisions, post_transform, single)
     return labels(index, classlabels_ints, classlabels_strings), scores

@@ -19,16 +19,16 @@ from onnxla.ops.table import op
 from onnxla.ops.values import Value
 
 
-def random_key(key: jax.Array | None, seed: float | None = None) -> jax.Array:
+def random_key(key: jax.Array | None, seed: float | None = None, hint: str = "") -> jax.Array:
     """The key that a caller gave, else one made from a node's `seed`.
 
     Raises:
-        ValueError: There is neither.
+        ValueError: There is neither; the message ends with the `hint`.
     """
     if key is not None:
         return key
     if seed is None:
-        raise ValueError("this operator draws random numbers; pass key=jax.random.key(...)")
+        raise ValueError(f"this operator draws random numbers; pass key=jax.random.key(...){hint}")
     return jax.random.key(np.float32(seed).view(np.int32))
 
 

@@ -9,8 +9,9 @@ function. Some keyword-only names are reserved, and filled in by the
 interpreter where a function asks for them: `n_outputs`, `key` (a JAX key), `train`, `frozen`
 (whether the running statistics among the operands stay as they are in training), `axis_name` (of a
 batch that is mapped over), `carry` (further values that control flow hands through its subgraphs,
-which take them as `carry` and return their next values last, as it does), and `between`:
-`between(names, output)` is one value of the graph as a function of others.
+which take them as `carry` and return their next values last, as it does), `single` (the dtype of
+what the schema has in float32 whatever the operands are), and `between`: `between(names, output)`
+is one value of the graph as a function of others.
 """
 
 from __future__ import annotations
@@ -24,14 +25,20 @@ from typing import Any, Literal, TypeVar, get_args
 
 from onnxla.ir.names import no_such
 
-RESERVED = frozenset({"n_outputs", "key", "train", "frozen", "axis_name", "carry", "between"})
+RESERVED = frozenset(
+    {"n_outputs", "key", "train", "frozen", "axis_name", "carry", "single", "between"}
+)
 # The default of a group's field that is a required attribute.
 REQUIRED: Any = inspect.Parameter.empty
 
 Moves = Literal["reshaped", "permuted", "repeated", "sliced", "gathered", "joined", "dropped"]
 Probabilities = Literal["categorical", "binary", "other"]
+Exact = Literal["integers", "bits"]
 # The values of traits that are named.
-CHOICES = {"moves": (None, *get_args(Moves)), "probabilities": (None, *get_args(Probabilities))}
+CHOICES = {
+    name: (None, *get_args(choices))
+    for name, choices in (("moves", Moves), ("probabilities", Probabilities), ("exact", Exact))
+}
 OPERAND_ROLES = (
     *("weight", "bias", "scale", "embedding", "running_statistic", "quantization_scale"),
     *("exponent", "addend", "subtrahend", "factor", "divisor", "state"),
@@ -55,6 +62,8 @@ class Traits:
         probabilities: Of which kind of logits it makes probabilities: `categorical`, `binary`, or
             `other` if losses cannot read these logits.
         steps: Whether it is constant between jumps, so that its derivative is zero.
+        exact: Whether of integers all bits count, so that one that lost some gives another result.
+            `bits`: of other numbers, too, how bits stand for them.
         transform: Whether it is a fixed linear transform, as Fourier's.
         controls: How many of its first operands decide where control flow goes.
         output_channels: By operand with a weight, the weight's axis that is the output's channels;
@@ -71,6 +80,7 @@ class Traits:
     linear: bool = False
     probabilities: Probabilities | None = None
     steps: bool = False
+    exact: Exact | None = None
     transform: bool = False
     controls: int = 0
     output_channels: Mapping[str, int] = field(default_factory=dict)

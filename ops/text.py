@@ -174,6 +174,7 @@ def tf_idf_vectorizer(
     pool_int64s: tuple[int, ...] | None = None,
     pool_strings: tuple[str, ...] | None = None,
     weights: tuple[float, ...] | None = None,
+    single: np.dtype = np.dtype(np.float32),  # noqa: B008
 ) -> Value:
     """How often each n-gram of the pool occurs in X [C] or [N, C], weighted; [max index + 1].
 
@@ -189,18 +190,18 @@ def tf_idf_vectorizer(
         pool = np.asarray(pool_int64s, np.int64)
     else:
         raise ModelError("TfIdfVectorizer needs the attribute pool_int64s or pool_strings")
-    factors = np.asarray(weights or [1] * len(ngram_indexes), np.float32)
+    factors = np.asarray(weights or [1] * len(ngram_indexes), single)
     columns = np.asarray(ngram_indexes, np.int64)
     shape = (*X.shape[:-1], columns.max(initial=-1) + 1)
     check_size((columns.min(initial=0),), what="a row of ngram_indexes")  # none is negative
-    result = jnp.zeros(check_size(shape, np.float32), np.float32)
+    result = jnp.zeros(check_size(shape, single), single)
     X, first, known, ends = jnp.asarray(X), 0, is_known(X), (*ngram_counts[1:], len(pool))
     for n, (start, end) in enumerate(zip(ngram_counts, ends, strict=True), 1):
         grams = pool[start:end].reshape(-1, n)
         these = slice(first, first := first + len(grams))
         if not min_gram_length <= n <= max_gram_length:
             continue
-        counts = jnp.zeros((*X.shape[:-1], len(grams)), np.float32)
+        counts = jnp.zeros((*X.shape[:-1], len(grams)), single)
         for stride in range(1, max_skip_count + 2 if n > 1 else 2):
             if (n - 1) * stride >= X.shape[-1]:
                 break
@@ -210,7 +211,7 @@ def tf_idf_vectorizer(
             if known:  # else XLA compares and counts at once
                 check_size((*windows.shape, len(grams)), bool, "n-grams beside each other")
             found = (windows[..., None, :] == grams.astype(X.dtype)).all(-1)
-            counts += found.sum(-2, dtype=np.float32)
+            counts += found.sum(-2, dtype=single)
         if mode != "TF":
             counts = (jnp.minimum(counts, 1) if mode == "IDF" else counts) * factors[these]
         result = result.at[..., columns[these]].add(counts)

@@ -17,6 +17,7 @@ from onnxla.ops.index import argmax
 from onnxla.ops.limits import check_size
 from onnxla.ops.ml import (
     DOMAIN,
+    SINGLE,
     TRANSFORMS,
     Floats,
     Ints,
@@ -207,6 +208,7 @@ def tree_ensemble_regressor(
     target_treeids: Ints = None,
     target_weights: Floats = None,
     target_weights_as_tensor: np.ndarray | None = None,
+    single: np.dtype = SINGLE,
 ) -> Value:
     """The aggregated weights of the leaves that X [N, F] arrives at + base values; [N, targets]."""
     forest, ids = trees.forest()
@@ -214,7 +216,7 @@ def tree_ensemble_regressor(
     weights = numbers(target_weights, target_weights_as_tensor)
     targets = target_ids or ()
     scores = aggregate(forest, widen(X), n, leaves, targets, weights, aggregate_function)
-    return transform(trees.based(scores), trees.post_transform)
+    return transform(trees.based(scores), trees.post_transform, single)
 
 
 @op("TreeEnsembleClassifier", since=(1, 3, 5), domain=DOMAIN)
@@ -229,6 +231,7 @@ def tree_ensemble_classifier(
     classlabels_int64s: Ints = None,
     classlabels_strings: Strings = None,
     trees: TreeAttributes = TREES,
+    single: np.dtype = SINGLE,
 ) -> tuple[Value, Value]:
     """The labels [N] of the best classes, and scores [N, classes].
 
@@ -250,13 +253,13 @@ def tree_ensemble_classifier(
         positive = bool((weights >= 0).all())
         index = (score > (0.5 if positive else 0)).astype(np.int64)
         if one == 0:
-            result = both(score, trees.post_transform, positive)
+            result = both(score, trees.post_transform, positive, single)
         else:
             pair = jnp.stack([jnp.zeros_like(score), score], 1)
-            result = transform(pair, trees.post_transform)
+            result = transform(pair, trees.post_transform, single)
     else:
         scores = trees.based(scores)
-        index, result = argmax(scores, 1), transform(scores, trees.post_transform)
+        index, result = argmax(scores, 1), transform(scores, trees.post_transform, single)
     return labels(index, classlabels_int64s, classlabels_strings, "classlabels_int64"), result
 
 

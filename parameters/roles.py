@@ -116,7 +116,9 @@ def trainable(roles: Mapping[str, str]) -> frozenset[str]:
 
 
 def first_role(roles: set[str]) -> str:
-    """The first of `ROLES` among them."""
+    """The first of `ROLES` among them; but what follows the batches does not train."""
+    if "running_statistic" in roles:
+        return "running_statistic"
     return next((role for role in ROLES if role in roles), "constant")
 
 

@@ -99,7 +99,7 @@ def compare(
     """Compares every value of the main graph with another runtime's.
 
     Args:
-        source: A `Module`, or whatever `load` takes.
+        source: A `Module`, compared without `astype`, or whatever `load` takes.
         inputs: Inputs by name; random ones if not given.
         against: `"onnxruntime"`, `"reference"` (both need the extra `compare`), or a function of
             the model's bytes and the inputs that returns the outputs.
@@ -112,7 +112,7 @@ def compare(
     """
     run = named(against).run if isinstance(against, str) else against
     label = against if isinstance(against, str) else getattr(against, "__name__", str(against))
-    module = source if isinstance(source, Module) else load(source)
+    module = source.astype(None) if isinstance(source, Module) else load(source)
     given = random_inputs(module.program.inputs) if inputs is None else module.check_inputs(inputs)
     feeds = {name: np.asarray(value) for name, value in given.items()}
     model = expose_intermediates(module.to_ir())

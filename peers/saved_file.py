@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -15,6 +18,8 @@ from onnxla.inputs import bind, random_inputs
 from onnxla.ir.names import quoted
 from onnxla.ir.traverse import all_nodes
 from onnxla.ir.writer import is_as_read
+from onnxla.module import Module, load
+from onnxla.ops.limits import Limits
 from onnxla.ops.table import lookup
 from onnxla.ops.values import Value, as_known
 from onnxla.peers.difference import NEARLY_ZERO, Deviation, Tolerance, difference, is_integer
@@ -42,12 +47,13 @@ CALLS = 7  # functions between `Module.save`'s caller and a warning
 def check_saved_file(
     module: Any, model: ir.Model, path: str | os.PathLike[str], inputs: Any, tolerance: float
 ) -> None:
-    """Compares the outputs of a file with those of the module that was saved to it.
+    """Compares the outputs of a file with those of the module that was saved to it, in inference.
 
     What ONNX Runtime computes of a model that is written as it was read is a warning at most.
 
     Args:
-        module: The `Module`; compared without `batched` and `autocast`, which no file holds.
+        module: The `Module`; compared without `batched`, `astype` and `autocast`, which no file
+            holds.
         model: What was written of it.
         path: The file.
         inputs: True for random ones, or inputs by name or in order.
@@ -57,9 +63,13 @@ def check_saved_file(
         OnnxlaError: An output differs by more; the message says which and by how much.
         ImportError: ONNX Runtime is not installed.
     """
-    plain = type(module)(module.params, module.program.edited(batched=False, compute_dtype=None))
+    module = module.astype(None)
+    plain = Module(module.params, module.program.edited(batched=False, compute_dtype=None))
+    compared = plain.inference()
     try:
-        problem = find_problem(plain, path, inputs, tolerance)
+        limits = plain.program.limits
+        with nullcontext(path) if compared is plain else in_inference_form(path, limits) as file:
+            problem = find_problem(compared, file, inputs, tolerance)
     except ImportError as error:
         raise ImportError(
             "save(check=...) runs the file in ONNX Runtime; install it with the extra 'compare'"
@@ -152,6 +162,15 @@ def varying(ours: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> set
         for name, value in run
         if not difference(value, ours[name], Tolerance()).ok
     }
+
+
+@contextmanager
+def in_inference_form(path: str | os.PathLike[str], limits: Limits) -> Iterator[Path]:
+    """The path of another file with the same model in the form for inference."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "inference.onnx")
+        load(path, limits=limits).inference().save(file)
+        yield file
 
 
 def feed(module: Any, inputs: Any) -> dict[str, Value]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -12,9 +13,10 @@ from onnxla.inputs import unpack
 from onnxla.module import Module
 from onnxla.ops.values import Value
 from onnxla.train.batches import ArrayBatches, StreamedBatches, as_batches
+from onnxla.train.division import Divided, divide
 from onnxla.train.losses import LOSSES, METRICS, Measure, as_wide, find_measure, name_of
 from onnxla.train.objective import Objective, make_objective, values_read
-from onnxla.train.step import prepare
+from onnxla.train.step import double_precision
 
 Metrics = str | Measure | Sequence[str | Measure]
 
@@ -31,9 +33,9 @@ def evaluate(
     """The mean loss (as `loss`) and metrics by name of a module on data: on every sample of it.
 
     Args:
-        module: The model, which is applied as in inference.
+        module: The model, which is applied as in inference (see `Module.inference`).
         data: As for `fit`.
-        loss: As for `fit`, or None.
+        loss: As for `fit`; or None, or the name of a metric.
         metrics: Names (`"accuracy"`, or a loss's) and functions of the outputs and the targets,
             each a mean over the samples of a batch.
         batch_size: Samples in a batch of arrays; the last one may be smaller.
@@ -43,12 +45,20 @@ def evaluate(
     Raises:
         TypeError, ValueError: The data does not fit the model, or a name is not known.
     """
+    if isinstance(loss, str) and loss in METRICS and loss not in LOSSES:
+        metrics, loss = [loss, *as_list(metrics)], None
+    module = module.inference()
     batches = as_batches(module, data, batch_size)
     objective = None
     if loss is not None:
         objective = make_objective(module, find_measure(loss, "loss", LOSSES), outputs)
-    with jax.numpy_dtype_promotion("standard"):
+    with jax.numpy_dtype_promotion("standard"), double_precision(module):
         return make_evaluation(module, objective, metrics, outputs)(module.params, batches)
+
+
+def as_list(metrics: Metrics) -> list[str | Measure]:
+    """Several metrics, or one, as a list."""
+    return [metrics] if isinstance(metrics, str) or callable(metrics) else [*metrics]
 
 
 def make_evaluation(
@@ -62,8 +72,7 @@ def make_evaluation(
     Raises:
         ValueError: A name is no metric's, or there is nothing to evaluate.
     """
-    given = (metrics,) if isinstance(metrics, str) or callable(metrics) else tuple(metrics)
-    functions = [find_measure(metric, "metric", METRICS) for metric in given]
+    functions = [find_measure(metric, "metric", METRICS) for metric in as_list(metrics)]
     if objective is None and not functions:
         raise ValueError("nothing to evaluate: pass loss= or metrics=")
     read = tuple(outputs or module.output_names)
@@ -71,9 +80,13 @@ def make_evaluation(
         values_read(module, outputs, function)
     wanted = read if objective is None else objective.outputs
 
-    @jax.jit
-    def measure(params: Mapping[str, Value], inputs: Any, targets: Any) -> dict[str, jax.Array]:
-        values = module.apply(params, inputs, outputs=(*wanted, *read))
+    divided: Divided | None = None
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def measure(
+        part: Module, params: Mapping[str, Value], inputs: Any, targets: Any
+    ) -> dict[str, jax.Array]:
+        values = part.apply(params, inputs, outputs=(*wanted, *read))
         for_loss, found = unpack(values[: len(wanted)]), unpack(values[len(wanted) :])
         found = jax.tree.map(as_wide, found)
         measured = {name_of(f): jnp.asarray(f(found, targets)) for f in functions}
@@ -85,11 +98,15 @@ def make_evaluation(
     def evaluation(
         params: Mapping[str, Value], batches: ArrayBatches | StreamedBatches
     ) -> dict[str, float]:
+        nonlocal divided
         sums: dict[str, float] = {}
         samples = 0
         for inputs, targets in batches.epoch(0):
             count = len(jax.tree.leaves(inputs)[0])
-            measured = measure(params, prepare(module, inputs), targets)
+            divided = divided or divide(module, inputs, tuple(dict.fromkeys((*wanted, *read))))
+            part = divided.after
+            own = {name: params[name] for name in part.params}
+            measured = measure(part, own, divided.prepare(inputs, params), targets)
             for name, value in jax.device_get(measured).items():
                 sums[name] = sums.get(name, 0.0) + float(value) * count
             samples += count

@@ -16,13 +16,15 @@ from onnxla.train.batches import as_batches
 from onnxla.train.checkpoints import Checkpoints
 from onnxla.train.description import describe_run, versions
 from onnxla.train.digests import digest_of_optimizer
+from onnxla.train.division import divide
 from onnxla.train.evaluation import Metrics, make_evaluation
 from onnxla.train.loop import FitResult, Loop
 from onnxla.train.losses import LOSSES, Measure, find_measure, known_name, name_of
 from onnxla.train.objective import make_objective
 from onnxla.train.optimizer import make_optimizer
 from onnxla.train.resume import go_on_after_stop
-from onnxla.train.step import find_statistics, make_step, master, prepare
+from onnxla.train.sparsity import choose_sparse, describe_zeros
+from onnxla.train.step import double_precision, find_statistics, make_step, master
 
 
 def fit(
@@ -38,6 +40,7 @@ def fit(
     roles: Sequence[str] | None = None,
     freeze: str | Sequence[str] = (),
     freeze_statistics: bool | str | Sequence[str] | None = None,
+    keep_zeros: bool | str | Sequence[str] = False,
     outputs: Sequence[str] | None = None,
     optimizer: Any = None,
     learning_rate: Any = None,
@@ -58,7 +61,7 @@ def fit(
 
     Training is that of `apply_train`: Dropout drops, and BatchNormalization uses the batch's
     statistics and updates the running ones. Parameters of less than 32 bits are trained in float32
-    and rounded in the end.
+    and rounded in the end. If a parameter is float64, loss and optimizer see float64, too.
 
     Args:
         module: The model to train. It stays as it is.
@@ -83,6 +86,9 @@ def fit(
         freeze: Names or patterns of parameters that do not train all the same.
         freeze_statistics: Names or patterns of the running statistics that stay as they are,
             besides those of layers that do not train; False: none stays. As for `apply_train`.
+        keep_zeros: Whether elements that are exactly zero when the run begins stay so, as in a
+            pruned model: of all weights and embeddings that train, or of those parameters that
+            names or patterns choose among them. Not for adapters, which fill zeros once merged.
         outputs: Names of the values that loss and metrics are functions of, by default the graph's
             outputs; intermediate values may be among them.
         optimizer: An optax optimizer; by default AdamW.
@@ -90,7 +96,7 @@ def fit(
             twentieth of the steps and then falls to 0.
         accumulate: Number of steps whose mean gradient makes one update of the parameters.
         clip_norm: Largest norm of the gradient.
-        validation: Data to evaluate on after each epoch, every sample of it.
+        validation: Data to evaluate on after each epoch, every sample of it, as `evaluate` does.
         metrics: Names (`"accuracy"`, or a loss's) and functions of the outputs and the targets,
             computed on the validation data.
         patience: Stops after so many epochs without a lower validation loss; the parameters are
@@ -134,15 +140,18 @@ def fit(
     function = find_measure(loss, "loss", LOSSES)
     trained = choose_trained(module, train, roles, freeze)
     objective = make_objective(tuned, function, outputs, trained, freeze_statistics)
-    with jax.numpy_dtype_promotion("standard"):
+    with jax.numpy_dtype_promotion("standard"), double_precision(module):
         inputs, targets = batches.first()
-        statistics = find_statistics(objective, prepare(module, inputs), targets)
+        divided = divide(tuned, inputs, objective.outputs, trained)
+        objective = objective.of(divided.after)
+        statistics = find_statistics(objective, divided.prepare(inputs), targets)
         trained = [name for name in trained if name not in statistics]
         check_some_train(module, trained)
+        sparse = choose_sparse(module, trained, keep_zeros)
 
         def optimizer_for(total: int | None) -> Any:
             return make_optimizer(
-                module, trained, optimizer, learning_rate, total, accumulate, clip_norm
+                module, trained, optimizer, learning_rate, total, accumulate, clip_norm, sparse
             )
 
         used = optimizer_for(total)
@@ -154,6 +163,7 @@ def fit(
         }
         loop = Loop(
             module,
+            divided.prepare,
             make_step(objective, used, seed, remat),
             state,
             {
@@ -168,13 +178,15 @@ def fit(
             every=checkpoint_every,
             length=total,
         )
+        if sparse:
+            loop.history.note(describe_zeros(module, sparse))
         if (read := objective.outputs) != tuple(outputs or module.output_names):
             loop.history.note(
                 f"the loss reads '{', '.join(read)}', the logits before the last node"
             )
         held_out = None if validation is None else as_batches(module, validation, batch_size)
         if held_out is not None:
-            evaluation = make_evaluation(tuned, objective, metrics, outputs)
+            evaluation = make_evaluation(tuned.inference(), objective, metrics, outputs)
             loop.evaluate = lambda params: evaluation(params, held_out)
         with contextlib.ExitStack() as stack:
             if checkpoint is not None:
@@ -196,7 +208,7 @@ def fit(
                     loss_program=(
                         None
                         if known_name(function)
-                        else objective.digest(prepare(module, inputs), targets)
+                        else objective.digest(divided.prepare(inputs), targets)
                     ),
                     data=batches.describe(),
                     validation=None if held_out is None else held_out.describe(),
@@ -205,6 +217,7 @@ def fit(
                     clip_norm=clip_norm,
                     compute_dtype=None if compute_dtype is None else str(jnp.dtype(compute_dtype)),
                     freeze_statistics=() if freeze_statistics is None else freeze_statistics,
+                    keep_zeros=sparse or None,
                     outputs=objective.outputs,
                     seed=seed,
                     update=update(total),

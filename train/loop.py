@@ -23,7 +23,6 @@ from onnxla.progress import ProgressBar
 from onnxla.train.batches import ArrayBatches, Batch, StreamedBatches
 from onnxla.train.checkpoints import METRIC, CheckpointError, Checkpoints
 from onnxla.train.history import History
-from onnxla.train.step import prepare
 
 REPORTED = 10  # steps between two updates of the progress bar's numbers
 
@@ -73,6 +72,7 @@ class Loop:
 
     Attributes:
         module: The module in training, with the parameters that it started from.
+        prepare: From a batch's inputs by name to those of a step.
         take_step: The compiled step, see `make_step`.
         state: What steps change: `params`, `statistics` and `optimizer`.
         frozen: The other parameters.
@@ -94,6 +94,7 @@ class Loop:
     """
 
     module: Module
+    prepare: Callable[[Mapping[str, Value]], dict[str, Value]]
     take_step: Callable[..., Any]
     state: dict[str, Any]
     frozen: Mapping[str, Value]
@@ -129,9 +130,9 @@ class Loop:
         """Trains to the end of the epoch at hand, or of the run."""
         started = self.position
         for inputs, targets in self.batches.epoch(self.epoch, skip=self.position):
-            inputs = prepare(self.module, inputs)
+            prepared = self.prepare(inputs)
             self.state, seen = self.take_step(
-                self.state, self.frozen, np.uint32(self.step), inputs, targets
+                self.state, self.frozen, np.uint32(self.step), prepared, targets
             )
             self.read()
             self.pending = self.step, (inputs, targets), seen

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -39,6 +39,13 @@ class Objective:
     trained: tuple[str, ...] | None = None
     freeze_statistics: Any = None
 
+    def of(self, module: Module) -> Objective:
+        """The same of a part of the module, which makes the outputs from other inputs."""
+        if self.trained is None:
+            return replace(self, module=module)
+        trained = tuple(name for name in self.trained if name in module.params)
+        return replace(self, module=module, trained=trained)
+
     def train(
         self, params: Mapping[str, Value], inputs: Mapping[str, Value], targets: Any, key: jax.Array
     ) -> tuple[jax.Array, tuple[dict[str, Value], dict[str, Value]]]:
@@ -72,10 +79,9 @@ class Objective:
         return digest_of_programs(jax.make_jaxpr(self.train)(*arguments))
 
     def narrowed(self, params: Mapping[str, Value]) -> dict[str, Value]:
-        """Parameters in the model's dtypes."""
-        return {
-            name: value.astype(self.module.params[name].dtype) for name, value in params.items()
-        }
+        """Those of the module among some parameters, in the model's dtypes."""
+        own = self.module.params.items()
+        return {name: params[name].astype(value.dtype) for name, value in own}
 
 
 def make_objective(

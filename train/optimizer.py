@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from onnxla.module import Module
+from onnxla.train.sparsity import keeping_zeros
 
 LEARNING_RATE = 1e-4
 WARMUP = 0.05  # share of the steps
@@ -20,6 +21,7 @@ def make_optimizer(
     total: int | None = None,
     accumulate: int = 1,
     clip_norm: float | None = None,
+    sparse: Sequence[str] = (),
 ) -> Any:
     """An optax optimizer: the one given, or AdamW; with clipping before, and accumulation around.
 
@@ -34,6 +36,7 @@ def make_optimizer(
         total: Number of steps, where it is known.
         accumulate: Number of steps whose mean gradient makes one update.
         clip_norm: Largest norm of a gradient.
+        sparse: Names of parameters whose zeros stay zero.
 
     Raises:
         ValueError: An optimizer and a learning rate are given, or a number is out of range.
@@ -59,4 +62,4 @@ def make_optimizer(
         optimizer = optax.chain(optax.clip_by_global_norm(clip_norm), optimizer)
     if accumulate > 1:
         optimizer = optax.MultiSteps(optimizer, accumulate)
-    return optimizer
+    return keeping_zeros(optimizer, sparse) if sparse else optimizer

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from onnxla.module import Module
 from onnxla.ops.values import Value
@@ -17,13 +18,10 @@ from onnxla.train.objective import Objective
 KEPT_PRIMITIVES = frozenset({"dot_general", "conv_general_dilated"})
 
 
-def prepare(module: Module, inputs: Mapping[str, Value]) -> dict[str, Value]:
-    """Inputs by name, checked, as JAX arrays of the model's dtypes.
-
-    Left to `jax.jit`, 64-bit integers would lose half of their bits.
-    """
-    with jax.enable_x64(True):
-        return {name: jnp.asarray(value) for name, value in module.check_inputs(inputs).items()}
+def double_precision(module: Module) -> contextlib.AbstractContextManager[Any]:
+    """Lets losses and optimizers have float64 if a parameter has; JAX would make it float32."""
+    double = any(value.dtype == np.float64 for value in module.params.values())
+    return jax.enable_x64(True) if double else contextlib.nullcontext()
 
 
 def master(value: jax.Array) -> jax.Array:

@@ -13,22 +13,21 @@ from dataclasses import replace
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from onnxla.interpret.calls import Call, Results, Rule, Then
 from onnxla.ops.values import Value
 
 
-def autocast(dtype: np.dtype) -> Rule:
-    """A rule that gives float32 operands in `dtype` to operators whose time goes into products."""
+def autocast(wide: np.dtype, dtype: np.dtype) -> Rule:
+    """A rule that gives `wide` operands in `dtype` to operators whose time goes into products."""
 
     def narrowed(call: Call, then: Then) -> Results:
-        if not call.operator.product or not any(has_dtype(x, jnp.float32) for x in call.operands):
+        if not call.operator.product or not any(has_dtype(x, wide) for x in call.operands):
             return then(call)
-        operands = [in_dtype(x, jnp.float32, dtype) for x in call.operands]
+        operands = [in_dtype(x, wide, dtype) for x in call.operands]
         results = then(replace(call, operands=operands))
-        widened: Results = jax.tree.map(lambda x: in_dtype(x, dtype, jnp.float32), results)
+        widened: Results = jax.tree.map(lambda x: in_dtype(x, dtype, wide), results)
         return widened
 
     return narrowed
@@ -36,7 +35,7 @@ def autocast(dtype: np.dtype) -> Rule:
 
 def has_dtype(value: Value, dtype: Any) -> bool:
     """Whether a value is an array of this dtype."""
-    return bool(getattr(value, "dtype", None) == dtype)
+    return hasattr(value, "dtype") and bool(value.dtype == dtype)  # None == float64 is true
 
 
 def in_dtype(value: Value, old: Any, new: Any) -> Value:

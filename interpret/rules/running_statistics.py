@@ -40,7 +40,6 @@ class Training:
 def update_statistics(
     names: Mapping[Tensor, str | None],
     params: Mapping[str, Value],
-    roles: Mapping[str, str],
     training: Training,
 ) -> Rule:
     """A rule that calls operators as in training and notes the next running statistics.
@@ -48,7 +47,6 @@ def update_statistics(
     Args:
         names: Names of the parameters; None of one whose value a caller gives as an input.
         params: Their values.
-        roles: And their roles.
         training: How they are evaluated.
 
     Raises:
@@ -57,7 +55,7 @@ def update_statistics(
 
     def rule(call: Call, then: Then) -> Results:
         statistics = name_operands(call, names, STATISTIC)
-        learned = name_operands(call, names, "scale", "bias").values()
+        learned = [*name_operands(call, names, "scale", "bias").values()]
         fixed = bool(statistics) and training.kept(statistics.values(), learned)
         filled = {"train": True, "frozen": fixed, "axis_name": training.axis_name}
         asked = {k: v for k, v in filled.items() if k in call.operator.reserved}
@@ -68,7 +66,8 @@ def update_statistics(
         for index, name in statistics.items():
             if name is None and isinstance(call.sources[index], Formal | Tensor):
                 continue
-            if name is None or roles[name] != STATISTIC:
+            merged = name in learned or [*statistics.values()].count(name) > 1
+            if name is None or merged:
                 raise UnsupportedError(cannot_follow(call, index))
             if name in call.updates:  # by another call of the layer
                 operands[index] = like(operands[index], call.updates[name])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import jax
@@ -201,3 +202,36 @@ def test_names_of_any_length_and_number_are_compared_in_bounded_time() -> None:
     endless = "ab" * 500_000
     assert no_such("value", endless, [endless, "x"]).startswith("no value is named 'abab")
     assert no_such("value", "vlue", [*map(str, range(100_000))]).endswith("6, 7, ...")
+
+
+EXACT = {
+    "Mod": (True, "a = Sub (i, one) y = Mod (a, seven)"),
+    "Div": (True, "y = Div (i, seven)"),
+    "BitShift": (True, 'u = Cast <to = 13> (i) y = BitShift <direction = "RIGHT"> (u, u)'),
+    "BitwiseXor": (True, "m = Mul (i, seven) c = Concat <axis = 0> (m, m) y = BitwiseXor (c, c)"),
+    "BitCast": (True, "r = Reshape (i, shape) y = BitCast <to = 11> (r)"),
+    "a function": (True, "y = f.hash (i)"),
+    "an embedding": (False, "y = Gather (table, i)"),
+    "a mask": (False, "f = Cast <to = 1> (i) y = Div (f, half)"),
+    "a shape": (False, "s = Shape (i) d = Div (s, s) y = Reshape (i, d)"),
+}
+
+
+@pytest.mark.parametrize("case", EXACT)
+def test_integers_of_which_jit_took_half_are_told_where_all_bits_count(case: str) -> None:
+    told, nodes = EXACT[case]
+    text = f"""<ir_version: 9, opset_import: ["": 26, "f": 1]>
+        m (int64[N] i) => (y) {{ {nodes} }}
+        <domain: "f", opset_import: ["": 26]> hash (v) => (w) {{
+            n = Constant <value_int = 7> () w = Mod (v, n)
+        }}"""
+    tensors = {"one": 1, "seven": 7, "shape": [-1]}
+    floats = {"half": np.float32([0.5]), "table": np.eye(3, dtype=np.float32)}
+    data = make(text, **{name: np.int64(number) for name, number in tensors.items()}, **floats)
+    module = onnxla.load(data)
+    i = np.int64([1])
+    module(i)
+    with pytest.warns(match="input 'i' .*int32") if told else contextlib.nullcontext():
+        jax.jit(module.apply)(module.params, i)
+    with jax.enable_x64(True):
+        jax.jit(module.apply)(module.params, i)

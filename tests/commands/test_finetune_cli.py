@@ -80,6 +80,14 @@ def test_low_rank_updates_leave_the_files_structure(folder: Path) -> None:
     assert np.linalg.matrix_rank(change, tol=1e-5) == 1
 
 
+def test_a_pruned_model_stays_pruned(folder: Path) -> None:
+    module = onnxla.load(folder / "model.onnx")
+    module.replace({"w": np.float32([[0, 1], [1, 0], [0, 0]])}).save(folder / "model.onnx")
+    for option, expected in (["--keep-zeros"], 4), ([], 0):
+        assert main(command(folder, *option, "--steps", "4", "--learning-rate", "0.1")) == 0
+        assert (np.asarray(onnxla.load(folder / "tuned.onnx").params["w"]) == 0).sum() == expected
+
+
 @pytest.mark.parametrize(
     ("more", "data", "loss", "message"),
     [

@@ -192,6 +192,24 @@ def test_control_flow_is_decided_by_numbers_and_conditions() -> None:
                 assert formal.types <= {"tensor(bool)", "tensor(int64)"}
 
 
+EXACT = {(operator.domain, operator.name): operator for _, operator in rows() if operator.exact}
+
+
+@pytest.mark.parametrize("operator", EXACT.values(), ids=lambda operator: operator.name)
+def test_all_bits_of_an_integer_count(operator: Operator) -> None:
+    whole = np.asarray([2**40 + 5, 3], np.uint64 if operator.name == "BitShift" else np.int64)
+    lower = whole.astype(np.int32).astype(whole.dtype)
+    given = {"to": 13, "direction": "RIGHT"}
+    attributes = {k: v for k, v in given.items() if k in operator.attributes}
+    other = {"BitShift": 1, "BitwiseAnd": 2**41 - 1}.get(operator.name, 1000)
+    others = [np.asarray([other, 1], whole.dtype)] * (len(operator.inputs) - 1)
+    for known in (np.asarray, jnp.asarray):
+        with jax.enable_x64(True):
+            results = [operator.function(known(x), *others, **attributes) for x in (whole, lower)]
+            assert results[0][0] != results[1][0]
+            assert results[0][1] == results[1][1]
+
+
 def test_every_trait_has_an_operator() -> None:
     for name in Traits.__dataclass_fields__:
         assert any(getattr(operator, name) for _, operator in rows()), name
