@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
@@ -21,6 +22,7 @@ from onnxla.ir.traverse import all_nodes, is_standard
 from onnxla.ops.missing import missing_operators
 from onnxla.ops.signatures import find_misfits
 from onnxla.ops.table import lookup
+from onnxla.parameters.padding import find_padding
 from onnxla.parameters.roles import (
     Parameters,
     analyze,
@@ -30,6 +32,9 @@ from onnxla.parameters.roles import (
 )
 from onnxla.parameters.statistics import merged_statistics
 from onnxla.parameters.walk import Analysis
+
+# What PyTorch calls the vectors with which it estimates a weight's largest singular value.
+SINGULAR_VECTOR = re.compile(r"(\.parametrizations\.\w+\.\d+\._|weight_)[uv]$")
 
 
 @dataclass(frozen=True)
@@ -99,6 +104,12 @@ def notes(model: ir.Model) -> Iterator[str]:
             f'train=["*", {quoted(name)}] trains it too'
         )
     yield from notes_on_merged_tensors(parameters, analysis)
+    for name, mask in find_padding(parameters, analysis).items():
+        yield (
+            f"{described(mask)} of {quoted(name)} are zero: taken for padding, which no framework "
+            "trains, they stay zero in training; any other number trains"
+        )
+    yield from notes_on_spectral_norms(parameters)
     quantized, others = find_quantized(model)
     if quantized:
         yield (
@@ -150,6 +161,23 @@ def notes_on_merged_tensors(parameters: Parameters, analysis: Analysis) -> Itera
                 f"they train as one; `module.untie({names[each.tensor]!r})` gives each its own, "
                 "and so does an export without merging (PyTorch: optimize=False)"
             )
+
+
+def notes_on_spectral_norms(parameters: Parameters) -> Iterator[str]:
+    """Which singular vectors PyTorch estimates anew at each step, which no file says."""
+    vectors = [name for name in parameters.params if SINGULAR_VECTOR.search(name)]
+    if vectors:
+        yield (
+            f"{listed(vectors)}: by their names, vectors of a spectral normalization, which "
+            "PyTorch estimates anew at each step of training; here they stay as they are"
+        )
+
+
+def described(mask: np.ndarray) -> str:
+    """Which elements of a matrix are padding: a vector, or a part of some."""
+    if mask.shape[1] == 1:
+        return f"the numbers of row {int(mask.argmax())}"
+    return f"{int(mask.sum())} of the numbers"
 
 
 def shown(tensor: ir.Tensor) -> str:

@@ -31,8 +31,10 @@ from onnxla.ir.names import listed, no_such, plain, quoted
 from onnxla.ir.rewrite import cut, replace_tensors
 from onnxla.ops.limits import Limits
 from onnxla.ops.missing import saved_for_one_processor
+from onnxla.ops.normalize import Sample
 from onnxla.ops.signatures import find_misfits
 from onnxla.ops.values import Value, as_known
+from onnxla.parameters.evidence import is_of_pytorch
 from onnxla.parameters.roles import (
     analyze,
     find_parameters,
@@ -200,7 +202,8 @@ class Module:
 
         BatchNormalization in inference form, as most files have it, trains too. One layer that
         several nodes apply, or the steps of a loop, updates its running statistics with one after
-        the other. The elements of a `batched` module are one batch.
+        the other. The elements of a `batched` module are one batch. Running variances are those of
+        the populations, as ONNX says; of files that PyTorch wrote, unbiased, as PyTorch's are.
 
         Args:
             params: All parameters by name.
@@ -222,7 +225,9 @@ class Module:
         """
         patterns = (train,) if isinstance(train, str) else train
         trained = None if patterns is None else chosen(patterns, self.roles)
-        training = Training({}, kept_statistics(freeze_statistics, self.roles, trained))
+        kept = kept_statistics(freeze_statistics, self.roles, trained)
+        sample = Sample(unbiased=is_of_pytorch(self.program.model))
+        training = Training({}, kept, sample)
         inputs = bind(self.program, args, kwargs)
         values = self.program.evaluate(params, inputs, key=key, outputs=outputs, training=training)
         return unpack(values), training.updates

@@ -71,6 +71,7 @@ class Upgrade:
             constants = {tensor.name for tensor in graph.initializers}
             inputs = tuple(value for value in graph.inputs if value.name not in constants)
             graph = replace(graph, inputs=inputs)
+        graph = replace(graph, outputs=tuple(map(self.output, graph.outputs)))
         upgraded = replace(
             model,
             graph=graph,
@@ -99,6 +100,19 @@ class Upgrade:
             return kind if kind.dtype and kind.shape is not None else outer(name) or kind
 
         return replace(graph, nodes=tuple(self.nodes(graph.nodes, version, find)))
+
+    def output(self, value: ir.ValueInfo) -> ir.ValueInfo:
+        """An output, its sizes left open where the file states a shape of a wrong rank.
+
+        Shape inference sees more of newer forms, and refuses what it then finds out.
+        """
+        stated = value.type
+        if not isinstance(stated, ir.TensorType) or stated.shape is None:
+            return value
+        found = self.inferred(value.name)
+        if found is None or found.shape is None or len(found.shape) == len(stated.shape):
+            return value
+        return replace(value, type=replace(stated, shape=(None,) * len(found.shape)))
 
     def nodes(self, nodes: Sequence[ir.Node], version: int, find: FindType) -> Iterator[ir.Node]:
         """What nodes of an opset become, with their subgraphs."""

@@ -18,6 +18,7 @@ from onnxla.interpret.regions import Regions, trace_key
 from onnxla.interpret.rules.budget import check_memory, check_program, within
 from onnxla.interpret.rules.folding import fold
 from onnxla.interpret.rules.mixed_precision import autocast
+from onnxla.interpret.rules.padding import keep_padding
 from onnxla.interpret.rules.precision import computed_in, dtype_in, in_precision, type_in
 from onnxla.interpret.rules.running_statistics import (
     Training,
@@ -63,6 +64,7 @@ from onnxla.ops.values import (
     is_known,
 )
 from onnxla.parameters.exactness import exact_inputs
+from onnxla.parameters.padding import find_padding
 from onnxla.parameters.roles import Parameters, analyze, find_parameters
 from onnxla.parameters.walk import Analysis
 
@@ -160,6 +162,11 @@ class Program:
     def analysis(self) -> Analysis:
         """What the constant tensors of the model are used for."""
         return analyze(self.model)
+
+    @functools.cached_property
+    def padding(self) -> dict[str, np.ndarray]:
+        """Where parameters are zeros that do not train."""
+        return find_padding(self.parameters, self.analysis)
 
     @functools.cached_property
     def exact_inputs(self) -> dict[str, Node]:
@@ -268,6 +275,8 @@ class Program:
             TypeError: A parameter that is float64 has come as a narrower type.
         """
         require_double(params, self.parameters.params, self.dtype)
+        if training is not None:
+            params = keep_padding(params, self.padding)
         given = given or {}
         constants = {**buffers, **params}
 
@@ -353,7 +362,7 @@ class Program:
             key: jax.Array | None, inputs: Mapping[str, Value]
         ) -> tuple[tuple[Value, ...], dict[str, Value]]:
             found: dict[str, Value] = {}
-            mapped = training and replace(training, updates=found, axis_name=MAPPED)
+            mapped = training and training.mapped(found, MAPPED)
             values = one.evaluate(
                 params, inputs, buffers, key=key, outputs=outputs, training=mapped
             )

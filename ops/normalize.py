@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import jax.numpy as jnp
 import numpy as np
@@ -24,6 +25,36 @@ from onnxla.ops.window import WindowAttributes
 AFFINE = {"scale": "scale", "B": "bias"}
 
 
+@dataclass(frozen=True)
+class Sample:
+    """What a batch is to the running statistics that follow it.
+
+    Attributes:
+        axis_name: Of a mapped axis that the batch lies along too.
+        unbiased: Whether the running variance takes the sum of n squares over n - 1, as PyTorch's
+            does, and not over n, as ONNX says.
+    """
+
+    axis_name: str | None = None
+    unbiased: bool = False
+
+    def average(self, x: Value, axes: Sequence[int]) -> Value:
+        """The mean over `axes`, which stay as axes of size 1, and the mapped one."""
+        own = jnp.mean(x, axes, keepdims=True)
+        return own if self.axis_name is None else lax.pmean(own, self.axis_name)
+
+    def corrected(self, variance: Value, number: int) -> Value:
+        """What the running variance follows, of a number of elements in each mapped one."""
+        if not self.unbiased:
+            return variance
+        mapped = 1 if self.axis_name is None else lax.axis_size(self.axis_name)
+        n = jnp.asarray(number * mapped, variance.dtype)
+        return variance * (n / jnp.maximum(n - 1, 1))
+
+
+ALONE = Sample()
+
+
 def widened(*values: Value, least: np.dtype | type = np.float32) -> list[Value]:
     """Operands in the widest of their dtypes and `least`, in which sums are accurate."""
     # The two 16-bit floats have no common type but one that is wider than both.
@@ -32,15 +63,10 @@ def widened(*values: Value, least: np.dtype | type = np.float32) -> list[Value]:
     return [jnp.asarray(v, dtype) for v in values]
 
 
-def moments(X: Value, axes: Sequence[int], axis_name: str | None = None) -> tuple[Value, Value]:
+def moments(X: Value, axes: Sequence[int], sample: Sample = ALONE) -> tuple[Value, Value]:
     """Mean and population variance over `axes`, which stay as axes of size 1, and a mapped one."""
-
-    def average(x: Value) -> Value:
-        own = jnp.mean(x, axes, keepdims=True)
-        return own if axis_name is None else lax.pmean(own, axis_name)
-
-    mean = average(X)
-    return mean, average(lax.square(X - mean))
+    mean = sample.average(X, axes)
+    return mean, sample.average(lax.square(X - mean), axes)
 
 
 def standardized(X: Value, axes: Sequence[int], epsilon: float) -> Value:
@@ -67,7 +93,7 @@ def batch_normalization(
     training_mode: int = 0,
     train: bool,
     frozen: bool,
-    axis_name: str | None = None,
+    sample: Sample = ALONE,
 ) -> tuple[Value, ...]:
     """X normalized by channel with given statistics; in training with those of the batch.
 
@@ -76,7 +102,7 @@ def batch_normalization(
     """
     training = not frozen and (bool(training_mode) or train)
     operands = X, scale, B, input_mean, input_var
-    results = normalize_batch(*operands, epsilon, momentum, training, axis_name=axis_name)
+    results = normalize_batch(*operands, epsilon, momentum, training, sample=sample)
     return (*results, input_mean, input_var)[:3]
 
 
@@ -99,7 +125,7 @@ def batch_normalization_1(
     n_outputs: int,
     train: bool,
     frozen: bool,
-    axis_name: str | None = None,
+    sample: Sample = ALONE,
 ) -> tuple[Value, ...]:
     """`batch_normalization`, in training where further outputs are asked for and not `is_test`.
 
@@ -109,7 +135,7 @@ def batch_normalization_1(
     training = not frozen and (train or (n_outputs > 1 and not is_test))
     axes = None if spatial else (0,)
     operands = X, scale, B, mean, var
-    results = normalize_batch(*operands, epsilon, momentum, training, axes, axis_name)
+    results = normalize_batch(*operands, epsilon, momentum, training, axes, sample)
     return (*results, mean, var, mean, var)[:5]
 
 
@@ -123,19 +149,20 @@ def normalize_batch(
     momentum: float,
     training: bool,
     axes: tuple[int, ...] | None = None,
-    axis_name: str | None = None,
+    sample: Sample = ALONE,
 ) -> tuple[Value, ...]:
     """Y; in training also the running and the batch's mean and variance."""
     x, factor, shift, old_mean, old_var = widened(X, scale, B, mean, var)
     axes = axes or tuple(axis for axis in range(X.ndim) if axis != 1)
     shape = [1 if axis in axes else size for axis, size in enumerate(X.shape)]
-    used_mean, used_var = moments(x, axes, axis_name) if training else (old_mean, old_var)
+    used_mean, used_var = moments(x, axes, sample) if training else (old_mean, old_var)
     scaled = factor.reshape(shape) * lax.rsqrt(used_var.reshape(shape) + epsilon)
     Y = ((x - used_mean.reshape(shape)) * scaled + shift.reshape(shape)).astype(X.dtype)
     if not training:
         return (Y,)
     batch = used_mean.reshape(mean.shape), used_var.reshape(var.shape)
-    pairs = zip((old_mean, old_var), batch, strict=True)
+    new_mean, new_var = batch[0], sample.corrected(batch[1], X.size // max(mean.size, 1))
+    pairs = (old_mean, new_mean), (old_var, new_var)
     running = (old * momentum + new * (1 - momentum) for old, new in pairs)
     return (Y, *(v.astype(mean.dtype) for v in (*running, *batch)))
 

@@ -7,8 +7,8 @@ whose default is an instance of a frozen dataclass, whose fields the table lists
 Several outputs are returned as a tuple of all of them. A subgraph attribute arrives as a Python
 function. Some keyword-only names are reserved, and filled in by the
 interpreter where a function asks for them: `n_outputs`, `key` (a JAX key), `train`, `frozen`
-(whether the running statistics among the operands stay as they are in training), `axis_name` (of a
-batch that is mapped over), `carry` (further values that control flow hands through its subgraphs,
+(whether the running statistics among the operands stay as they are in training), `sample` (what
+the batch is to them), `carry` (further values that control flow hands through its subgraphs,
 which take them as `carry` and return their next values last, as it does), `single` (the dtype of
 what the schema has in float32 whatever the operands are), and `between`: `between(names, output)`
 is one value of the graph as a function of others.
@@ -26,7 +26,7 @@ from typing import Any, Literal, TypeVar, get_args
 from onnxla.ir.names import no_such
 
 RESERVED = frozenset(
-    {"n_outputs", "key", "train", "frozen", "axis_name", "carry", "single", "between"}
+    {"n_outputs", "key", "train", "frozen", "sample", "carry", "single", "between"}
 )
 # The default of a group's field that is a required attribute.
 REQUIRED: Any = inspect.Parameter.empty
@@ -209,7 +209,7 @@ def op(
         positional = [p for p in parameters if p.kind != p.KEYWORD_ONLY]
         keywords = {p.name: p.default for p in parameters if p.kind == p.KEYWORD_ONLY}
         check_traits(name, traits, roles or {})
-        groups = {k: v for k, v in keywords.items() if is_dataclass(v)}
+        groups = {k: v for k, v in keywords.items() if is_dataclass(v) and k not in RESERVED}
         attributes = {
             name: default
             for keyword, value in keywords.items()

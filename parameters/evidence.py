@@ -77,9 +77,14 @@ class Evidence:
         return self.pytorch and not self.is_literal(tensor)
 
 
+def is_of_pytorch(model: Model) -> bool:
+    """Whether PyTorch wrote a model."""
+    return model.producer == "pytorch"
+
+
 def find_evidence(model: Model) -> Evidence:
     """What a model says of its constant tensors."""
-    evidence = Evidence(pytorch=model.producer == "pytorch")
+    evidence = Evidence(pytorch=is_of_pytorch(model))
     signature = model.graph.metadata.get(SIGNATURE, "")[:MAX_TEXT]
     parameters = set(re.findall(r": PARAMETER target='([^']*)'", signature))
     kinds = {v.name: v.metadata[KIND] for v in model.graph.value_info if KIND in v.metadata}

@@ -19,6 +19,14 @@ from onnxla.ir.traverse import is_standard, subgraphs
 from onnxla.ops.table import Operator, lookup
 from onnxla.parameters import formulas
 from onnxla.parameters.learned import ELEMENTWISE_ROLES, is_formula
+from onnxla.parameters.patterns import (
+    has_one_channel,
+    is_filler,
+    is_normalized,
+    is_product,
+    is_scaled,
+    multiplies,
+)
 from onnxla.parameters.sources import (
     Formal,
     LoopBody,
@@ -292,8 +300,10 @@ class Analysis:
         scalar, by = not extent(source), self.computed_by(other)
         if role == "addend" and scalar and source.shape and has_one_channel(other):
             return "bias"
-        if role == "addend" and extent(source) == 1 and is_product(other):
+        if role == "addend" and extent(source) == 1 and (is_product(other) or is_scaled(other)):
             return "bias"
+        if role == "factor" and extent(source) == 1 and is_normalized(other):
+            return "scale"
         vector = extent(source) == 1 and role in ("subtrahend", "divisor")
         if by == "nothing" and (scalar or vector):
             return "constant"  # an input is normalized by fixed numbers
@@ -366,41 +376,3 @@ def consists_of(producer: Producer, use: str) -> Iterator[tuple[Source, str]]:
             vector = isinstance(source, Tensor) and extent(source) < 2 and multiplies(producer)
             if not vector and producer.role(index) != "exponent":
                 yield source, "ingredient"
-
-
-def multiplies(producer: Producer) -> bool:
-    """Whether an operator has a weight among its operands."""
-    return producer.operator is not None and "weight" in producer.operator.roles.values()
-
-
-def is_filler(producer: Producer, index: int) -> bool:
-    """Whether an operand is what stands for no scale or no bias in a normalization of groups.
-
-    It is written as one of instances, of what is reshaped so that a group is one.
-    """
-    source, data = producer.operands[index], producer.operands[0]
-    if not (is_standard(producer.node, "InstanceNormalization") and isinstance(source, Tensor)):
-        return False
-    regrouped = isinstance(data, Producer) and is_standard(data.node, "Reshape")
-    neutral = 1 if producer.role(index) == "scale" else 0
-    return regrouped and index > 0 and bool((source.numpy() == neutral).all())
-
-
-def is_product(source: Source) -> bool:
-    """Whether a value is what an operator with a weight makes."""
-    made = rearranged(source)
-    return isinstance(made, Producer) and multiplies(made)
-
-
-def has_one_channel(source: Source) -> bool:
-    """Whether a value is what a weight with one output channel makes."""
-    made = rearranged(source)
-    if not isinstance(made, Producer) or made.operator is None:
-        return False
-    for name, operand in zip(made.operator.inputs, made.operands, strict=False):
-        axis, weight = made.operator.channel_axis(name, made.node.attributes), rearranged(operand)
-        if axis is None or not isinstance(weight, Tensor):
-            continue
-        if weight.shape[axis:][:1] == (1,):
-            return True
-    return False

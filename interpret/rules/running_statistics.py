@@ -16,6 +16,7 @@ from onnxla.interpret.calls import Call, Results, Rule, Then
 from onnxla.ir.errors import UnsupportedError
 from onnxla.ir.model import Graph, Tensor
 from onnxla.ir.names import quoted
+from onnxla.ops.normalize import ALONE, Sample
 from onnxla.ops.values import Value
 from onnxla.parameters.selection import KeptStatistics
 from onnxla.parameters.sources import Formal
@@ -29,12 +30,16 @@ class Training:
     Attributes:
         updates: Gets the next values of running statistics by name.
         kept: Which layers keep their running statistics: a call of theirs is as in inference.
-        axis_name: Of a batch that is mapped over, if one is.
+        sample: What a batch is to the running statistics.
     """
 
     updates: dict[str, Value]
     kept: KeptStatistics
-    axis_name: str | None = None
+    sample: Sample = ALONE
+
+    def mapped(self, updates: dict[str, Value], axis_name: str) -> Training:
+        """The same for the elements of a batch that is mapped over."""
+        return replace(self, updates=updates, sample=replace(self.sample, axis_name=axis_name))
 
 
 def update_statistics(
@@ -57,7 +62,7 @@ def update_statistics(
         statistics = name_operands(call, names, STATISTIC)
         learned = [*name_operands(call, names, "scale", "bias").values()]
         fixed = bool(statistics) and training.kept(statistics.values(), learned)
-        filled = {"train": True, "frozen": fixed, "axis_name": training.axis_name}
+        filled = {"train": True, "frozen": fixed, "sample": training.sample}
         asked = {k: v for k, v in filled.items() if k in call.operator.reserved}
         call = replace(call, keywords={**call.keywords, **asked})
         if fixed or not statistics or call.updates is None:

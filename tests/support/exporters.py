@@ -121,7 +121,7 @@ def as_inputs(module: onnxla.Module, batch: tuple[dict[str, np.ndarray], np.ndar
 def evaluated(module: onnxla.Module, curve: dict[str, Any]) -> np.ndarray:
     """The outputs for the first batch, as in inference."""
     inputs, _ = as_inputs(module, curves.batches(curve)[0])
-    return np.asarray(list(module.run(inputs).values())[-1])
+    return np.asarray(list(module.inference().run(inputs).values())[-1])
 
 
 def served(module: onnxla.Module, curve: dict[str, Any]) -> np.ndarray:
@@ -132,7 +132,7 @@ def served(module: onnxla.Module, curve: dict[str, Any]) -> np.ndarray:
     inputs = module.check_inputs(dict(zip(module.input_names, arrays, strict=True)))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "saved.onnx"
-        module.save(path)
+        module.inference().save(path)
         session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
         *_, outputs = session.run(None, {k: np.asarray(v) for k, v in inputs.items()})
     return np.asarray(outputs)

@@ -27,15 +27,18 @@ from support import curves
 
 tf.config.threading.set_intra_op_parallelism_threads(1)
 CLASSES = 4
-# Keras adds epsilon before it corrects the second moment's bias, others after: it is too small to
-# tell the difference.
+# Keras rounds momentum, betas and weight decay to single precision: these have few bits. It adds
+# epsilon before it corrects the second moment's bias, others after: it is too small to tell.
+B2 = 1 - 2**-10
 SETTINGS = {
-    "sgd": {"learning_rate": 0.05, "momentum": 0.9},
-    "adamw": {"learning_rate": 0.01, "weight_decay": 0.1, "b1": 0.9, "b2": 0.999, "eps": 1e-20},
+    "sgd": {"learning_rate": 0.05, "momentum": 0.875},
+    "adamw": {"learning_rate": 0.01, "weight_decay": 0.125, "b1": 0.875, "b2": B2, "eps": 1e-20},
 }
 OPTIMIZERS = {
-    "sgd": lambda: keras.optimizers.SGD(0.05, momentum=0.9),
-    "adamw": lambda: keras.optimizers.AdamW(0.01, weight_decay=0.1, epsilon=1e-20),
+    "sgd": lambda: keras.optimizers.SGD(0.05, momentum=0.875),
+    "adamw": lambda: keras.optimizers.AdamW(
+        0.01, weight_decay=0.125, beta_1=0.875, beta_2=B2, epsilon=1e-20
+    ),
 }
 EXPORTERS = ("keras-export", "keras-tf2onnx")
 
