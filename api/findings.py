@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
@@ -15,26 +14,20 @@ from onnxla import ir
 from onnxla.edit.inference import find_training
 from onnxla.edit.quantization import find_quantized
 from onnxla.ir.errors import describe
-from onnxla.ir.names import listed, quoted
+from onnxla.ir.names import quoted
 from onnxla.ir.order import is_disordered
 from onnxla.ir.problems import Problems
 from onnxla.ir.traverse import all_nodes, is_standard
+from onnxla.left_open import left_open
 from onnxla.ops.missing import missing_operators
 from onnxla.ops.signatures import find_misfits
 from onnxla.ops.table import lookup
-from onnxla.parameters.padding import find_padding
 from onnxla.parameters.roles import (
     Parameters,
     analyze,
     find_parameters,
-    shared_parameters,
     trainable,
 )
-from onnxla.parameters.statistics import merged_statistics
-from onnxla.parameters.walk import Analysis
-
-# What PyTorch calls the vectors with which it estimates a weight's largest singular value.
-SINGULAR_VECTOR = re.compile(r"(\.parametrizations\.\w+\.\d+\._|weight_)[uv]$")
 
 
 @dataclass(frozen=True)
@@ -74,10 +67,8 @@ def check(source: Any, *, folder: str | os.PathLike[str] | None = None) -> Findi
     errors = tuple(ir.check(model) or find_misfits(model).listed())
     if errors:
         return Findings(errors, (), ())
-    noted = Problems()
-    for note in notes(model):
-        noted.add(note)
-    return Findings((), tuple(missing_operators(model)), tuple(noted.listed()))
+    noted = tuple(Problems(notes(model)).listed())
+    return Findings((), tuple(missing_operators(model)), noted)
 
 
 def notes(model: ir.Model) -> Iterator[str]:
@@ -97,19 +88,7 @@ def notes(model: ir.Model) -> Iterator[str]:
     learned = trainable(parameters.roles).intersection(parameters.roles.values())
     if not learned:
         yield "no parameter has the role of a learned weight: there is nothing to train by default"
-    for name, role in parameters.undecided.items():
-        yield (
-            f"{quoted(name)} may be a learned {role} or a fixed number, which its value "
-            f"{shown(parameters.params[name])} does not tell: it does not train by default; "
-            f'train=["*", {quoted(name)}] trains it too'
-        )
-    yield from notes_on_merged_tensors(parameters, analysis)
-    for name, mask in find_padding(parameters, analysis).items():
-        yield (
-            f"{described(mask)} of {quoted(name)} are zero: taken for padding, which no framework "
-            "trains, they stay zero in training; any other number trains"
-        )
-    yield from notes_on_spectral_norms(parameters)
+    yield from (text for _, text in left_open(parameters, analysis))
     quantized, others = find_quantized(model)
     if quantized:
         yield (
@@ -140,52 +119,6 @@ def notes(model: ir.Model) -> Iterator[str]:
             f"{quoted(first)} and {quoted(second)} hold the same numbers: if the weight was tied,"
             " the exporter copied it, and the copies will differ after training"
         )
-
-
-def notes_on_merged_tensors(parameters: Parameters, analysis: Analysis) -> Iterator[str]:
-    """What an exporter made one of equal tensors, as far as it can be told."""
-    names = {tensor: name for name, tensor in parameters.params.items()}
-    merged = merged_statistics(analysis)
-    if merged:
-        which = listed([*dict.fromkeys(names.get(use.tensor, use.tensor.name) for use in merged)])
-        yield (
-            f"the exporter merged running statistics with equal tensors ({which}): in training "
-            f"each layer has its own, {listed([use.name for use in merged])}"
-        )
-    for each in shared_parameters(parameters, analysis):
-        if not each.tied:
-            layers = listed([str(use.places[0][0]) for use in each.uses], str)
-            yield (
-                f"{len(each.uses)} layers read {quoted(names[each.tensor])} ({layers}): if they "
-                "were equal by chance, as new layers and copies are, the exporter merged them, and "
-                f"they train as one; `module.untie({names[each.tensor]!r})` gives each its own, "
-                "and so does an export without merging (PyTorch: optimize=False)"
-            )
-
-
-def notes_on_spectral_norms(parameters: Parameters) -> Iterator[str]:
-    """Which singular vectors PyTorch estimates anew at each step, which no file says."""
-    vectors = [name for name in parameters.params if SINGULAR_VECTOR.search(name)]
-    if vectors:
-        yield (
-            f"{listed(vectors)}: by their names, vectors of a spectral normalization, which "
-            "PyTorch estimates anew at each step of training; here they stay as they are"
-        )
-
-
-def described(mask: np.ndarray) -> str:
-    """Which elements of a matrix are padding: a vector, or a part of some."""
-    if mask.shape[1] == 1:
-        return f"the numbers of row {int(mask.argmax())}"
-    return f"{int(mask.sum())} of the numbers"
-
-
-def shown(tensor: ir.Tensor) -> str:
-    """A tensor's first number, and how many there are."""
-    array = tensor.numpy()
-    return f"{float(array.reshape(-1)[0]):.6g}" + (
-        f" ({array.size} times)" if array.size > 1 else ""
-    )
 
 
 def drops(node: ir.Node, opsets: Mapping[str, int]) -> bool:

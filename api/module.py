@@ -713,7 +713,7 @@ class Module:
     def summary(self) -> Report:
         """Inputs, outputs, operators and parameters by role: text, or HTML in a notebook."""
         program = self.program
-        return summarize(program.model, program.parameters, program.fixed)
+        return summarize(program.model, program.parameters, program.analysis, program.fixed)
 
     def __repr__(self) -> str:
         inputs = listed(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from onnxla.ir.errors import ModelError
 
 MAX_LISTED = 100
@@ -10,9 +12,11 @@ MAX_LISTED = 100
 class Problems:
     """Sentences that are collected, of which the first are kept and the others counted."""
 
-    def __init__(self) -> None:
+    def __init__(self, sentences: Iterable[str] = ()) -> None:
         self.kept: list[str] = []
         self.count = 0
+        for sentence in sentences:
+            self.add(sentence)
 
     def add(self, problem: str) -> None:
         """Adds a sentence."""

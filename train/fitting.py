@@ -10,6 +10,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from onnxla.ir.problems import Problems
+from onnxla.left_open import left_open
 from onnxla.module import Module
 from onnxla.progress import ProgressBar
 from onnxla.train.batches import as_batches
@@ -178,6 +180,8 @@ def fit(
             every=checkpoint_every,
             length=total,
         )
+        for note in open_questions(module, trained, not train and roles is None):
+            loop.history.note(note)
         if sparse:
             loop.history.note(describe_zeros(module, sparse))
         if (read := objective.outputs) != tuple(outputs or module.output_names):
@@ -245,6 +249,17 @@ def choose_trained(
         for name in wanted
         if name not in frozen and module.roles[name] != "running_statistic"  # which follow batches
     ]
+
+
+def open_questions(module: Module, trained: Sequence[str], all_by_default: bool) -> list[str]:
+    """What the file leaves open: of what trains, and if no one chose that, of what does not."""
+    program = module.program
+    answered = program.parameters.undecided.keys() & {*trained}
+    return Problems(
+        text
+        for name, text in left_open(program.parameters, program.analysis)
+        if name not in answered and (all_by_default or name in trained)
+    ).listed()
 
 
 def check_some_train(module: Module, trained: Sequence[str]) -> None:

@@ -53,6 +53,21 @@ def test_batch_statistics_and_the_next_running_ones(opset: int, attributes: str)
     assert np.abs(np.asarray(inference) - expected).max() > 0.1
 
 
+@pytest.mark.parametrize("batched", [False, True])
+def test_a_file_of_pytorch_has_its_unbiased_variances(batched: bool) -> None:
+    text = BODY % ""
+    if batched:
+        text = text.replace("[N,", "[1,")
+    module = onnxla.load(make(header(15, "pytorch") + text, **PARAMS))
+    x, module = (X[:, None], module.batched()) if batched else (X, module)
+    y, updates = module.apply_train(module.params, x)
+    var, unbiased = X.var((0, 2, 3)), X.var((0, 2, 3), ddof=1)
+    np.testing.assert_allclose(updates["var"], 0.8 * PARAMS["var"] + 0.2 * unbiased, rtol=1e-6)
+    normalized = (X - X.mean((0, 2, 3), keepdims=True)) / np.sqrt(var + 0.001)[:, None, None]
+    expected = normalized * PARAMS["scale"][:, None, None] + PARAMS["bias"][:, None, None]
+    np.testing.assert_allclose(y.reshape(X.shape), expected, rtol=1e-4, atol=1e-4)
+
+
 def test_the_gradient_is_that_of_the_batchs_statistics() -> None:
     module = normalizing()
 

@@ -605,3 +605,30 @@ def test_a_note_on_tied_weights_that_were_copied() -> None:
     assert "same numbers" not in notes(body, "int64[N] x", **{**tensors, "b": f32(8, 20)})
     same = np.ones((8, 8), np.float32)
     assert "same numbers" not in notes("h = MatMul (x, w) y = MatMul (h, v)", w=same, v=same)
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        "d = Sqrt (e) n = Div (c, d) f = Mul (n, g) y = Add (f, b)",
+        "d = Sqrt (e) r = Reciprocal (d) n = Mul (c, r) f = Mul (n, g) y = Add (f, b)",
+        "d = Sqrt (e) r = Div (one, d) f = Mul (r, g) n = Mul (c, f) y = Add (n, b)",
+        "r = Pow (e, half) f = Mul (g, r) n = Mul (c, f) y = Add (b, n)",
+    ],
+)
+def test_ones_and_zeros_after_a_normalization_are_its_scale_and_bias(steps: str) -> None:
+    """As a layer begins with them; elsewhere a vector of ones may be anything."""
+    text = f""" m (float[N, 4] x) => (float[N, 4] y) {{
+        h = MatMul (x, w)
+        m = ReduceMean <keepdims = 1> (h, axes)
+        c = Sub (h, m)
+        s = Mul (c, c)
+        v = ReduceMean <keepdims = 1> (s, axes)
+        e = Add (v, eps)
+        {steps}
+    }}"""
+    arrays = {"w": f32(4, 4), "g": np.ones(4, np.float32), "b": np.zeros(4, np.float32)}
+    constants = {"axes": np.array([-1]), "eps": np.float32(1e-5), "half": np.float32(-0.5)}
+    module = onnxla.load(make(header() + text, **arrays, **constants, one=np.float32(1)))
+    roles = {name: module.roles[name] for name in arrays}
+    assert roles == {"w": "weight", "g": "scale", "b": "bias"}

@@ -18,8 +18,8 @@ def make(text: str, **tensors: np.ndarray) -> bytes:
     return model.SerializeToString()
 
 
-def header(opset: int = 20) -> str:
-    return f'<ir_version: 9, opset_import: ["" : {opset}]>'
+def header(opset: int = 20, producer: str = "") -> str:
+    return f'<ir_version: 9, opset_import: ["" : {opset}], producer_name: "{producer}">'
 
 
 def graph(

@@ -1,0 +1,82 @@
+"""What a file leaves open of the network that it was, and how it trains then."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import numpy as np
+
+from onnxla import ir
+from onnxla.ir.names import listed, quoted
+from onnxla.parameters.padding import find_padding
+from onnxla.parameters.roles import Parameters, shared_parameters
+from onnxla.parameters.statistics import merged_statistics
+from onnxla.parameters.walk import Analysis
+
+# What PyTorch calls the vectors with which it estimates a weight's largest singular value.
+SINGULAR_VECTOR = re.compile(r"(\.parametrizations\.\w+\.\d+\._|weight_)[uv]$")
+
+
+def left_open(parameters: Parameters, analysis: Analysis) -> Iterator[tuple[str, str]]:
+    """Names of parameters, and what is not certain of each or of all that are like it."""
+    for name, role in parameters.undecided.items():
+        yield (
+            name,
+            f"{quoted(name)} may be a learned {role} or a fixed number, which its value "
+            f"{shown(parameters.params[name])} does not tell: it does not train by default; "
+            f'train=["*", {quoted(name)}] trains it too',
+        )
+    yield from merged_tensors(parameters, analysis)
+    for name, mask in find_padding(parameters, analysis).items():
+        yield (
+            name,
+            f"{described(mask)} of {quoted(name)} are zero: taken for padding, which no framework "
+            "trains, they stay so in training; other numbers train",
+        )
+    vectors = [name for name in parameters.params if SINGULAR_VECTOR.search(name)]
+    if vectors:
+        yield (
+            vectors[0],
+            f"{listed(vectors)}: by their names, vectors of a spectral normalization, which "
+            "PyTorch estimates anew at each step of training; here they stay as they are",
+        )
+
+
+def merged_tensors(parameters: Parameters, analysis: Analysis) -> Iterator[tuple[str, str]]:
+    """What an exporter made one of equal tensors, as far as it can be told; see `left_open`."""
+    names = {tensor: name for name, tensor in parameters.params.items()}
+    merged = merged_statistics(analysis)
+    if merged:
+        tensors = [*dict.fromkeys(names.get(use.tensor, use.tensor.name) for use in merged)]
+        yield (
+            tensors[0],
+            f"the exporter merged running statistics with equal tensors ({listed(tensors)}): in "
+            f"training each layer has its own, {listed([use.name for use in merged])}",
+        )
+    for each in shared_parameters(parameters, analysis):
+        if not each.tied:
+            name = names[each.tensor]
+            layers = listed([str(use.places[0][0]) for use in each.uses], str)
+            yield (
+                name,
+                f"{len(each.uses)} layers read {quoted(name)} ({layers}): if they "
+                "were equal by chance, as new layers and copies are, the exporter merged them, and "
+                f"they train as one; `module.untie({name!r})` gives each its own, "
+                "and so does an export without merging (PyTorch: optimize=False)",
+            )
+
+
+def described(mask: np.ndarray) -> str:
+    """Which elements of a matrix are padding: a vector, or a part of some."""
+    if mask.shape[1] == 1:
+        return f"the numbers of row {int(mask.argmax())}"
+    return f"{int(mask.sum())} of the numbers"
+
+
+def shown(tensor: ir.Tensor) -> str:
+    """A tensor's first number, and how many there are."""
+    array = tensor.numpy()
+    return f"{float(array.reshape(-1)[0]):.6g}" + (
+        f" ({array.size} times)" if array.size > 1 else ""
+    )
