@@ -9,6 +9,7 @@ import numpy as np
 
 from onnxla import ir
 from onnxla.ir.names import listed, quoted
+from onnxla.parameters.merged import merged_affine
 from onnxla.parameters.padding import find_padding
 from onnxla.parameters.roles import Parameters, shared_parameters
 from onnxla.parameters.statistics import merged_statistics
@@ -46,21 +47,24 @@ def left_open(parameters: Parameters, analysis: Analysis) -> Iterator[tuple[str,
 def merged_tensors(parameters: Parameters, analysis: Analysis) -> Iterator[tuple[str, str]]:
     """What an exporter made one of equal tensors, as far as it can be told; see `left_open`."""
     names = {tensor: name for name, tensor in parameters.params.items()}
-    merged = merged_statistics(analysis)
-    if merged:
-        tensors = [*dict.fromkeys(names.get(use.tensor, use.tensor.name) for use in merged)]
-        yield (
-            tensors[0],
-            f"the exporter merged running statistics with equal tensors ({listed(tensors)}): in "
-            f"training each layer has its own, {listed([use.name for use in merged])}",
-        )
+    statistics, affine = merged_statistics(analysis), merged_affine(analysis)
+    for kind, uses in (("running statistics", statistics), ("scales and biases", affine)):
+        if uses:
+            tensors = [*dict.fromkeys(names.get(use.tensor, use.tensor.name) for use in uses)]
+            yield (
+                tensors[0],
+                f"the exporter merged {kind} with equal tensors ({listed(tensors)}): in training "
+                f"each layer has its own, {listed([use.name for use in uses])}",
+            )
+    parted = {place for use in affine for place in use.places}
     for each in shared_parameters(parameters, analysis):
-        if not each.tied:
+        joint = [use for use in each.uses if not parted.issuperset(use.places)]
+        if len(joint) > 1 and not each.tied:
             name = names[each.tensor]
-            layers = listed([str(use.places[0][0]) for use in each.uses], str)
+            layers = listed([str(use.places[0][0]) for use in joint], str)
             yield (
                 name,
-                f"{len(each.uses)} layers read {quoted(name)} ({layers}): if they "
+                f"{len(joint)} layers read {quoted(name)} ({layers}): if they "
                 "were equal by chance, as new layers and copies are, the exporter merged them, and "
                 f"they train as one; `module.untie({name!r})` gives each its own, "
                 "and so does an export without merging (PyTorch: optimize=False)",

@@ -19,7 +19,7 @@ from onnxla.edit.dropout import insert_dropout
 from onnxla.edit.heads import find_features, replace_head
 from onnxla.edit.inference import inference_form
 from onnxla.edit.lora import add_adapters, initial, merge_adapters, select
-from onnxla.edit.parting import join, part_statistics, untie
+from onnxla.edit.parting import join, part_merged, untie
 from onnxla.edit.quantization import mark_straight_through, quantization_aware, restore
 from onnxla.edit.upgrade import upgrade
 from onnxla.inputs import bind, checked, unpack
@@ -72,7 +72,7 @@ def load(
         raise ir.UnsupportedError(reason)
     find_misfits(model).raise_any()
     program = Program(model, limits=limits)
-    parted = part_statistics(model, program.analysis)
+    parted = part_merged(model, program.analysis)
     if parted is not model:
         program = Program(parted, limits=limits)
     return Module(to_device(program.parameters.params), program)

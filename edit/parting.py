@@ -1,8 +1,9 @@
 """Tensors that an exporter merged, parted again.
 
 Exporters store equal tensors once. Those of fresh layers are equal, scales and variances, biases
-and means, and training makes them different. `part_statistics` gives each running statistic that
-was merged a tensor of its own; `join` takes those away again that are still equal, for the file.
+and means, and training makes them different. `part_merged` gives each running statistic, and each
+scale and bias that is known to have been merged, a tensor of its own; `join` takes those away again
+that are still equal, for the file.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 from onnxla.ir.model import Model, Node, Tensor
 from onnxla.ir.rewrite import add_initializers, remove_initializers, rewrite
 from onnxla.ir.traverse import all_nodes, is_standard, subgraphs
+from onnxla.parameters.merged import merged_affine
 from onnxla.parameters.roles import named_constants
 from onnxla.parameters.statistics import merged_statistics
 from onnxla.parameters.uses import Shared, TensorUse
@@ -36,9 +38,9 @@ class Parted(Tensor):
     read: str
 
 
-def part_statistics(model: Model, analysis: Analysis) -> Model:
-    """The model in which each running statistic is a tensor of its own."""
-    merged = merged_statistics(analysis)
+def part_merged(model: Model, analysis: Analysis) -> Model:
+    """The model in which what an exporter is known to have merged are tensors of their own."""
+    merged = [*merged_statistics(analysis), *merged_affine(analysis)]
     return part(model, merged, parted) if merged else model
 
 

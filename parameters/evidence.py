@@ -53,6 +53,7 @@ class Evidence:
         pytorch: Whether PyTorch wrote it, which writes literals as Constant nodes.
         signed: Whether its exporter says which tensors are parameters.
         names: Whether names tell literals; not if weights are called like them.
+        stored: Names of the initializers.
     """
 
     learned: set[str] = field(default_factory=set)
@@ -61,6 +62,7 @@ class Evidence:
     pytorch: bool = False
     signed: bool = False
     names: bool = True
+    stored: set[str] = field(default_factory=set)
 
     def is_literal(self, tensor: Tensor) -> bool:
         """Whether an exporter wrote a tensor down that no layer has."""
@@ -70,7 +72,11 @@ class Evidence:
 
     def is_named(self, tensor: Tensor) -> bool:
         """Whether a tensor has the name of a learned one."""
-        return not self.is_literal(tensor) and bool(LEARNED_NAME.search(tensor.name))
+        return not self.is_literal(tensor) and self.is_learned_name(tensor.name)
+
+    def is_learned_name(self, name: str) -> bool:
+        """Whether a name is one of what is learned."""
+        return bool(LEARNED_NAME.search(name))
 
     def is_stored(self, tensor: Tensor) -> bool:
         """Whether a tensor is one that a PyTorch module holds, or made of such."""
@@ -98,6 +104,7 @@ def find_evidence(model: Model) -> Evidence:
     evidence.learned |= parameters
     evidence.signed = bool(signature)
     written, stored = constants_of_nodes(model), initializers(model)
+    evidence.stored = {tensor.name for tensor in stored}
     # Some exporters put all weights into Constant nodes, or call all of them constants.
     if any(map(is_matrix, stored)) or not any(map(is_matrix, written)):
         evidence.literals = {*written}
