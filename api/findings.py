@@ -5,10 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import Any
-
-import numpy as np
 
 from onnxla import ir
 from onnxla.edit.inference import find_training
@@ -22,12 +19,8 @@ from onnxla.left_open import left_open
 from onnxla.ops.missing import missing_operators
 from onnxla.ops.signatures import find_misfits
 from onnxla.ops.table import lookup
-from onnxla.parameters.roles import (
-    Parameters,
-    analyze,
-    find_parameters,
-    trainable,
-)
+from onnxla.parameters.copies import copies
+from onnxla.parameters.roles import analyze, find_parameters, trainable
 
 
 @dataclass(frozen=True)
@@ -117,7 +110,8 @@ def notes(model: ir.Model) -> Iterator[str]:
     for first, second in copies(parameters):
         yield (
             f"{quoted(first)} and {quoted(second)} hold the same numbers: if the weight was tied,"
-            " the exporter copied it, and the copies will differ after training"
+            " the exporter copied it, and the copies will differ after training;"
+            f" `module.tie({second!r})` makes them one again"
         )
 
 
@@ -125,26 +119,3 @@ def drops(node: ir.Node, opsets: Mapping[str, int]) -> bool:
     """Whether a node's operator drops elements at random in training."""
     operator = lookup(node.domain, node.op_type, opsets.get(node.domain, 1))
     return operator is not None and operator.moves == "dropped"
-
-
-def hash_of(array: np.ndarray) -> bytes:
-    """A hash of an array's numbers in their order."""
-    return sha256(np.ascontiguousarray(array).view(np.uint8).data).digest()
-
-
-def copies(parameters: Parameters) -> Iterator[tuple[str, str]]:
-    """Pairs of weights or embeddings of which one is the other, or the other transposed.
-
-    Of more than two, the first is paired with each.
-    """
-    groups: dict[tuple[Any, ...], list[str]] = {}
-    for name, tensor in parameters.params.items():
-        if parameters.roles[name] in ("weight", "embedding") and len(tensor.shape) == 2:
-            array = tensor.numpy()
-            if array.size and array.min() != array.max():  # not zeros or ones, for a new layer
-                # Hashes, so that each matrix is looked at once.
-                hashes = map(hash_of, (array, array.T))
-                shapes = zip(hashes, (array.shape, array.T.shape), strict=True)
-                groups.setdefault((tensor.dtype, min(shapes)), []).append(name)
-    for first, *others in groups.values():
-        yield from ((first, other) for other in others)

@@ -9,6 +9,7 @@ import numpy as np
 
 from onnxla import ir
 from onnxla.ir.names import listed, quoted
+from onnxla.parameters.evidence import Evidence, find_evidence
 from onnxla.parameters.merged import merged_affine
 from onnxla.parameters.padding import find_padding
 from onnxla.parameters.roles import Parameters, shared_parameters
@@ -17,10 +18,12 @@ from onnxla.parameters.walk import Analysis
 
 # What PyTorch calls the vectors with which it estimates a weight's largest singular value.
 SINGULAR_VECTOR = re.compile(r"(\.parametrizations\.\w+\.\d+\._|weight_)[uv]$")
+# What is called so, networks use in a formula: vectors as above, and logarithms.
+IN_FORMULA = re.compile(rf"{SINGULAR_VECTOR.pattern}|(_log|logit_scale)$").search
 
 
 def left_open(parameters: Parameters, analysis: Analysis) -> Iterator[tuple[str, str]]:
-    """Names of parameters, and what is not certain of each or of all that are like it."""
+    """Names of parameters, or nothing, and what is not certain of each or all that are like it."""
     for name, role in parameters.undecided.items():
         yield (
             name,
@@ -35,6 +38,21 @@ def left_open(parameters: Parameters, analysis: Analysis) -> Iterator[tuple[str,
             f"{described(mask)} of {quoted(name)} are zero: taken for padding, which no framework "
             "trains, they stay so in training; other numbers train",
         )
+    evidence = find_evidence(analysis.model)
+    for name, made_of in evidence.folded.items():
+        if sum(each in evidence.learned for each in made_of) > 1 or any(map(IN_FORMULA, made_of)):
+            yield (
+                name,
+                f"PyTorch's exporter computed {quoted(name)} from {listed(made_of)}: it trains, "
+                "they do not; with optimize=False the exporter keeps them",
+            )
+    if missing := missing_parameters(analysis, evidence):
+        yield (
+            "",
+            "PyTorch's exporter lists parameters that have no tensor in the file "
+            f"({listed(missing)}): each is tied to another, or was dropped, folded into others or "
+            "merged with an equal one; with optimize=False the exporter keeps what is not tied",
+        )
     vectors = [name for name in parameters.params if SINGULAR_VECTOR.search(name)]
     if vectors:
         yield (
@@ -42,6 +60,13 @@ def left_open(parameters: Parameters, analysis: Analysis) -> Iterator[tuple[str,
             f"{listed(vectors)}: by their names, vectors of a spectral normalization, which "
             "PyTorch estimates anew at each step of training; here they stay as they are",
         )
+
+
+def missing_parameters(analysis: Analysis, evidence: Evidence) -> list[str]:
+    """The parameters that an exporter lists and nothing in the file is, or is made of."""
+    parted = {use.name for use in merged_affine(analysis)}
+    folded = {name for names in evidence.folded.values() for name in names}
+    return sorted(evidence.learned - evidence.stored - folded - parted)
 
 
 def merged_tensors(parameters: Parameters, analysis: Analysis) -> Iterator[tuple[str, str]]:

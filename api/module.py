@@ -19,7 +19,7 @@ from onnxla.edit.dropout import insert_dropout
 from onnxla.edit.heads import find_features, replace_head
 from onnxla.edit.inference import inference_form
 from onnxla.edit.lora import add_adapters, initial, merge_adapters, select
-from onnxla.edit.parting import join, part_merged, untie
+from onnxla.edit.parting import join, part_merged, tie, untie
 from onnxla.edit.quantization import mark_straight_through, quantization_aware, restore
 from onnxla.edit.upgrade import upgrade
 from onnxla.inputs import bind, checked, unpack
@@ -34,6 +34,7 @@ from onnxla.ops.missing import saved_for_one_processor
 from onnxla.ops.normalize import Sample
 from onnxla.ops.signatures import find_misfits
 from onnxla.ops.values import Value, as_known
+from onnxla.parameters.copies import copies
 from onnxla.parameters.evidence import is_of_pytorch
 from onnxla.parameters.roles import (
     analyze,
@@ -490,6 +491,27 @@ class Module:
         if patterns:
             chosen_names = [n for p in patterns for n in matching(p, shared, "shared tensor")]
         return self.with_model(untie(model, [shared[name] for name in dict.fromkeys(chosen_names)]))
+
+    def tie(self, *patterns: str) -> Module:
+        """The model in which weights that an exporter copied are one again.
+
+        Where a head is tied to an embedding, exporters may store it a second time, transposed, and
+        the two would train apart; `onnxla.check` names such copies. The second one is then made
+        from the first, by a Transpose, and is no parameter any more.
+
+        Args:
+            *patterns: Names or shell-style patterns of the second ones; without any: all.
+
+        Raises:
+            ValueError: A pattern matches none, or there are none that hold the same numbers.
+            UnsupportedError: One is in a subgraph or function.
+        """
+        model = self._with_values()
+        pairs = {second: first for first, second in copies(find_parameters(model))}
+        if not pairs:
+            raise ValueError("no two weights hold the same numbers: there is nothing to tie")
+        chosen_names = [n for p in patterns or "*" for n in matching(p, pairs, "copied weight")]
+        return self.with_model(tie(model, {name: pairs[name] for name in chosen_names}))
 
     def straight_through(self, *operators: str) -> Module:
         """The model in which some operators have the derivative 1 in `apply_train`.

@@ -13,10 +13,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from onnxla.ir.errors import UnsupportedError
 from onnxla.ir.model import Model, Node, Tensor
+from onnxla.ir.names import quoted
 from onnxla.ir.rewrite import add_initializers, remove_initializers, rewrite
 from onnxla.ir.traverse import all_nodes, is_standard, subgraphs
 from onnxla.parameters.merged import merged_affine
+from onnxla.parameters.roles import constants as graph_constants
 from onnxla.parameters.roles import named_constants
 from onnxla.parameters.statistics import merged_statistics
 from onnxla.parameters.uses import Shared, TensorUse
@@ -48,6 +51,38 @@ def untie(model: Model, shared: Iterable[Shared]) -> Model:
     """The model in which each layer that reads one of some tensors has its own."""
     uses = [use for each in shared for use in each.uses[1:]]  # the first one keeps the file's
     return part(model, uses, lambda name, array, shared, read: Tensor.of(name, array))
+
+
+def tie(model: Model, pairs: Mapping[str, str]) -> Model:
+    """The model in which some tensors are made from others, which they equal or transpose.
+
+    Args:
+        model: The model.
+        pairs: The name of what each tensor is made from.
+
+    Raises:
+        UnsupportedError: One of them is a constant of a subgraph or of a function.
+    """
+    constants = named_constants(model)
+    here = {name for path, name, _ in graph_constants(model.graph.nodes, model.graph) if not path}
+    if inner := [name for pair in pairs.items() for name in pair if name not in here]:
+        raise UnsupportedError(
+            f"{quoted(inner[0])} is in a subgraph or function: it cannot be tied"
+        )
+
+    def maker(name: str) -> Node:
+        same = np.array_equal(constants[name].numpy(), constants[pairs[name]].numpy())
+        op_type, attributes = ("Identity", {}) if same else ("Transpose", {"perm": (1, 0)})
+        return Node(op_type, (pairs[name],), (name,), attributes, f"{name}_tied")
+
+    def rewritten(node: Node) -> Iterator[Node]:
+        made = {*node.outputs} & {*pairs}
+        yield maker(made.pop()) if made and is_standard(node, "Constant") else node
+
+    stored = [t.name for t in model.graph.initializers if t.name in pairs]
+    model = remove_initializers(rewrite(model, node=rewritten), stored)
+    nodes = (*map(maker, stored), *model.graph.nodes)
+    return replace(model, graph=replace(model.graph, nodes=nodes))
 
 
 def part(model: Model, uses: Sequence[TensorUse], own: Callable[..., Tensor]) -> Model:

@@ -54,6 +54,7 @@ class Evidence:
         signed: Whether its exporter says which tensors are parameters.
         names: Whether names tell literals; not if weights are called like them.
         stored: Names of the initializers.
+        folded: What each tensor was computed from that the exporter says to be computed.
     """
 
     learned: set[str] = field(default_factory=set)
@@ -63,6 +64,7 @@ class Evidence:
     signed: bool = False
     names: bool = True
     stored: set[str] = field(default_factory=set)
+    folded: dict[str, list[str]] = field(default_factory=dict)
 
     def is_literal(self, tensor: Tensor) -> bool:
         """Whether an exporter wrote a tensor down that no layer has."""
@@ -99,6 +101,7 @@ def find_evidence(model: Model) -> Evidence:
     for value in model.graph.value_info:
         if value.name not in kinds and FOLDED in value.metadata:
             made_of = re.findall(r"'([^']*)'", value.metadata[FOLDED][:MAX_TEXT])
+            evidence.folded[value.name] = made_of
             learned = not parameters.isdisjoint(made_of)
             (evidence.learned if learned else evidence.fixed).add(value.name)
     evidence.learned |= parameters

@@ -9,12 +9,13 @@ import jax
 import numpy as np
 import onnx
 import pytest
+from onnx import helper
 
 import onnxla
 from onnxla import ir
 from onnxla.parameters.roles import analyze
 from onnxla.parameters.statistics import layers as layers_of_nodes
-from support.small_models import make
+from support.small_models import graph, make
 
 X = np.random.default_rng(0).normal([3, -1], [2, 5], (64, 2)).astype(np.float32)
 ONES, ZEROS = np.ones(2, np.float32), np.zeros(2, np.float32)
@@ -227,3 +228,94 @@ def test_calls_within_calls_do_not_multiply_layers() -> None:
     content = model("y = local.f12 (x, ones, zeros)", " ".join(functions), **MERGED)
     analysis = analyze(ir.read(content))
     assert len(layers_of_nodes(analysis, analysis.model.graph.nodes)) == 1
+
+
+# What an exporter lets on of what it merged
+
+
+def merged_norms(named: bool = True, ones: np.ndarray = ONES) -> onnx.ModelProto:
+    """Two normalizations of modules `a` and `b` that read one scale and one bias.
+
+    Either an Identity gives the second one's names, or metadata say which modules and parameters
+    there were.
+    """
+    tensors = {"a.weight": ones, "a.bias": ZEROS, "w": np.float32([[1, 2], [3, 4]])}
+    second = ["b.weight", "b.bias"] if named else ["a.weight", "a.bias"]
+    copied = ("weight", "bias") if named else ()
+    nodes = [
+        *(helper.make_node("Identity", [f"a.{part}"], [f"b.{part}"]) for part in copied),
+        helper.make_node("LayerNormalization", ["x", "a.weight", "a.bias"], ["h"]),
+        helper.make_node("MatMul", ["h", "w"], ["g"]),
+        helper.make_node("LayerNormalization", ["g", *second], ["y"]),
+    ]
+    proto = onnx.load_from_string(graph(nodes, {"x": (1, ["N", 2])}, ["y"], 17, tensors))
+    proto.producer_name = "pytorch"
+    if not named:
+        for node, module in zip(proto.graph.node, ("a", "fc", "b"), strict=True):
+            set_metadata(node, "pkg.torch.onnx.name_scopes", f"['', '{module}', 'call']")
+        listed = (*tensors, "b.weight", "b.bias")
+        signature = "\n".join(f"p_{i}: PARAMETER target='{n}'" for i, n in enumerate(listed))
+        set_metadata(
+            proto.graph, "pkg.torch.export.ExportedProgram.graph_signature", f"\n{signature}"
+        )
+    return proto
+
+
+def set_metadata(proto: Any, key: str, value: str) -> None:
+    entry = proto.metadata_props.add()
+    entry.key, entry.value = key, value
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_equal_scales_of_new_layers_train_apart(named: bool, tmp_path: Path) -> None:
+    proto = merged_norms(named)
+    module = onnxla.load(proto)
+    assert {*module.params} == {"a.weight", "a.bias", "b.weight", "b.bias", "w"}
+    assert module.roles["b.weight"] == "scale"
+    assert module.roles["b.bias"] == "bias"
+    (note,) = (n for n in onnxla.check(proto).notes if "merged scales and biases" in n)
+    assert "'b.weight', 'b.bias'" in note
+    module.save(tmp_path / "same.onnx")
+    assert (tmp_path / "same.onnx").read_bytes() == proto.SerializeToString()
+
+    def loss(params: Any) -> Any:
+        return ((module.apply(params, X) - np.float32([1, 3])) ** 2).mean()
+
+    slopes = jax.grad(loss)(module.params)
+    assert np.abs(slopes["a.weight"] - slopes["b.weight"]).max() > 0.01
+    trained = module.replace({k: p - 0.1 * slopes[k] for k, p in module.params.items()})
+    trained.save(tmp_path / "trained.onnx", check={"x": X})
+    again = onnxla.load(tmp_path / "trained.onnx")
+    assert {*again.params} == {*module.params}
+    np.testing.assert_array_equal(again(X), trained(X))
+
+
+def test_scales_that_are_no_new_layers_stay_tied() -> None:
+    module = onnxla.load(merged_norms(ones=np.float32([1, 2])))
+    assert {*module.params} == {"a.weight", "a.bias", "b.bias", "w"}
+
+
+@pytest.mark.parametrize("transposed", [True, False])
+def test_a_copied_head_is_tied_again(transposed: bool, tmp_path: Path) -> None:
+    table = np.random.default_rng(0).normal(size=(8, 3)).astype(np.float32)
+    head = "MatMul (e, copy)" if transposed else "Gemm <transB = 1> (e, copy)"
+    text = f"""<ir_version: 10, opset_import: ["": 17]> m (int64[N] x) => (float[N, 8] y) {{
+        e = Gather (table, x) y = {head}
+    }}"""
+    content = make(text, table=table, copy=table.T.copy() if transposed else table)
+    assert [n for n in onnxla.check(content).notes if "module.tie('copy')" in n]
+    module = onnxla.load(content)
+    tied = module.tie()
+    assert {*tied.params} == {"table"}
+    x = np.arange(8)
+    np.testing.assert_allclose(tied(x), module(x), rtol=1e-5, atol=1e-6)
+    apart = jax.grad(lambda p: (module.apply(p, x) ** 2).sum())(module.params)
+    together = jax.grad(lambda p: (tied.apply(p, x) ** 2).sum())(tied.params)
+    copy = apart["copy"].T if transposed else apart["copy"]
+    np.testing.assert_allclose(together["table"], apart["table"] + copy, rtol=1e-5, atol=1e-5)
+    tied.save(tmp_path / "tied.onnx", check={"x": x})
+    assert {*onnxla.load(tmp_path / "tied.onnx").params} == {"table"}
+    with pytest.raises(ValueError, match="nothing to tie"):
+        tied.tie()
+    with pytest.raises(ValueError, match="no copied weight matches 'head'"):
+        module.tie("head")

@@ -21,6 +21,7 @@ import onnxla
 from support import curves
 
 FILES = curves.FOLDER / "files"
+EDITS = ("untie", "tie")
 EXPECTED_FAILURES = curves.FOLDER / "expected_failures.txt"
 
 
@@ -138,15 +139,14 @@ def served(module: onnxla.Module, curve: dict[str, Any]) -> np.ndarray:
     return np.asarray(outputs)
 
 
-def compare(cell: str, untied: bool = False) -> dict[str, float]:
+def compare(cell: str, edit: str = "") -> dict[str, float]:
     """The largest differences from the framework, in units of what is allowed.
 
-    Training is compared in double precision, `untied` after tensors that the exporter merged have
-    been parted; inference is that of the file.
+    Training is compared in double precision, perhaps after an edit: `untie` or `tie`.
     """
     curve = curve_of(cell)
     module = onnxla.load(FILES / f"{cell}.onnx")
-    module = module.untie() if untied else module
+    module = getattr(module, edit)() if edit else module
     wide = module.astype("float64")
     gradient = make_gradient(wide, curve["loss"])
     found = {"initial": apart(curves.rounded(evaluated(module, curve)), curve["initial"]) / 1e-5}
@@ -174,7 +174,8 @@ class Loss:
     """What an exporter lost of a network, so that its file trains as another one.
 
     Attributes:
-        remedy: `untie`, the exporter with which the network trains as it should, or `none`.
+        remedy: An edit of `EDITS`, the exporter with which the network trains as it should, or
+            `none`.
         cause: What was lost.
     """
 
@@ -196,8 +197,8 @@ def main(patterns: list[str]) -> None:
         if patterns and not any(pattern in cell for pattern in patterns):
             continue
         found = {"": compare(cell)}
-        if cell in lost and lost[cell].remedy == "untie":
-            found["untied: "] = compare(cell, untied=True)
+        if cell in lost and (edit := lost[cell].remedy) in EDITS:
+            found[f"{edit}: "] = compare(cell, edit)
         exporter, network = cell.split("/")
         for how, differences in found.items():
             told = ", ".join(f"{name} {value:.2g}" for name, value in differences.items())
