@@ -29,6 +29,7 @@ from onnxla.interpret.rules.running_statistics import Training
 from onnxla.ir.fingerprint import fingerprint
 from onnxla.ir.names import listed, no_such, plain, quoted
 from onnxla.ir.rewrite import cut, replace_tensors
+from onnxla.left_open import left_open
 from onnxla.ops.limits import Limits
 from onnxla.ops.missing import saved_for_one_processor
 from onnxla.ops.normalize import Sample
@@ -735,7 +736,8 @@ class Module:
     def summary(self) -> Report:
         """Inputs, outputs, operators and parameters by role: text, or HTML in a notebook."""
         program = self.program
-        return summarize(program.model, program.parameters, program.analysis, program.fixed)
+        notes = (text for _, text in left_open(program.parameters, program.analysis))
+        return summarize(program.model, program.parameters, program.fixed, notes)
 
     def __repr__(self) -> str:
         inputs = listed(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -12,10 +12,8 @@ from onnxla import ir
 from onnxla.ir.names import listed, plain
 from onnxla.ir.problems import MAX_LISTED, Problems
 from onnxla.ir.traverse import all_nodes
-from onnxla.left_open import left_open
 from onnxla.ops.missing import missing_operators
 from onnxla.parameters.roles import ROLES, Parameters, trainable
-from onnxla.parameters.walk import Analysis
 from onnxla.tables import Report, Table
 
 
@@ -44,9 +42,12 @@ def count_parameters(parameters: Parameters, role: str) -> tuple[int, int]:
 
 
 def summarize(
-    model: ir.Model, parameters: Parameters, analysis: Analysis, fixed: Mapping[str, np.ndarray]
+    model: ir.Model,
+    parameters: Parameters,
+    fixed: Mapping[str, np.ndarray],
+    notes: Iterable[str] = (),
 ) -> Report:
-    """Inputs, outputs, opsets, operators, parameters by role, and what is open or not supported."""
+    """Inputs, outputs, opsets, operators, parameters by role, notes, and what is not supported."""
     opsets = listed([f"{plain(k or 'ai.onnx')} {v}" for k, v in model.opsets.items()], str)
     producer = f", producer {plain(model.producer)}" if model.producer else ""
     defaults = {tensor.name for tensor in model.graph.initializers}
@@ -76,8 +77,8 @@ def summarize(
             [(plain(name), str(count)) for name, count in counts[:MAX_LISTED]],
         ),
     ]
-    if notes := Problems(text for _, text in left_open(parameters, analysis)).listed():
-        parts.append(Table("what the file leaves open", (), [(note,) for note in notes]))
+    if noted := Problems(notes).listed():
+        parts.append(Table("what the file leaves open", (), [(note,) for note in noted]))
     if missing := missing_operators(model):
         parts.append(Table("not supported", (), [(line,) for line in missing]))
     return Report(parts)

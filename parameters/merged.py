@@ -7,7 +7,7 @@ older one gives each name to an Identity. What it does not say may be tied on pu
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from onnxla.ir.dtypes import is_float
 from onnxla.ir.model import Node, Tensor
@@ -49,7 +49,7 @@ def may_be_new(analysis: Analysis, source: object) -> bool:
     )
 
 
-def uses_of(analysis: Analysis, tensors: set[object]) -> Iterator[tuple[Tensor, Node, int]]:
+def uses_of(analysis: Analysis, tensors: Collection[object]) -> Iterator[tuple[Tensor, Node, int]]:
     """Where nodes of graphs read some tensors, perhaps by other names; but for statistics."""
     in_functions = {n for f in analysis.model.functions for n in f.nodes}
     for node, operands in analysis.operands.items():

@@ -54,4 +54,4 @@ def second_biases(array: np.ndarray) -> np.ndarray:
 def the_only_one(vectors: np.ndarray) -> np.ndarray:
     """The one vector that is zero, as a column; none if there are several."""
     zero = ~vectors.any(1, keepdims=True)
-    return zero & (zero.sum() == 1)
+    return zero if zero.sum() == 1 else np.zeros_like(zero)
