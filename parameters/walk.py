@@ -295,15 +295,19 @@ class Analysis:
 
     def elementwise_use(self, role: str, source: Source, other: Source) -> str:
         """What is added to, subtracted from, or multiplies or divides, what `other` computes."""
+        stored = rearranged(source)
+        if isinstance(stored, Tensor) and extent(stored) == 1:
+            if role == "factor" and is_normalized(other):
+                return "scale"
+            if role == "addend" and is_scaled(other):
+                return "bias"
         if not isinstance(source, Tensor):
             return role
         scalar, by = not extent(source), self.computed_by(other)
         if role == "addend" and scalar and source.shape and has_one_channel(other):
             return "bias"
-        if role == "addend" and extent(source) == 1 and (is_product(other) or is_scaled(other)):
+        if role == "addend" and extent(source) == 1 and is_product(other):
             return "bias"
-        if role == "factor" and extent(source) == 1 and is_normalized(other):
-            return "scale"
         vector = extent(source) == 1 and role in ("subtrahend", "divisor")
         if by == "nothing" and (scalar or vector):
             return "constant"  # an input is normalized by fixed numbers

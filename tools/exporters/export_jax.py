@@ -48,6 +48,79 @@ class Cnn(nnx.Module):
         return self.head(x.mean((1, 2)))
 
 
+class Mlp(nnx.Module):
+    """Two layers with BatchNorm after each."""
+
+    def __init__(self, **options: Any) -> None:
+        self.wide = nnx.Linear(6, 16, **options)
+        self.norm1 = nnx.BatchNorm(16, momentum=0.9, **options)
+        self.narrow = nnx.Linear(16, 16, use_bias=False, **options)
+        self.norm2 = nnx.BatchNorm(16, momentum=0.9, **options)
+        self.head = nnx.Linear(16, CLASSES, **options)
+
+    def __call__(self, x: Any) -> Any:
+        """Logits of [N, 6]."""
+        x = nnx.relu(self.norm1(self.wide(x)))
+        return self.head(nnx.relu(self.norm2(self.narrow(x))))
+
+
+class Resnet(nnx.Module):
+    """A residual block with BatchNorm."""
+
+    def __init__(self, **options: Any) -> None:
+        self.stem = nnx.Conv(3, 8, (3, 3), use_bias=False, **options)
+        self.norm = nnx.BatchNorm(8, momentum=0.9, **options)
+        self.conv1 = nnx.Conv(8, 8, (3, 3), use_bias=False, **options)
+        self.norm1 = nnx.BatchNorm(8, momentum=0.9, **options)
+        self.conv2 = nnx.Conv(8, 8, (3, 3), use_bias=False, **options)
+        self.norm2 = nnx.BatchNorm(8, momentum=0.9, **options)
+        self.head = nnx.Linear(8, CLASSES, **options)
+
+    def __call__(self, x: Any) -> Any:
+        """Logits of images [N, 8, 8, 3]."""
+        x = nnx.relu(self.norm(self.stem(x)))
+        y = nnx.relu(self.norm1(self.conv1(x)))
+        x = nnx.relu(x + self.norm2(self.conv2(y)))
+        return self.head(x.mean((1, 2)))
+
+
+class GroupNorm(nnx.Module):
+    """Two groups, and one."""
+
+    def __init__(self, **options: Any) -> None:
+        self.conv1 = nnx.Conv(3, 8, (3, 3), **options)
+        self.norm1 = nnx.GroupNorm(8, 2, **options)
+        self.conv2 = nnx.Conv(8, 8, (3, 3), strides=2, **options)
+        self.norm2 = nnx.GroupNorm(8, 1, **options)
+        self.head = nnx.Linear(8, CLASSES, **options)
+
+    def __call__(self, x: Any) -> Any:
+        """Logits of images [N, 8, 8, 3]."""
+        x = nnx.relu(self.norm1(self.conv1(x)))
+        x = nnx.relu(self.norm2(self.conv2(x)))
+        return self.head(x.mean((1, 2)))
+
+
+class RmsNorm(nnx.Module):
+    """A gated layer between normalizations by length, as decoders have it."""
+
+    def __init__(self, **options: Any) -> None:
+        self.embed = nnx.Embed(20, 16, **options)
+        self.norm1 = nnx.RMSNorm(16, **options)
+        self.gate = nnx.Linear(16, 32, use_bias=False, **options)
+        self.wide = nnx.Linear(16, 32, use_bias=False, **options)
+        self.narrow = nnx.Linear(32, 16, use_bias=False, **options)
+        self.norm2 = nnx.RMSNorm(16, **options)
+        self.head = nnx.Linear(16, CLASSES, use_bias=False, **options)
+
+    def __call__(self, ids: Any) -> Any:
+        """Logits of ids [N, T]."""
+        x = self.embed(ids)
+        y = self.norm1(x)
+        x = x + self.narrow(nnx.silu(self.gate(y)) * self.wide(y))
+        return self.head(self.norm2(x).mean(1))
+
+
 class Recurrent(nnx.Module):
     """A sequence's class by the last state."""
 
@@ -104,6 +177,10 @@ NETWORKS = {
     "lstm": Network(lambda **options: Recurrent(nnx.LSTMCell, **options), (6, 5)),
     "gru": Network(lambda **options: Recurrent(nnx.GRUCell, **options), (6, 5)),
     "encoder": Network(Encoder, (6,), 20),
+    "mlp": Network(Mlp, (6,)),
+    "resnet": Network(Resnet, (8, 8, 3)),
+    "group_norm": Network(GroupNorm, (8, 8, 3)),
+    "rms_norm": Network(RmsNorm, (6,), 20),
 }
 
 

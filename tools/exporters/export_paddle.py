@@ -1,6 +1,7 @@
 """Makes the files and curves of paddle2onnx, all or those of the networks named.
 
-Needs paddlepaddle 3.3.1, paddle2onnx 2.1.0 and onnx 1.17.0, and no onnxla:
+Needs paddlepaddle 3.3.1, paddle2onnx 2.1.0 and onnx 1.17.0, and no onnxla. It has no GroupNorm, of
+which paddle2onnx writes an epsilon that is not Paddle's, and no SimpleRNN, whose node it leaves out:
 
     PYTHONPATH=tests python tools/exporters/export_paddle.py [NETWORK...]
 """
@@ -52,6 +53,71 @@ def cnn() -> nn.Layer:
     )
 
 
+def mlp() -> nn.Layer:
+    """Two layers with BatchNorm after each."""
+    return nn.Sequential(
+        nn.Linear(6, 16),
+        nn.BatchNorm1D(16),
+        nn.ReLU(),
+        nn.Linear(16, 16),
+        nn.BatchNorm1D(16),
+        nn.ReLU(),
+        nn.Linear(16, CLASSES),
+    )
+
+
+def mobilenet() -> nn.Layer:
+    """A convolution by channels between two of single pixels, with hard activations."""
+    return nn.Sequential(
+        nn.Conv2D(3, 8, 1, bias_attr=False),
+        nn.BatchNorm2D(8),
+        nn.Hardswish(),
+        nn.Conv2D(8, 8, 3, stride=2, padding=1, groups=8, bias_attr=False),
+        nn.BatchNorm2D(8),
+        nn.Hardswish(),
+        nn.Conv2D(8, 8, 1, bias_attr=False),
+        nn.BatchNorm2D(8),
+        nn.AdaptiveAvgPool2D(1),
+        nn.Flatten(),
+        nn.Linear(8, CLASSES),
+    )
+
+
+class Attention(nn.Layer):
+    """A sequence's class by attention, with LayerNorm last."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = nn.MultiHeadAttention(16, 2)
+        self.embed = nn.Linear(5, 16)
+        self.norm = nn.LayerNorm(16)
+        self.head = nn.Linear(16, CLASSES)
+
+    def forward(self, x: Any) -> Any:
+        """Logits of [N, T, 5]."""
+        x = self.embed(x)
+        return self.head(self.norm(x + self.attention(x)).mean(1))
+
+
+class Resnet(nn.Layer):
+    """A residual block with BatchNorm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2D(3, 8, 3, padding=1), nn.BatchNorm2D(8), nn.ReLU())
+        self.conv1 = nn.Conv2D(8, 8, 3, padding=1, bias_attr=False)
+        self.norm1 = nn.BatchNorm2D(8)
+        self.conv2 = nn.Conv2D(8, 8, 3, padding=1, bias_attr=False)
+        self.norm2 = nn.BatchNorm2D(8)
+        self.head = nn.Linear(8, CLASSES)
+
+    def forward(self, x: Any) -> Any:
+        """Logits of images [N, 3, 8, 8]."""
+        x = self.stem(x)
+        y = nn.functional.relu(self.norm1(self.conv1(x)))
+        return self.head(nn.functional.relu(x + self.norm2(self.conv2(y))).mean((2, 3)))
+
+
 class Recurrent(nn.Layer):
     """A sequence's class by the mean of the outputs."""
 
@@ -94,6 +160,10 @@ NETWORKS = {
     "lstm": Network(lambda: Recurrent(nn.LSTM), (6, 5)),
     "gru": Network(lambda: Recurrent(nn.GRU), (6, 5)),
     "encoder": Network(Encoder, (6,), 20),
+    "mlp": Network(mlp, (6,)),
+    "resnet": Network(Resnet, (3, 8, 8)),
+    "mobilenet": Network(mobilenet, (3, 8, 8)),
+    "attention": Network(Attention, (6, 5)),
 }
 
 
