@@ -1,7 +1,7 @@
 """Makes the files and curves of paddle2onnx, all or those of the networks named.
 
 Needs paddlepaddle 3.3.1, paddle2onnx 2.1.0 and onnx 1.17.0, and no onnxla. It has no GroupNorm, of
-which paddle2onnx writes an epsilon that is not Paddle's, and no SimpleRNN, whose node it leaves out:
+which paddle2onnx writes another epsilon, and no SimpleRNN, whose node it leaves out:
 
     PYTHONPATH=tests python tools/exporters/export_paddle.py [NETWORK...]
 """
