@@ -206,7 +206,7 @@ MUTANTS = [
     Mutant(
         "sample variance",
         "LayerNormalization",
-        "return mean, average(lax.square(X - mean))",
+        "return mean, sample.average(lax.square(X - mean), axes)",
         "return mean, jnp.var(X, axes, keepdims=True, ddof=1)",
     ),
     Mutant(
