@@ -11,13 +11,13 @@ import numpy as np
 
 from onnxla import ir
 from onnxla.edit.batch_check import Replacement, is_static
-from onnxla.edit.batch_forms import Subject, Writer, matched, other_forms
+from onnxla.edit.batch_forms import Subject, Writer, expanded, matched, other_forms
 from onnxla.edit.batch_places import Place, grown_axis, merged_place, reshaped, shapes_of
 from onnxla.interpret.eval import eval_at
 from onnxla.interpret.program import Program
 from onnxla.ir.names import quoted
 from onnxla.ir.problems import Problems
-from onnxla.ir.traverse import is_standard, names_read
+from onnxla.ir.traverse import is_standard, names_read, subgraphs
 from onnxla.ops.table import Operator, lookup
 from onnxla.ops.values import Value, is_known
 
@@ -72,7 +72,11 @@ class Following:
         }
         inputs = {n: self.inputs(n) for n in SIZES}
         static = {
-            n: {k: np.zeros(v.shape, v.dtype) for k, v in given.items() if is_static(self.program, k)}
+            n: {
+                k: np.zeros(v.shape, v.dtype)
+                for k, v in given.items()
+                if is_static(self.program, k)
+            }
             for n, given in inputs.items()
         }
         traced = {
@@ -111,10 +115,17 @@ class Following:
         if names_read(node) & self.lost:  # only a consequence
             self.lost.update(node.outputs)
             return
-        one = self.evaluate((node,), sizes=(1,))
-        reasons = []
-        for form in self.forms(node, one[1]):
+        operator = self.operator(node)
+        if operator and any(self.places.get(name) for name in node.inputs[: operator.controls]):
+            self.problems.add(f"{node} is control flow that each element of a batch decides")
+            self.lost.update(node.outputs)
+            return
+        forms = self.forms(node, self.evaluate((node,), sizes=(1,))[1])
+        reasons: list[str] = []
+        while True:
             try:
+                if (form := next(forms, None)) is None:
+                    break
                 self.catch_up()
                 made = self.evaluate(form)
                 places = self.find_places(node, made, form)
@@ -132,7 +143,7 @@ class Following:
     def forms(self, node: ir.Node, made: Mapping[str, Value]) -> Iterator[tuple[ir.Node, ...]]:
         """The node, with operands that match, and what it may become otherwise."""
         operator = self.operator(node)
-        if operator is None or not any(self.places.get(name) for name in node.inputs):
+        if operator is None or not any(self.places.get(name) for name in names_read(node)):
             yield (node,)
             return
         values = {**made, **{name: self.values[1][name] for name in node.inputs if name}}
@@ -141,12 +152,34 @@ class Following:
             operator,
             self.places,
             {k: tuple(v.shape) for k, v in values.items() if hasattr(v, "shape")},
-            {name: self.constants[name].numpy() for name in node.inputs if name in self.constants
-             and name not in self.program.parameters.params},
+            {
+                name: self.constants[name].numpy()
+                for name in node.inputs
+                if name in self.constants and name not in self.program.parameters.params
+            },
             self.open,
         )
+        if subgraphs(node):
+            yield expanded(subject, self.growing(subject), self.writer)
+            return
         yield matched(subject, self.writer)
         yield from other_forms(subject, self.writer)
+
+    def growing(self, subject: Subject) -> dict[str, int]:
+        """The axes along which states of control flow grow that have no batch at first.
+
+        If they are not known since control flow fails, the first of each.
+        """
+        try:
+            made = self.evaluate((subject.node,))
+        except ir.UnsupportedError:
+            return dict.fromkeys(subject.states, 0)
+        axes: dict[str, int] = {}
+        for first, last in subject.states.items():
+            axis = grown_axis(shapes_of({n: made[n][last] for n in SIZES}))
+            if axis is not None:
+                axes[first] = axis
+        return axes
 
     def operator(self, node: ir.Node) -> Operator | None:
         """The table's row of a node; None for a call of a function."""
@@ -201,7 +234,8 @@ class Following:
             if axis is not None:
                 operands = [(place, shapes[each]) for each, place in given.items()]
                 places[name] = self.place(node, form, sizes[1], axis, operands)
-            elif given and not all(map(is_known, results.values())):
+            elif given and not subgraphs(node) and not all(map(is_known, results.values())):
+                # Control flow may hand on what has no batch; values show whether it has.
                 operand = next(iter(given))
                 raise ir.UnsupportedError(
                     f"takes the elements of a batch together: of {quoted(operand)}"

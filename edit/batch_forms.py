@@ -62,9 +62,7 @@ class Writer:
             self.computed[1, 0] = self.emit("Gather", [shape, place], "batch.size", axis=0)
         if (rank, axis) not in self.computed:
             around = [[1] * axis, [1] * (rank - 1 - axis)]
-            before, after = (
-                [self.numbers("batch.ones", ones)] if ones else [] for ones in around
-            )
+            before, after = ([self.numbers("batch.ones", ones)] if ones else [] for ones in around)
             parts = [*before, self.computed[1, 0], *after]
             self.computed[rank, axis] = self.emit("Concat", parts, "batch.factors", axis=0)
         return self.computed[rank, axis]
@@ -99,6 +97,16 @@ class Subject:
         return self.shapes[self.node.outputs[0]]
 
     @property
+    def states(self) -> dict[str, str]:
+        """Of control flow, what a state becomes by what it is at first, if both have a shape."""
+        pairs = zip(self.node.inputs[self.operator.controls :], self.node.outputs, strict=False)
+        return {
+            first: last
+            for first, last in pairs
+            if first in self.shapes and self.shapes[first] == self.shapes.get(last)
+        }
+
+    @property
     def options(self) -> list[Place]:
         """Where the batch may lie in the result of a node that only reshapes its operand."""
         data, *_ = self.node.inputs
@@ -121,28 +129,33 @@ def matched(subject: Subject, writer: Writer) -> tuple[ir.Node, ...]:
     As a class token that stands before patches, or the state before the first step.
     """
     node, operator = subject.node, subject.operator
-    named = [
-        (index, name, operator.input_name(index))
-        for index, name in enumerate(node.inputs)
-        if name and operator.input_name(index) in operator.matched
-    ]
-    axes = {place.axis for _, name, _ in named if (place := subject.places.get(name))}
-    if not axes:
-        return (node,)
-    expanded: list[ir.Node] = []
-    inputs = list(node.inputs)
-    for index, name, operand in named:
-        axis = operator.matched_axis(operand, node.attributes, min(axes))
+    others = [place.axis for name in node.inputs if (place := subject.places.get(name))]
+    along = node.attributes.get("axis", operator.attributes.get("axis"))
+    axes: dict[str, int] = {}
+    for index, name in enumerate(node.inputs):
+        operand = operator.input_name(index)
+        if not name or not others or operand not in operator.matched:
+            continue
+        axis = operator.matched_axis(operand, node.attributes, min(others))
+        free = operator.matched[operand] is None and along is not None
+        if not free or along % max(len(subject.shapes[name]), 1) != axis:
+            axes[name] = axis
+    return expanded(subject, axes, writer)
+
+
+def expanded(subject: Subject, axes: Mapping[str, int], writer: Writer) -> tuple[ir.Node, ...]:
+    """The node, after nodes that expand operands without a batch along axes of size 1."""
+    made: dict[str, ir.Node] = {}
+    for name, axis in axes.items():
         shape = subject.shapes[name]
-        along = node.attributes.get("axis", operator.attributes.get("axis"))
-        if subject.places.get(name) is not None or axis >= len(shape) or shape[axis] != 1:
-            continue
-        if operator.matched[operand] is None and along is not None and along % len(shape) == axis:
-            continue
-        inputs[index] = writer.fresh(f"{name}.expanded")
-        factors = writer.factors(len(shape), axis)
-        expanded.append(ir.Node("Expand", (name, factors), (inputs[index],), name=inputs[index]))
-    return (*expanded, replace(node, inputs=tuple(inputs)) if expanded else node)
+        if subject.places.get(name) is None and axis < len(shape) and shape[axis] == 1:
+            output = writer.fresh(f"{name}.expanded")
+            inputs = (name, writer.factors(len(shape), axis))
+            made[name] = ir.Node("Expand", inputs, (output,), name=output)
+    if not made:
+        return (subject.node,)
+    named = (made[name].outputs[0] if name in made else name for name in subject.node.inputs)
+    return (*made.values(), replace(subject.node, inputs=tuple(named)))
 
 
 def as_reshape(subject: Subject, writer: Writer) -> Iterator[tuple[ir.Node, ...]]:

@@ -7,7 +7,7 @@ axes, as images with their windows, and part it from them again.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import jax.numpy as jnp
@@ -63,7 +63,8 @@ def reshaped(place: Place, old: Shape, new: Shape) -> list[Place]:
     """Where the batch may lie once a value of shape `old` has the shape `new`, the best first.
 
     Elements keep their order, so that those before the batch do. An axis that the batch has for
-    itself is better than one that it shares, and the one that it had is the best.
+    itself is better than one that it shares, and the one that it had is the best. The first axes
+    are rather shared than the last ones, of features.
     """
     before = math.prod(old[: place.axis]) * place.outer
     found = []
@@ -71,12 +72,12 @@ def reshaped(place: Place, old: Shape, new: Shape) -> list[Place]:
         passed = math.prod(new[:axis])
         if passed and before % passed == 0 and size % (before // passed) == 0:
             found.append(Place(axis, before // passed))
-    return sorted(found, key=lambda each: (new[each.axis] != 1, each.axis != place.axis))
+    alone = [each for each in found if new[each.axis] == 1]
+    alone.sort(key=lambda each: each.axis != place.axis)
+    return [*alone, *(each for each in found if each not in alone)]
 
 
-def merged_place(
-    axis: int, size: int, operands: Iterable[tuple[Place, Shape]]
-) -> Place:
+def merged_place(axis: int, size: int, operands: Iterable[tuple[Place, Shape]]) -> Place:
     """Where the batch lies in a result that grows on an axis, which for a batch of 1 has `size`.
 
     An axis of more elements than the batch's is one of an operand.
@@ -106,10 +107,3 @@ def shapes_of(values: Mapping[int, Value]) -> dict[int, Shape]:
     if not all(hasattr(value, "shape") for value in values.values()):
         raise UnsupportedError("makes a sequence or a map, in which no batch can be followed")
     return {n: tuple(value.shape) for n, value in values.items()}
-
-
-def with_size(shape: Sequence[object], place: Place | None, size: object) -> tuple[object, ...]:
-    """A stated shape with another size along the batch's axis."""
-    if place is None or place.axis >= len(shape):
-        return tuple(shape)
-    return tuple(size if axis == place.axis else old for axis, old in enumerate(shape))

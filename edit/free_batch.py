@@ -17,7 +17,7 @@ import numpy as np
 from onnxla import ir
 from onnxla.edit.batch_check import mixing_nodes, random_input
 from onnxla.edit.batch_following import SIZES, Following
-from onnxla.edit.batch_places import Place, with_size
+from onnxla.edit.batch_places import Place
 from onnxla.edit.heads import OPEN_SIZES
 from onnxla.edit.upgrade import names_of, without_unread
 from onnxla.interpret.program import Program
@@ -140,9 +140,7 @@ def mixed(following: Following) -> list[ir.Node]:
         else:
             others[value.name] = drawn[0]
     known = {name: value for name, value in following.values[n].items() if is_known(value)}
-    return mixing_nodes(
-        program, following.replacements, following.places, known, elements, others
-    )
+    return mixing_nodes(program, following.replacements, following.places, known, elements, others)
 
 
 def rewritten(following: Following, name: str) -> ir.Model:
@@ -150,44 +148,40 @@ def rewritten(following: Following, name: str) -> ir.Model:
     model, places = following.program.model, following.places
     new = {each.old: each.new for each in following.replacements}
     graph = model.graph
-    nodes = [
-        unstated(made, places) for old in graph.nodes for made in new.get(old, ())
-    ]
+    nodes = [unstated(made, places) for old in graph.nodes for made in new.get(old, ())]
     changed = replace(
         graph,
         nodes=(*following.writer.first, *nodes),
-        inputs=tuple(with_batch(value, places, name) for value in graph.inputs),
-        outputs=tuple(with_batch(value, places, name) for value in graph.outputs),
-        value_info=tuple(with_batch(value, places, name) for value in graph.value_info),
+        inputs=tuple(with_batch(value, following, name) for value in graph.inputs),
+        outputs=tuple(with_batch(value, following, name) for value in graph.outputs),
+        value_info=tuple(with_batch(value, following, name) for value in graph.value_info),
     )
     read = names_of(model)[1]
     whole = add_initializers(replace(model, graph=changed), following.writer.tensors)
     return without_unread(whole, read)
 
 
-def with_batch(
-    value: ir.ValueInfo, places: Mapping[str, Place | None], name: str
-) -> ir.ValueInfo:
+def with_batch(value: ir.ValueInfo, following: Following, name: str) -> ir.ValueInfo:
     """A value's stated type with the batch's name; without a size where others share the axis."""
-    kind, place = value.type, places.get(value.name)
+    kind, place = value.type, following.places.get(value.name)
     if place is None or not isinstance(kind, ir.TensorType) or kind.shape is None:
         return value
-    if place.axis >= len(kind.shape):
-        return replace(value, type=replace(kind, shape=None))
-    size = kind.shape[place.axis]
-    shared = isinstance(size, int) and size > 1
-    shape = with_size(kind.shape, place, None if shared else name)
-    return replace(value, type=replace(kind, shape=shape))
+    found = following.values[1][value.name].shape
+    stated = list(kind.shape) if len(kind.shape) == len(found) else [None] * len(found)
+    stated[place.axis] = name if found[place.axis] == 1 else None
+    return replace(value, type=replace(kind, shape=tuple(stated)))
 
 
 def unstated(node: ir.Node, places: Mapping[str, Place | None]) -> ir.Node:
-    """A node without the shapes that its subgraphs state, if the batch enters them."""
+    """A node without the sizes that its subgraphs state, if the batch enters them."""
     if not subgraphs(node) or not any(places.get(name) for name in names_read(node)):
         return node
 
     def value(old: ir.ValueInfo) -> ir.ValueInfo:
         kind = old.type
-        return replace(old, type=replace(kind, shape=None)) if isinstance(kind, ir.TensorType) else old
+        if not isinstance(kind, ir.TensorType) or kind.shape is None:
+            return old
+        return replace(old, type=replace(kind, shape=(None,) * len(kind.shape)))
 
     def attribute(old: Any) -> Any:
         if isinstance(old, ir.Graph):

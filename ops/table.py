@@ -131,15 +131,12 @@ class Operator(Traits):
         axis = self.output_channels.get(operand)
         return axis if axis is None or not attributes.get(f"trans{operand}") else -3 - axis
 
-
-    def matched_axis(self, operand: str, attributes: Mapping[str, Any], others: int) -> int | None:
-        """The axis of a matched operand that is the batch, if it has to be as long as others'.
-
-        `others`: the axis of the batch in the others.
-        """
-        if self.matched[operand] is None:
+    def matched_axis(self, operand: str, attributes: Mapping[str, Any], others: int) -> int:
+        """The axis of the batch in a matched operand; `others` is that in the other operands."""
+        axis = self.matched[operand]
+        if axis is None:
             return others
-        return 0 if attributes.get("layout") else self.matched[operand]
+        return 0 if attributes.get("layout") else axis
 
 
 def full_name(op_type: str, domain: str) -> str:
