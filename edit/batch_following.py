@@ -222,9 +222,11 @@ class Following:
         Raises:
             UnsupportedError: In one of them it has no place, or it lies where it need not.
         """
-        given = {
-            name: place for name in sorted(names_read(node)) if (place := self.places.get(name))
-        }
+        operator = self.operator(node)
+        # Of a conversion, the other operands may count for their types alone.
+        first = operator is not None and operator.converts
+        read = node.inputs[:1] if first else sorted(names_read(node))
+        given = {name: place for name in read if (place := self.places.get(name))}
         shapes = {name: tuple(self.values[1][name].shape) for name in given}
         places: dict[str, Place | None] = {}
         for name in filter(None, node.outputs):

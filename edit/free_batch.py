@@ -117,8 +117,10 @@ def followed(program: Program, axes: Mapping[str, int]) -> Following:
             following.follow()
         except (ir.OnnxlaError, TypeError, ValueError) as error:
             failure = error
-            continue
-        return following
+            if not is_open:
+                break
+        else:
+            return following
     raise ir.UnsupportedError(
         f"the batch cannot be followed through the model: {failure}"
     ) from failure
