@@ -197,7 +197,7 @@ def test_all_that_stands_against_it_is_named_at_once() -> None:
 
 
 def test_inputs_are_named_and_a_scalar_has_no_batch() -> None:
-    text = """ m (float[1, 6] x, float[1, 2, 3] state, float[] rate) => (float[1, 6] y) {
+    text = """ m (float[1, 6] x, float[1, 2, 3] state, float rate) => (float[1, 6] y) {
         a = Reshape (state, s) b = Mul (a, rate) y = Add (b, x) }"""
     module = onnxla.load(make(header() + text, s=i64(1, 6)))
     with pytest.raises(ValueError, match="no input is named 'stat'"):
@@ -283,7 +283,7 @@ def refusal(cell: str) -> str | None:
     """Why an exporter's file has no free batch."""
     if cell.endswith("/clip"):
         return "MatMul .* makes|BatchNormalization"  # it compares each image with each text
-    return None
+    return "makes a sequence" if cell == "torch-export-unoptimized/mamba" else None
 
 
 @pytest.mark.one_in(12)
