@@ -72,7 +72,7 @@ def mixing_nodes(
         context = program.context(params, buffers, None, given=rest)
         constants = {t.name: context.read(t) for t in program.model.graph.initializers}
         expected = {
-            name: value[0] if places[name] is None else together(value, places[name])
+            name: together(value, place) if (place := places[name]) else value[0]
             for name, value in stacked.items()
         }
         env = {**constants, **expected, **known}

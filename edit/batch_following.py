@@ -267,7 +267,7 @@ class Following:
             return merged_place(axis, result[axis], operands)
         shape = tuple(self.values[1][data].shape)
         options = reshaped(place, shape, result)
-        (chosen,) = [each for each in options if each.axis == axis] or [None]
+        chosen = next((each for each in options if each.axis == axis), None)
         if chosen is None or (result[axis] != 1 and result[options[0].axis] == 1):
             raise ir.UnsupportedError(f"puts the batch among the elements of axis {axis}")
         return chosen

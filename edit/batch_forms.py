@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -130,7 +131,7 @@ def matched(subject: Subject, writer: Writer) -> tuple[ir.Node, ...]:
     """
     node, operator = subject.node, subject.operator
     others = [place.axis for name in node.inputs if (place := subject.places.get(name))]
-    along = node.attributes.get("axis", operator.attributes.get("axis"))
+    along: Any = node.attributes.get("axis", operator.attributes.get("axis"))
     axes: dict[str, int] = {}
     for index, name in enumerate(node.inputs):
         operand = operator.input_name(index)
@@ -181,11 +182,14 @@ def with_stated_size(subject: Subject, writer: Writer) -> Iterator[tuple[ir.Node
     if not stated or not places or places[0] is None:
         return
     (count,), axis = subject.shapes[stated], places[0].axis
-    if axes := node.attributes.get("axes"):
+    axes: Any = node.attributes.get("axes")
+    if axes:  # of others, nothing is stated
+        axes = [each % len(subject.result) for each in axes]
         if axis not in axes:
             return
         axis = axes.index(axis)
-    numbers, before = subject.constants.get(stated), ()
+    before: tuple[ir.Node, ...] = ()
+    numbers = subject.constants.get(stated)
     if operator.moves and numbers is not None and -1 not in numbers:
         sizes = [-1 if i == axis else n for i, n in enumerate(numbers.tolist())]
         new = writer.numbers(f"{node.outputs[0]}.shape", sizes)

@@ -169,7 +169,8 @@ def with_batch(value: ir.ValueInfo, following: Following, name: str) -> ir.Value
     if place is None or not isinstance(kind, ir.TensorType) or kind.shape is None:
         return value
     found = following.values[1][value.name].shape
-    stated = list(kind.shape) if len(kind.shape) == len(found) else [None] * len(found)
+    known = len(kind.shape) == len(found)
+    stated: list[ir.Dim] = [*kind.shape] if known else [None] * len(found)
     stated[place.axis] = name if found[place.axis] == 1 else None
     return replace(value, type=replace(kind, shape=tuple(stated)))
 
