@@ -20,6 +20,7 @@ from onnxla import ir
 from onnxla.edit.batch_places import Place, together
 from onnxla.interpret.eval import eval_at
 from onnxla.interpret.program import Program
+from onnxla.ir.traverse import names_read
 from onnxla.ops.values import Value, is_floating
 
 # Rounding errors of a result, in units of its precision, and at most this part of its size.
@@ -56,7 +57,7 @@ def mixing_nodes(
         elements: The inputs with a batch: its elements on a new first axis.
         others: The other inputs.
     """
-    names = {name for each in replacements for name in ir.traverse.names_read(each.old)}
+    names = {name for each in replacements for name in names_read(each.old)}
     names |= {name for each in replacements for name in each.old.outputs}
     wanted = tuple(sorted(names & places.keys()))
 

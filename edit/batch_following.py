@@ -59,6 +59,7 @@ class Following:
         self.replacements: list[Replacement] = []
         self.problems = Problems()
         self.values: Values = {n: {} for n in SIZES}
+        self.context = program.context(program.parameters.params, program.buffers, None)
 
     def follow(self) -> None:
         """Follows all nodes.
@@ -86,10 +87,9 @@ class Following:
         def walk(params: Any, traced: Mapping[int, Mapping[str, Value]]) -> tuple[()]:
             for n in SIZES:
                 given = {**self.program.fixed, **static[n], **traced[n]}
-                context = self.program.context(params, self.program.buffers, None, given=given)
-                constants = {t.name: context.read(t) for t in self.graph.initializers}
+                self.context = self.program.context(params, self.program.buffers, None, given=given)
+                constants = {t.name: self.context.read(t) for t in self.graph.initializers}
                 self.values[n] = {**constants, **given}
-            self.context = context
             self.places = dict.fromkeys(self.values[1])
             self.places |= {name: Place(axis) for name, axis in self.axes.items()}
             for node in self.graph.nodes:

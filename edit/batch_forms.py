@@ -132,14 +132,16 @@ def matched(subject: Subject, writer: Writer) -> tuple[ir.Node, ...]:
     node, operator = subject.node, subject.operator
     others = [place.axis for name in node.inputs if (place := subject.places.get(name))]
     along: Any = node.attributes.get("axis", operator.attributes.get("axis"))
+    along = 1 if along is None else along  # as the first version of Concat
     axes: dict[str, int] = {}
     for index, name in enumerate(node.inputs):
         operand = operator.input_name(index)
         if not name or not others or operand not in operator.matched:
             continue
         axis = operator.matched_axis(operand, node.attributes, min(others))
-        free = operator.matched[operand] is None and along is not None
-        if not free or along % max(len(subject.shapes[name]), 1) != axis:
+        aligned = operator.matched[operand] is None
+        rank = max(len(subject.shapes[name]), 1)
+        if not aligned or along % rank != axis:  # there, elements are joined or picked
             axes[name] = axis
     return expanded(subject, axes, writer)
 
