@@ -16,6 +16,7 @@ import numpy as np
 from onnxla import ir
 from onnxla.edit.adapter_files import load_adapters, save_adapters
 from onnxla.edit.dropout import insert_dropout
+from onnxla.edit.free_batch import free_batch
 from onnxla.edit.heads import find_features, replace_head
 from onnxla.edit.inference import inference_form
 from onnxla.edit.lora import add_adapters, initial, merge_adapters, select
@@ -613,6 +614,29 @@ class Module:
         """The model mapped over a new leading axis of every input: for a model with batch 1."""
         return Module(self.params, self.program.edited(batched=True))
 
+    def free_batch(
+        self, name: str = "batch", *, inputs: Mapping[str, int | None] | None = None
+    ) -> Module:
+        """The model for a batch of any size, if its file is for a batch of 1: as one with `vmap`.
+
+        Constants that have the 1 in them, as the shapes of Reshape, a class token or the state
+        before the first step, are computed from the batch; inputs and outputs state `name` for its
+        size. Each node is compared on random values: of a batch it must make what it makes of the
+        elements one by one. Names and values of parameters stay.
+
+        Args:
+            name: What the inputs and outputs call the size.
+            inputs: The axis of the batch by input, None where there is none; by default the first
+                axis of each input that has axes.
+
+        Raises:
+            ValueError: There is no such input or axis, or another size has this name.
+            UnsupportedError: The batch is fixed to another size than 1, or it cannot be freed by
+                writing other shapes: the message names all nodes that stand against it, with the
+                reason. `batched` is that module all the same.
+        """
+        return self.with_model(free_batch(self.program, name, inputs))
+
     def astype(self, dtype: Any) -> Module:
         """The same module with all floating-point values in `dtype`: float16, bfloat16 and wider.
 
@@ -657,6 +681,7 @@ class Module:
         *,
         merge: bool = True,
         external_data: bool | str | None = None,
+        batch: str | None = None,
         check: Any = False,
         tolerance: float = 1e-3,
     ) -> None:
@@ -676,6 +701,8 @@ class Module:
                 token; so does that of all large tensors if the model would be larger than 2 GiB.
                 True: that of all large tensors does. A file name: as True, under that name, with a
                 number if it is taken. False: all is in `path`.
+            batch: `"dynamic"`: the file is for a batch of any size, as that of `free_batch`. None:
+                as the module's.
             check: Whether the new file is run in ONNX Runtime before it replaces the old one, and
                 its outputs are compared with the module's, both as in inference (see `inference`):
                 True for random inputs, or inputs by name or in order. Needs the extra `compare`. A
@@ -688,7 +715,15 @@ class Module:
         Raises:
             OSError: The files cannot be written.
             OnnxlaError: The check failed, or the model cannot be written as asked for.
+            ValueError: `batch` is another word.
         """
+        if batch is not None:
+            if batch != "dynamic":
+                raise ValueError(f'batch is "dynamic" or None, not {batch!r}')
+            self.free_batch().save(
+                path, merge=merge, external_data=external_data, check=check, tolerance=tolerance
+            )
+            return
         model = self.to_ir(merge=merge)
         compares = check is not False and check is not None
         ir.save(

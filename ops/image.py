@@ -117,7 +117,7 @@ def take_nearest(X: Value, index: np.ndarray, axis: int) -> Value:
     return m.take(X, index, axis)
 
 
-@op("Resize", since=(13, 18, 19), static=("roi", "scales", "sizes"))
+@op("Resize", since=(13, 18, 19), static=("roi", "scales", "sizes"), shaped_by="sizes")
 def resize(
     X: Value,
     roi: np.ndarray | None = None,
@@ -190,7 +190,7 @@ def resize(
     return result.astype(X.dtype)
 
 
-@op("Resize", since=(11,), static=("roi", "scales", "sizes"))
+@op("Resize", since=(11,), static=("roi", "scales", "sizes"), shaped_by="sizes")
 def resize_11(
     X: Value,
     roi: np.ndarray,
@@ -254,7 +254,7 @@ def upsample_1(
     return upsample(X, np.asarray([1, 1, height_scale, width_scale]), mode=mode)
 
 
-@op("GridSample", since=(20, 22))
+@op("GridSample", since=(20, 22), matched={"X": 0, "grid": 0})
 def grid_sample(
     X: Value,
     grid: Value,
@@ -327,7 +327,7 @@ def axis_taps(
     return taps
 
 
-@op("GridSample", since=(16,))
+@op("GridSample", since=(16,), matched={"X": 0, "grid": 0})
 def grid_sample_16(
     X: Value,
     grid: Value,
@@ -341,7 +341,7 @@ def grid_sample_16(
     return grid_sample(X, grid, align_corners=align_corners, mode=mode, padding_mode=padding_mode)
 
 
-@op("AffineGrid", since=(20,), static=("size",))
+@op("AffineGrid", since=(20,), static=("size",), shaped_by="size")
 def affine_grid(theta: Value, size: np.ndarray, *, align_corners: int = 0) -> Value:
     """Grid [N, D1, ..., Dr, r] for `grid_sample`: `theta` [N, r, r+1] times regular positions.
 

@@ -120,7 +120,12 @@ def gather(data: Value, indices: Value, *, axis: int = 0) -> Value:
     return m.take(data, indices, axis=axis)
 
 
-@op("GatherElements", since=(11, 13), moves="gathered")
+@op(
+    "GatherElements",
+    since=(11, 13),
+    moves="gathered",
+    matched=dict.fromkeys(("data", "indices")),
+)
 def gather_elements(data: Value, indices: Value, *, axis: int = 0) -> Value:
     """Element [i, j, ...] is that of `data` with position `axis` replaced by `indices[i, j, ...]`.
 
@@ -141,7 +146,10 @@ def gather_nd(data: Value, indices: Value, *, batch_dims: int = 0) -> Value:
     return pick(data, tuples(data, indices, batch_dims))
 
 
-@op("ScatterElements", since=(11, 13, 16, 18))
+SCATTERED = dict.fromkeys(("data", "indices", "updates"))
+
+
+@op("ScatterElements", since=(11, 13, 16, 18), matched=SCATTERED)
 def scatter_elements(
     data: Value, indices: Value, updates: Value, *, axis: int = 0, reduction: str = "none"
 ) -> Value:
@@ -149,7 +157,7 @@ def scatter_elements(
     return place(data, along(data, indices, axis), updates, reduction)
 
 
-@op("Scatter", since=(9, 11))
+@op("Scatter", since=(9, 11), matched=SCATTERED)
 def scatter(data: Value, indices: Value, updates: Value, *, axis: int = 0) -> Value:
     """`scatter_elements` by its old name, without reductions."""
     return scatter_elements(data, indices, updates, axis=axis)

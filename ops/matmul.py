@@ -37,6 +37,7 @@ def matmul(A: Value, B: Value) -> Value:
     roles={"A": "weight", "B": "weight", "C": "bias"},
     product=True,
     linear=True,
+    matched={"A": 0},
 )
 def gemm(
     A: Value,
@@ -63,6 +64,7 @@ def gemm(
     roles={"A": "weight", "B": "weight", "C": "bias"},
     product=True,
     linear=True,
+    matched={"A": 0},
 )
 def gemm_1(
     A: Value,

@@ -148,7 +148,7 @@ def global_lp_pool_1(X: Value, *, p: float = 2.0) -> Value:
 op("GlobalLpPool", since=(2, 22))(global_lp_pool)
 
 
-@op("MaxUnpool", since=(9, 11, 22), static=("output_shape",))
+@op("MaxUnpool", since=(9, 11, 22), static=("output_shape",), shaped_by="output_shape")
 def max_unpool(
     X: Value,
     I: Value,  # noqa: E741

@@ -40,6 +40,7 @@ ACTIVATIONS: dict[str, tuple[Callable[..., Value], dict[str, float]]] = {
 }
 # Whether each direction of a layer runs backward.
 DIRECTIONS = {"forward": (False,), "reverse": (True,), "bidirectional": (False, True)}
+STATES: dict[str, int | None] = {"X": 1, "sequence_lens": 0, "initial_h": 1}
 RNN_ROLES = {"W": "weight", "R": "weight", "B": "bias", "initial_h": "state"}
 
 
@@ -177,7 +178,7 @@ def lstm_step(
     return f(o + Po * c) * act(c), c
 
 
-@op("RNN", since=(1, 7, 14, 22), roles=RNN_ROLES, times_zero=("R",))
+@op("RNN", since=(1, 7, 14, 22), roles=RNN_ROLES, times_zero=("R",), matched=STATES)
 def rnn(
     X: Value,
     W: Value,
@@ -197,7 +198,7 @@ def rnn(
     return layer.run(rnn_step, ("Tanh",), X, W, R, B, sequence_lens, (initial_h,), layout=layout)
 
 
-@op("GRU", since=(3, 7, 14, 22), roles=RNN_ROLES, times_zero=("W", "R", "B"))
+@op("GRU", since=(3, 7, 14, 22), roles=RNN_ROLES, times_zero=("W", "R", "B"), matched=STATES)
 def gru(
     X: Value,
     W: Value,
@@ -221,7 +222,7 @@ def gru(
     return layer.run(step, ("Sigmoid", "Tanh"), *operands, layout=layout)
 
 
-@op("GRU", since=(1,), roles=RNN_ROLES, times_zero=("W", "R", "B"))
+@op("GRU", since=(1,), roles=RNN_ROLES, times_zero=("W", "R", "B"), matched=STATES)
 def gru_1(
     X: Value,
     W: Value,
@@ -243,6 +244,7 @@ def gru_1(
     since=(1, 7, 14, 22),
     roles={**RNN_ROLES, "initial_c": "state", "P": "weight"},
     times_zero=("W", "R", "B", "P"),
+    matched=STATES | {"initial_c": 1},
 )
 def lstm(
     X: Value,

@@ -30,7 +30,13 @@ def integers(values: Value) -> tuple[int, ...]:
     return tuple(np.ravel(values).tolist())
 
 
-@op("Reshape", since=(5, 13, 14, 19, 21, 23, 24, 25), static=("shape",), moves="reshaped")
+@op(
+    "Reshape",
+    since=(5, 13, 14, 19, 21, 23, 24, 25),
+    static=("shape",),
+    moves="reshaped",
+    shaped_by="shape",
+)
 def reshape(data: Value, shape: np.ndarray, *, allowzero: int = 0) -> Value:
     """`data` with another shape. One -1 is inferred; 0 keeps the old size unless `allowzero`."""
     sizes = [
@@ -166,13 +172,13 @@ def unsqueeze_1(data: Value, *, axes: tuple[int, ...]) -> Value:
     return xp(data).expand_dims(data, axes)
 
 
-@op("Concat", since=(4, 11, 13), moves="joined")
+@op("Concat", since=(4, 11, 13), moves="joined", matched={"inputs": None})
 def concat(*inputs: Value, axis: int) -> Value:
     """The inputs, one after another along `axis`; their other sizes are equal."""
     return xp(*inputs).concatenate(alike(*inputs), axis)
 
 
-@op("Concat", since=(1,), moves="joined")
+@op("Concat", since=(1,), moves="joined", matched={"inputs": None})
 def concat_1(*inputs: Value, axis: int | None = None) -> Value:
     """`concat` along axis 1 by default."""
     return concat(*inputs, axis=1 if axis is None else axis)
@@ -333,7 +339,7 @@ def pad_1(
     return pad_2(data, pads=paddings, mode=mode, value=value)
 
 
-@op("CenterCropPad", since=(18,), static=("shape",))
+@op("CenterCropPad", since=(18,), static=("shape",), shaped_by="shape")
 def center_crop_pad(
     input_data: Value, shape: np.ndarray, *, axes: tuple[int, ...] | None = None
 ) -> Value:

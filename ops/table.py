@@ -71,6 +71,9 @@ class Traits:
         times_zero: Operands that it multiplies by zeros which are no other operand's, such as a
             convolution's padding, a state before the first step, or what is masked: there an
             infinity makes NaN of results that do not depend on it, as in other runtimes.
+        matched: Operands that are as long along the batch as the others, by the axis of the batch,
+            since no 1 is broadcast there. None: the axis that is the others', but for `axis`.
+        shaped_by: The operand that states the result's sizes.
     """
 
     moves: Moves | None = None
@@ -85,6 +88,8 @@ class Traits:
     controls: int = 0
     output_channels: Mapping[str, int] = field(default_factory=dict)
     times_zero: Sequence[str] = ()
+    matched: Mapping[str, int | None] = field(default_factory=dict)
+    shaped_by: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,6 +130,13 @@ class Operator(Traits):
         """The axis of an operand's weight that is the output's channels in a node, if stated."""
         axis = self.output_channels.get(operand)
         return axis if axis is None or not attributes.get(f"trans{operand}") else -3 - axis
+
+    def matched_axis(self, operand: str, attributes: Mapping[str, Any], others: int) -> int:
+        """The axis of the batch in a matched operand; `others` is that in the other operands."""
+        axis = self.matched[operand]
+        if axis is None:
+            return others
+        return 0 if attributes.get("layout") else axis
 
 
 def full_name(op_type: str, domain: str) -> str:
@@ -219,7 +231,9 @@ def op(
         inputs = tuple(p.name for p in positional)
         listed = [p for p in positional if p.default is p.empty and p.kind != p.VAR_POSITIONAL]
         named = {*static, *optional, *(roles or {})}
-        named |= {*traits.get("output_channels", ()), *traits.get("times_zero", ())}
+        for trait in ("output_channels", "times_zero", "matched"):
+            named |= {*traits.get(trait, ())}
+        named |= {traits["shaped_by"]} if traits.get("shaped_by") else set()
         if unknown := named.difference(inputs):
             raise ValueError(f"{name} has no inputs {sorted(unknown)}; it has {inputs}")
         register(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import jax
+import jax.core
 import numpy as np
 
 from onnxla.interpret.calls import Call, Results, Then
@@ -21,5 +22,6 @@ def fold(call: Call, then: Then) -> Results:
         # What is computed of sizes is known; what has such a size is traced.
         kind = symbolic[0].dtype
         return tuple(x if isinstance(x, jax.Array) else as_sizes(x, kind) for x in then(call))
-    with jax.ensure_compile_time_eval(), np.errstate(all="ignore"):
+    # A function with a derivative of its own is traced within `vmap` for all that is known.
+    with jax.core.eval_context(), jax.ensure_compile_time_eval(), np.errstate(all="ignore"):
         return tuple(map(as_known, then(call)))
