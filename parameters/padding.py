@@ -53,5 +53,5 @@ def second_biases(array: np.ndarray) -> np.ndarray:
 
 def the_only_one(vectors: np.ndarray) -> np.ndarray:
     """The one vector that is zero, as a column; none if there are several."""
-    zero = ~vectors.any(1, keepdims=True)
+    zero: np.ndarray = np.all(vectors == 0, axis=1, keepdims=True)
     return zero if zero.sum() == 1 else np.zeros_like(zero)
