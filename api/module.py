@@ -15,10 +15,11 @@ import numpy as np
 
 from onnxla import ir
 from onnxla.edit.adapter_files import load_adapters, save_adapters
+from onnxla.edit.adapters import initial
 from onnxla.edit.dropout import insert_dropout
 from onnxla.edit.heads import find_features, replace_head
 from onnxla.edit.inference import inference_form
-from onnxla.edit.lora import add_adapters, initial, merge_adapters, select
+from onnxla.edit.lora import add_adapters, merge_adapters, select
 from onnxla.edit.parting import join, part_statistics, untie
 from onnxla.edit.quantization import mark_straight_through, quantization_aware, restore
 from onnxla.edit.upgrade import upgrade

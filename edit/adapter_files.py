@@ -16,9 +16,12 @@ from typing import Any
 import numpy as np
 
 from onnxla import ir
-from onnxla.edit.adaptable import DTYPES, AdaptableWeight, find_adaptable
+from onnxla.edit.adaptable import find_adaptable
+from onnxla.edit.adapters import find_adapters, make_adapter
+from onnxla.edit.applications import AdaptableWeight
 from onnxla.edit.dropout import strip_dropout
-from onnxla.edit.lora import add_adapters, find_adapters, make_adapter, strip_adapters
+from onnxla.edit.lora import add_adapters, strip_adapters
+from onnxla.edit.views import DTYPES
 from onnxla.ir.fingerprint import fingerprint
 from onnxla.ir.names import quoted
 from onnxla.ir.saving import replace_file
