@@ -28,7 +28,6 @@ from onnxla.parameters.roles import (
     analyze,
     find_parameters,
     shared_parameters,
-    trainable,
 )
 from onnxla.parameters.statistics import merged_statistics
 from onnxla.parameters.walk import Analysis
@@ -94,7 +93,7 @@ def notes(model: ir.Model) -> Iterator[str]:
             f"input {quoted(name)} decides a shape: a call is compiled for each of its values, and "
             "apply needs it as a numpy array or fixed by specialize"
         )
-    learned = trainable(parameters.roles).intersection(parameters.roles.values())
+    learned = parameters.trained
     if not learned:
         yield "no parameter has the role of a learned weight: there is nothing to train by default"
     for name, role in parameters.undecided.items():

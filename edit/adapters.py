@@ -18,6 +18,7 @@ from onnxla.parameters.roles import ROLE
 
 ADAPTS = "onnxla.adapts"  # metadata of nodes and tensors: the name of the weight they adapt
 BASE = ".lora_base"  # after the name of a result: what it is without the update
+REPLACES = "onnxla.replaces"  # metadata of a node that does not read that: its name
 PART = "onnxla.part"  # metadata of tensors: A, B or scale
 
 

@@ -16,9 +16,10 @@ import numpy as np
 
 from onnxla import ir
 from onnxla.edit.adaptable import find_adaptable
-from onnxla.edit.adapters import ADAPTS, BASE, Adapter, find_adapters
+from onnxla.edit.adapters import ADAPTS, BASE, REPLACES, Adapter, find_adapters
 from onnxla.edit.applications import AdaptableWeight
 from onnxla.edit.paths import path
+from onnxla.edit.whole import find_whole, unmark_whole
 from onnxla.ir.names import quoted
 from onnxla.ir.rewrite import (
     add_initializers,
@@ -27,8 +28,8 @@ from onnxla.ir.rewrite import (
     replace_tensors,
     rewrite,
 )
-from onnxla.ir.traverse import all_nodes
-from onnxla.parameters.roles import find_parameters, named_constants
+from onnxla.ir.traverse import all_nodes, is_standard
+from onnxla.parameters.roles import HEAD, TRAINS, find_parameters, named_constants
 from onnxla.parameters.selection import matching
 
 
@@ -44,6 +45,9 @@ def select(model: ir.Model, patterns: Sequence[str], rank: int) -> dict[str, Ada
     for name, adapter in find_adapters(model).items():
         found[name] = "it has an adapter already"
         found |= {tensor.name: "it is part of an adapter" for tensor in adapter.tensors}
+    for name, tensor in find_whole(model).items():
+        what = "is part of a new head" if tensor.metadata[TRAINS] == HEAD else "is in also_train"
+        found[name] = f"it {what}, so it trains as a whole"
     weights = {name: w for name, w in found.items() if isinstance(w, AdaptableWeight)}
     can = f"; what can be adapted: {', '.join([*weights][:8]) or 'nothing'}"
     chosen: set[str] = set()
@@ -92,7 +96,11 @@ def strip_adapters(model: ir.Model, names: Collection[str]) -> ir.Model:
     """The model without the adapters of the weights `names`: as it was before they were added."""
     adapters = find_adapters(model)
     ours = [node for node, _ in all_nodes(model) if node.metadata.get(ADAPTS) in names]
-    outputs = {output + BASE: output for node in ours for output in node.outputs}
+    outputs = {
+        node.metadata.get(REPLACES, node.inputs[0]): node.outputs[0]
+        for node in ours
+        if REPLACES in node.metadata or (is_standard(node, "Add") and node.inputs[0].endswith(BASE))
+    }
 
     def node(old: ir.Node) -> list[ir.Node]:
         if old.metadata.get(ADAPTS) in names:
@@ -108,14 +116,15 @@ def strip_adapters(model: ir.Model, names: Collection[str]) -> ir.Model:
 def merge_adapters(model: ir.Model) -> ir.Model:
     """The model with its adapters added to the weights, its nodes as they were without them.
 
-    An adapter stays where the weight is quantized, or is no constant tensor any more.
+    An adapter stays where the weight is quantized, or is no constant tensor any more. If none
+    stays, what trained as a whole beside them is no longer marked.
 
     Raises:
         ModelError: An adapter does not fit the weight that it names.
     """
     adapters = find_adapters(model)
     if not adapters:
-        return model
+        return unmark_whole(model)
     weights = find_adaptable(strip_adapters(model, adapters))
     merged: dict[str, ir.Tensor] = {}
     new: dict[ir.Tensor, ir.Tensor] = {}
@@ -124,7 +133,8 @@ def merge_adapters(model: ir.Model) -> ir.Model:
         if isinstance(weight, AdaptableWeight) and not weight.view.quantized:
             merged[name] = weight.view.tensor
             new[weight.view.tensor] = updated(weight, adapter)
-    return replace_tensors(strip_adapters(model, merged), new)
+    model = replace_tensors(strip_adapters(model, merged), new)
+    return unmark_whole(model) if merged.keys() == adapters.keys() else model
 
 
 def updated(weight: AdaptableWeight, adapter: Adapter) -> ir.Tensor:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from onnxla import ir
-from onnxla.edit.adapters import ADAPTS, BASE, Adapter
+from onnxla.edit.adapters import ADAPTS, BASE, REPLACES, Adapter
 from onnxla.edit.applications import AdaptableWeight, Application
 from onnxla.edit.views import swapped, undone
 
@@ -137,4 +137,6 @@ def write_requantized(use: Application, update: str, path: Path) -> None:
         product = path.emit("Add", product, path.reshaped(addend, -1, *kernel))
     steps = path.emit("Mul", product, scale)
     total = path.emit("Add", steps, path.emit("Div", update, y_scale))
-    path.emit("QuantizeLinear", total, path.constant(np.ones((), dtype)), y_zero, y=path.y)
+    one = path.constant(np.ones((), dtype))
+    path.metadata = {**path.metadata, REPLACES: path.y + BASE}
+    path.emit("QuantizeLinear", total, one, y_zero, y=path.y)
