@@ -17,6 +17,7 @@ from onnxla import ir
 from onnxla.edit.adapter_files import load_adapters, save_adapters
 from onnxla.edit.adapters import initial
 from onnxla.edit.dropout import insert_dropout
+from onnxla.edit.expansion import expand
 from onnxla.edit.heads import find_features, replace_head
 from onnxla.edit.inference import inference_form
 from onnxla.edit.lora import add_adapters, merge_adapters, select
@@ -419,6 +420,8 @@ class Module:
         and ONNX Runtime's DynamicQuantizeMatMul and the like) the path computes in floating point,
         of what was quantized, and is added to what is dequantized, or before the result is rounded.
         Train such models with `apply_train` or `fit`: `apply` has no gradient through integers.
+        A call of a model-local function that uses the weight is written out in place, and is a call
+        again once the adapter is merged, unless the file was saved and loaded in between.
 
         Args:
             *patterns: Names or shell-style patterns of the weights, float or quantized, of MatMul,
@@ -441,7 +444,7 @@ class Module:
         """
         also = (also_train,) if isinstance(also_train, str) else tuple(also_train)
         names = chosen(also, self.program.parameters) if also else set()
-        model = mark_whole(self.program.model, sorted(names))
+        model = expand(mark_whole(self.program.model, sorted(names)))
         weights = select(model, patterns, rank)
         # numpy draws: JAX would compile a program for each shape.
         rng = np.random.default_rng(key_numbers(key))
@@ -481,7 +484,7 @@ class Module:
         elif form in FORMS:
             FORMS[form](model, params, path)
         else:
-            raise ValueError(no_such("form", form, [*FORMS, "onnxruntime"]))
+            raise ValueError(no_such("form of adapters", form, [*FORMS, "onnxruntime"]))
 
     def load_adapters(self, path: str | os.PathLike[str]) -> Module:
         """The model with the adapters that `save_adapters` wrote for it: a file, or PEFT's folder.

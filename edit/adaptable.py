@@ -40,7 +40,10 @@ def find_adaptable(model: ir.Model) -> dict[str, AdaptableWeight | str]:
             if tensor is None or index == viewed:
                 continue
             application: Application | str
-            application = f"{node} is, or is in, a model-local function; inline it first"
+            application = (
+                f"{node} is, or is in, a model-local function that cannot be written out, as one "
+                "of another opset; inline it first"
+            )
             if node in outside and not calls:
                 application = find_application(
                     node, operator, index, analysis.operands, outside[node]

@@ -22,6 +22,7 @@ from onnxla.edit.adaptable import find_adaptable
 from onnxla.edit.adapters import find_adapters, make_adapter
 from onnxla.edit.applications import AdaptableWeight
 from onnxla.edit.dropout import strip_dropout
+from onnxla.edit.expansion import collapse, expand
 from onnxla.edit.lora import add_adapters, strip_adapters
 from onnxla.edit.views import DTYPES
 from onnxla.edit.whole import find_whole, mark_whole, unmark_whole
@@ -77,7 +78,7 @@ def base_of(model: ir.Model, whole: Collection[str] = ()) -> ir.Model:
     What trained as a whole is zero, and not marked.
     """
     base = strip_dropout(strip_adapters(model, find_adapters(model)))
-    base = unmark_whole(base, heads=True)
+    base = collapse(unmark_whole(base, heads=True))
     tensors = named_constants(base)
     zeros = {t: t.with_data(np.zeros(t.shape, t.dtype)) for t in map(tensors.__getitem__, whole)}
     return replace_tensors(base, zeros)
@@ -119,7 +120,7 @@ def find_trained(model: ir.Model, params: Mapping[str, Any]) -> Trained:
             "adapters does not hold; write the whole model: save(path, merge=False). Or name them "
             "in lora(also_train=...)"
         )
-    found = find_adaptable(base_of(model))
+    found = find_adaptable(expand(base_of(model)))
     weights = {n: w for n in adapters if isinstance(w := found.get(n), AdaptableWeight)}
     if lost := sorted(adapters.keys() - weights.keys()):
         raise ValueError(f"there are adapters of {listed(lost)}, which can no longer have any")
@@ -178,6 +179,7 @@ def load_adapters(
     """
     from safetensors import SafetensorError, safe_open
 
+    model = expand(model)
     try:
         with safe_open(path, "numpy") as file:
             metadata = file.metadata() or {}

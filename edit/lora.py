@@ -18,6 +18,7 @@ from onnxla import ir
 from onnxla.edit.adaptable import find_adaptable
 from onnxla.edit.adapters import ADAPTS, BASE, REPLACES, Adapter, find_adapters
 from onnxla.edit.applications import AdaptableWeight
+from onnxla.edit.expansion import collapse
 from onnxla.edit.paths import path
 from onnxla.edit.whole import find_whole, unmark_whole
 from onnxla.ir.names import quoted
@@ -80,6 +81,8 @@ def add_adapters(
 ) -> ir.Model:
     """The model with a low-rank path beside each of some weights.
 
+    Calls that `expand` wrote out are calls again where no weight is adapted.
+
     Raises:
         UnsupportedError: The model's opset is below 7; elementwise operators do not broadcast then.
     """
@@ -89,7 +92,8 @@ def add_adapters(
     for name, weight in weights.items():
         paths |= {a.end: path(a, weight, adapters[name]) for a in weight.applications}
     tensors = [tensor for name in weights for tensor in adapters[name].tensors]
-    return add_initializers(rewrite(model, node=lambda n: paths.get(n, [n])), tensors)
+    model = rewrite(model, node=lambda n: paths.get(n, [n]))
+    return collapse(add_initializers(model, tensors))
 
 
 def strip_adapters(model: ir.Model, names: Collection[str]) -> ir.Model:
@@ -134,7 +138,7 @@ def merge_adapters(model: ir.Model) -> ir.Model:
             merged[name] = weight.view.tensor
             new[weight.view.tensor] = updated(weight, adapter)
     model = replace_tensors(strip_adapters(model, merged), new)
-    return unmark_whole(model) if merged.keys() == adapters.keys() else model
+    return collapse(unmark_whole(model) if merged.keys() == adapters.keys() else model)
 
 
 def updated(weight: AdaptableWeight, adapter: Adapter) -> ir.Tensor:

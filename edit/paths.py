@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -26,16 +26,24 @@ class Path:
     metadata: Mapping[str, str]
     nodes: list[ir.Node] = field(default_factory=list)
 
-    def emit(
-        self, op_type: str, *inputs: str, y: str = "", domain: str = "", **attributes: ir.Attribute
+    def write(
+        self,
+        op_type: str,
+        inputs: Sequence[str],
+        attributes: Mapping[str, ir.Attribute],
+        y: str = "",
+        domain: str = "",
     ) -> str:
         """Adds a node; returns the name `y` of its output, which is made up unless it is given."""
         # Of what makes y, too: a node may have the name y.
         name = f"{self.y}.lora_{len(self.nodes) + 1}"
-        self.nodes.append(
-            ir.Node(op_type, inputs, (y or name,), attributes, name, domain, metadata=self.metadata)
-        )
+        node = ir.Node(op_type, tuple(inputs), (y or name,), attributes, name, domain)
+        self.nodes.append(replace(node, metadata=self.metadata))
         return y or name
+
+    def emit(self, op_type: str, *inputs: str, **attributes: ir.Attribute) -> str:
+        """Adds a node with a name that is made up for its output; returns that."""
+        return self.write(op_type, inputs, attributes)
 
     def constant(self, value: np.ndarray) -> str:
         """Adds a constant; returns its name."""
@@ -61,7 +69,7 @@ def path(use: Application, weight: AdaptableWeight, adapter: Adapter) -> list[ir
     if use.requantized:
         write_requantized(use, update, nodes)
     else:
-        nodes.emit("Add", y + BASE, update, y=y)
+        nodes.write("Add", (y + BASE, update), {}, y)
     return [replace(use.end, outputs=(y + BASE, *others)), *nodes.nodes]
 
 
@@ -85,7 +93,7 @@ def write_update(use: Application, weight: AdaptableWeight, adapter: Adapter, pa
         case "rows":
             small = path.emit("Gather", factor(first), x, axis=0)
         case "convolution":
-            small = path.emit("Conv", x, first.name, **window(use))
+            small = path.write("Conv", (x, first.name), window(use))
         case "linear":
             # The update of the weight, which is not small.
             small = path.emit("MatMul", factor(first), factor(second))
@@ -104,8 +112,9 @@ def write_update(use: Application, weight: AdaptableWeight, adapter: Adapter, pa
         transpose = kind == "transpose"
         small = path.emit("Transpose", small, perm=how) if transpose else path.reshaped(small, *how)
     changed = {use.x: small} | dict.fromkeys(use.left_out, "")
-    inputs = (changed.get(name, name) for name in use.node.inputs)
-    return path.emit(use.node.op_type, *inputs, domain=use.node.domain, **use.node.attributes)
+    inputs = [changed.get(name, name) for name in use.node.inputs]
+    node = use.node
+    return path.write(node.op_type, inputs, node.attributes, domain=node.domain)
 
 
 def window(use: Application) -> dict[str, ir.Attribute]:
@@ -127,7 +136,7 @@ def write_requantized(use: Application, update: str, path: Path) -> None:
     if use.form == "convolution":
         # For ONNX Runtime, kernels have one zero point; all of them are the same.
         w_zero = path.emit("Gather", path.reshaped(w_zero, -1), path.constant(np.asarray(0)))
-        product = path.emit("ConvInteger", x, w, x_zero, w_zero, **window(use))
+        product = path.write("ConvInteger", (x, w, x_zero, w_zero), window(use))
         scale = path.reshaped(scale, -1, *kernel)
     else:
         product = path.emit("MatMulInteger", x, w, x_zero, w_zero)
@@ -139,4 +148,4 @@ def write_requantized(use: Application, update: str, path: Path) -> None:
     total = path.emit("Add", steps, path.emit("Div", update, y_scale))
     one = path.constant(np.ones((), dtype))
     path.metadata = {**path.metadata, REPLACES: path.y + BASE}
-    path.emit("QuantizeLinear", total, one, y_zero, y=path.y)
+    path.write("QuantizeLinear", (total, one, y_zero), {}, path.y)

@@ -31,6 +31,7 @@ from onnxla.edit.adapter_files import (
     require_tensors,
 )
 from onnxla.edit.applications import AdaptableWeight
+from onnxla.edit.expansion import expand
 from onnxla.ir.names import listed, quoted
 from onnxla.ir.saving import replace_file
 
@@ -128,7 +129,7 @@ def load_peft(
     """
     from safetensors import SafetensorError, safe_open
 
-    folder = Path(path)
+    folder, model = Path(path), expand(model)
     try:
         configuration = read_configuration(folder / CONFIGURATION)
         with safe_open(folder / TENSORS, "numpy") as file:

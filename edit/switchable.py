@@ -73,7 +73,8 @@ def with_switches(model: ir.Model) -> ir.Model:
 def times(factor: np.ndarray, scale: np.ndarray) -> np.ndarray:
     """A factor times a scale, rounded once to the factor's dtype."""
     wide = np.promote_types(factor.dtype, np.float32)
-    return (factor.astype(wide) * scale.astype(wide)).astype(factor.dtype)
+    scaled: np.ndarray = factor.astype(wide) * scale.astype(wide)
+    return scaled.astype(factor.dtype)
 
 
 def switched_values(model: ir.Model, params: Mapping[str, Any]) -> dict[str, np.ndarray]:

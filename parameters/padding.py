@@ -54,4 +54,5 @@ def second_biases(array: np.ndarray) -> np.ndarray:
 def the_only_one(vectors: np.ndarray) -> np.ndarray:
     """The one vector that is zero, as a column; none if there are several."""
     zero = ~vectors.any(1, keepdims=True)
-    return zero & (zero.sum() == 1)
+    found: np.ndarray = zero & (zero.sum() == 1)
+    return found
