@@ -24,6 +24,8 @@ from onnxla.edit.views import DTYPES, Shape, View, find_view
 from onnxla.ir.traverse import is_standard
 from onnxla.parameters.sources import Producer, Source, is_constant
 
+# What multiplies by weights of a few bits, packed into bytes in a shape of their own.
+PACKED = ((MICROSOFT, "MatMulNBits"), (MICROSOFT, "MatMulBnb4"))
 # By domain and operator: the positions of both factors, of which one may be the weight.
 FACTORS = {
     ("", "MatMulInteger"): (0, 1),
@@ -34,10 +36,8 @@ FACTORS = {
     (MICROSOFT, "QGemm"): (0, 3),
     (MICROSOFT, "MatMulIntegerToFloat"): (0, 1),
     (MICROSOFT, "DynamicQuantizeMatMul"): (0, 1),
-    (MICROSOFT, "MatMulNBits"): (0, 1),
-    (MICROSOFT, "MatMulBnb4"): (0, 1),
+    **{packed: (0, 1) for packed in PACKED},
 }
-
 
 Sources: TypeAlias = Mapping[ir.Node, Sequence[Source]]
 
@@ -91,6 +91,8 @@ class IntegerProduct:
             raise Refusal(f"{self.node} convolves it, beside which no low-rank path can be put")
         if self.node.attributes.get("channels_last"):
             raise Refusal(f"{self.node} has the channels last; adapt the model that it was made of")
+        if (self.node.domain, self.node.op_type) in PACKED and self.index == 1:
+            return self.of_packed(Application(self.node, view, "right", self.x))
         if not convolves and len(view.shape) < 2:
             raise Refusal(f"{self.node} multiplies by a vector, which has no factors")
         left = self.index == 0
@@ -112,17 +114,11 @@ class IntegerProduct:
                 return self.requantized(self.dequantized(found, self.x_index + 1), 6)
             case "QGemm":
                 return self.of_gemm(found)
-            case "MatMulIntegerToFloat":
-                return self.dequantized(found, 2, 4)
-            case "DynamicQuantizeMatMul":
-                return self.beside(found, self.dtype_at(2))
-        return self.of_packed(found)
-
-    def beside(self, found: Application, dtype: np.dtype) -> Application:
-        """The application that computes in a dtype."""
-        if self.index == 0:
-            raise Refusal(f"{self.node} quantizes it, beside which no low-rank path can be put")
-        return replace(found, view=replace(found.view, dtype=dtype))
+        if left:
+            raise Refusal(f"{self.node} has it on the left, beside which no path can be put")
+        if self.node.op_type == "MatMulIntegerToFloat":
+            return self.dequantized(found, 2, 4)
+        return replace(found, view=replace(found.view, dtype=self.dtype_at(2)))
 
     def dtype_at(self, index: int) -> np.dtype:
         """The dtype of the scale at a position."""
@@ -135,9 +131,9 @@ class IntegerProduct:
         """That of a weight whose matrix is packed into bytes."""
         if self.node.op_type == "MatMulBnb4" and not self.node.attributes.get("transB", 1):
             raise Refusal(f"{self.node} has transB=0, which its runtimes do not agree on")
-        found = self.beside(found, self.dtype_at(2))
         shape = cast(Shape, (self.node.attributes["K"], self.node.attributes["N"]))
-        return replace(found, view=replace(found.view, shape=shape, steps=()))
+        view = View(found.view.tensor, shape, self.dtype_at(2), (), quantized=True)
+        return replace(found, view=view)
 
     def of_gemm(self, found: Application) -> Application:
         """That of a QGemm."""

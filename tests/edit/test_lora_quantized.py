@@ -17,6 +17,7 @@ from onnx import helper, numpy_helper
 from onnxruntime import quantization as ort
 
 import onnxla
+from onnxla import ir
 from support.compiling import QUICKLY
 from support.small_models import header, make
 
@@ -265,3 +266,85 @@ def test_the_last_gradient_is_that_of_finite_differences(folder: Path) -> None:
     )
     expected = sum(float((slope[name] * along[name]).sum()) for name in train)
     assert (ahead - behind) / 2e-2 == pytest.approx(expected, rel=1e-2)
+
+
+# Nodes by themselves
+
+U8 = RNG.integers(0, 256, (4, 6), np.uint8)
+W8 = RNG.integers(-9, 9, (6, 5), np.int8)
+SX, ZX, SW, ZW = np.float32(0.02), np.uint8(100), np.float32(0.1), np.int8(1)
+GRIDS = {"sx": SX, "zx": ZX, "sw": SW, "zw": ZW, "sy": np.float32(0.3), "zy": np.uint8(120)}
+NUMBERS = (U8 - np.float32(ZX)) * SX
+BYTES = RNG.integers(0, 256, 16 * 5 // 2, np.uint8)
+
+NODES: dict[str, tuple[str, dict[str, np.ndarray], np.ndarray, np.ndarray]] = {
+    # The node's text, the weight w and others, the model's input, and what the path reads.
+    "QGemm": ("y = com.microsoft.QGemm (x, sx, zx, w, sw, zw)", {"w": W8}, U8, NUMBERS),
+    "QGemm, transposed": (
+        "y = com.microsoft.QGemm <transA = 1, transB = 1, alpha = 2.0> (x, sx, zx, w, sw, zw)",
+        {"w": W8.T.copy()},
+        U8.T.copy(),
+        2 * NUMBERS,
+    ),
+    "MatMulIntegerToFloat": (
+        "y = com.microsoft.MatMulIntegerToFloat (x, w, sx, sw, zx, zw)",
+        {"w": W8},
+        U8,
+        NUMBERS,
+    ),
+    "DynamicQuantizeMatMul": (
+        "y = com.microsoft.DynamicQuantizeMatMul (x, w, sw, zw)",
+        {"w": W8},
+        NUMBERS,
+        NUMBERS,
+    ),
+    "MatMulBnb4": (
+        "y = com.microsoft.MatMulBnb4 <K = 16, N = 5, block_size = 16, quant_type = 1> (x, w, m)",
+        {"w": BYTES, "m": np.ones(5, np.float32)},
+        f32(4, 16),
+        f32(0, 16),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NODES)
+def test_a_node_gets_the_product_of_its_input_and_both_factors(name: str) -> None:
+    text, tensors, x, seen = NODES[name]
+    kind = "uint8" if x.dtype == np.uint8 else "float"
+    opsets = '<ir_version: 9, opset_import: ["": 20, "com.microsoft": 1]>'
+    used = {k: v for k, v in GRIDS.items() if f" {k}" in text}
+    head = f"{opsets} m ({kind}{list(x.shape)} x) => (float[4, 5] y)"
+    model = make(f"{head} {{ {text} }}", **tensors, **used)
+    base = onnxla.load(model)
+    module = with_random_factors(base.lora("w", rank=2, alpha=3))
+    a, b = (np.asarray(module.params[f"w.lora_{part}"]) for part in "AB")
+    expected = np.asarray(base(x)) + 1.5 * (seen if len(seen) else x) @ a @ b
+    np.testing.assert_allclose(module(x), expected, rtol=1e-4, atol=1e-5)
+    saved = unoptimized(ir.write(module.to_ir()), x=x)
+    np.testing.assert_allclose(saved, expected, rtol=1e-2, atol=np.abs(expected).max() / 50)
+
+
+REFUSED = {
+    "is not scaled by a Cast and a Mul of its own": "q, s, z = DynamicQuantizeLinear (x)"
+    " i = MatMulInteger (q, w, z) f = Cast <to = 1> (i) y = Mul (f, sx)",
+    "reads integers that no quantizing node makes": "q = Cast <to = 2> (x)"
+    " i = MatMulInteger (q, w) f = Cast <to = 1> (i) y = Mul (f, sx)",
+    "subtracts another zero point than": "q, s, z = DynamicQuantizeLinear (x)"
+    " i = MatMulInteger (q, w) f = Cast <to = 1> (i) b = Mul (s, sw) y = Mul (f, b)",
+    "looks up integers that no DequantizeLinear": "n = Cast <to = 7> (x) g = Gather (w, n)"
+    " y = Cast <to = 1> (g)",
+    "has kernels with different zero points": "q = QuantizeLinear (x, sx, zx)"
+    " v = Unsqueeze (q, last) k = Unsqueeze (w, last)"
+    " c = QLinearConv (v, sx, zx, k, sw, zk, sy, zy) y = Cast <to = 1> (c)",
+}
+
+
+@pytest.mark.parametrize("message", REFUSED)
+def test_a_product_of_integers_that_is_written_otherwise_is_refused(message: str) -> None:
+    weight = RNG.integers(-9, 9, (6, 6), np.int8)
+    tensors = {**GRIDS, "w": weight, "last": np.int64([-1]), "zk": np.arange(6, dtype=np.int8)}
+    text = f" m (float[4, 6] x) => (y) {{ {REFUSED[message]} }}"
+    used = {k: v for k, v in tensors.items() if f" {k}" in text or f"({k}" in text}
+    module = onnxla.load(make(header() + text, **used))
+    with pytest.raises(ValueError, match=message):
+        module.lora("w")
