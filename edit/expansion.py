@@ -12,6 +12,7 @@ from itertools import zip_longest
 from typing import Any
 
 from onnxla import ir
+from onnxla.ir.model import FunctionId
 from onnxla.ir.rewrite import rewrite
 from onnxla.ir.traverse import all_nodes, names_made, subgraphs
 
@@ -61,14 +62,14 @@ def expand(model: ir.Model) -> ir.Model:
     return rewrite(model, node=written)
 
 
-def is_call(node: ir.Node, functions: Mapping[ir.FunctionId, ir.Function]) -> bool:
+def is_call(node: ir.Node, functions: Mapping[FunctionId, ir.Function]) -> bool:
     """Whether a node calls a function."""
     return (node.domain, node.op_type, node.overload) in functions
 
 
 def write_out(
     call: ir.Node,
-    functions: Mapping[ir.FunctionId, ir.Function],
+    functions: Mapping[FunctionId, ir.Function],
     opsets: Mapping[str, int],
     taken: set[str],
 ) -> list[ir.Node] | None:
