@@ -16,7 +16,7 @@ from onnxla.edit.integer_products import (
     dequantized_rows,
     multiplies_integers,
 )
-from onnxla.edit.scopes import Scope, scopes
+from onnxla.edit.scopes import Surrounding, scopes
 from onnxla.edit.views import DTYPES, View, ViewStep, find_view, origin, shown, swapped
 from onnxla.ir.traverse import all_nodes, is_standard
 from onnxla.ops.table import Operator, lookup
@@ -66,7 +66,7 @@ def adaptable(name: str, found: Sequence[Application | str]) -> AdaptableWeight 
 
 
 def find_application(
-    node: ir.Node, operator: Operator | None, index: int, sources: Sources, scope: Scope
+    node: ir.Node, operator: Operator | None, index: int, sources: Sources, scope: Surrounding
 ) -> Application | str:
     """How a node applies the weight that its operand `index` shows, or why no update fits it."""
     try:
@@ -87,7 +87,7 @@ def find_application(
 
 
 def float_application(
-    node: ir.Node, operator: Operator | None, index: int, sources: Sources, scope: Scope
+    node: ir.Node, operator: Operator | None, index: int, sources: Sources, scope: Surrounding
 ) -> Application:
     """How a node that computes in floating point applies a weight. Raises: Refusal."""
     operands, attributes = sources[node], node.attributes

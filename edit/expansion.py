@@ -94,14 +94,14 @@ def write_out(
             or function.opsets.get(inner.domain) == opsets.get(inner.domain)
             for inner, _ in all_nodes(ir.Model(ir.Graph(function.nodes), function.opsets))
         )
-        body = Body(node, function, taken)
+        body = FunctionBody(node, function, taken)
         if not fits or not body.can_be_written:
             return None
         pending.extend(reversed([*body.nodes()]))
     return found
 
 
-class Body:
+class FunctionBody:
     """The nodes of a function with a call's names and attributes.
 
     Attributes:

@@ -19,7 +19,7 @@ import numpy as np
 from onnxla import ir
 from onnxla.edit.applications import Application, Refusal
 from onnxla.edit.quantization import MICROSOFT, is_dequantizing
-from onnxla.edit.scopes import Scope
+from onnxla.edit.scopes import Surrounding
 from onnxla.edit.views import DTYPES, Shape, View, find_view
 from onnxla.ir.traverse import is_standard
 from onnxla.parameters.sources import Producer, Source, is_constant
@@ -54,7 +54,7 @@ class IntegerProduct:
     node: ir.Node
     index: int
     sources: Sources
-    scope: Scope
+    scope: Surrounding
 
     @property
     def operands(self) -> Sequence[Source]:
@@ -276,7 +276,9 @@ def is_quantizing(node: ir.Node) -> bool:
     )
 
 
-def dequantized_rows(node: ir.Node, view: View, sources: Sources, scope: Scope) -> Application:
+def dequantized_rows(
+    node: ir.Node, view: View, sources: Sources, scope: Surrounding
+) -> Application:
     """How a Gather looks up rows of integers, of which a DequantizeLinear makes numbers.
 
     Raises:

@@ -12,11 +12,11 @@ from onnxla.ir.traverse import names_read, subgraphs
 
 
 @dataclass(frozen=True, eq=False)
-class Scope:
+class Surrounding:
     """A graph, within those whose values it can read."""
 
     graph: Graph
-    outer: Scope | None = None
+    outer: Surrounding | None = None
 
     @cached_property
     def makers(self) -> dict[str, Node]:
@@ -51,11 +51,11 @@ class Scope:
         return readers[0] if alone and [*readers[0].inputs].count(name) == 1 else None
 
 
-def scopes(model: Model) -> dict[Node, Scope]:
+def scopes(model: Model) -> dict[Node, Surrounding]:
     """The graph that each node stands in, those in functions excepted."""
 
-    def walk(graph: Graph, outer: Scope | None) -> Iterator[tuple[Node, Scope]]:
-        scope = Scope(graph, outer)
+    def walk(graph: Graph, outer: Surrounding | None) -> Iterator[tuple[Node, Surrounding]]:
+        scope = Surrounding(graph, outer)
         for node in graph.nodes:
             yield node, scope
             for inner in subgraphs(node):

@@ -40,7 +40,7 @@ def write_runtime_adapters(values: Mapping[str, np.ndarray], path: str | os.Path
         {name: OrtValue.ortvalue_from_numpy(np.ascontiguousarray(v)) for name, v in values.items()}
     )
     try:
-        adapter.export_adapter(beside.absolute())
+        adapter.export_adapter(os.fspath(beside.absolute()))  # pyright: ignore
         beside.replace(target)
     finally:
         beside.unlink(missing_ok=True)
