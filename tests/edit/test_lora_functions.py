@@ -102,6 +102,8 @@ def test_calls_are_written_out_for_adapters_and_are_calls_again(name: str, tmp_p
     onnx.checker.check_model(kept)
     for saved in (kept, ir.write(module.to_ir())):
         np.testing.assert_allclose(onnxla.load(saved).run({"x": X})["y"], y, rtol=1e-4, atol=1e-4)
+        if name == "an output that is an input":  # which ONNX Runtime does not read
+            continue
         found = onnxruntime.InferenceSession(saved).run(["y"], {"x": X})[0]
         np.testing.assert_allclose(found, y, rtol=1e-4, atol=1e-4)
     for form in ("onnxla", "peft"):
