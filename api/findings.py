@@ -20,7 +20,7 @@ from onnxla.ops.missing import missing_operators
 from onnxla.ops.signatures import find_misfits
 from onnxla.ops.table import lookup
 from onnxla.parameters.copies import copies
-from onnxla.parameters.roles import analyze, find_parameters, trainable
+from onnxla.parameters.roles import analyze, find_parameters
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def notes(model: ir.Model) -> Iterator[str]:
             f"input {quoted(name)} decides a shape: a call is compiled for each of its values, and "
             "apply needs it as a numpy array or fixed by specialize"
         )
-    learned = trainable(parameters.roles).intersection(parameters.roles.values())
+    learned = parameters.trained
     if not learned:
         yield "no parameter has the role of a learned weight: there is nothing to train by default"
     yield from (text for _, text in left_open(parameters, analysis))

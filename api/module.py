@@ -7,7 +7,7 @@ import math
 import os
 import warnings
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -15,14 +15,19 @@ import numpy as np
 
 from onnxla import ir
 from onnxla.edit.adapter_files import load_adapters, save_adapters
+from onnxla.edit.adapters import initial
 from onnxla.edit.dropout import insert_dropout
+from onnxla.edit.expansion import expand
 from onnxla.edit.free_batch import free_batch
 from onnxla.edit.heads import find_features, replace_head
 from onnxla.edit.inference import inference_form
-from onnxla.edit.lora import add_adapters, initial, merge_adapters, select
+from onnxla.edit.lora import add_adapters, merge_adapters, select
 from onnxla.edit.parting import join, part_merged, tie, untie
+from onnxla.edit.peft_files import load_peft, save_peft
 from onnxla.edit.quantization import mark_straight_through, quantization_aware, restore
+from onnxla.edit.switchable import switched_values, with_switches
 from onnxla.edit.upgrade import upgrade
+from onnxla.edit.whole import mark_whole
 from onnxla.inputs import bind, checked, unpack
 from onnxla.interpret.program import Program
 from onnxla.interpret.rules.precision import PRECISIONS, in_precision
@@ -49,6 +54,7 @@ from onnxla.public import find
 from onnxla.summary import describe_type, summarize
 from onnxla.tables import Report
 
+FORMS = {"onnxla": save_adapters, "peft": save_peft}  # of adapters, by who reads them
 SMALL = 1024  # elements of a tensor up to which several are sent to the device together
 
 
@@ -227,7 +233,7 @@ class Module:
             `{**params, **updates}` before the next step.
         """
         patterns = (train,) if isinstance(train, str) else train
-        trained = None if patterns is None else chosen(patterns, self.roles)
+        trained = None if patterns is None else chosen(patterns, self.program.parameters)
         kept = kept_statistics(freeze_statistics, self.roles, trained)
         sample = Sample(unbiased=is_of_pytorch(self.program.model))
         training = Training({}, kept, sample)
@@ -263,12 +269,15 @@ class Module:
                 any, all whose role is one of `roles`. A pattern chooses among the roles too; a name
                 that is spelled out is chosen whatever its role is, if no `roles` are given.
             roles: Roles to train; by default those of learned weights: weight, bias, scale and
-                embedding, or adapter alone if the model has adapters (see `lora`).
+                embedding. If the model has adapters (see `lora`): these, what trains beside them,
+                and a new head.
 
         Raises:
-            ValueError: A pattern matches no parameter, or none of these roles.
+            ValueError: A pattern matches no parameter, or none of these roles. Or, without roles,
+                it matches both adapters and other parameters: an adapter's name begins with its
+                weight's, so `encoder.*` would train both. `*.lora_?` are adapters alone.
         """
-        return self._split(chosen(patterns, self.roles, roles))
+        return self._split(chosen(patterns, self.program.parameters, roles))
 
     def freeze(
         self, *patterns: str, roles: Sequence[str] | None = None
@@ -282,11 +291,12 @@ class Module:
                 train by default is frozen in any case.
 
         Raises:
-            ValueError: A pattern matches no parameter that trains, or none of these roles.
+            ValueError: A pattern matches no parameter that trains, or none of these roles; or, as
+                for `partition`, both adapters and others.
         """
-        usual = chosen((), self.roles)
-        wanted = chosen(patterns, self.roles, roles) if patterns or roles is not None else set()
-        return self._split(usual - wanted)
+        given = patterns or roles is not None
+        wanted = chosen(patterns, self.program.parameters, roles) if given else set()
+        return self._split(self.program.parameters.trained - wanted)
 
     def _split(self, train: Collection[str]) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
         """The parameters in two: those named, and the others; both in the order of the file."""
@@ -304,11 +314,13 @@ class Module:
             default: Label of the parameters that none chooses.
 
         Raises:
-            ValueError: A pattern matches no parameter that trains.
+            ValueError: A pattern matches no parameter that trains; or, as for `partition`, both
+                adapters and others that have no label yet.
         """
         labels: dict[str, str] = {}
         for pattern, label in groups.items():
-            labels = {**dict.fromkeys(chosen((pattern,), self.roles), label), **labels}
+            names = chosen((pattern,), self.program.parameters, settled=labels)
+            labels = {**dict.fromkeys(names, label), **labels}
         return {name: labels.get(name, default) for name in self.params}
 
     def specialize(self, inputs: Mapping[str, Value] | None = None, /, **further: Value) -> Module:
@@ -396,6 +408,7 @@ class Module:
         *patterns: str,
         rank: int = 8,
         alpha: float | None = None,
+        also_train: str | Sequence[str] = (),
         key: jax.Array | None = None,
     ) -> Module:
         """The model with a trainable low-rank path beside some weights, and the same outputs.
@@ -403,23 +416,38 @@ class Module:
         A path is two products of ONNX nodes, with the weight's rows and columns on the outside and
         `rank` numbers between them, times alpha / rank. Its factors `<weight>.lora_A` and
         `<weight>.lora_B` are parameters in the role `adapter`, which are what `partition` then
-        trains by default. `merge` adds them to their weights, and so does `save`; beside a
-        quantized weight they stay.
+        trains by default, beside a new head (see `replace_head`), which gets no adapter. `merge`
+        adds them to their weights, and so does `save`; beside a quantized weight they stay.
+
+        Beside a product of integers (MatMulInteger, ConvInteger, QLinearConv, QLinearMatMul, QGemm,
+        and ONNX Runtime's DynamicQuantizeMatMul and the like) the path computes in floating point,
+        of what was quantized, and is added to what is dequantized, or before the result is rounded.
+        Train such models with `apply_train` or `fit`: `apply` has no gradient through integers.
+        A call of a model-local function that uses the weight is written out in place, and is a call
+        again once the adapter is merged, unless the file was saved and loaded in between.
 
         Args:
             *patterns: Names or shell-style patterns of the weights, float or quantized, of MatMul,
-                Gemm, Conv, Gather or MatMulNBits nodes, or of any operator that is linear in them
-                (see `onnxla.op`), whose path computes the update as large as the weight. Without
-                any: all in the role `weight` that are larger than their path, and no embeddings.
+                Gemm, Conv, Gather, MatMulNBits or products of integers, or of any operator that is
+                linear in them (see `onnxla.op`), whose path computes the update as large as the
+                weight. Weights may be kept as integers, and reach the node through a
+                DequantizeLinear, or through Cast, Sub and Mul. Without any: all in the role
+                `weight` that are larger than their path, and no embeddings.
             rank: Rank of the update; in a convolution, of each group.
             alpha: By default `rank`, so that the path is not scaled.
+            also_train: Names or patterns of parameters that get no adapter but train as a whole,
+                such as a head: by default, as adapters do, and `save_adapters` writes them too.
+                This is kept in a file until all adapters are merged.
             key: JAX key that the first factor is drawn with; the second is zero.
 
         Raises:
-            ValueError: A pattern matches no weight that can be adapted; the message says why.
-            UnsupportedError: The model's opset is below 7.
+            ValueError: A pattern matches no weight that can be adapted; the message says why. Or
+                `also_train` matches what has an adapter, or is part of one.
+            UnsupportedError: The model's opset is below 7, or below 10 where integers need it.
         """
-        model = self.program.model
+        also = (also_train,) if isinstance(also_train, str) else tuple(also_train)
+        names = chosen(also, self.program.parameters) if also else set()
+        model = expand(mark_whole(self.program.model, sorted(names)))
         weights = select(model, patterns, rank)
         # numpy draws: JAX would compile a program for each shape.
         rng = np.random.default_rng(key_numbers(key))
@@ -427,26 +455,52 @@ class Module:
         adapters = {name: initial(weight, rank, scaled, rng) for name, weight in weights.items()}
         return self.with_model(add_adapters(model, weights, adapters))
 
-    def save_adapters(self, path: str | os.PathLike[str]) -> None:
-        """Writes the adapters alone as safetensors, with the rank and alpha of each.
+    def save_adapters(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        form: Literal["onnxla", "peft", "onnxruntime"] = "onnxla",
+    ) -> None:
+        """Writes the adapters alone, and what trained as a whole beside them.
 
-        The file is written beside the target and renamed. `load_adapters` of the same model reads
-        it. Needs the package safetensors.
+        Files are written beside their targets and renamed.
+
+        Args:
+            path: The file to write, or the folder.
+            form: `onnxla`: safetensors, with the rank and alpha of each adapter, which
+                `load_adapters` of the same model reads. `peft`: a folder as the library PEFT has
+                it, which `load_adapters` reads too; a factor's name has its weight's, without a
+                final `.weight`. `onnxruntime`: an `.onnx_adapter` for the file that
+                `save(path, switchable=True)` writes. The first two need the package safetensors,
+                the last one onnxruntime.
 
         Raises:
             ValueError: There are no adapters, or other parameters have changed too: then
-                `save(path, merge=False)` writes all.
+                `save(path, merge=False)` writes all. Or PEFT has no adapters of such a weight, as
+                of a grouped convolution.
+            UnsupportedError: ONNX Runtime's writer does not take the adapters' type, as bfloat16.
         """
         params = self.params if self.program.dtype is None else self.astype(None).params
-        save_adapters(self.program.model, params, path)
+        model = self.program.model
+        if form == "onnxruntime":
+            find("write_runtime_adapters")(switched_values(model, params), path)
+        elif form in FORMS:
+            FORMS[form](model, params, path)
+        else:
+            raise ValueError(no_such("form of adapters", form, [*FORMS, "onnxruntime"]))
 
     def load_adapters(self, path: str | os.PathLike[str]) -> Module:
-        """The model with the adapters that `save_adapters` wrote for it.
+        """The model with the adapters that `save_adapters` wrote for it: a file, or PEFT's folder.
+
+        In a folder that PEFT wrote itself, names, dtypes and shapes alone tell that it belongs to
+        this model.
 
         Raises:
             ModelError: The file is malformed, or belongs to a model with other weights.
         """
-        return self.with_model(load_adapters(self.program.model, path))
+        read = load_peft if os.path.isdir(path) else load_adapters
+        model, whole = read(self.program.model, path)
+        return self.with_model(model).replace(to_device(whole, self.program.dtype))
 
     def merge(self) -> Module:
         """The model with its adapters added to the weights; those of quantized weights stay."""
@@ -542,7 +596,8 @@ class Module:
 
         The layer has the parameters `<name>.weight`, normal with variance 1 / features, and
         `<name>.bias`, zero; the output is called `<name>.logits`. It is a Gemm node if the value
-        has two axes, and otherwise a MatMul over the last axis and an Add.
+        has two axes, and otherwise a MatMul over the last axis and an Add. Its parameters say in
+        their metadata that they are new: `lora` puts no adapter beside them, and they train too.
 
         Args:
             features: Name of a value [..., features] of the graph, such as what the last layer
@@ -680,6 +735,7 @@ class Module:
         path: str | os.PathLike[str],
         *,
         merge: bool = True,
+        switchable: bool = False,
         external_data: bool | str | None = None,
         batch: str | None = None,
         check: Any = False,
@@ -696,6 +752,10 @@ class Module:
         Args:
             path: The file to write or replace.
             merge: Whether adapters are added to their weights, as by `merge`.
+            switchable: Whether adapters, and what trains as a whole beside them, become inputs with
+                the present values as defaults, and stay. ONNX Runtime then takes others in each
+                run, of any rank, from what `save_adapters(form="onnxruntime")` wrote; onnxla reads
+                the defaults.
             external_data: Where the data of tensors goes. None: that of tensors which were external
                 goes to one file beside `path`, named `<file name>.<token>.data`, with a random
                 token; so does that of all large tensors if the model would be larger than 2 GiB.
@@ -721,10 +781,15 @@ class Module:
             if batch != "dynamic":
                 raise ValueError(f'batch is "dynamic" or None, not {batch!r}')
             self.free_batch().save(
-                path, merge=merge, external_data=external_data, check=check, tolerance=tolerance
+                path,
+                merge=merge,
+                switchable=switchable,
+                external_data=external_data,
+                check=check,
+                tolerance=tolerance,
             )
             return
-        model = self.to_ir(merge=merge)
+        model = self.to_ir(merge=merge, switchable=switchable)
         compares = check is not False and check is not None
         ir.save(
             model,
@@ -735,10 +800,14 @@ class Module:
             else None,
         )
 
-    def to_ir(self, *, merge: bool = True) -> ir.Model:
-        """The model as data, with the current parameters, and with adapters merged unless told."""
+    def to_ir(self, *, merge: bool = True, switchable: bool = False) -> ir.Model:
+        """The model as data, with the current parameters; for the arguments see `save`."""
         model = self._with_values()
-        return join(restore(merge_adapters(model) if merge else model))
+        if switchable:
+            model = with_switches(model)
+        elif merge:
+            model = merge_adapters(model)
+        return join(restore(model))
 
     def _with_values(self) -> ir.Model:
         """The model that is evaluated, with the current parameters."""

@@ -31,7 +31,10 @@ PUBLIC = {
     "compare": "onnxla.peers.node_by_node",
 }
 # What methods of `Module` are made of, and users call through them alone.
-METHODS = {"check_saved_file": "onnxla.peers.saved_file"}
+METHODS = {
+    "check_saved_file": "onnxla.peers.saved_file",
+    "write_runtime_adapters": "onnxla.peers.adapters",
+}
 # Modules that are attributes of the package once it is imported.
 MODULES = ("backend", "ir", "losses", "testing")
 

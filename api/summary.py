@@ -13,7 +13,7 @@ from onnxla.ir.names import listed, plain
 from onnxla.ir.problems import MAX_LISTED, Problems
 from onnxla.ir.traverse import all_nodes
 from onnxla.ops.missing import missing_operators
-from onnxla.parameters.roles import ROLES, Parameters, trainable
+from onnxla.parameters.roles import ROLES, Parameters
 from onnxla.tables import Report, Table
 
 
@@ -41,6 +41,14 @@ def count_parameters(parameters: Parameters, role: str) -> tuple[int, int]:
     return len(tensors), sum(math.prod(tensor.shape) for tensor in tensors)
 
 
+def describe_trained(parameters: Parameters, role: str) -> str:
+    """Whether parameters with a role train by default, or how many of them do."""
+    trained = parameters.trained
+    trains = [n in trained for n, other in parameters.roles.items() if other == role]
+    some = f"{sum(trains)} of {len(trains)} trainable"
+    return "trainable" if all(trains) else some if any(trains) else "not trained by default"
+
+
 def summarize(
     model: ir.Model,
     parameters: Parameters,
@@ -60,11 +68,11 @@ def summarize(
     counts = Counter(
         f"{node.domain}.{node.op_type}".lstrip(".") for node, _ in all_nodes(model)
     ).most_common()
-    roles, trains = [], trainable(parameters.roles)
+    roles = []
     for role in ROLES:
         count, elements = count_parameters(parameters, role)
         if count:
-            trained = "trainable" if role in trains else "not trained by default"
+            trained = describe_trained(parameters, role)
             roles.append((role, f"{count:,}", f"{elements:,}", trained))
     parts: list[str | Table] = [
         f"{plain(model.graph.name)}: IR version {model.ir_version}, opset {opsets}{producer}",

@@ -221,6 +221,26 @@ PACKAGES = (
         further=True,
     ),
     Package(
+        "traceforge-title-model",
+        "0.2.0",
+        "41e051205c01f724a0d12ad65a52ca4e90661de3fd959e6ce2efab4919024d31",
+        {
+            "traceforge/encoder_int8.onnx": (
+                "traceforge_title_model/data/span/encoder.onnx",
+                "b82bef1400cec815c3e5addd04dc451ec31491ac6598b166bbc6594656823787",
+            ),
+            "traceforge/decoder_int8.onnx": (
+                "traceforge_title_model/data/span/decoder.onnx",
+                "76b40328b8a6bd8b8fc029d80006284c6d644d6e0938c18339bc05fb31a927bc",
+            ),
+            "traceforge/tokenizer.json": (
+                "traceforge_title_model/data/span/tokenizer.json",
+                "3550c5f922922567115f702e0543b57276366fc321cf1f088859c71491656cf6",
+            ),
+        },
+        further=True,
+    ),
+    Package(
         "surfaces-onnx-files",
         "0.0.1",
         "3595e3f1e09fd5f3bbe5866b4526407130e5616edcf421657058e46549b6c8db",

@@ -13,6 +13,7 @@ from onnxla import ir
 from onnxla.interpret.program import Program
 from onnxla.ir.names import quoted
 from onnxla.ir.rewrite import add_initializers, cut, need_opset
+from onnxla.parameters.roles import HEAD, TRAINS
 
 # Sizes to try where the model leaves one open: convolutional networks take no small pictures.
 OPEN_SIZES = (2, 64, 256)
@@ -36,8 +37,8 @@ def replace_head(
     assert isinstance(size, int)
     weight = rng.normal(0, size**-0.5, (size, classes)).astype(dtype)
     tensors = [
-        ir.Tensor.of(f"{name}.weight", weight),
-        ir.Tensor.of(f"{name}.bias", np.zeros(classes, dtype)),
+        ir.Tensor.of(f"{name}.weight", weight, {TRAINS: HEAD}),
+        ir.Tensor.of(f"{name}.bias", np.zeros(classes, dtype), {TRAINS: HEAD}),
     ]
     nodes: list[ir.Node] = []
 

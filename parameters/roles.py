@@ -39,6 +39,9 @@ ROLES = (
 # Metadata of a tensor that states its role, for what no operand tells: `adapter`, a factor of a
 # low-rank update beside a weight.
 ROLE = "onnxla.role"
+# Metadata of a tensor that trains as a whole beside adapters: since it is part of a new `HEAD`, or
+# since somebody `ASKED` for it.
+TRAINS, HEAD, ASKED = "onnxla.trains", "head", "asked"
 LONGEST_PATH = 2000  # letters of a path before a name that several subgraphs use
 # Smaller tensors that are no parameters are compiled into the program; larger ones are passed.
 BUFFER_SIZE = 1024
@@ -55,6 +58,7 @@ class Parameters:
         static_inputs: Graph inputs that decide a shape by their value.
         undecided: What may be learned or written down, which does not train: the roles by name
             that it would have.
+        whole: Parameters that train as a whole, also in a model with adapters.
     """
 
     params: Mapping[str, Tensor]
@@ -62,6 +66,13 @@ class Parameters:
     buffers: Mapping[str, Tensor]
     static_inputs: tuple[str, ...]
     undecided: Mapping[str, str]
+    whole: frozenset[str] = frozenset()
+
+    @property
+    def trained(self) -> set[str]:
+        """What trains by default: the learned; of a model with adapters these and `whole`."""
+        roles = {"adapter"} if "adapter" in self.roles.values() else TRAINABLE
+        return {name for name, role in self.roles.items() if role in roles or name in self.whole}
 
 
 def constants(
@@ -110,11 +121,6 @@ def shared_parameters(parameters: Parameters, analysis: Analysis) -> list[Shared
     return [*find_shared(analysis, learned)]
 
 
-def trainable(roles: Mapping[str, str]) -> frozenset[str]:
-    """The roles that train by default: of a model with adapters they alone."""
-    return frozenset({"adapter"}) if "adapter" in roles.values() else TRAINABLE
-
-
 def first_role(roles: set[str]) -> str:
     """The first of `ROLES` among them; but what follows the batches does not train."""
     if "running_statistic" in roles:
@@ -147,7 +153,8 @@ def find_parameters(model: Model, analysis: Analysis | None = None) -> Parameter
             buffers[unique] = tensor
     inputs = (value.name for value in model.graph.inputs)
     static_inputs = tuple(name for name in inputs if Formal(name) in analysis.static)
-    return Parameters(params, roles, buffers, static_inputs, undecided)
+    whole = frozenset(name for name, tensor in params.items() if TRAINS in tensor.metadata)
+    return Parameters(params, roles, buffers, static_inputs, undecided, whole)
 
 
 def decided(tensor: Tensor, uses: Collection[str], evidence: Evidence) -> tuple[str, str]:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from onnxla.ir.names import nearest, quoted
-from onnxla.parameters.roles import TRAINABLE, trainable
+from onnxla.parameters.roles import TRAINABLE, Parameters
 
 
 def matching(pattern: str, names: Collection[str], what: str = "parameter") -> list[str]:
@@ -25,23 +25,30 @@ def matching(pattern: str, names: Collection[str], what: str = "parameter") -> l
 
 
 def chosen(
-    patterns: Sequence[str], roles: Mapping[str, str], wanted: Collection[str] | None = None
+    patterns: Sequence[str],
+    parameters: Parameters,
+    wanted: Collection[str] | None = None,
+    settled: Collection[str] = (),
 ) -> set[str]:
-    """The parameters of `roles` that one of the patterns, or without any, a role chooses.
+    """The parameters that one of the patterns, or without any, a role chooses.
 
     Args:
         patterns: Names or patterns. A name that is spelled out is chosen whatever its role is,
             unless `wanted` is given.
-        roles: Role of each parameter.
+        parameters: The parameters.
         wanted: Roles to choose from; by default those of learned weights and adapters, or without
-            patterns those that `trainable` names.
+            patterns what trains by default.
+        settled: Parameters of which it makes no difference whether a pattern matches them.
 
     Raises:
-        ValueError: A pattern matches no parameter, or none of the wanted roles.
+        ValueError: A pattern matches no parameter, or none of the wanted roles; or, without
+            `wanted`, both adapters and others.
     """
-    by_default = TRAINABLE | {"adapter"} if patterns else trainable(roles)
-    usual = by_default if wanted is None else wanted
+    roles = parameters.roles
+    usual = TRAINABLE | {"adapter"} if wanted is None else wanted
     if not patterns:
+        if wanted is None:
+            return parameters.trained
         return {name for name, role in roles.items() if role in usual}
     names: set[str] = set()
     for pattern in patterns:
@@ -55,8 +62,27 @@ def chosen(
                 f"what '{pattern}' matches is not of the roles {', '.join(sorted(usual))}, but "
                 f"{kinds}, such as {quoted(found[0])}; spell the name out, or pass roles="
             )
+        if wanted is None and pattern not in roles:
+            require_one_kind(pattern, kept.difference(settled), roles)
         names |= kept
     return names
+
+
+def require_one_kind(pattern: str, names: Collection[str], roles: Mapping[str, str]) -> None:
+    """Raises ValueError if a pattern matches adapters and other parameters.
+
+    The names of adapters begin with those of their weights, so patterns of weights match them by
+    accident: then both would train, or be frozen, at once.
+    """
+    adapters = sorted(name for name in names if roles[name] == "adapter")
+    others = sorted(name for name in names if roles[name] != "adapter")
+    if adapters and others:
+        raise ValueError(
+            f"'{pattern}' matches the adapter {quoted(adapters[0])} beside {quoted(others[0])}, "
+            "perhaps by accident, since its name begins with its weight's: '*.lora_?' matches "
+            "adapters alone, a name that is spelled out itself alone, and with roles= a pattern "
+            "chooses among these"
+        )
 
 
 @dataclass(frozen=True)

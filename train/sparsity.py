@@ -37,7 +37,7 @@ def choose_sparse(
         found = found if keep_zeros else []
     else:
         patterns = (keep_zeros,) if isinstance(keep_zeros, str) else tuple(keep_zeros)
-        wanted = chosen(patterns, module.roles) if patterns else set()
+        wanted = chosen(patterns, module.program.parameters) if patterns else set()
         found = [name for name in trained if name in wanted]
         if patterns and not found:
             raise ValueError(f"keep_zeros={keep_zeros!r} matches no parameter that trains")

@@ -126,7 +126,9 @@ def test_the_table_is_consistent():
     for package in PACKAGES:
         hashes = [package.sha256, *(sha256 for _, sha256 in package.models.values())]
         assert all(len(h) == 64 for h in hashes)
-        assert all(name.endswith(".onnx") and ".." not in name for name in package.models)
+        assert all(
+            name.endswith((".onnx", ".json")) and ".." not in name for name in package.models
+        )
 
 
 def test_cache_folder(monkeypatch, tmp_path):
