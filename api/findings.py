@@ -20,6 +20,7 @@ from onnxla.ops.missing import missing_operators
 from onnxla.ops.signatures import find_misfits
 from onnxla.ops.table import lookup
 from onnxla.parameters.copies import copies
+from onnxla.parameters.evidence import find_evidence
 from onnxla.parameters.roles import analyze, find_parameters
 
 
@@ -97,9 +98,14 @@ def notes(model: ir.Model) -> Iterator[str]:
         )
     nodes = list(all_nodes(model))
     biased = sum(is_standard(node, "Conv") and len(node.inputs) > 2 for node, _ in nodes)
-    if biased and not any(is_standard(node, "BatchNormalization") for node, _ in nodes):
+    if (
+        biased
+        and not find_evidence(model).signed  # which tells what is missing
+        and not any(is_standard(node, "BatchNormalization") for node, _ in nodes)
+    ):
+        convolutions = "a convolution" if biased == 1 else f"{biased} convolutions"
         yield (
-            f"no BatchNormalization, and {biased} convolutions with a bias: if the network had "
+            f"no BatchNormalization, and {convolutions} with a bias: if the network had "
             "any, it was folded into them, and training has no batch statistics"
         )
     if learned and not any(drops(node, opsets) for node, opsets in nodes):

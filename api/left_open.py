@@ -35,8 +35,8 @@ def left_open(parameters: Parameters, analysis: Analysis) -> Iterator[tuple[str,
     for name, mask in find_padding(parameters, analysis).items():
         yield (
             name,
-            f"{described(mask)} of {quoted(name)} are zero: taken for padding, which no framework "
-            "trains, they stay so in training; other numbers train",
+            f"{described(mask)} {quoted(name)} is zero: taken for filled in, which no framework "
+            "trains, it stays so in training; give it other numbers to train it",
         )
     evidence = find_evidence(analysis.model)
     for name, made_of in evidence.folded.items():
@@ -97,10 +97,10 @@ def merged_tensors(parameters: Parameters, analysis: Analysis) -> Iterator[tuple
 
 
 def described(mask: np.ndarray) -> str:
-    """Which elements of a matrix are padding: a vector, or a part of some."""
+    """What of a matrix is padding: the vector of a padding index, or second biases."""
     if mask.shape[1] == 1:
-        return f"the numbers of row {int(mask.argmax())}"
-    return f"{int(mask.sum())} of the numbers"
+        return f"vector {int(mask.argmax())}, as of a padding index, of"
+    return "the second bias in"
 
 
 def shown(tensor: ir.Tensor) -> str:

@@ -609,13 +609,17 @@ class Module:
             key: JAX key that the weight is drawn with.
 
         Raises:
-            ValueError: There is no such value, or it is no floating-point tensor.
+            ValueError: There is no such value, or it is no floating-point tensor; or something else
+                that stays has the new head's name.
             UnsupportedError: The number of features cannot be found without `inputs`, or the
                 model's opset is below 7.
         """
         value = find_features(self.program, features, inputs)
         rng = np.random.default_rng(key_numbers(key))
-        return self.with_model(replace_head(self.program.model, value, classes, rng, softmax, name))
+        model = replace_head(self.program.model, value, classes, rng, softmax, name)
+        new = {f"{name}.weight", f"{name}.bias"}  # an old head that goes may have had these names
+        kept = {k: v for k, v in self.params.items() if k not in new}
+        return Module(kept, self.program).with_model(model)
 
     def insert_dropout(self, after: str | Sequence[str], ratio: float = 0.5) -> Module:
         """The model with a Dropout after some floating-point values: the same but in `apply_train`.

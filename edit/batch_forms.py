@@ -11,8 +11,8 @@ import numpy as np
 
 from onnxla import ir
 from onnxla.edit.batch_places import Place, Shape, reshaped
-from onnxla.edit.upgrade import names_of
 from onnxla.ir.rewrite import need_opset
+from onnxla.ir.traverse import names_of
 from onnxla.ops.table import Operator
 
 

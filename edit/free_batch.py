@@ -19,11 +19,11 @@ from onnxla.edit.batch_check import mixing_nodes, random_input
 from onnxla.edit.batch_following import SIZES, Following
 from onnxla.edit.batch_places import Place
 from onnxla.edit.heads import OPEN_SIZES
-from onnxla.edit.upgrade import names_of, without_unread
+from onnxla.edit.upgrade import without_unread
 from onnxla.interpret.program import Program
 from onnxla.ir.names import no_such, quoted
 from onnxla.ir.rewrite import add_initializers
-from onnxla.ir.traverse import names_read, subgraphs
+from onnxla.ir.traverse import names_of, names_read, subgraphs
 from onnxla.ops.values import is_known
 
 
@@ -73,8 +73,9 @@ def batch_axes(program: Program, inputs: Mapping[str, int | None]) -> dict[str, 
         size = kind.shape[axis % rank]
         if is_fixed(size) and size != 1:
             raise ir.UnsupportedError(
-                f"input {quoted(name)} {list(kind.shape)} has no batch of 1 along axis {axis}: say"
-                f" which is the batch's with inputs={{{name!r}: axis}}, None if it has none"
+                f"input {quoted(name)} {list(kind.shape)} has {size} elements along axis {axis}: a"
+                " batch is freed that is fixed to 1. If this is not the batch's axis, say which is"
+                f" with inputs={{{name!r}: axis}}, or None if it has none"
             )
         found[name] = axis % rank
     if not found:

@@ -13,6 +13,7 @@ from onnxla import ir
 from onnxla.interpret.program import Program
 from onnxla.ir.names import quoted
 from onnxla.ir.rewrite import add_initializers, cut, need_opset
+from onnxla.ir.traverse import names_of
 from onnxla.parameters.roles import HEAD, TRAINS
 
 # Sizes to try where the model leaves one open: convolutional networks take no small pictures.
@@ -27,7 +28,11 @@ def replace_head(
     softmax: bool = False,
     name: str = "head",
 ) -> ir.Model:
-    """The model up to the value `features`, and a linear layer of it; see `Module.replace_head`."""
+    """The model up to the value `features`, and a linear layer of it; see `Module.replace_head`.
+
+    Raises:
+        ValueError: Something else that stays has one of the new names.
+    """
     need_opset(model, 7, "a new head")
     kind = features.type
     assert isinstance(kind, ir.TensorType)
@@ -56,6 +61,12 @@ def replace_head(
         # The last axis, by its number: before opset 13 an axis stands for all from there on.
         output = emit("Softmax", [output], "probabilities", axis=len(batch))
     part = cut(model, outputs=[features.name])
+    new = {tensor.name for tensor in tensors}.union(*(node.outputs for node in nodes))
+    if taken := names_of(part)[0] & new:
+        raise ValueError(
+            f"the model has a value {quoted(min(taken))} that stays: give the new head another"
+            " name, name=..."
+        )
     value = ir.ValueInfo(output, ir.TensorType(dtype, (*batch, classes)))
     graph = replace(part.graph, nodes=(*part.graph.nodes, *nodes), outputs=(value,))
     return add_initializers(replace(part, graph=graph), tensors)

@@ -17,7 +17,7 @@ from onnxla.ir.errors import UnsupportedError
 from onnxla.ir.model import Model, Node, Tensor
 from onnxla.ir.names import quoted
 from onnxla.ir.rewrite import add_initializers, remove_initializers, rewrite
-from onnxla.ir.traverse import all_nodes, is_standard, subgraphs
+from onnxla.ir.traverse import all_nodes, is_standard, names_of, subgraphs
 from onnxla.parameters.merged import merged_affine
 from onnxla.parameters.roles import constants as graph_constants
 from onnxla.parameters.roles import named_constants
@@ -137,7 +137,15 @@ def join(model: Model) -> Model:
     """The model as its file has it, but for tensors that are no longer equal."""
     constants = named_constants(model)
     own = [tensor for tensor in constants.values() if isinstance(tensor, Parted)]
-    same = {tensor for tensor in own if is_same(tensor, constants[tensor.shared])}
+    there = names_of(model)[0]
+
+    def is_back(tensor: Parted) -> bool:
+        """Whether what nodes read in the file is there, and equal; an edit may have left it out."""
+        given = tensor.read if tensor.read != tensor.name else tensor.name + ASIDE
+        shared = constants.get(tensor.shared)
+        return given in there and shared is not None and is_same(tensor, shared)
+
+    same = {tensor for tensor in own if is_back(tensor)}
     if not same:
         return model
     names = {tensor.name: tensor.read for tensor in same if tensor.read != tensor.name}

@@ -17,7 +17,7 @@ from onnxla.edit.upgrade_steps import STEPS, OldNode
 from onnxla.interpret.program import Program
 from onnxla.ir.problems import Problems
 from onnxla.ir.rewrite import remove_initializers, rewrite
-from onnxla.ir.traverse import all_nodes, is_standard, names_made, names_read, subgraphs
+from onnxla.ir.traverse import is_standard, names_made, names_of, subgraphs
 from onnxla.ops.signatures import find_misfits
 from onnxla.ops.table import rows
 
@@ -212,21 +212,3 @@ def without_unread(model: ir.Model, read: set[str]) -> ir.Model:
 
     names = unread.intersection(tensor.name for tensor in model.graph.initializers)
     return remove_initializers(rewrite(model, node=node), names)
-
-
-def names_of(model: ir.Model) -> tuple[set[str], set[str]]:
-    """All names of a model's values, and those that something reads."""
-    names: set[str] = set()
-    read = {value.name for value in model.graph.outputs}
-    graphs = [model.graph]
-    for node, _ in all_nodes(model):
-        graphs += subgraphs(node)
-        names.update(node.outputs)
-        read |= names_read(node)
-    for graph in graphs:
-        names.update(each.name for each in (*graph.inputs, *graph.initializers))
-        read.update(value.name for value in graph.outputs)
-    for function in model.functions:
-        names.update(function.inputs)
-        read.update(function.outputs)
-    return names, read

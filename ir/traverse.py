@@ -56,3 +56,21 @@ def subgraphs(node: Node) -> list[Graph]:
         items = attribute if isinstance(attribute, tuple) else (attribute,)
         graphs += [item for item in items if isinstance(item, Graph)]
     return graphs
+
+
+def names_of(model: Model) -> tuple[set[str], set[str]]:
+    """All names of a model's values, and those that something reads."""
+    names: set[str] = set()
+    read = {value.name for value in model.graph.outputs}
+    graphs = [model.graph]
+    for node, _ in all_nodes(model):
+        graphs += subgraphs(node)
+        names.update(node.outputs)
+        read |= names_read(node)
+    for graph in graphs:
+        names.update(each.name for each in (*graph.inputs, *graph.initializers))
+        read.update(value.name for value in graph.outputs)
+    for function in model.functions:
+        names.update(function.inputs)
+        read.update(function.outputs)
+    return names, read

@@ -6,8 +6,8 @@ import fnmatch
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from onnxla.ir.names import nearest, quoted
-from onnxla.parameters.roles import TRAINABLE, Parameters
+from onnxla.ir.names import nearest, no_such, quoted
+from onnxla.parameters.roles import ROLES, TRAINABLE, Parameters
 
 
 def matching(pattern: str, names: Collection[str], what: str = "parameter") -> list[str]:
@@ -41,10 +41,13 @@ def chosen(
         settled: Parameters of which it makes no difference whether a pattern matches them.
 
     Raises:
-        ValueError: A pattern matches no parameter, or none of the wanted roles; or, without
+        ValueError: There is no such role; a pattern matches no parameter, or none of the wanted
+            roles; or, without
             `wanted`, both adapters and others.
     """
     roles = parameters.roles
+    if unknown := sorted({*(wanted or ())}.difference(ROLES)):
+        raise ValueError(no_such("role", unknown[0], ROLES))
     usual = TRAINABLE | {"adapter"} if wanted is None else wanted
     if not patterns:
         if wanted is None:

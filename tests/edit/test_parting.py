@@ -319,3 +319,17 @@ def test_a_copied_head_is_tied_again(transposed: bool, tmp_path: Path) -> None:
         tied.tie()
     with pytest.raises(ValueError, match="no copied weight matches 'head'"):
         module.tie("head")
+
+
+def test_edits_that_leave_identities_out_keep_what_they_gave(tmp_path: Path) -> None:
+    proto = merged_norms()
+    module = onnxla.load(proto)
+    head = module.replace_head("y", classes=3)
+    for number, edited in enumerate((head, module.cut(outputs=["y"]), module.cut(["h"], ["y"]))):
+        path = tmp_path / f"{number}.onnx"
+        edited.save(path)
+        (name,) = edited.input_names
+        (got,), (expected,) = (m.run({name: X}).values() for m in (onnxla.load(path), edited))
+        np.testing.assert_array_equal(got, expected)
+    changed = head.replace({"b.bias": ZEROS + 1})
+    changed.save(tmp_path / "changed.onnx", check={"x": X})

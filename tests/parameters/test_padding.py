@@ -56,8 +56,8 @@ def test_the_vector_of_the_padding_index_has_no_gradient() -> None:
     got = gradient(module, TOKENS, "e")
     assert not got[2].any()
     assert got[[0, 1, 3, 4, 5]].all()
-    (note,) = (n for n in onnxla.check(module.program.model).notes if "padding" in n)
-    assert "row 2" in note
+    (note,) = (n for n in onnxla.check(module.program.model).notes if "filled in" in n)
+    assert "vector 2" in note
     assert "'e'" in note
     assert note in str(module.summary())
 
@@ -70,7 +70,7 @@ def test_the_vector_of_the_padding_index_has_no_gradient() -> None:
 def test_other_vectors_train(producer: str, zeros: tuple[int, ...]) -> None:
     module = embedding(producer, zeros)
     assert gradient(module, TOKENS, "e").all()
-    assert not any("padding" in note for note in onnxla.check(module.program.model).notes)
+    assert not any("filled in" in note for note in onnxla.check(module.program.model).notes)
 
 
 def test_a_vector_that_is_given_another_value_trains() -> None:
@@ -97,4 +97,4 @@ def test_fit_keeps_padding() -> None:
     trained = np.asarray(result.module.params["e"])
     assert not trained[2].any()
     assert (trained != np.asarray(module.params["e"])).any()
-    assert any("padding" in note for note in result.history.notes)
+    assert any("filled in" in note for note in result.history.notes)
