@@ -103,7 +103,7 @@ def notes(model: ir.Model) -> Iterator[str]:
         and not find_evidence(model).signed  # which tells what is missing
         and not any(is_standard(node, "BatchNormalization") for node, _ in nodes)
     ):
-        convolutions = "a convolution" if biased == 1 else f"{biased} convolutions"
+        convolutions = f"{biased} convolution" + "s" * (biased > 1)
         yield (
             f"no BatchNormalization, and {convolutions} with a bias: if the network had "
             "any, it was folded into them, and training has no batch statistics"

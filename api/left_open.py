@@ -20,6 +20,10 @@ from onnxla.parameters.walk import Analysis
 SINGULAR_VECTOR = re.compile(r"(\.parametrizations\.\w+\.\d+\._|weight_)[uv]$")
 # What is called so, networks use in a formula: vectors as above, and logarithms.
 IN_FORMULA = re.compile(rf"{SINGULAR_VECTOR.pattern}|(_log|logit_scale)$").search
+# What PyTorch's exporter calls what it only lays out in another way.
+LAID_OUT = re.compile(
+    r"(val|t|permute|transpose|view|reshape|unsqueeze|squeeze|alias|detach|clone)(_\d+)?$"
+).match
 
 
 def left_open(parameters: Parameters, analysis: Analysis) -> Iterator[tuple[str, str]]:
@@ -32,15 +36,18 @@ def left_open(parameters: Parameters, analysis: Analysis) -> Iterator[tuple[str,
             f'train=["*", {quoted(name)}] trains it too',
         )
     yield from merged_tensors(parameters, analysis)
-    for name, mask in find_padding(parameters, analysis).items():
+    names = {tensor: name for name, tensor in parameters.params.items()}
+    for padding in find_padding(analysis):
+        name = names.get(padding.tensor, padding.tensor.name)
         yield (
             name,
-            f"{described(mask)} {quoted(name)} is zero: taken for filled in, which no framework "
-            "trains, it stays so in training; give it other numbers to train it",
+            f"{described(padding.mask)} {quoted(name)} is zero: taken for filled in, so training "
+            f"keeps what {padding.node} reads of it; give it other numbers to train it",
         )
     evidence = find_evidence(analysis.model)
     for name, made_of in evidence.folded.items():
-        if sum(each in evidence.learned for each in made_of) > 1 or any(map(IN_FORMULA, made_of)):
+        learned = evidence.learned.intersection(made_of)
+        if learned and (len(learned) > 1 or any(map(IN_FORMULA, made_of)) or not LAID_OUT(name)):
             yield (
                 name,
                 f"PyTorch's exporter computed {quoted(name)} from {listed(made_of)}: it trains, "

@@ -40,7 +40,7 @@ from onnxla.ops.limits import Limits
 from onnxla.ops.missing import saved_for_one_processor
 from onnxla.ops.normalize import Sample
 from onnxla.ops.signatures import find_misfits
-from onnxla.ops.values import Value, as_known
+from onnxla.ops.values import Value, as_known, is_concrete
 from onnxla.parameters.copies import copies
 from onnxla.parameters.evidence import is_of_pytorch
 from onnxla.parameters.roles import (
@@ -128,6 +128,20 @@ class Module:
     def __init__(self, params: dict[str, jax.Array], program: Program) -> None:
         self.params = params
         self.program = program
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What pickle and copies take: arrays of numpy, which are of their width anywhere."""
+        arrays = {
+            name: np.asarray(value)
+            for name, value in self.params.items()
+            if isinstance(value, jax.Array) and is_concrete(value)
+        }
+        return {"params": {**self.params, **arrays}, "arrays": [*arrays], "program": self.program}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        with jax.enable_x64(True):  # as wide as they are, whatever JAX's setting
+            arrays = {name: jnp.array(state["params"][name]) for name in state["arrays"]}
+        self.params, self.program = {**state["params"], **arrays}, state["program"]
 
     @property
     def roles(self) -> Mapping[str, str]:

@@ -31,7 +31,8 @@ from onnxla.ir.names import listed, quoted
 from onnxla.ir.rewrite import replace_tensors
 from onnxla.ir.saving import replace_file
 from onnxla.ir.tensors import encode_raw
-from onnxla.parameters.roles import named_constants
+from onnxla.parameters.roles import find_parameters, named_constants
+from onnxla.parameters.statistics import STATISTIC
 
 # Format 1, of version 0.1.0, knows the model by its constants alone. Only format 3 holds what
 # trained as a whole; what does without is written in format 2.
@@ -114,7 +115,10 @@ def find_trained(model: ir.Model, params: Mapping[str, Any]) -> Trained:
         and name not in whole
         and not is_unchanged(params[name], tensor)
     ]
-    if changed:
+    roles = find_parameters(model).roles if whole and changed else {}
+    # Those of a layer that trains as a whole follow the batches.
+    followed = [name for name in changed if roles.get(name) == STATISTIC]
+    if changed := [name for name in changed if name not in followed]:
         raise ValueError(
             f"other parameters have changed too ({', '.join(changed[:5])}), which a file of "
             "adapters does not hold; write the whole model: save(path, merge=False). Or name them "
@@ -134,7 +138,7 @@ def find_trained(model: ir.Model, params: Mapping[str, Any]) -> Trained:
             for n, a in adapters.items()
         },
         {n: scales[n] * weights[n].rank(a.a.shape) for n, a in adapters.items()},
-        {name: np.asarray(params[name]) for name in whole if name in params},
+        {name: np.asarray(params[name]) for name in (*whole, *followed) if name in params},
     )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -19,8 +20,8 @@ from onnxla.ir.names import quoted
 from onnxla.ir.rewrite import add_initializers, remove_initializers, rewrite
 from onnxla.ir.traverse import all_nodes, is_standard, names_of, subgraphs
 from onnxla.parameters.merged import merged_affine
+from onnxla.parameters.roles import ROLE, named_constants
 from onnxla.parameters.roles import constants as graph_constants
-from onnxla.parameters.roles import named_constants
 from onnxla.parameters.statistics import merged_statistics
 from onnxla.parameters.uses import Shared, TensorUse
 from onnxla.parameters.walk import Analysis
@@ -109,7 +110,9 @@ def part(model: Model, uses: Sequence[TensorUse], own: Callable[..., Tensor]) ->
         array = use.tensor.numpy()
         array = array if named or read == use.tensor.name else array.reshape(-1)
         owner = node if node in inside else None
-        made.setdefault(owner, []).append(own(name, array, names[use.tensor], read))
+        tensor = own(name, array, names[use.tensor], read)
+        metadata = tensor.metadata if use.learned else {**tensor.metadata, ROLE: "constant"}
+        made.setdefault(owner, []).append(replace(tensor, metadata=metadata))
 
     def rewritten(node: Node) -> Iterator[Node]:
         for tensor in made.get(node, ()):
@@ -126,10 +129,7 @@ def part(model: Model, uses: Sequence[TensorUse], own: Callable[..., Tensor]) ->
 
 def parted(name: str, array: np.ndarray, shared: str, read: str) -> Parted:
     """A tensor of its own that holds `array`."""
-
-    def load() -> np.ndarray:
-        return array
-
+    load = partial(np.asarray, array)  # which can be pickled
     return Parted(name, array.dtype, array.shape, load, shared=shared, read=read)
 
 

@@ -64,7 +64,7 @@ from onnxla.ops.values import (
     is_known,
 )
 from onnxla.parameters.exactness import exact_inputs
-from onnxla.parameters.padding import find_padding
+from onnxla.parameters.padding import Padding, find_padding
 from onnxla.parameters.roles import Parameters, analyze, find_parameters
 from onnxla.parameters.walk import Analysis
 
@@ -164,9 +164,9 @@ class Program:
         return analyze(self.model)
 
     @functools.cached_property
-    def padding(self) -> dict[str, np.ndarray]:
-        """Where parameters are zeros that do not train."""
-        return find_padding(self.parameters, self.analysis)
+    def padding(self) -> list[Padding]:
+        """Where nodes read zeros that do not train."""
+        return find_padding(self.analysis)
 
     @functools.cached_property
     def exact_inputs(self) -> dict[str, Node]:
@@ -275,8 +275,6 @@ class Program:
             TypeError: A parameter that is float64 has come as a narrower type.
         """
         require_double(params, self.parameters.params, self.dtype)
-        if training is not None:
-            params = keep_padding(params, self.padding)
         given = given or {}
         constants = {**buffers, **params}
 
@@ -295,6 +293,8 @@ class Program:
             names = {tensor: None if name in given else name for name, tensor in all_params}
             update = update_statistics(names, params, training)
             rules = (update, carry_statistics(names, params), *rules, see_through)
+            if self.padding:
+                rules = (keep_padding(self.padding), *rules)
         wide = np.dtype(np.float32) if self.dtype is None else self.dtype
         if self.dtype is not None:
             rules = (*rules, computed_in(wide))

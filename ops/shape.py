@@ -448,7 +448,7 @@ def space_to_depth(input: Value, *, blocksize: int, mode: str = "DCR") -> Value:
     return parts.transpose(order).reshape(n, c * b * b, h // b, w // b)
 
 
-@op("ReverseSequence", since=(10, 28))
+@op("ReverseSequence", since=(10, 28), matched={"sequence_lens": 0})
 def reverse_sequence(
     input: Value, sequence_lens: Value, *, batch_axis: int = 1, time_axis: int = 0
 ) -> Value:

@@ -68,6 +68,8 @@ def verdict_of_numbers(use: str, tensor: Tensor, array: np.ndarray, evidence: Ev
     uniform = is_uniform(array)
     if is_switch(array) and not (uniform or named):  # a mask
         return "fixed"
+    if uniform and axes > 1 and not named and evidence.is_stored(tensor):
+        return "undecided"  # a position table before the first step, or a buffer
     if formulas.is_window(array) if axes == 1 else not named and is_table(array):
         return "fixed"
     if uniform and not (named or evidence.is_stored(tensor)):

@@ -11,7 +11,6 @@ from collections.abc import Collection, Iterator
 
 from onnxla.ir.dtypes import is_float
 from onnxla.ir.model import Node, Tensor
-from onnxla.ir.traverse import is_standard
 from onnxla.parameters.evidence import Evidence, find_evidence, is_uniform
 from onnxla.parameters.sources import extent
 from onnxla.parameters.statistics import STATISTIC
@@ -28,13 +27,20 @@ def merged_affine(analysis: Analysis) -> list[TensorUse]:
         return []
     evidence = find_evidence(analysis.model)
     places: dict[tuple[Tensor, str], list[tuple[Node, int]]] = {}
+    fillers: set[str] = set()
     kept: dict[Tensor, str] = {}  # the parameter that keeps the tensor
     for tensor, node, index in uses_of(analysis, candidates):
         name = parameter_of(tensor, node, index, evidence)
+        if filled := filled_in(analysis, node, index, evidence):
+            name = filled
+            fillers.add(name)
         own = tensor.name if evidence.is_learned_name(tensor.name) else name
         if name and name != kept.setdefault(tensor, own):
             places.setdefault((tensor, name), []).append((node, index))
-    return [TensorUse(tensor, (*found,), name) for (tensor, name), found in places.items()]
+    return [
+        TensorUse(tensor, (*found,), name, learned=name not in fillers)
+        for (tensor, name), found in places.items()
+    ]
 
 
 def may_be_new(analysis: Analysis, source: object) -> bool:
@@ -53,14 +59,22 @@ def uses_of(analysis: Analysis, tensors: Collection[object]) -> Iterator[tuple[T
     """Where nodes of graphs read some tensors, perhaps by other names; but for statistics."""
     in_functions = {n for f in analysis.model.functions for n in f.nodes}
     for node, operands in analysis.operands.items():
-        if is_standard(node, "Identity") or node in in_functions:
+        if node in in_functions:
             continue
-        operator = analysis.operators.get(node)
         for index, source in enumerate(operands[: len(node.inputs)]):
-            tensor = original(source)
-            role = operator and operator.roles.get(operator.input_name(index))
-            if tensor is not None and tensor in tensors and role != STATISTIC:
+            tensor, role = original(source), analysis.role_at(node, index)
+            if tensor is not None and tensor in tensors and role not in (None, STATISTIC):
                 yield tensor, node, index
+
+
+def filled_in(analysis: Analysis, node: Node, index: int, evidence: Evidence) -> str:
+    """A name for the scale or bias that stands for none: of a module that has no parameters."""
+    scope, exact = scope_of(node)
+    role = analysis.role_at(node, index)
+    if not (evidence.signed and exact and role in ("scale", "bias")):
+        return ""
+    of_module = any(name.startswith(f"{scope}.") for name in evidence.learned)
+    return "" if of_module else f"{scope}.{role}"
 
 
 def parameter_of(tensor: Tensor, node: Node, index: int, evidence: Evidence) -> str:

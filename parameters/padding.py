@@ -8,40 +8,51 @@ the file, so what is zero where that can be the reason is taken for it, and told
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
-from onnxla.ir.model import Tensor
+from onnxla.ir.model import Node, Tensor
 from onnxla.ir.traverse import is_standard
 from onnxla.parameters.evidence import is_of_pytorch
-from onnxla.parameters.roles import Parameters
+from onnxla.parameters.uses import original
 from onnxla.parameters.walk import Analysis
 
 BIASES = 3  # the position of the biases among the operands of an LSTM and its like
 
 
-def find_padding(parameters: Parameters, analysis: Analysis) -> dict[str, np.ndarray]:
-    """Where parameters are zeros that stay in training: masks that broadcast to their shapes."""
-    names = {tensor: name for name, tensor in parameters.params.items()}
-    found: dict[str, np.ndarray] = {}
-    for tensor, mask in masks(analysis):
-        if tensor in names and mask.any():
-            found[names[tensor]] = found.get(names[tensor], np.True_) & mask
-    return found
+@dataclass(frozen=True, eq=False)
+class Padding:
+    """Zeros of a tensor that stay in training, as far as one node reads them.
+
+    Attributes:
+        index: The operand's position.
+        mask: Where they are; bool, broadcasts to the tensor's shape.
+    """
+
+    tensor: Tensor
+    node: Node
+    index: int
+    mask: np.ndarray
 
 
-def masks(analysis: Analysis) -> Iterator[tuple[Tensor, np.ndarray]]:
-    """For each use in which zeros may be padding, where a tensor has such zeros."""
+def find_padding(analysis: Analysis) -> list[Padding]:
+    """The uses of constants in which zeros may be padding, and are there."""
+    return [padding for padding in possible(analysis) if padding.mask.any()]
+
+
+def possible(analysis: Analysis) -> Iterator[Padding]:
+    """The uses of constants in which zeros may be padding."""
     pytorch = is_of_pytorch(analysis.model)
     for node, operands in analysis.operands.items():
         if is_standard(node, "GRU", "LSTM", "RNN") and not pytorch and len(operands) > BIASES:
-            biases = analysis.in_same_order(operands[BIASES])
-            if isinstance(biases, Tensor) and len(biases.shape) == 2 and biases.shape[1] % 2 == 0:
-                yield biases, second_biases(biases.numpy())
+            biases = original(operands[BIASES])
+            if biases is not None and len(biases.shape) == 2 and biases.shape[1] % 2 == 0:
+                yield Padding(biases, node, BIASES, second_biases(biases.numpy()))
         elif is_standard(node, "Gather") and pytorch and not node.attributes.get("axis"):
-            vectors = analysis.in_same_order(operands[0])
-            if isinstance(vectors, Tensor) and len(vectors.shape) == 2:
-                yield vectors, the_only_one(vectors.numpy())
+            vectors = original(operands[0])
+            if vectors is not None and len(vectors.shape) == 2:
+                yield Padding(vectors, node, 0, the_only_one(vectors.numpy()))
 
 
 def second_biases(array: np.ndarray) -> np.ndarray:

@@ -140,7 +140,8 @@ def find_parameters(model: Model, analysis: Analysis | None = None) -> Parameter
         uses = analysis.uses.get(tensor, set())
         if tensor in analysis.static or tensor.dtype in NOT_IN_JAX:
             continue
-        if uses == {"exponent"} and tensor.shape in ((), (1,)):
+        known = tensor.name in evidence.learned
+        if uses == {"exponent"} and tensor.shape in ((), (1,)) and not known:
             continue  # x**2 is a formula; as a function of its exponent it is not even real
         if is_float(tensor.dtype):
             params[unique] = tensor
@@ -159,12 +160,14 @@ def find_parameters(model: Model, analysis: Analysis | None = None) -> Parameter
 
 def decided(tensor: Tensor, uses: Collection[str], evidence: Evidence) -> tuple[str, str]:
     """The role of a tensor with some uses, and the one that it would have if that were certain."""
-    if "state" in uses and is_uniform(tensor.numpy()):  # whatever it meets in the first step
+    known = tensor.name in evidence.learned
+    # Whatever it meets in the first step.
+    if "state" in uses and not known and is_uniform(tensor.numpy()):
         return "constant", ""
     verdicts = {use: verdict_of(use, tensor, evidence) for use in uses}
     learned = {role_of(use, tensor) for use, verdict in verdicts.items() if verdict == "learned"}
     open_to = {role_of(use, tensor) for use, verdict in verdicts.items() if verdict == "undecided"}
-    if not learned & TRAINABLE and tensor.name in evidence.learned and "constant" in uses:
+    if not learned & TRAINABLE and known and {"constant", "exponent"}.intersection(uses):
         learned.add("weight" if extent(tensor) > 1 else "scale")
     role = first_role(learned)
     return role, first_role(open_to) if open_to and role not in TRAINABLE else ""

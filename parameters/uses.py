@@ -7,8 +7,8 @@ from collections.abc import Collection, Hashable, Iterator
 from dataclasses import dataclass
 
 from onnxla.ir.model import Node, Tensor
-from onnxla.ir.traverse import is_standard
-from onnxla.parameters.sources import Producer, Source
+from onnxla.ir.traverse import is_standard, subgraphs
+from onnxla.parameters.sources import Producer, Source, elements_of
 from onnxla.parameters.walk import Analysis
 
 # Where PyTorch's exporter says which module a node is of, as a list of paths.
@@ -24,11 +24,13 @@ class TensorUse:
         tensor: What it is in the file.
         places: Where it enters: nodes, calls of functions among them, and positions there.
         name: A name for a tensor of its own.
+        learned: Whether it has the role that its use gives it, and does not only stand for none.
     """
 
     tensor: Tensor
     places: tuple[tuple[Node, int], ...]
     name: str
+    learned: bool = True
 
 
 @dataclass(frozen=True)
@@ -65,9 +67,9 @@ def find_shared(analysis: Analysis, among: Collection[Tensor]) -> Iterator[Share
     for node, operands in analysis.operands.items():
         if is_standard(node, "Identity") or node in in_functions:
             continue
-        for index, source in enumerate(operands):
+        for index, source in enumerate(operands[: len(node.inputs)]):
             tensor = original(source)
-            if tensor is not None and tensor in among:
+            if tensor is not None and tensor in among and is_use(analysis, node, index):
                 key = layer_of(node), node.inputs[index]
                 found.setdefault(tensor, {}).setdefault(key, []).append((node, index))
     for tensor, places in found.items():
@@ -77,6 +79,17 @@ def find_shared(analysis: Analysis, among: Collection[Tensor]) -> Iterator[Share
                 for each in places.values()
             )
             yield Shared(tensor, uses, {"embedding", "weight"} <= analysis.uses[tensor])
+
+
+def is_use(analysis: Analysis, node: Node, index: int) -> bool:
+    """Whether a node uses an operand as a layer does, or hands it on.
+
+    What takes but its length or shape, or divides it by that, is of the layer that uses it.
+    """
+    if analysis.function_of(node) or subgraphs(node) or analysis.role_at(node, index):
+        return True
+    operands = analysis.operands[node]
+    return operands[index] in elements_of(analysis.operator_of(node), operands)
 
 
 def original(source: Source) -> Tensor | None:

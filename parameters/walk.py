@@ -163,6 +163,19 @@ class Analysis:
         """The model-local function that a node calls, if it calls one."""
         return self.called.get((node.domain, node.op_type, node.overload))
 
+    def operator_of(self, node: Node) -> Operator | None:
+        """The table's row for a node of the graph; none for a call of a function."""
+        if self.function_of(node):
+            return None
+        return lookup(node.domain, node.op_type, self.model.opsets.get(node.domain, 1))
+
+    def role_at(self, node: Node, index: int) -> str | None:
+        """What a parameter is that feeds an operand of a node of the graph, by the table."""
+        operator = self.operator_of(node)
+        if operator is None or not operator.inputs:
+            return None
+        return operator.roles.get(operator.input_name(index))
+
     def note_uses(self, producer: Producer) -> None:
         """Marks what feeds a static operand, or one that has a role."""
         node, operator = producer.node, producer.operator

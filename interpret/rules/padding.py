@@ -1,20 +1,28 @@
-"""Padding stays: zeros in parameters that no framework trains get no gradient in training."""
+"""Padding stays: zeros that no framework trains get no gradient where they are read."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
+from dataclasses import replace
 
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
-from onnxla.ops.values import Value
+from onnxla.interpret.calls import Call, Results, Rule, Then
+from onnxla.parameters.padding import Padding
 
 
-def keep_padding(params: Mapping[str, Value], masks: Mapping[str, np.ndarray]) -> dict[str, Value]:
-    """The parameters, of which zeros have no derivative where a mask says so."""
+def keep_padding(paddings: Iterable[Padding]) -> Rule:
+    """A rule by which zeros have no derivative where a node reads them as padding."""
+    by_node = {padding.node: padding for padding in paddings}
 
-    def kept(x: Value, mask: np.ndarray) -> Value:
-        return jnp.where(mask & (x == 0), lax.stop_gradient(x), x)
+    def rule(call: Call, then: Then) -> Results:
+        padding = by_node.get(call.node)
+        if padding is None:
+            return then(call)
+        operands = [*call.operands]
+        x = operands[padding.index]
+        operands[padding.index] = jnp.where(padding.mask & (x == 0), lax.stop_gradient(x), x)
+        return then(replace(call, operands=operands))
 
-    return {**params, **{name: kept(params[name], mask) for name, mask in masks.items()}}
+    return rule

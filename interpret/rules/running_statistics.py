@@ -19,7 +19,7 @@ from onnxla.ir.names import quoted
 from onnxla.ops.normalize import ALONE, Sample
 from onnxla.ops.values import Value
 from onnxla.parameters.selection import KeptStatistics
-from onnxla.parameters.sources import Formal
+from onnxla.parameters.sources import Formal, Producer, Source, leaves
 from onnxla.parameters.statistics import STATISTIC
 
 
@@ -61,7 +61,8 @@ def update_statistics(
     def rule(call: Call, then: Then) -> Results:
         statistics = name_operands(call, names, STATISTIC)
         learned = [*name_operands(call, names, "scale", "bias").values()]
-        fixed = bool(statistics) and training.kept(statistics.values(), learned)
+        computed = any(is_computed(call.sources[index]) for index in statistics)
+        fixed = computed or (bool(statistics) and training.kept(statistics.values(), learned))
         filled = {"train": True, "frozen": fixed, "sample": training.sample}
         asked = {k: v for k, v in filled.items() if k in call.operator.reserved}
         call = replace(call, keywords={**call.keywords, **asked})
@@ -140,6 +141,13 @@ def name_operands(
         ):
             found[index] = names.get(source) if isinstance(source, Tensor) else None
     return found
+
+
+def is_computed(source: Source) -> bool:
+    """Whether a statistic is computed from data, as of a layer that keeps no running ones."""
+    if not isinstance(source, Producer) or source.operator is None or source.constant:
+        return False
+    return not any(isinstance(leaf, Tensor) for leaf in leaves(source))
 
 
 def like(old: Value, new: Value) -> Value:
