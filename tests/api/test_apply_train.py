@@ -312,3 +312,19 @@ def test_a_statistic_that_is_computed_is_told() -> None:
     y, updates = module.apply_train(module.params, x, freeze_statistics=True)
     assert not updates
     np.testing.assert_allclose(y, module(x), rtol=1e-6)
+
+
+def test_a_layer_that_keeps_no_statistics_trains_without_next_ones() -> None:
+    """As `track_running_stats=False` is exported: the graph computes those of the batch."""
+    body = """ m (float[N, 4, H, W] x) => (float[N, 4, H, W] y) {
+        m = ReduceMean <axes = [0, 2, 3], keepdims = 0> (x)
+        k = ReduceMean <axes = [0, 2, 3], keepdims = 1> (x)
+        c = Sub (x, k) d = Mul (c, c)
+        v = ReduceMean <axes = [0, 2, 3], keepdims = 0> (d)
+        y = BatchNormalization <epsilon = 0.001> (x, scale, bias, m, v)
+    }"""
+    arrays = {name: PARAMS[name] for name in ("scale", "bias")}
+    module = onnxla.load(make(header(15) + body, **arrays))
+    y, updates = module.apply_train(module.params, X)
+    assert not updates
+    np.testing.assert_allclose(y, normalizing().apply_train(PARAMS, X)[0], rtol=1e-4, atol=1e-4)

@@ -155,3 +155,12 @@ def test_a_copy_of_a_file_with_data_beside_it(tmp_path: Path) -> None:
     module = called(onnxla.load(tmp_path / "m.onnx"))
     pickle.loads(pickle.dumps(module)).save(tmp_path / "copy.onnx")
     np.testing.assert_array_equal(onnxla.load(tmp_path / "copy.onnx")(X), module(X))
+
+
+def test_float64_stays_float64_in_copies() -> None:
+    module = onnxla.load(linear()).astype("float64")
+    module = module.replace({"w": np.asarray(module.params["w"]) + 1e-12})
+    for same in (pickle.loads(pickle.dumps(module)), copy.deepcopy(module)):
+        assert same.params["w"].dtype == np.float64
+        np.testing.assert_array_equal(same.params["w"], module.params["w"])
+        np.testing.assert_array_equal(same(X), module(X))

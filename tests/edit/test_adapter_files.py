@@ -342,3 +342,24 @@ def test_what_onnx_runtime_cannot_switch(tmp_path: Path) -> None:
     with pytest.raises(onnxla.UnsupportedError, match="takes no bfloat16"):
         module.save_adapters(tmp_path / "a", form="onnxruntime")
     assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize("form", ["onnxla", "peft"])
+def test_running_statistics_go_along_with_what_trains(form: Any, tmp_path: Path) -> None:
+    text = """ m (float[N, 12] x) => (float[N, 3] y) {
+        a = MatMul (x, w) n = BatchNormalization (a, s, b, m, v) y = MatMul (n, h)
+    }"""
+    rng = np.random.default_rng(0)
+    ones = np.ones(5, np.float32)
+    tensors = {"w": rng.normal(size=(12, 5)), "h": rng.normal(size=(5, 3))}
+    matrices = {name: value.astype(np.float32) for name, value in tensors.items()}
+    norm = {"s": ones, "b": 0 * ones, "m": 2 * ones, "v": 3 * ones}
+    base = onnxla.load(make(header(17) + text, **matrices, **norm))
+    module = base.lora("w", rank=2, also_train=["s", "b"])
+    targets = rng.normal(size=(4, 3)).astype(np.float32)
+    tuned = onnxla.fit(module, (X, targets), "mse", steps=2, progress=False).module
+    assert (np.asarray(tuned.params["m"]) != 2).all()
+    tuned.save_adapters(tmp_path / "adapters", form=form)
+    again = base.load_adapters(tmp_path / "adapters")
+    np.testing.assert_array_equal(again.params["m"], tuned.params["m"])
+    np.testing.assert_array_equal(again(X), tuned(X))

@@ -88,6 +88,7 @@ FREED: dict[str, tuple[str, Mapping[str, np.ndarray]]] = {
         {"k": i64(2), "i": RNG.integers(0, 6, (1, 4, 1))}),
     "gemm": ("a = ReduceSum <keepdims = 0> (x, k) y = Gemm (one, w, a)",
              {"k": i64(1), "one": f32(1, 3), "w": f32(3, 6)}),
+    "reversed": ("y = ReverseSequence <batch_axis = 0, time_axis = 1> (x, l)", {"l": i64(2)}),
     "loop": (LOOP, {"s": f32(1, 6), "k": i64(1)}),
     "function": ("y = f.own (x)", {}),
 }  # fmt: skip

@@ -333,3 +333,42 @@ def test_edits_that_leave_identities_out_keep_what_they_gave(tmp_path: Path) -> 
         np.testing.assert_array_equal(got, expected)
     changed = head.replace({"b.bias": ZEROS + 1})
     changed.save(tmp_path / "changed.onnx", check={"x": X})
+
+
+def test_ones_that_stand_for_no_scale_do_not_train() -> None:
+    """An exporter may merge a layer's scale with the ones of a layer that has none."""
+    text = """<ir_version: 10, opset_import: ["": 17]> m (float[N, 2] x) => (float[N, 2] y) {
+        h = BatchNormalization (x, s, b, m, v) y = BatchNormalization (h, s, b, m2, v2)
+    }"""
+    tensors = {
+        "s": ONES,
+        "b": ZEROS,
+        "m": ZEROS + 1,
+        "v": ONES + 1,
+        "m2": ZEROS + 2,
+        "v2": ONES + 3,
+    }
+    proto = onnx.load_from_string(make(text, **tensors))
+    names = {"s": "a.weight", "b": "a.bias"}
+    for tensor in proto.graph.initializer:
+        tensor.name = names.get(tensor.name, tensor.name)
+    for node, module in zip(proto.graph.node, ("a", "plain"), strict=True):
+        node.input[1:3] = names.values()
+        set_metadata(node, "pkg.torch.onnx.name_scopes", f"['', '{module}', 'call']")
+    signature = "".join(f"\np: PARAMETER target='{name}'" for name in names.values())
+    set_metadata(proto.graph, "pkg.torch.export.ExportedProgram.graph_signature", signature)
+    module = onnxla.load(proto)
+    assert {*module.partition()[0]} == {*names.values()}
+    slopes = jax.grad(lambda p: (module.apply_train(p, X)[0] * X).sum())(module.params)
+    # The second one takes away what the first one does.
+    assert np.abs(slopes["a.weight"]).max() < 0.1
+    assert np.abs(slopes["plain.scale"]).max() > 1
+
+
+def test_a_weight_that_is_divided_by_its_length_is_of_one_layer() -> None:
+    text = """<ir_version: 10, opset_import: ["": 17]> m (float[N, 2] x) => (float[N, 2] y) {
+        n = ReduceL2 <axes = [0]> (w) d = Div (w, n) s = Shape (w) y = MatMul (x, d)
+    }"""
+    content = make(text, w=np.float32([[1, 2], [3, 4]]))
+    assert not [note for note in onnxla.check(content).notes if "layers read" in note]
+    assert {*onnxla.load(content).untie().params} == {"w"}

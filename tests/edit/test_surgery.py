@@ -54,6 +54,17 @@ def test_a_head_of_features(tmp_path: Path) -> None:
     assert set(base.replace_head("h", 5).params) == {"w", "head.weight", "head.bias"}
 
 
+def test_a_second_head_is_new_or_has_another_name() -> None:
+    first = onnxla.load(linear()).replace_head("h", 4)
+    trained = first.replace({"head.bias": np.ones(4, np.float32)})
+    second = trained.replace_head("h", 3)
+    assert second.params["head.weight"].shape == (2, 3)
+    assert not trained.replace_head("h", 4).params["head.bias"].any()
+    with pytest.raises(ValueError, match="give the new head another name, name="):
+        trained.replace_head("head.logits", 3)
+    assert trained.replace_head("head.logits", 3, name="new").params["head.bias"].all()
+
+
 def test_a_head_trains_and_keeps_the_rest() -> None:
     module = onnxla.load(linear()).replace_head("h", 4)
     train, frozen = module.partition("head.*")

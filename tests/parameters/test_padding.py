@@ -73,6 +73,23 @@ def test_other_vectors_train(producer: str, zeros: tuple[int, ...]) -> None:
     assert not any("filled in" in note for note in onnxla.check(module.program.model).notes)
 
 
+def test_a_tied_head_trains_the_vector_of_the_padding_index() -> None:
+    vectors = f32(6, 2)
+    vectors[2] = 0
+    text = """ m (int64[N, 4] x) => (float[N, 4, 6] y) {
+        h = Gather (e, x) t = Transpose (e) y = MatMul (h, t)
+    }"""
+    module = onnxla.load(make(header(20, "pytorch") + text, e=vectors))
+    h = vectors[TOKENS]
+
+    def loss(params: Any) -> jax.Array:
+        return module.apply_train(params, TOKENS)[0][..., 2].sum()
+
+    got = np.asarray(jax.grad(loss)(module.params)["e"])
+    # Logit 2 is h @ e[2]: what the other vectors get by it is e[2], and so zero.
+    np.testing.assert_allclose(got[2], h.sum((0, 1)), rtol=1e-5)
+
+
 def test_a_vector_that_is_given_another_value_trains() -> None:
     module = embedding("pytorch", (2,))
     module = module.replace({"e": f32(6, 2)})

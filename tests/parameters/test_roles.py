@@ -632,3 +632,26 @@ def test_ones_and_zeros_after_a_normalization_are_its_scale_and_bias(steps: str)
     module = onnxla.load(make(header() + text, **arrays, **constants, one=np.float32(1)))
     roles = {name: module.roles[name] for name in arrays}
     assert roles == {"w": "weight", "g": "scale", "b": "bias"}
+
+
+def test_metadata_tell_a_state_and_an_exponent() -> None:
+    """Zeros before the first step, and a power, are formulas unless they are parameters."""
+    text = """ m (float[4, N, 2] x) => (float[4, 1, N, 3] y) {
+        a, b = GRU <hidden_size = 3> (x, w, r, , , h) c = Abs (a) y = Pow (c, p)
+    }"""
+    arrays = {"w": f32(1, 9, 2), "r": f32(1, 9, 3), "h": np.zeros((1, 1, 3), np.float32)}
+    content = make(header() + text, **arrays, p=np.float32(2.5))
+    module = onnxla.load(content)
+    assert "p" not in module.params
+    assert module.roles["h"] == "constant"
+    proto = onnx.load_from_string(content)
+    entry = proto.graph.metadata_props.add()
+    entry.key = "pkg.torch.export.ExportedProgram.graph_signature"
+    entry.value = "".join(f"\np: PARAMETER target='{name}'" for name in (*arrays, "p"))
+    module = onnxla.load(proto)
+    assert {name: module.roles[name] for name in ("h", "p")} == {"h": "bias", "p": "scale"}
+
+
+def test_there_must_be_such_a_role() -> None:
+    with pytest.raises(ValueError, match="no role is named 'weights'; did you mean 'weight'"):
+        onnxla.load(linear()).partition(roles=["weights"])
