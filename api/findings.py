@@ -98,11 +98,9 @@ def notes(model: ir.Model) -> Iterator[str]:
         )
     nodes = list(all_nodes(model))
     biased = sum(is_standard(node, "Conv") and len(node.inputs) > 2 for node, _ in nodes)
-    if (
-        biased
-        and not find_evidence(model).signed  # which tells what is missing
-        and not any(is_standard(node, "BatchNormalization") for node, _ in nodes)
-    ):
+    evidence = find_evidence(model)
+    possible = evidence.tracks or not evidence.signed
+    if biased and possible and not any(is_standard(n, "BatchNormalization") for n, _ in nodes):
         convolutions = f"{biased} convolution" + "s" * (biased > 1)
         yield (
             f"no BatchNormalization, and {convolutions} with a bias: if the network had "

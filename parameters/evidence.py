@@ -52,6 +52,7 @@ class Evidence:
         literals: Tensors of Constant nodes, if the weights of the model are initializers.
         pytorch: Whether PyTorch wrote it, which writes literals as Constant nodes.
         signed: Whether its exporter says which tensors are parameters.
+        tracks: Whether it says that there were running statistics.
         names: Whether names tell literals; not if weights are called like them.
         stored: Names of the initializers.
         folded: What each tensor was computed from that the exporter says to be computed.
@@ -62,6 +63,7 @@ class Evidence:
     literals: set[Tensor] = field(default_factory=set)
     pytorch: bool = False
     signed: bool = False
+    tracks: bool = False
     names: bool = True
     stored: set[str] = field(default_factory=set)
     folded: dict[str, list[str]] = field(default_factory=dict)
@@ -106,6 +108,7 @@ def find_evidence(model: Model) -> Evidence:
             (evidence.learned if learned else evidence.fixed).add(value.name)
     evidence.learned |= parameters
     evidence.signed = bool(signature)
+    evidence.tracks = bool(re.search(r": BUFFER target='([^']*\.)?running_(mean|var)'", signature))
     written, stored = constants_of_nodes(model), initializers(model)
     evidence.stored = {tensor.name for tensor in stored}
     # Some exporters put all weights into Constant nodes, or call all of them constants.
