@@ -272,8 +272,12 @@ def describe_failure(number: int, epoch: int, batch: Batch, values: Mapping[str,
     seen = "; ".join(f"{name}: {range_of(np.asarray(v))}" for name, v in named.items())
     return (
         f"the loss of step {number} (epoch {epoch}) is {values['loss']}, the norm of its gradient "
-        f"{values['gradient_norm']}; the parameters are those before it. The batch: {seen}. If "
-        "these are as they should be, a lower learning_rate or clip_norm=1.0 may help"
+        f"{values['gradient_norm']}; the parameters are those before it. The batch: {seen}. "
+    ) + (
+        "If these are as they should be, a lower learning_rate or clip_norm=1.0 may help"
+        if number
+        else "Nothing has been trained yet: these are the reason, such as a label that is no class, "
+        "or the file's parameters are"
     )
 
 
