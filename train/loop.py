@@ -276,8 +276,8 @@ def describe_failure(number: int, epoch: int, batch: Batch, values: Mapping[str,
     ) + (
         "If these are as they should be, a lower learning_rate or clip_norm=1.0 may help"
         if number
-        else "Nothing has been trained yet: these are the reason, such as a label that is no class, "
-        "or the file's parameters are"
+        else "Nothing has been trained yet: these are the reason, as a label that is no class, or "
+        "the file's parameters are"
     )
 
 
