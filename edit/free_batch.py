@@ -19,6 +19,7 @@ from onnxla.edit.batch_check import mixing_nodes, random_input
 from onnxla.edit.batch_following import SIZES, Following
 from onnxla.edit.batch_places import Place
 from onnxla.edit.heads import OPEN_SIZES
+from onnxla.edit.inference import find_training
 from onnxla.edit.upgrade import without_unread
 from onnxla.interpret.program import Program
 from onnxla.ir.names import no_such, quoted
@@ -43,6 +44,8 @@ def free_batch(
         if place is not None and following.values[1][value.name].shape[place.axis] != 1:
             problems.add(f"output {quoted(value.name)} has no axis that is the batch's alone")
     if problems.count:
+        if find_training(program.model, program.analysis):
+            problems.add("The file has the form for training: free the batch of module.inference()")
         found = "\n".join(problems.listed())
         raise ir.UnsupportedError(f"the batch cannot be freed by writing other shapes:\n{found}")
     return rewritten(following, name)

@@ -107,7 +107,7 @@ REFUSED: dict[str, tuple[str, Mapping[str, np.ndarray], str]] = {
                      "Squeeze.*takes the elements|Squeeze.*makes"),
     "shared axis": ("y = Squeeze (x, k)", {"k": i64(0)}, "output 'y'"),
     "batch statistics": ("""y, m, v = BatchNormalization <training_mode = 1> (x, g, g, g, g)""",
-                         {"g": np.ones(4, np.float32)}, "BatchNormalization"),
+                         {"g": np.ones(4, np.float32)}, "BatchNormalization(.|\n)*inference"),
     "a decision": ("""a = ReduceSum <keepdims = 0> (x) b = Greater (a, z) y = If (b)
         <then_branch = t () => (float[1, 4, 6] p) { p = Relu (x) },
          else_branch = e () => (float[1, 4, 6] q) { q = Neg (x) }>""",
