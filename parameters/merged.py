@@ -17,7 +17,7 @@ from onnxla.parameters.statistics import STATISTIC
 from onnxla.parameters.uses import TensorUse, original, scope_of, without_number
 from onnxla.parameters.walk import Analysis
 
-COMPUTED = "onnx::"  # what names begin with of tensors that PyTorch's older exporter reshaped
+UNNAMED = "onnx::"  # what names begin with of what PyTorch's older exporter reshaped
 
 
 def merged_affine(analysis: Analysis) -> list[TensorUse]:
@@ -81,10 +81,10 @@ def parameter_of(tensor: Tensor, node: Node, index: int, evidence: Evidence) -> 
     """The name of the parameter that a node reads, as far as its exporter says; or nothing."""
     read = node.inputs[index]
     if read != tensor.name:
-        return read if read.startswith(COMPUTED) or evidence.is_learned_name(read) else ""
+        return read if read.startswith(UNNAMED) or evidence.is_learned_name(read) else ""
     scope, exact = scope_of(node)
     if not exact:
-        computed = scope and tensor.name.startswith(COMPUTED)
+        computed = scope and tensor.name.startswith(UNNAMED)
         return f"{without_number(scope)}.{tensor.name}" if computed else ""
     prefix, parts = f"{scope}.", tensor.name.split(".")
     if tensor.name.startswith(prefix) and tensor.name in evidence.learned:
