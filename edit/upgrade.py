@@ -71,7 +71,11 @@ class Upgrade:
             constants = {tensor.name for tensor in graph.initializers}
             inputs = tuple(value for value in graph.inputs if value.name not in constants)
             graph = replace(graph, inputs=inputs)
-        graph = replace(graph, outputs=tuple(map(self.output, graph.outputs)))
+        graph = replace(
+            graph,
+            outputs=tuple(map(self.output, graph.outputs)),
+            value_info=tuple(value for value in graph.value_info if self.output(value) is value),
+        )
         upgraded = replace(
             model,
             graph=graph,
@@ -102,7 +106,7 @@ class Upgrade:
         return replace(graph, nodes=tuple(self.nodes(graph.nodes, version, find)))
 
     def output(self, value: ir.ValueInfo) -> ir.ValueInfo:
-        """An output, its sizes left open where the file states a shape of a wrong rank.
+        """A value's stated type, its sizes left open where the file states a shape of a wrong rank.
 
         Shape inference sees more of newer forms, and refuses what it then finds out.
         """

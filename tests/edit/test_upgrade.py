@@ -132,6 +132,20 @@ def test_each_change_in_the_table_has_a_step() -> None:
     assert missing == same
 
 
+@pytest.mark.parametrize("where", ["value_info", "output"])
+def test_shapes_that_are_stated_wrongly_are_left_open(where: str) -> None:
+    text = " m (float[2, 3] x) => (float[2, 3] y) { a = Reshape (x, s) y = Relu (a) }"
+    proto = onnx.load_from_string(make(header(12) + text, s=np.array([6])))
+    if where == "value_info":
+        proto.graph.output[0].type.tensor_type.ClearField("shape")
+        proto.graph.output[0].type.tensor_type.shape.dim.add(dim_value=6)
+        proto.graph.value_info.append(onnx.helper.make_tensor_value_info("a", 1, [2, 3]))
+    old = onnxla.load(proto)
+    new = old.upgrade()
+    check_model(ir.write(new.to_ir()))
+    assert_same(old, new, {"x": np.ones((2, 3), np.float32)}, Tolerance(scaled=0))
+
+
 SHOWN = "silero_vad/vad"
 
 
