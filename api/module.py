@@ -30,6 +30,7 @@ from onnxla.edit.upgrade import upgrade
 from onnxla.edit.whole import mark_whole
 from onnxla.inputs import bind, checked, unpack
 from onnxla.interpret.program import Program
+from onnxla.interpret.rules.matmul_precision import check_precision
 from onnxla.interpret.rules.precision import PRECISIONS, in_precision
 from onnxla.interpret.rules.running_statistics import Training
 from onnxla.ir.fingerprint import fingerprint
@@ -59,7 +60,11 @@ SMALL = 1024  # elements of a tensor up to which several are sent to the device 
 
 
 def load(
-    source: Any, *, folder: str | os.PathLike[str] | None = None, limits: Limits | None = None
+    source: Any,
+    *,
+    folder: str | os.PathLike[str] | None = None,
+    limits: Limits | None = None,
+    matmul_precision: str | None = None,
 ) -> Module:
     """Loads an ONNX model.
 
@@ -69,21 +74,26 @@ def load(
             data is looked for in the folder of a path.
         folder: Where external data is looked for instead.
         limits: How much memory and time the model's constants and attributes may ask for.
+        matmul_precision: Precision of matrix products and convolutions, such as `"tensorfloat32"`,
+            one of those of `jax.default_matmul_precision`. By default the one that is set there in
+            a call; where none is, products are exact, also where that is slow: on GPU and TPU.
 
     Raises:
         ModelError: The file is malformed, inconsistent or unsafe; the message lists what is wrong.
         UnsupportedError: ONNX Runtime saved it for one processor.
+        ValueError: JAX has no such precision.
     """
     model = source if isinstance(source, ir.Model) else ir.read(source, folder=folder)
+    check_precision(matmul_precision)
     limits = limits or Limits()
     ir.verify(model, limits.nodes)
     if reason := saved_for_one_processor(model):
         raise ir.UnsupportedError(reason)
     find_misfits(model).raise_any()
-    program = Program(model, limits=limits)
+    program = Program(model, limits=limits, matmul_precision=matmul_precision)
     parted = part_merged(model, program.analysis)
     if parted is not model:
-        program = Program(parted, limits=limits)
+        program = Program(parted, limits=limits, matmul_precision=matmul_precision)
     return Module(to_device(program.parameters.params), program)
 
 

@@ -17,6 +17,7 @@ from onnxla.interpret.kept import Kept
 from onnxla.interpret.regions import Regions, trace_key
 from onnxla.interpret.rules.budget import check_memory, check_program, within
 from onnxla.interpret.rules.folding import fold
+from onnxla.interpret.rules.matmul_precision import products_in
 from onnxla.interpret.rules.mixed_precision import autocast
 from onnxla.interpret.rules.padding import keep_padding
 from onnxla.interpret.rules.precision import computed_in, dtype_in, in_precision, type_in
@@ -128,6 +129,7 @@ class Program:
             or out, so that calls run region by region.
         dtype: Dtype in which floating-point values are, if another than the file's.
         compute_dtype: Dtype of products of such values, or of float32 ones, if another.
+        matmul_precision: JAX's precision of products, if not the caller's or the highest.
         limits: How much constants and attributes may decide.
     """
 
@@ -138,6 +140,7 @@ class Program:
     data_dependent: bool = False
     dtype: np.dtype | None = None
     compute_dtype: np.dtype | None = None
+    matmul_precision: str | None = None
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
@@ -287,7 +290,7 @@ class Program:
             return in_precision(tensor.numpy(), self.dtype, narrows=False)
 
         budget = self.budget(given)
-        rules: tuple[Rule, ...] = (within(budget), fold)
+        rules: tuple[Rule, ...] = (products_in(self.matmul_precision), within(budget), fold)
         if training is not None:
             all_params = self.parameters.params.items()
             names = {tensor: None if name in given else name for name, tensor in all_params}

@@ -14,7 +14,7 @@ from onnxla.ir.errors import ModelError
 from onnxla.ops.chain_rule import product
 from onnxla.ops.fast_convolution import convolve
 from onnxla.ops.limits import check_size
-from onnxla.ops.matmul import EXACT, shifted
+from onnxla.ops.matmul import shifted
 from onnxla.ops.quantize import quantized
 from onnxla.ops.table import op
 from onnxla.ops.transposed_convolution import convolve_transposed
@@ -216,7 +216,7 @@ def deform_conv(
         columns = columns * jnp.where(near, mask.reshape(N, G, K, O), 0)[:, :, None]
     columns = columns.reshape(N, group, W.shape[1] * K, O)
     kernels = W.reshape(group, W.shape[0] // group, W.shape[1] * K)
-    Y = jnp.einsum("ngcp,gmc->ngmp", columns, kernels, precision=EXACT)
+    Y = jnp.einsum("ngcp,gmc->ngmp", columns, kernels)
     return biased(Y.reshape(N, W.shape[0], *seen.outputs), B)
 
 

@@ -39,22 +39,27 @@ def varying_together(*operands: Value) -> list[Value]:
         return [x + zero for x in operands]
 
 
-def depthwise(x: Value, w: Value, *, seen: Window) -> Value:
-    """Each channel of x convolved with its own kernel."""
-    return depthwise_p.bind(*varying_together(x, w), seen=seen)
+def depthwise(x: Value, w: Value, *, seen: Window, precision: str | None = None) -> Value:
+    """Each channel of x convolved with its own kernel.
+
+    In a precision of JAX, by default that of `jax.default_matmul_precision`.
+    """
+    precision = precision or jax.config.jax_default_matmul_precision
+    return depthwise_p.bind(*varying_together(x, w), seen=seen, precision=precision)
 
 
-def correlate(x: Value, y: Value, *, seen: Window) -> Value:
+def correlate(x: Value, y: Value, *, seen: Window, precision: str | None) -> Value:
     """For each tap, the sum of products of y and what the tap sees of x."""
-    return correlate_p.bind(*varying_together(x, y), seen=seen)
+    return correlate_p.bind(*varying_together(x, y), seen=seen, precision=precision)
 
 
-def transposed(y: Value, w: Value, *, seen: Window) -> Value:
+def transposed(y: Value, w: Value, *, seen: Window, precision: str | None) -> Value:
     """The transpose of `depthwise` by x."""
-    return depthwise(y, jnp.flip(w, range(1, w.ndim)), seen=seen.transposed())
+    flipped = jnp.flip(w, range(1, w.ndim))
+    return depthwise(y, flipped, seen=seen.transposed(), precision=precision)
 
 
-def depthwise_by_xla(x: Value, w: Value, *, seen: Window) -> Value:
+def depthwise_by_xla(x: Value, w: Value, *, seen: Window, precision: str | None) -> Value:
     """`depthwise` as XLA's convolution."""
     return lax.conv_general_dilated(
         x,
@@ -64,25 +69,26 @@ def depthwise_by_xla(x: Value, w: Value, *, seen: Window) -> Value:
         seen.spread,
         seen.dilations,
         feature_group_count=x.shape[1],
-        precision=lax.Precision.HIGHEST,
+        precision=precision,
     )
 
 
-def correlate_by_xla(x: Value, y: Value, *, seen: Window) -> Value:
+def correlate_by_xla(x: Value, y: Value, *, seen: Window, precision: str | None) -> Value:
     """`correlate` as XLA's convolution."""
     kernel = jax.ShapeDtypeStruct((x.shape[1], *seen.kernel), x.dtype)
-    return jax.linear_transpose(lambda w: depthwise_by_xla(x, w, seen=seen), kernel)(y)[0]
+    by_xla = functools.partial(depthwise_by_xla, x, seen=seen, precision=precision)
+    return jax.linear_transpose(by_xla, kernel)(y)[0]
 
 
-def depthwise_by_taps(x: Value, w: Value, *, seen: Window) -> Value:
-    """`depthwise` as a sum over taps."""
+def depthwise_by_taps(x: Value, w: Value, *, seen: Window, precision: str | None) -> Value:
+    """`depthwise` as a sum over taps, which is exact."""
     padded, each = seen.pad(wide(x)), wide(w).reshape(*w.shape, *(1,) * (x.ndim - 2))
     terms = (padded[(..., *spans)] * each[(slice(None), *tap)] for tap, spans in seen.spans())
     return functools.reduce(operator.add, terms).astype(x.dtype)
 
 
-def correlate_by_taps(x: Value, y: Value, *, seen: Window) -> Value:
-    """`correlate` as one reduction with a result for each tap."""
+def correlate_by_taps(x: Value, y: Value, *, seen: Window, precision: str | None) -> Value:
+    """`correlate` as one reduction with a result for each tap, which is exact."""
     padded, other = seen.pad(wide(x)), wide(y)
     products = [padded[(..., *spans)] * other for _, spans in seen.spans()]
     sums = lax.reduce(
@@ -118,12 +124,12 @@ def primitive(
     """A primitive, lowered as `default` but on CPU."""
     new = Primitive(function.__name__)
 
-    def impl(*operands: Value, seen: Window) -> Value:
+    def impl(*operands: Value, **how: Any) -> Value:
         on = {"cpu": cpu, "default": default}
-        by_platform = {name: functools.partial(f, seen=seen) for name, f in on.items()}
+        by_platform = {name: functools.partial(f, **how) for name, f in on.items()}
         return lax.platform_dependent(*operands, **by_platform)
 
-    new.def_impl(jax.jit(impl, static_argnames="seen"))
+    new.def_impl(jax.jit(impl, static_argnames=("seen", "precision")))
     mlir.register_lowering(new, lower_exactly(default))
     mlir.register_lowering(new, lower_exactly(cpu), platform="cpu")
     batching.primitive_batchers[new] = functools.partial(batch_channels, function)
@@ -131,16 +137,16 @@ def primitive(
 
 
 depthwise_p = primitive(depthwise, depthwise_by_xla, depthwise_by_taps)
-depthwise_p.def_abstract_eval(lambda x, w, seen: x.update(shape=(*x.shape[:2], *seen.outputs)))
+depthwise_p.def_abstract_eval(lambda x, w, seen, **_: x.update(shape=(*x.shape[:2], *seen.outputs)))
 ad.defbilinear(
     depthwise_p,
-    lambda y, x, w, seen: transposed(y, w, seen=seen),
-    lambda y, x, w, seen: correlate(x, y, seen=seen),
+    lambda y, x, w, **how: transposed(y, w, **how),
+    lambda y, x, w, **how: correlate(x, y, **how),
 )
 correlate_p = primitive(correlate, correlate_by_xla, correlate_by_taps)
-correlate_p.def_abstract_eval(lambda x, y, seen: x.update(shape=(x.shape[1], *seen.kernel)))
+correlate_p.def_abstract_eval(lambda x, y, seen, **_: x.update(shape=(x.shape[1], *seen.kernel)))
 ad.defbilinear(
     correlate_p,
-    lambda w, x, y, seen: transposed(y, w, seen=seen),
-    lambda w, x, y, seen: depthwise(x, w, seen=seen),
+    lambda w, x, y, **how: transposed(y, w, **how),
+    lambda w, x, y, **how: depthwise(x, w, **how),
 )

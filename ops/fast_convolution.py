@@ -43,7 +43,6 @@ def convolve_by_xla(x: Value, w: Value, *, seen: Window, group: int) -> Value:
         seen.spread,
         seen.dilations,
         feature_group_count=group,
-        precision=lax.Precision.HIGHEST if is_floating(x) else None,
     )
 
 
@@ -61,7 +60,7 @@ def convolve_by_matmuls(x: Value, w: Value, *, seen: Window, group: int) -> Valu
         view = padded[(..., *spans)].reshape(x.shape[0], group, w.shape[1], positions)
         # g m c, n g c o -> g m n o
         dims = (((2,), (2,)), ((0,), (1,)))
-        return lax.dot_general(kernels[(..., *tap)], view, dims, lax.Precision.HIGHEST)
+        return lax.dot_general(kernels[(..., *tap)], view, dims)
 
     total = functools.reduce(operator.add, (term(*each) for each in seen.spans()))
     Y = jnp.moveaxis(total, 2, 0).reshape(x.shape[0], M, *seen.outputs)

@@ -6,16 +6,12 @@ import re
 
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
 from onnxla.ir.errors import ModelError
 from onnxla.ir.names import quoted
 from onnxla.ops.quantize import quantized
 from onnxla.ops.table import op
 from onnxla.ops.values import Value, alike, is_floating
-
-# Accelerators would otherwise round float32 factors to fewer bits.
-EXACT = lax.Precision.HIGHEST
 
 
 @op(
@@ -28,7 +24,7 @@ EXACT = lax.Precision.HIGHEST
 )
 def matmul(A: Value, B: Value) -> Value:
     """A @ B as in `numpy.matmul`: 1-D operands are vectors, leading axes broadcast."""
-    return jnp.matmul(A, B, precision=EXACT)
+    return jnp.matmul(A, B)
 
 
 @op(
@@ -87,7 +83,7 @@ def einsum(*Inputs: Value, equation: str) -> Value:
     equation = equation.replace(" ", "")
     if not re.fullmatch(r"[A-Za-z,.]*(->[A-Za-z.]*)?", equation):
         raise ModelError(f"{quoted(equation)} is no equation of Einsum")
-    return jnp.einsum(equation, *Inputs, precision=EXACT)
+    return jnp.einsum(equation, *Inputs)
 
 
 @op("Det", since=(11, 22))
@@ -117,7 +113,7 @@ def matmul_integer(
     In float32 if A or B is floating point, as in training.
     """
     rows = None if a_zero_point is None else per_row(a_zero_point)
-    return jnp.matmul(*alike(shifted(A, rows), shifted(B, b_zero_point)), precision=EXACT)
+    return jnp.matmul(*alike(shifted(A, rows), shifted(B, b_zero_point)))
 
 
 @op(

@@ -21,7 +21,7 @@ from onnxla.ops.conv import conv
 from onnxla.ops.image import grid_sample_16
 from onnxla.ops.index import gather_nd, unique
 from onnxla.ops.limits import check_size
-from onnxla.ops.matmul import EXACT, gemm, matmul
+from onnxla.ops.matmul import gemm, matmul
 from onnxla.ops.normalize import layer_normalization, moments, rms_normalization, widened
 from onnxla.ops.rnn import ACTIVATIONS
 from onnxla.ops.shape import pad, range_, trilu, unsqueeze
@@ -326,7 +326,7 @@ def cdist(A: Value, B: Value, *, metric: str = "sqeuclidean") -> Value:
     only("metric", metric, "euclidean", "sqeuclidean")
     A, B = as_traced([A, B])
     norms = lax.square(A).sum(1)[:, None] + lax.square(B).sum(1)
-    squares = jnp.maximum(norms - 2 * jnp.matmul(A, B.T, precision=EXACT), 0)
+    squares = jnp.maximum(norms - 2 * jnp.matmul(A, B.T), 0)
     if metric == "sqeuclidean":
         return squares
     zero = squares == 0

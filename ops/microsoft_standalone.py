@@ -9,7 +9,7 @@ from onnxla.ir.errors import ModelError
 from onnxla.ops.chain_rule import product
 from onnxla.ops.checks import only
 from onnxla.ops.limits import check_size
-from onnxla.ops.matmul import EXACT, gemm
+from onnxla.ops.matmul import gemm
 from onnxla.ops.microsoft_fused import DOMAIN
 from onnxla.ops.normalize import widened
 from onnxla.ops.table import op
@@ -104,7 +104,7 @@ def word_conv_embedding(
     words, embeddings = as_traced([Sequence, C])
     starts = np.arange(words.shape[1] - k + 1)
     windows = embeddings[words[:, starts[:, None] + np.arange(k)]]
-    values = jnp.tanh(jnp.einsum("wske,mke->wsm", windows, W[:, 0], precision=EXACT) + B)
+    values = jnp.tanh(jnp.einsum("wske,mke->wsm", windows, W[:, 0]) + B)
     count = jnp.maximum((words > 0).sum(1), k) - k + 1
     best = jnp.where((starts < count[:, None])[..., None], values, -1).max(1)
     return jnp.where(words[:, :1] > 0, best, 0)

@@ -85,7 +85,7 @@ def transposed_by_taps(x: Value, w: Value, *, seen: Window, group: int) -> Value
         view = view.reshape(N, group, C // group, math.prod(lengths))
         # g c m, n g c o -> g m n o
         dims = (((1,), (2,)), ((0,), (1,)))
-        term = lax.dot_general(kernels[(..., *tap)], view, dims, lax.Precision.HIGHEST)
+        term = lax.dot_general(kernels[(..., *tap)], view, dims)
         ends = [
             (each.before, count - each.before - length, 0)
             for each, count, length in zip(to, counts, lengths, strict=True)

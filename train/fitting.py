@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from onnxla.interpret.rules.matmul_precision import asked_for, check_precision
 from onnxla.ir.problems import Problems
 from onnxla.left_open import left_open
 from onnxla.module import Module
@@ -52,6 +53,7 @@ def fit(
     metrics: Metrics = (),
     patience: int | None = None,
     compute_dtype: Any = None,
+    matmul_precision: str | None = None,
     remat: bool = False,
     seed: int = 0,
     checkpoint: str | os.PathLike[str] | None = None,
@@ -105,6 +107,8 @@ def fit(
             then those of the epoch with the lowest.
         compute_dtype: Dtype such as `"bfloat16"` in which matrix products and convolutions are
             computed; parameters and everything else stay in the model's (see `Module.autocast`).
+        matmul_precision: Precision of matrix products and convolutions, as for `load`; by default
+            the module's.
         remat: Whether values other than products are computed again for the gradient, which takes
             less memory and more time.
         seed: Decides the order of arrays, and what Dropout drops.
@@ -139,6 +143,9 @@ def fit(
     if epochs is not None and batches.length is not None:
         total = epochs * batches.length
     tuned = module if compute_dtype is None else module.autocast(compute_dtype)
+    if matmul_precision is not None:
+        check_precision(matmul_precision)
+        tuned = Module(tuned.params, tuned.program.edited(matmul_precision=matmul_precision))
     function = find_measure(loss, "loss", LOSSES)
     trained = choose_trained(module, train, roles, freeze)
     objective = make_objective(tuned, function, outputs, trained, freeze_statistics)
@@ -220,6 +227,7 @@ def fit(
                     accumulate=accumulate,
                     clip_norm=clip_norm,
                     compute_dtype=None if compute_dtype is None else str(jnp.dtype(compute_dtype)),
+                    matmul_precision=asked_for(tuned.program.matmul_precision),
                     freeze_statistics=() if freeze_statistics is None else freeze_statistics,
                     keep_zeros=sparse or None,
                     outputs=objective.outputs,
