@@ -22,9 +22,10 @@ from onnxla.ops.image import grid_sample_16
 from onnxla.ops.index import gather_nd, unique
 from onnxla.ops.limits import check_size
 from onnxla.ops.matmul import gemm, matmul
-from onnxla.ops.normalize import layer_normalization, moments, rms_normalization, widened
+from onnxla.ops.normalize import layer_normalization, rms_normalization, widened
 from onnxla.ops.rnn import ACTIVATIONS
 from onnxla.ops.shape import pad, range_, trilu, unsqueeze
+from onnxla.ops.standardize import mean
 from onnxla.ops.table import op
 from onnxla.ops.values import Value, as_traced, xp
 from onnxla.ops.window import WINDOW, WindowAttributes
@@ -180,8 +181,7 @@ def simplified_layer_normalization(
     """`rms_normalization`, and 1 over the root mean square, in the `stash_type` float32."""
     (wide,) = widened(X)
     axes = tuple(range(axis % X.ndim, X.ndim))
-    inverse = lax.rsqrt(jnp.mean(lax.square(wide), axes, keepdims=True) + epsilon)
-    inverse = inverse.astype(dtype_of(stash_type))
+    inverse = lax.rsqrt(mean(lax.square(wide), axes) + epsilon).astype(dtype_of(stash_type))
     return rms_normalization(X, scale, axis=axis, epsilon=epsilon, stash_type=stash_type), inverse
 
 
@@ -209,7 +209,7 @@ def skip_simplified_layer_normalization(
     """`rms_normalization` of input + skip + bias; their mean, 1 / root mean square, and sum."""
     total = input + skip if bias is None else input + skip + bias
     Y, inverse = simplified_layer_normalization(total, gamma, epsilon=epsilon)
-    return Y, moments(widened(total)[0], (-1,))[0], inverse, total
+    return Y, mean(widened(total)[0], (-1,)), inverse, total
 
 
 def normalized_embeddings(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -18,6 +18,7 @@ from onnxla.ops.conv import per_channel
 from onnxla.ops.elementary import abs_
 from onnxla.ops.pool import space
 from onnxla.ops.sliding import slide_sum
+from onnxla.ops.standardize import mean, slope, standardized
 from onnxla.ops.table import op
 from onnxla.ops.values import Value
 from onnxla.ops.window import WindowAttributes
@@ -38,10 +39,14 @@ class Sample:
     axis_name: str | None = None
     unbiased: bool = False
 
-    def average(self, x: Value, axes: Sequence[int]) -> Value:
-        """The mean over `axes`, which stay as axes of size 1, and the mapped one."""
-        own = jnp.mean(x, axes, keepdims=True)
-        return own if self.axis_name is None else lax.pmean(own, self.axis_name)
+    def normalized(
+        self, x: Value, axes: tuple[int, ...], epsilon: float
+    ) -> tuple[Value, Value, Value]:
+        """`standardized` over `axes` and the mapped one."""
+        if self.axis_name is None:
+            return standardized(x, axes, epsilon)
+        center, variance = moments(x, axes, self.axis_name)
+        return (x - center) * lax.rsqrt(variance + epsilon), center, variance
 
     def corrected(self, variance: Value, number: int) -> Value:
         """What the running variance follows, of a number of elements in each mapped one."""
@@ -63,17 +68,21 @@ def widened(*values: Value, least: np.dtype | type = np.float32) -> list[Value]:
     return [jnp.asarray(v, dtype) for v in values]
 
 
-def moments(X: Value, axes: Sequence[int], sample: Sample = ALONE) -> tuple[Value, Value]:
+def moments(X: Value, axes: tuple[int, ...], axis_name: str | None = None) -> tuple[Value, Value]:
     """Mean and population variance over `axes`, which stay as axes of size 1, and a mapped one."""
-    mean = sample.average(X, axes)
-    return mean, sample.average(lax.square(X - mean), axes)
+
+    def average(x: Value) -> Value:
+        own = mean(x, axes)
+        return own if axis_name is None else lax.pmean(own, axis_name)
+
+    center = average(X)
+    return center, average(lax.square(X - center))
 
 
-def standardized(X: Value, axes: Sequence[int], epsilon: float) -> Value:
+def normalized(X: Value, axes: tuple[int, ...], epsilon: float) -> Value:
     """X with mean 0 and variance 1 over `axes`; computed in float32 at least, dtype of X."""
     (wide,) = widened(X)
-    mean, variance = moments(wide, axes)
-    return ((wide - mean) * lax.rsqrt(variance + epsilon)).astype(X.dtype)
+    return standardized(wide, axes, epsilon)[0].astype(X.dtype)
 
 
 @op(
@@ -155,12 +164,13 @@ def normalize_batch(
     x, factor, shift, old_mean, old_var = widened(X, scale, B, mean, var)
     axes = axes or tuple(axis for axis in range(X.ndim) if axis != 1)
     shape = [1 if axis in axes else size for axis, size in enumerate(X.shape)]
-    used_mean, used_var = moments(x, axes, sample) if training else (old_mean, old_var)
-    scaled = factor.reshape(shape) * lax.rsqrt(used_var.reshape(shape) + epsilon)
-    Y = ((x - used_mean.reshape(shape)) * scaled + shift.reshape(shape)).astype(X.dtype)
+    each = factor.reshape(shape), shift.reshape(shape)
     if not training:
-        return (Y,)
-    batch = used_mean.reshape(mean.shape), used_var.reshape(var.shape)
+        scaled = each[0] * lax.rsqrt(old_var.reshape(shape) + epsilon)
+        return (((x - old_mean.reshape(shape)) * scaled + each[1]).astype(X.dtype),)
+    n, *batch = sample.normalized(x, axes, epsilon)
+    Y = (n * each[0] + each[1]).astype(X.dtype)
+    batch = [v.reshape(mean.shape) for v in batch]
     new_mean, new_var = batch[0], sample.corrected(batch[1], X.size // max(mean.size, 1))
     pairs = (old_mean, new_mean), (old_var, new_var)
     running = (old * momentum + new * (1 - momentum) for old, new in pairs)
@@ -171,8 +181,8 @@ def normalize_batch(
 def instance_normalization(input: Value, scale: Value, B: Value, *, epsilon: float = 1e-5) -> Value:
     """The input [N, C, ...] normalized by instance and channel, times scale [C] plus B [C]."""
     rank = input.ndim
-    normalized = standardized(input, space(input), epsilon)
-    return normalized * per_channel(scale, rank) + per_channel(B, rank)
+    Y = normalized(input, space(input), epsilon)
+    return Y * per_channel(scale, rank) + per_channel(B, rank)
 
 
 @op("GroupNormalization", since=(21,), roles={"scale": "scale", "bias": "bias"})
@@ -193,9 +203,8 @@ def group_normalization(
         raise ModelError(f"{X.shape[1]} channels do not divide into num_groups={num_groups}")
     groups = X.reshape(X.shape[0], num_groups, math.prod(X.shape[1:]) // num_groups)
     (wide,) = widened(groups, least=dtype_of(stash_type))
-    mean, variance = moments(wide, (2,))
-    normalized = ((wide - mean) * lax.rsqrt(variance + epsilon)).astype(X.dtype).reshape(X.shape)
-    return normalized * per_channel(scale, X.ndim) + per_channel(bias, X.ndim)
+    Y = standardized(wide, (2,), epsilon)[0].astype(X.dtype).reshape(X.shape)
+    return Y * per_channel(scale, X.ndim) + per_channel(bias, X.ndim)
 
 
 @op("GroupNormalization", since=(18,), roles={"scale": "scale", "bias": "bias"})
@@ -225,9 +234,8 @@ def layer_normalization(
     """
     stash = dtype_of(stash_type)
     (wide,) = widened(X, least=stash)
-    mean, variance = moments(wide, tuple(range(axis % X.ndim, X.ndim)))
-    inverse = lax.rsqrt(variance + epsilon)
-    Y = ((wide - mean) * inverse).astype(X.dtype) * Scale
+    n, mean, variance = standardized(wide, tuple(range(axis % X.ndim, X.ndim)), epsilon)
+    Y, inverse = n.astype(X.dtype) * Scale, lax.rsqrt(variance + epsilon)
     return Y if B is None else Y + B, mean.astype(stash), inverse.astype(stash)
 
 
@@ -240,9 +248,8 @@ def rms_normalization(
     Departs from ONNX: float64 is not rounded to the `stash_type` float32 in between.
     """
     (wide,) = widened(X, least=dtype_of(stash_type))
-    axes = tuple(range(axis % X.ndim, X.ndim))
-    mean = jnp.mean(lax.square(wide), axes, keepdims=True)
-    return (wide * lax.rsqrt(mean + epsilon)).astype(X.dtype).astype(scale.dtype) * scale
+    n, *_ = standardized(wide, tuple(range(axis % X.ndim, X.ndim)), epsilon, centered=False)
+    return n.astype(X.dtype).astype(scale.dtype) * scale
 
 
 @op("LRN", since=(1, 13))
@@ -260,13 +267,35 @@ def lrn(
     return (wide / (bias + alpha / size * total) ** beta).astype(X.dtype)
 
 
+# Of `mean_variance_normalization`; beside the root, so that it counts where the variance is 0.
+LEAST_DEVIATION = 1e-9
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
+def over_deviation(x: Value, axes: tuple[int, ...]) -> Value:
+    """Values less their mean, over their standard deviation plus `LEAST_DEVIATION`."""
+    center, variance = moments(x, axes)
+    return (x - center) / (jnp.sqrt(variance) + LEAST_DEVIATION)
+
+
+@over_deviation.defjvp
+def over_deviation_jvp(
+    axes: tuple[int, ...], primals: tuple[Value], tangents: tuple[Value]
+) -> tuple[Value, Value]:
+    """Value and directional derivative of `over_deviation`; the latter is a `slope`."""
+    _, variance = moments(*primals, axes)
+    deviation = jnp.sqrt(jnp.where(variance == 0, 1, variance))
+    y = over_deviation(*primals, axes)
+    n = jnp.where(variance == 0, 0, y * jnp.sqrt(1 + LEAST_DEVIATION / deviation))
+    s = 1 / (jnp.where(variance == 0, 0, deviation) + LEAST_DEVIATION)
+    return y, slope(*tangents, n, s, axes=axes, centered=True)
+
+
 @op("MeanVarianceNormalization", since=(9, 13))
 def mean_variance_normalization(X: Value, *, axes: tuple[int, ...] = (0, 2, 3)) -> Value:
     """X less its mean over `axes`, over its standard deviation plus 1e-9."""
     (wide,) = widened(X)
-    mean, variance = moments(wide, axes)
-    deviation = jnp.where(variance == 0, 0, jnp.sqrt(jnp.where(variance == 0, 1, variance)))
-    return ((wide - mean) / (deviation + 1e-9)).astype(X.dtype)
+    return over_deviation(wide, tuple(axis % X.ndim for axis in axes)).astype(X.dtype)
 
 
 @op("LpNormalization", since=(1, 22))
@@ -276,5 +305,7 @@ def lp_normalization(input: Value, *, axis: int = -1, p: int = 2) -> Value:
     powers = abs_(input) if p == 1 else lax.square(input)
     total = jnp.sum(powers, axis, keepdims=True)
     zero = total == 0
-    safe = jnp.where(zero, 1, total)
-    return jnp.where(zero, 0, input / (safe if p == 1 else jnp.sqrt(safe)))
+    if p == 1:
+        return jnp.where(zero, 0, input / jnp.where(zero, 1, total))
+    n, *_ = standardized(jnp.where(zero, 1, input), (axis % input.ndim,), 0.0, centered=False)
+    return jnp.where(zero, 0, n / np.sqrt(input.shape[axis], dtype=input.dtype))

@@ -333,6 +333,7 @@ SHARDED = """
 import jax
 import jax.numpy as jnp
 from onnxla.ops.chain_rule import singular
+from onnxla.ops.normalize import layer_normalization
 
 mesh = jax.make_mesh((2,), ("devices",), axis_types=(jax.sharding.AxisType.Auto,))
 one, split = jax.sharding.PartitionSpec(), jax.sharding.PartitionSpec("devices")
@@ -343,6 +344,16 @@ def total(w, x):
 
 sharded = jax.shard_map(jax.grad(total), mesh=mesh, in_specs=(one, split), out_specs=one)
 print(sharded(jnp.ones(1), jnp.arange(1.0, 5.0)))
+
+def normalized(w, x):
+    return jnp.sum(layer_normalization(x, w)[0] ** 3)
+
+def turned(w, x):
+    return jax.jvp(jax.grad(normalized), (w, x), (w, x))[1]
+
+operands = jnp.ones(3), jnp.arange(12.0).reshape(4, 3) ** 2
+sharded = jax.shard_map(turned, mesh=mesh, in_specs=(one, split), out_specs=one)
+print(bool(jnp.allclose(sharded(*operands), turned(*operands), rtol=1e-4)))
 """
 
 
@@ -352,4 +363,4 @@ def test_what_is_the_same_on_all_devices_gets_the_sum_of_their_gradients() -> No
     result = subprocess.run(
         command, env={**os.environ, **flags}, capture_output=True, text=True, check=True
     )
-    assert result.stdout == "[10.]\n"
+    assert result.stdout == "[10.]\nTrue\n"
