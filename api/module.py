@@ -65,6 +65,7 @@ def load(
     folder: str | os.PathLike[str] | None = None,
     limits: Limits | None = None,
     matmul_precision: str | None = None,
+    roll: bool | None = None,
 ) -> Module:
     """Loads an ONNX model.
 
@@ -77,6 +78,8 @@ def load(
         matmul_precision: Precision of matrix products and convolutions, such as `"tensorfloat32"`,
             one of those of `jax.default_matmul_precision`. By default the one that is set there in
             a call; where none is, products are exact, also where that is slow: on GPU and TPU.
+        roll: Whether blocks of nodes that repeat, as the layers of a network, are compiled once, as
+            the body of a loop; by default where they are many.
 
     Raises:
         ModelError: The file is malformed, inconsistent or unsafe; the message lists what is wrong.
@@ -90,10 +93,10 @@ def load(
     if reason := saved_for_one_processor(model):
         raise ir.UnsupportedError(reason)
     find_misfits(model).raise_any()
-    program = Program(model, limits=limits, matmul_precision=matmul_precision)
+    program = Program(model, limits=limits, matmul_precision=matmul_precision, roll=roll)
     parted = part_merged(model, program.analysis)
     if parted is not model:
-        program = Program(parted, limits=limits, matmul_precision=matmul_precision)
+        program = Program(parted, limits=limits, matmul_precision=matmul_precision, roll=roll)
     return Module(to_device(program.parameters.params), program)
 
 

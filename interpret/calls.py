@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 import jax
@@ -90,3 +90,10 @@ def apply(rules: Sequence[Rule], call: Call) -> Results:
         return rules[0](call, functools.partial(apply, rules[1:]))
     results = call.operator.function(*call.operands, **call.keywords)
     return results if isinstance(results, tuple) else (results,)
+
+
+def fold_in(context: Context, index: Value) -> Context:
+    """A context whose key differs with `index`, so that nodes and steps draw independently."""
+    if context.key is None:
+        return context
+    return replace(context, key=jax.random.fold_in(context.key, index))

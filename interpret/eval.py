@@ -21,7 +21,8 @@ from onnxla.interpret.binding import (
     bind_operands,
     find_operator,
 )
-from onnxla.interpret.calls import Call, Context, Env, Results, Scope, Updates, apply
+from onnxla.interpret.calls import Call, Context, Env, Results, Scope, Updates, apply, fold_in
+from onnxla.interpret.rolling.roll import Roll
 from onnxla.interpret.rules.explanations import explain
 from onnxla.interpret.staging import origins
 from onnxla.ir.errors import ModelError, StaticOperandError
@@ -49,6 +50,9 @@ def eval_graph(graph: Graph, args: Env, context: Context, outer: Scope | None = 
 def eval_at(index: int, nodes: Sequence[Node], env: Scope, context: Context) -> None:
     """Evaluates one of a scope's nodes, reading from and writing to `env`."""
     node = nodes[index]
+    if isinstance(node, Roll):
+        env.update(node.evaluate(env, fold_in(context, index), eval_at))
+        return
     operands = [env[name] if name else None for name in node.inputs]
     with explain(node, operands), jax.named_scope(plain(node.name or node.op_type)):
         try:
@@ -65,13 +69,6 @@ def eval_at(index: int, nodes: Sequence[Node], env: Scope, context: Context) -> 
                 f"{node.op_type} has {len(results)} outputs, not {listed(node.outputs)}"
             )
     env.update(zip(node.outputs, results, strict=False))
-
-
-def fold_in(context: Context, index: Value) -> Context:
-    """A context whose key differs with `index`, so that nodes and steps draw independently."""
-    if context.key is None:
-        return context
-    return replace(context, key=jax.random.fold_in(context.key, index))
 
 
 def eval_node(

@@ -15,6 +15,7 @@ from onnxla.interpret.calls import Context, Rule
 from onnxla.interpret.eval import eval_graph
 from onnxla.interpret.kept import Kept
 from onnxla.interpret.regions import Regions, trace_key
+from onnxla.interpret.rolling.graph import LEAST, Rolling
 from onnxla.interpret.rules.budget import check_memory, check_program, within
 from onnxla.interpret.rules.folding import fold
 from onnxla.interpret.rules.matmul_precision import products_in
@@ -130,6 +131,7 @@ class Program:
         dtype: Dtype in which floating-point values are, if another than the file's.
         compute_dtype: Dtype of products of such values, or of float32 ones, if another.
         matmul_precision: JAX's precision of products, if not the caller's or the highest.
+        roll: Whether repeated blocks become loops; None: as `Rolling` finds it worth it.
         limits: How much constants and attributes may decide.
     """
 
@@ -141,6 +143,7 @@ class Program:
     dtype: np.dtype | None = None
     compute_dtype: np.dtype | None = None
     matmul_precision: str | None = None
+    roll: bool | None = None
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
@@ -224,6 +227,25 @@ class Program:
     def _graphs(self) -> dict[tuple[str, ...] | None, Graph]:
         return {}
 
+    def rolled(self, outputs: tuple[str, ...] | None) -> Graph:
+        """`graph` with repeated blocks as loops."""
+        if self.roll is False:
+            return self.graph(outputs)
+        if outputs not in self._rolled:
+            self._rolled[outputs] = self.rolling.graph(self.graph(outputs))
+        return self._rolled[outputs]
+
+    @functools.cached_property
+    def _rolled(self) -> dict[tuple[str, ...] | None, Graph]:
+        return {}
+
+    @functools.cached_property
+    def rolling(self) -> Rolling:
+        """Which repeated blocks become loops."""
+        single = {padding.node for padding in self.padding}
+        least = (2, 2) if self.roll else LEAST
+        return Rolling(self.model.opsets, self.functions, {*self.names}, single, *least)
+
     def evaluate(
         self,
         params: Mapping[str, Value],
@@ -244,13 +266,14 @@ class Program:
                 if missing
                 else f"no parameters [{listed(wrong)}]"
             )
-        graph = self.graph(None if outputs is None else tuple(outputs))
+        wanted = None if outputs is None else tuple(outputs)
+        graph = self.graph(wanted)
         buffers = self.buffers if buffers is None else buffers
         inputs = {**self.fixed, **inputs}
         with jax.enable_x64(True), self.explaining_errors():
             try:
                 context = self.context(params, buffers, key, training, inputs)
-                values = eval_graph(graph, inputs, context)
+                values = eval_graph(self.rolled(wanted), inputs, context)
             except StaticOperandError as error:
                 known = [name for name, value in inputs.items() if is_known(value)]
                 plan = self.staging(key).plan(graph, inputs, known)
@@ -303,7 +326,7 @@ class Program:
             rules = (*rules, computed_in(wide))
         if self.compute_dtype is not None:
             rules = (*rules, autocast(wide, self.compute_dtype))
-        context = Context(self.model.opsets, self.functions, read, rules, key=key)
+        context = Context(self.model.opsets, self.rolled_functions, read, rules, key=key)
         if training is None:
             return context
         return replace(context, analysis=self.analysis, updates=training.updates)
@@ -330,6 +353,13 @@ class Program:
     def functions(self) -> dict[tuple[str, str, str], Function]:
         """Model-local functions by domain, name and overload."""
         return {function.key: function for function in self.model.functions}
+
+    @functools.cached_property
+    def rolled_functions(self) -> dict[tuple[str, str, str], Function]:
+        """Model-local functions with repeated blocks as loops."""
+        if self.roll is False:
+            return self.functions
+        return {key: self.rolling.function(f) for key, f in self.functions.items()}
 
     @contextlib.contextmanager
     def explaining_errors(self) -> Iterator[None]:
@@ -410,7 +440,7 @@ class Program:
                 return self.evaluate(params, inputs, buffers, key=key)
             inputs = {**self.fixed, **inputs}
             context = self.context(params, buffers, key, given=inputs)
-            results = eval_graph(self.graph(None), inputs, context)
+            results = eval_graph(self.rolled(None), inputs, context)
             if any(map(has_no_type_in_jax, jax.tree.leaves(results))):
                 raise StaticOperandError("JAX has no text, so no program has it as an output")
             return self.returned(results)

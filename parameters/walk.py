@@ -273,8 +273,8 @@ class Analysis:
         return tuple(found)
 
     def sources(self, node: Node) -> list[Source]:
-        """What has the elements of a node's operands, in their order."""
-        return [self.in_same_order(source) for source in self.operands[node]]
+        """What has the elements of the operands of a node of the model, in their order."""
+        return [self.in_same_order(source) for source in self.operands.get(node, ())]
 
     def mark_static(self, source: Source, inputs: bool = True) -> None:
         """Marks the tensors, and `inputs`, that a value is computed from as deciding a shape.
