@@ -268,6 +268,32 @@ class Module:
         values = self.program.evaluate(params, inputs, key=key, outputs=outputs, training=training)
         return unpack(values), training.updates
 
+    def stacked(
+        self, params: Mapping[str, Value], outputs: Sequence[str] | None = None
+    ) -> dict[str, Value]:
+        """Parameters for `apply` in a loop of one's own, so that no step has to join any.
+
+        Where blocks of nodes repeat (see `load`), those that correspond are one array, with the
+        blocks along its first axis; `by_name` is the inverse. Each element is computed as it would
+        be by itself, but an optimizer that looks at whole parameters sees others.
+
+        Args:
+            params: Parameters by name, all or some.
+            outputs: As for `apply`, whose loops may depend on them.
+        """
+        stacks = self.program.stacks(None if outputs is None else tuple(outputs))
+        kinds = {name: (value.shape, value.dtype) for name, value in params.items()}
+        with jax.enable_x64(True):
+            return dict(stacks.among(kinds).stacked({**params}))
+
+    def by_name(
+        self, params: Mapping[str, Value], outputs: Sequence[str] | None = None
+    ) -> dict[str, Value]:
+        """Parameters by name of those, or gradients, that `stacked` made; arguments as there."""
+        stacks = self.program.stacks(None if outputs is None else tuple(outputs))
+        with jax.enable_x64(True):
+            return dict(stacks.within(params).by_name({**params}))
+
     def replace(self, params: Mapping[str, Value]) -> Module:
         """The same model with other values for some or all of its parameters.
 

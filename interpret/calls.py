@@ -60,7 +60,8 @@ class Context:
     Attributes:
         opsets: Opset imports of the model, or of the function being evaluated.
         functions: Model-local functions by (domain, name, overload).
-        read: Value of a constant tensor: a parameter's current value, or the file's data.
+        read: Value of a constant tensor: a parameter's current value, or the file's data; of
+            several of one shape, along a new first axis.
         rules: What is done around each call of an operator, the outermost first.
         attributes: Values of the enclosing function's attributes.
         key: JAX key for operators that draw random numbers.
@@ -71,7 +72,7 @@ class Context:
 
     opsets: Mapping[str, int]
     functions: Mapping[tuple[str, str, str], Function]
-    read: Callable[[Tensor | SparseTensor], Value]
+    read: Callable[[Tensor | SparseTensor | tuple[Tensor, ...]], Value]
     rules: tuple[Rule, ...] = ()
     attributes: Mapping[str, Any] = field(default_factory=dict)
     key: jax.Array | None = None

@@ -16,6 +16,8 @@ from onnxla.interpret.eval import eval_graph
 from onnxla.interpret.kept import Kept
 from onnxla.interpret.regions import Regions, trace_key
 from onnxla.interpret.rolling.graph import LEAST, Rolling
+from onnxla.interpret.rolling.roll import joined
+from onnxla.interpret.rolling.stacks import NO_STACKS, Stacks, find_stacks
 from onnxla.interpret.rules.budget import check_memory, check_program, within
 from onnxla.interpret.rules.folding import fold
 from onnxla.interpret.rules.matmul_precision import products_in
@@ -104,13 +106,17 @@ def as_declared(value: Value, kind: Type) -> Value:
 
 
 def require_double(
-    params: Mapping[str, Value], tensors: Mapping[str, Tensor], dtype: np.dtype | None
+    params: Mapping[str, Value],
+    tensors: Mapping[str, Tensor],
+    dtype: np.dtype | None,
+    stacks: Stacks,
 ) -> None:
     """Raises TypeError if a parameter that is to be float64 is not."""
     for name, tensor in tensors.items():
-        if dtype_in(tensor.dtype, dtype) == np.float64 != params[name].dtype:
+        key, _ = stacks.places.get(name, (name, 0))
+        if dtype_in(tensor.dtype, dtype) == np.float64 != params[key].dtype:
             raise TypeError(
-                f"parameter {quoted(name)} is float64 and came as {params[name].dtype}: outside of"
+                f"parameter {quoted(name)} is float64 and came as {params[key].dtype}: outside of"
                 " `with jax.enable_x64(True):`, JAX makes float32 of what is computed from float64"
             )
 
@@ -227,6 +233,24 @@ class Program:
     def _graphs(self) -> dict[tuple[str, ...] | None, Graph]:
         return {}
 
+    def stacks(self, outputs: tuple[str, ...] | None = None) -> Stacks:
+        """The parameters that loops read as one array."""
+        nodes = self.rolled(outputs).nodes
+        return find_stacks(nodes, self.names, self.parameters.params.keys())
+
+    def held(self, params: Mapping[str, Value], outputs: tuple[str, ...] | None) -> Stacks:
+        """The stacks among some parameters. Raises: TypeError if these are not all, or others."""
+        own = self.parameters.params
+        if params.keys() == own.keys():
+            return NO_STACKS
+        stacks = self.stacks(outputs).within(params)
+        names = {*own}.difference(stacks.places).union(stacks.members)
+        if missing := sorted(names.difference(params)):
+            raise TypeError(f"params lacks [{listed(missing)}]")
+        if wrong := sorted(params.keys() - names):
+            raise TypeError(f"no parameters [{listed(wrong)}]")
+        return stacks
+
     def rolled(self, outputs: tuple[str, ...] | None) -> Graph:
         """`graph` with repeated blocks as loops."""
         if self.roll is False:
@@ -259,20 +283,14 @@ class Program:
         """Values of `outputs`: pure, and traceable where no shape depends on traced data."""
         if self.batched:
             return self._evaluate_batched(params, inputs, buffers, key, outputs, training)
-        if wrong := sorted(set(params) ^ set(self.parameters.params)):
-            missing = [name for name in wrong if name not in params]
-            raise TypeError(
-                f"params lacks [{listed(missing)}]"
-                if missing
-                else f"no parameters [{listed(wrong)}]"
-            )
         wanted = None if outputs is None else tuple(outputs)
+        stacks = self.held(params, wanted)
         graph = self.graph(wanted)
         buffers = self.buffers if buffers is None else buffers
         inputs = {**self.fixed, **inputs}
         with jax.enable_x64(True), self.explaining_errors():
             try:
-                context = self.context(params, buffers, key, training, inputs)
+                context = self.context(params, buffers, key, training, inputs, stacks)
                 values = eval_graph(self.rolled(wanted), inputs, context)
             except StaticOperandError as error:
                 known = [name for name, value in inputs.items() if is_known(value)]
@@ -291,8 +309,9 @@ class Program:
         key: jax.Array | None,
         training: Training | None = None,
         given: Mapping[str, Value] | None = None,
+        stacks: Stacks = NO_STACKS,
     ) -> Context:
-        """What nodes are evaluated in.
+        """What nodes are evaluated in. Of some parameters `params` has the `stacks`.
 
         In training, a statistic that is among the `given` inputs has its value from there, and is
         not updated.
@@ -300,12 +319,18 @@ class Program:
         Raises:
             TypeError: A parameter that is float64 has come as a narrower type.
         """
-        require_double(params, self.parameters.params, self.dtype)
+        require_double(params, self.parameters.params, self.dtype, stacks)
         given = given or {}
         constants = {**buffers, **params}
 
         def read(tensor: Any) -> Value:
+            if isinstance(tensor, tuple):
+                stack = stacks.name_of(tuple(map(self.names.get, tensor)))
+                return joined([*map(read, tensor)]) if stack is None else constants[stack]
             name = self.names.get(tensor)
+            if name in stacks.places:
+                stack, index = stacks.places[name]
+                return constants[stack][index]
             if name is not None:
                 return constants[name]
             if isinstance(tensor, SparseTensor):

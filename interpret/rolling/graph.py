@@ -41,11 +41,17 @@ class Rolling:
     nodes: int
 
     def graph(self, graph: Graph) -> Graph:
-        """A graph with loops."""
+        """A graph with loops, without the constants that only these read."""
+        inputs = {value.name for value in graph.inputs}  # whose constants are but defaults
         constants = {tensor.name: tensor for tensor in graph.initializers}
         kept = {value.name for value in graph.outputs}
-        nodes = self.scope(graph.nodes, constants, kept)
-        return graph if nodes is graph.nodes else replace(graph, nodes=nodes)
+        fixed = {name: tensor for name, tensor in constants.items() if name not in inputs}
+        nodes = self.scope(graph.nodes, fixed, kept)
+        if nodes is graph.nodes:
+            return graph
+        read = inputs.union(kept, *map(names_read, nodes))
+        left = tuple(tensor for name, tensor in constants.items() if name in read)
+        return replace(graph, nodes=nodes, initializers=left)
 
     def function(self, function: Function) -> Function:
         """A function with loops."""

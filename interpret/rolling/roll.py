@@ -113,13 +113,20 @@ class Roll(Node):
 
 
 def stack(values: Sequence[str | Tensor], env: Env, context: Context) -> Value:
-    """The values for one block after another as one array.
+    """The values for one block after another as one array."""
+    tensors = tuple(x for x in values if isinstance(x, Tensor))
+    if len(tensors) == len(values):
+        return context.read(tensors)
+    return joined([context.read(x) if isinstance(x, Tensor) else env[x] for x in values])
+
+
+def joined(values: Sequence[Value]) -> Value:
+    """Values along a new first axis.
 
     Raises:
         StaticOperandError: They are of different shapes, or no arrays.
     """
-    arrays = [context.read(x) if isinstance(x, Tensor) else env[x] for x in values]
-    traced = as_carried(arrays)
+    traced = as_carried(values)
     if len({str(signature(x)) for x in traced}) > 1 or not hasattr(traced[0], "dtype"):
         raise StaticOperandError(f"blocks read {signature(traced)}")
     return jnp.stack(traced)

@@ -127,8 +127,9 @@ MODELS = {
     "a state that grows in the first step": Repeated(
         STEP,
         state=2,
+        before="h0 = Tanh (z) c0 = Tanh (z) ",
         after=ENDS,
-        tensors=CELL | ONE | INDICES | dict.fromkeys(("h0", "c0"), np.zeros((1, 4), np.float32)),
+        tensors=CELL | ONE | INDICES | {"z": np.zeros((1, 4), np.float32)},
     ),
     "steps that slice": Repeated(
         """p{i} = Slice (x0, i{i}, k{i}, one) q{i} = MatMul (p{i}, w) r{i} = Tanh (q{i})
@@ -140,8 +141,8 @@ MODELS = {
     ),
     "constants as nodes": Repeated(
         """e{i} = Constant <value = float {{2}}> ()
-           s{i} = Constant <value = int64[3] {{0, 3, 4}}> () f{i} = Constant <value_float = {i}.5> ()
-           a{i} = Pow (x{i}, e{i}) b{i} = Reshape (a{i}, s{i}) c{i} = MatMul (b{i}, w{i})
+           s{i} = Constant <value = int64[3] {{0, 3, 4}}> ()
+           f{i} = Constant <value_float = {i}.5> () a{i} = Pow (x{i}, e{i}) b{i} = Reshape (a{i}, s{i}) c{i} = MatMul (b{i}, w{i})
            d{i} = Mul (c{i}, f{i}) x{j} = Tanh (d{i}) """,
         tensors=each("w", 4, 4),
     ),
@@ -282,6 +283,39 @@ def test_intermediate_values_of_any_block() -> None:
     got, want = (m.apply(m.params, case.given(), outputs=wanted) for m in (module, plain))
     for a, b in zip(got, want, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["layers", "two kinds of blocks", "weights used elsewhere too"])
+def test_parameters_of_blocks_as_one_array(name: str) -> None:
+    case = MODELS[name]
+    module, plain = (onnxla.load(case.model(), roll=roll) for roll in (True, False))
+    params = module.stacked(module.params)
+    joined = {np.shape(value)[0] for name, value in params.items() if name not in module.params}
+    assert joined == {*case.loops}
+
+    def gradient(module: onnxla.Module, params: Any) -> Any:
+        return jax.grad(lambda p: jnp.sum(jnp.sin(module.apply(p, case.given()))))(params)
+
+    got, want = module.by_name(gradient(module, params)), gradient(plain, plain.params)
+    assert got.keys() == want.keys()
+    for key in want:
+        np.testing.assert_allclose(got[key], want[key], rtol=1e-5, atol=1e-6)
+    back = module.by_name(params)
+    assert all(np.array_equal(back[key], module.params[key]) for key in back)
+
+
+def test_some_parameters_as_one_array() -> None:
+    module = onnxla.load(MODELS["layers"].model(), roll=True)
+    train, frozen = module.partition("w*", "v1")
+    some = module.stacked(train)
+    assert sorted(some) == ["v1", "w0 and 4 more"]
+    x = MODELS["layers"].given()
+    got = module.apply({**some, **module.stacked(frozen)}, x)
+    np.testing.assert_allclose(got, module(x), rtol=1e-5)
+    with pytest.raises(TypeError, match=r"params lacks \['w0 and 4 more'\]|params lacks"):
+        module.apply({**module.stacked(frozen), "v1": train["v1"]}, x)
+    with pytest.raises(TypeError, match="no parameters \\['other'\\]"):
+        module.apply({**some, **frozen, "other": x}, x)
 
 
 def test_only_long_repetition_is_a_loop_by_itself() -> None:
