@@ -22,7 +22,7 @@ from onnxla.interpret.binding import (
     find_operator,
 )
 from onnxla.interpret.calls import Call, Context, Env, Results, Scope, Updates, apply, fold_in
-from onnxla.interpret.rolling.roll import Roll
+from onnxla.interpret.composite import Composite
 from onnxla.interpret.rules.explanations import explain
 from onnxla.interpret.staging import origins
 from onnxla.ir.errors import ModelError, StaticOperandError
@@ -50,7 +50,7 @@ def eval_graph(graph: Graph, args: Env, context: Context, outer: Scope | None = 
 def eval_at(index: int, nodes: Sequence[Node], env: Scope, context: Context) -> None:
     """Evaluates one of a scope's nodes, reading from and writing to `env`."""
     node = nodes[index]
-    if isinstance(node, Roll):
+    if isinstance(node, Composite):
         env.update(node.evaluate(env, fold_in(context, index), eval_at))
         return
     operands = [env[name] if name else None for name in node.inputs]

@@ -14,6 +14,7 @@ import numpy as np
 from onnxla.interpret.calls import Context, Rule
 from onnxla.interpret.eval import eval_graph
 from onnxla.interpret.kept import Kept
+from onnxla.interpret.normalizations import with_normalizations
 from onnxla.interpret.regions import Regions, trace_key
 from onnxla.interpret.rolling.graph import LEAST, Rolling
 from onnxla.interpret.rolling.roll import joined
@@ -138,6 +139,7 @@ class Program:
         compute_dtype: Dtype of products of such values, or of float32 ones, if another.
         matmul_precision: JAX's precision of products, if not the caller's or the highest.
         roll: Whether repeated blocks become loops; None: as `Rolling` finds it worth it.
+        recognize: Whether operators that the graph spells out are evaluated as such.
         limits: How much constants and attributes may decide.
     """
 
@@ -150,6 +152,7 @@ class Program:
     compute_dtype: np.dtype | None = None
     matmul_precision: str | None = None
     roll: bool | None = None
+    recognize: bool = True
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
@@ -235,7 +238,7 @@ class Program:
 
     def stacks(self, outputs: tuple[str, ...] | None = None) -> Stacks:
         """The parameters that loops read as one array."""
-        nodes = self.rolled(outputs).nodes
+        nodes = self.lowered(outputs).nodes
         return find_stacks(nodes, self.names, self.parameters.params.keys())
 
     def held(self, params: Mapping[str, Value], outputs: tuple[str, ...] | None) -> Stacks:
@@ -251,17 +254,26 @@ class Program:
             raise TypeError(f"no parameters [{listed(wrong)}]")
         return stacks
 
-    def rolled(self, outputs: tuple[str, ...] | None) -> Graph:
-        """`graph` with repeated blocks as loops."""
-        if self.roll is False:
-            return self.graph(outputs)
-        if outputs not in self._rolled:
-            self._rolled[outputs] = self.rolling.graph(self.graph(outputs))
-        return self._rolled[outputs]
+    def lowered(self, outputs: tuple[str, ...] | None) -> Graph:
+        """`graph` with composite nodes: what it spells out, and loops over repeated blocks."""
+        if outputs not in self._lowered:
+            graph = self.graph(outputs)
+            kept = {value.name for value in graph.outputs}
+            if self.recognize:
+                graph = replace(graph, nodes=with_normalizations(graph.nodes, kept))
+            self._lowered[outputs] = graph if self.roll is False else self.rolling.graph(graph)
+        return self._lowered[outputs]
 
     @functools.cached_property
-    def _rolled(self) -> dict[tuple[str, ...] | None, Graph]:
+    def _lowered(self) -> dict[tuple[str, ...] | None, Graph]:
         return {}
+
+    def lowered_function(self, function: Function) -> Function:
+        """`lowered` for a model-local function."""
+        if self.recognize:
+            nodes = with_normalizations(function.nodes, {*function.outputs})
+            function = replace(function, nodes=nodes)
+        return function if self.roll is False else self.rolling.function(function)
 
     @functools.cached_property
     def rolling(self) -> Rolling:
@@ -291,7 +303,7 @@ class Program:
         with jax.enable_x64(True), self.explaining_errors():
             try:
                 context = self.context(params, buffers, key, training, inputs, stacks)
-                values = eval_graph(self.rolled(wanted), inputs, context)
+                values = eval_graph(self.lowered(wanted), inputs, context)
             except StaticOperandError as error:
                 known = [name for name, value in inputs.items() if is_known(value)]
                 plan = self.staging(key).plan(graph, inputs, known)
@@ -351,7 +363,7 @@ class Program:
             rules = (*rules, computed_in(wide))
         if self.compute_dtype is not None:
             rules = (*rules, autocast(wide, self.compute_dtype))
-        context = Context(self.model.opsets, self.rolled_functions, read, rules, key=key)
+        context = Context(self.model.opsets, self.lowered_functions, read, rules, key=key)
         if training is None:
             return context
         return replace(context, analysis=self.analysis, updates=training.updates)
@@ -380,11 +392,9 @@ class Program:
         return {function.key: function for function in self.model.functions}
 
     @functools.cached_property
-    def rolled_functions(self) -> dict[tuple[str, str, str], Function]:
-        """Model-local functions with repeated blocks as loops."""
-        if self.roll is False:
-            return self.functions
-        return {key: self.rolling.function(f) for key, f in self.functions.items()}
+    def lowered_functions(self) -> dict[tuple[str, str, str], Function]:
+        """Model-local functions with composite nodes."""
+        return {key: self.lowered_function(f) for key, f in self.functions.items()}
 
     @contextlib.contextmanager
     def explaining_errors(self) -> Iterator[None]:
@@ -465,7 +475,7 @@ class Program:
                 return self.evaluate(params, inputs, buffers, key=key)
             inputs = {**self.fixed, **inputs}
             context = self.context(params, buffers, key, given=inputs)
-            results = eval_graph(self.rolled(None), inputs, context)
+            results = eval_graph(self.lowered(None), inputs, context)
             if any(map(has_no_type_in_jax, jax.tree.leaves(results))):
                 raise StaticOperandError("JAX has no text, so no program has it as an output")
             return self.returned(results)

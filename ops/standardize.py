@@ -21,6 +21,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.custom_derivatives import SymbolicZero
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
@@ -34,9 +35,9 @@ def mean(x: Value, axes: Axes) -> Value:
     return jnp.mean(x, axes, keepdims=True)
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(1, 2, 3))
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1, 3))
 def standardized(
-    x: Value, axes: Axes, epsilon: float, centered: bool = True
+    x: Value, axes: Axes, epsilon: Value, centered: bool = True
 ) -> tuple[Value, Value, Value]:
     """Floating-point x less its mean, over its deviation; the mean; the variance.
 
@@ -49,16 +50,22 @@ def standardized(
     return deviations * lax.rsqrt(variance + epsilon), center, variance
 
 
-@standardized.defjvp
+@functools.partial(standardized.defjvp, symbolic_zeros=True)
 def standardized_jvp(
-    axes: Axes, epsilon: float, centered: bool, primals: tuple[Value], tangents: tuple[Value]
+    axes: Axes, centered: bool, primals: tuple[Value, Value], tangents: tuple[Any, Any]
 ) -> tuple[tuple[Value, ...], tuple[Value, ...]]:
     """Values and directional derivatives of `standardized`."""
-    (x,), (t,) = primals, tangents
+    (x, epsilon), (t, t_epsilon) = primals, tangents
     n, center, variance = standardized(x, axes, epsilon, centered)
-    along = slope(t, n, lax.rsqrt(variance + epsilon), axes=axes, centered=centered)
-    deviations = x - center if centered else x
-    return (n, center, variance), (along, mean(t, axes), 2 * mean(deviations * t, axes))
+    s = lax.rsqrt(variance + epsilon)
+    changes = [jnp.zeros_like(value) for value in (n, center, variance)]
+    if not isinstance(t, SymbolicZero):
+        deviations = x - center if centered else x
+        along = slope(t, n, s, axes=axes, centered=centered)
+        changes = [along, mean(t, axes), 2 * mean(deviations * t, axes)]
+    if not isinstance(t_epsilon, SymbolicZero):
+        changes[0] -= n * s**2 * t_epsilon / 2
+    return (n, center, variance), tuple(changes)
 
 
 def slope(t: Value, n: Value, s: Value, *, axes: Axes, centered: bool) -> Value:

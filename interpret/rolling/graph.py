@@ -6,6 +6,7 @@ import math
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from onnxla.interpret.composite import Composite
 from onnxla.interpret.rolling.blocks import Repetition, Run
 from onnxla.interpret.rolling.roll import rolled
 from onnxla.ir.fingerprint import fingerprint
@@ -116,6 +117,8 @@ class Rolling:
         if function := self.functions.get((node.domain, node.op_type, node.overload)):
             inner = replace(self, opsets=function.opsets)
             return all(map(inner.is_repeatable, function.nodes))
+        if isinstance(node, Composite):
+            return True
         operator = self.operator(node)
         if operator is None or node in self.single:
             return False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import ChainMap, Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from onnxla.interpret.calls import Context, Env, Scope, fold_in
+from onnxla.interpret.composite import Composite, Evaluate
 from onnxla.interpret.rolling.blocks import Column, Run
 from onnxla.ir.errors import StaticOperandError
 from onnxla.ir.model import Node, SparseTensor, Tensor
@@ -19,12 +20,10 @@ from onnxla.ir.traverse import names_read
 from onnxla.ops.control import as_carried, signature
 from onnxla.ops.values import Value
 
-Evaluate = Callable[[int, Sequence[Node], Scope, Context], None]
-
 
 @dataclass(frozen=True, eq=False)
-class Roll(Node):
-    """Equal blocks of nodes, each fed by the one before, in the place of these nodes.
+class Roll(Composite):
+    """Equal blocks of nodes, each fed by the one before.
 
     Its inputs are what the blocks read and do not make, its outputs what is read outside.
 
@@ -49,7 +48,7 @@ class Roll(Node):
         """The values of its outputs, and others.
 
         A loop cannot change shapes. Where the first block does, it is evaluated by itself, and
-        where others do, all are. `evaluate` is `eval_at`.
+        where others do, all are.
         """
         for alone in (0, 1):
             try:

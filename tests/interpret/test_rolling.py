@@ -142,7 +142,8 @@ MODELS = {
     "constants as nodes": Repeated(
         """e{i} = Constant <value = float {{2}}> ()
            s{i} = Constant <value = int64[3] {{0, 3, 4}}> ()
-           f{i} = Constant <value_float = {i}.5> () a{i} = Pow (x{i}, e{i}) b{i} = Reshape (a{i}, s{i}) c{i} = MatMul (b{i}, w{i})
+           f{i} = Constant <value_float = {i}.5> ()
+           a{i} = Pow (x{i}, e{i}) b{i} = Reshape (a{i}, s{i}) c{i} = MatMul (b{i}, w{i})
            d{i} = Mul (c{i}, f{i}) x{j} = Tanh (d{i}) """,
         tensors=each("w", 4, 4),
     ),
@@ -210,7 +211,7 @@ MODELS = {
 
 def loops(module: onnxla.Module) -> list[Roll]:
     program = module.program
-    scopes = [program.rolled(None).nodes, *(f.nodes for f in program.rolled_functions.values())]
+    scopes = [program.lowered(None).nodes, *(f.nodes for f in program.lowered_functions.values())]
     return [node for nodes in scopes for node in nodes if isinstance(node, Roll)]
 
 
