@@ -116,6 +116,8 @@ def decode_value(
     if kind == AttributeProto.UNDEFINED:
         return ()  # a file of IR version 1 cannot tell which list is empty
     value = getattr(wire, ATTRIBUTE_FIELDS[kind])
+    if kind in (AttributeProto.INTS, AttributeProto.FLOATS):
+        return tuple(value)  # which are Python's numbers: there may be millions
     decode = decoders[kind]
     return tuple(map(decode, value)) if kind in LIST_TYPES else decode(value)
 
@@ -206,9 +208,7 @@ def fill_type(type: Type, wire: TypeProto) -> None:
 # How to decode an entry of an attribute's value, for all types that hold no tensors.
 PLAIN_DECODERS: dict[int, Callable[[Any], Any]] = {
     AttributeProto.FLOAT: float,
-    AttributeProto.FLOATS: float,
     AttributeProto.INT: int,
-    AttributeProto.INTS: int,
     AttributeProto.STRING: text_or_bytes,
     AttributeProto.STRINGS: text_or_bytes,
     AttributeProto.TYPE_PROTO: decode_type,

@@ -159,7 +159,8 @@ def kind_of(hint: Any) -> AttributeKind | None:
         return (
             what,
             lambda value: (
-                isinstance(value, tuple | list) and all(isinstance(x, classes) for x in value)
+                isinstance(value, tuple | list)
+                and all(issubclass(kind, classes) for kind in set(map(type, value)))
             ),
         )
     key = "graph" if origin is collections.abc.Callable else hint
