@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from onnxla.ir.model import Attribute, Graph, Model, Node
-from onnxla.ir.numbers import Numbers
+from onnxla.ir.number_list import NumberList
 
 
 def all_nodes(model: Model) -> Iterator[tuple[Node, Mapping[str, int]]]:
@@ -69,7 +69,7 @@ def is_plain(attribute: Attribute) -> bool:
     The entries of a list are of one kind.
     """
     first = attribute[0] if isinstance(attribute, tuple) and attribute else attribute
-    return isinstance(first, int | float | str | bytes | Numbers)
+    return isinstance(first, int | float | str | bytes | NumberList)
 
 
 def names_of(model: Model) -> tuple[set[str], set[str]]:

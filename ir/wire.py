@@ -12,7 +12,7 @@ from onnxla.ir.dtypes import dtype_of, number_of
 from onnxla.ir.errors import ModelError
 from onnxla.ir.model import Attribute, Dim, MapType, OptionalType, SequenceType, TensorType, Type
 from onnxla.ir.names import quoted
-from onnxla.ir.numbers import as_list
+from onnxla.ir.number_list import as_list
 from onnxla.ir.onnx_pb2 import (
     AttributeProto,
     ModelProto,

@@ -27,7 +27,7 @@ from onnxla.ir.model import (
     Tensor,
 )
 from onnxla.ir.names import listed, quoted, shortened
-from onnxla.ir.numbers import Numbers
+from onnxla.ir.number_list import NumberList
 from onnxla.ir.problems import Problems
 from onnxla.ir.traverse import all_nodes
 from onnxla.ops.table import REQUIRED, RESERVED, Operator, lookup
@@ -160,7 +160,7 @@ def kind_of(hint: Any) -> AttributeKind | None:
         return (
             what,
             lambda value: (
-                isinstance(value, tuple | list | Numbers)
+                isinstance(value, tuple | list | NumberList)
                 and all(issubclass(kind, classes) for kind in kinds_in(value))
             ),
         )
@@ -173,7 +173,7 @@ def kind_of(hint: Any) -> AttributeKind | None:
 
 def kinds_in(values: Sequence[Any]) -> set[type]:
     """The types of the entries of a list."""
-    return {values.kind} if isinstance(values, Numbers) else set(map(type, values))
+    return {values.kind} if isinstance(values, NumberList) else set(map(type, values))
 
 
 @functools.cache

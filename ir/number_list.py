@@ -10,7 +10,7 @@ import numpy as np
 LONG = 4096  # numbers from which a list is worth an array
 
 
-class Numbers(Sequence[Any]):
+class NumberList(Sequence[Any]):
     """A list of Python's numbers as an array: compares, hashes and prints as the tuple of them.
 
     Args:
@@ -40,7 +40,7 @@ class Numbers(Sequence[Any]):
         return np.array(self.array, dtype, copy=copy)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Numbers | tuple) and tuple(self) == tuple(other)
+        return isinstance(other, NumberList | tuple) and tuple(self) == tuple(other)
 
     def __hash__(self) -> int:
         return hash(tuple(self))
@@ -49,8 +49,8 @@ class Numbers(Sequence[Any]):
         return repr(tuple(self))
 
 
-def as_list(values: Sequence[Any], dtype: type) -> tuple[Any, ...] | Numbers:
-    """Numbers as a tuple, or as an array of a dtype where they are many."""
+def as_list(values: Sequence[Any], dtype: type) -> tuple[Any, ...] | NumberList:
+    """NumberList as a tuple, or as an array of a dtype where they are many."""
     if len(values) < LONG:
         return tuple(values)
-    return Numbers(np.fromiter(values, dtype, len(values)))
+    return NumberList(np.fromiter(values, dtype, len(values)))
