@@ -50,7 +50,7 @@ class NumberList(Sequence[Any]):
 
 
 def as_list(values: Sequence[Any], dtype: type) -> tuple[Any, ...] | NumberList:
-    """NumberList as a tuple, or as an array of a dtype where they are many."""
+    """Numbers as a tuple, or as an array of a dtype where they are many."""
     if len(values) < LONG:
         return tuple(values)
     return NumberList(np.fromiter(values, dtype, len(values)))

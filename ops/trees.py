@@ -66,7 +66,8 @@ class Forest:
     @cached_property
     def inner(self) -> np.ndarray:
         """Whether each node compares."""
-        return self.children[0] != np.arange(len(self.feature))
+        inner: np.ndarray = self.children[0] != np.arange(len(self.feature))
+        return inner
 
     @cached_property
     def ends(self) -> np.ndarray:
@@ -111,7 +112,7 @@ class Forest:
             modes = np.insert(modes, 0, EQUAL)
         compares, edges = self.inner[self.ends], np.arange(len(self.ends), dtype=np.int32)
 
-        def table(values: np.ndarray, of_leaf: Any) -> np.ndarray:
+        def table(values: np.ndarray, of_leaf: Any) -> Any:
             return np.where(compares, values[self.ends], of_leaf)
 
         # Who comes to a leaf stays on the edge: NaN is neither equal to anything, nor less or more.
@@ -137,8 +138,8 @@ class Forest:
                 true = jnp.where(jnp.isnan(value), at(tracks, edge), true)
             return at(onward, edge) + true.astype(np.int32)
 
-        start = edges[len(edges) - len(self.roots) :, None]
-        start = jnp.broadcast_to(jnp.asarray(start), (len(start), x.shape[0]))
+        roots = edges[len(edges) - len(self.roots) :, None]
+        start = jnp.broadcast_to(jnp.asarray(roots), (len(roots), x.shape[0]))
         return lax.fori_loop(0, self.levels[0], step, start)
 
 
@@ -162,7 +163,7 @@ def aggregate(
     combine, reduce, nothing = functions.get(how, (np.add, jnp.sum, 0))
     # A boosted tree votes for one target; its leaves have a row in the table for that alone.
     (_, tree), shape = forest.levels, (n, len(forest.roots))
-    votes = np.full(check_size(shape, bool, "who votes for what"), not forest.apart)
+    votes = np.full(check_size(shape, np.int64, "the trees' targets"), not forest.apart)
     votes[target, tree[node]] = True
     row = np.cumsum(votes, 0) - 1
     shape = (int(row.max(initial=-1)) + 2, len(forest.feature))
@@ -217,7 +218,7 @@ class Names:
             raise ModelError(
                 f"a tree's node does not exist: {(int(tree[first]), int(number[first]))}"
             )
-        return self.order[place]
+        return np.take(self.order, place)
 
 
 def ranks(known: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
