@@ -14,7 +14,7 @@ from typing import Any
 from onnxla import ir
 from onnxla.ir.model import FunctionId
 from onnxla.ir.rewrite import rewrite
-from onnxla.ir.traverse import all_nodes, names_made, subgraphs
+from onnxla.ir.traverse import all_nodes, is_plain, names_made, subgraphs
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,7 +166,7 @@ class FunctionBody:
 
     def attribute(self, value: Any) -> Any:
         """An attribute, of a subgraph with names of its own."""
-        if isinstance(value, tuple):
+        if isinstance(value, tuple) and not is_plain(value):
             return tuple(map(self.attribute, value))
         return self.graph(value) if isinstance(value, ir.Graph) else value
 

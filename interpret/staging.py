@@ -166,8 +166,9 @@ class Staging:
 
     def of_tensor(self, tensor: object) -> Binding:
         """The binding time of a constant tensor."""
-        opaque = isinstance(tensor, Tensor) and tensor.dtype in NOT_IN_JAX
-        return TRACED if tensor in self.traced else Binding(opaque=opaque)
+        if not isinstance(tensor, Tensor):
+            return KNOWN
+        return TRACED if tensor in self.traced else Binding(opaque=tensor.dtype in NOT_IN_JAX)
 
     def walk(
         self, nodes: Sequence[Node], env: MutableMapping[str, Binding]

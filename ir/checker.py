@@ -18,7 +18,7 @@ from onnxla.ir.names import SHOWN, plain, quoted, shortened
 from onnxla.ir.onnx_pb2 import AttributeProto, NodeProto
 from onnxla.ir.order import depth_first
 from onnxla.ir.problems import Problems
-from onnxla.ir.traverse import names_made, names_read, subgraphs
+from onnxla.ir.traverse import graphs_in, names_made, names_read, subgraphs
 from onnxla.ir.wire import ATTRIBUTE_FIELDS, normal_domain
 
 MAX_NESTING = 60  # of graphs; protobuf cannot parse 40
@@ -276,16 +276,15 @@ class Checker:
                     f"{place.prefix}node {node}: attribute {quoted(name)} refers to an attribute"
                     f" {quoted(value.name)} of a function, but it is in none"
                 )
-            for graph in value if isinstance(value, tuple) else (value,):
-                if isinstance(graph, Graph):
-                    inner = GraphPlace(
-                        shortened(f"{place.prefix}node {node}, attribute {quoted(name)}: ", PREFIX),
-                        place.opsets,
-                        place.owner,
-                        place.function,
-                        place.depth + 1,
-                    )
-                    self.graph(graph, inner, scope)
+            for graph in graphs_in(value):
+                inner = GraphPlace(
+                    shortened(f"{place.prefix}node {node}, attribute {quoted(name)}: ", PREFIX),
+                    place.opsets,
+                    place.owner,
+                    place.function,
+                    place.depth + 1,
+                )
+                self.graph(graph, inner, scope)
 
     def order(self, nodes: tuple[Node, ...], scope: NameScope, place: GraphPlace) -> None:
         """Tell nodes that are only in the wrong order from those that wait for each other."""

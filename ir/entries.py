@@ -65,5 +65,8 @@ def check_file(file: bytes) -> None:
                     number += TEXTS
                     if size:
                         waiting.append((start, place, child))
+                elif (after := window.after_texts(place, end, kind)) > place:
+                    steps += window.count_texts(place, after, kind)
+                    place = after
                 if number > most or steps > most:
                     check_number(max(number, steps), len(file))

@@ -13,6 +13,7 @@ import numpy as np
 from onnxla.ir.dtypes import STRING
 from onnxla.ir.files import Bytes, content
 from onnxla.ir.model import Function, Graph, Model, Node, SparseTensor, Tensor
+from onnxla.ir.number_list import NumberList
 from onnxla.ir.tensors import encode_raw
 
 OURS = "onnxla."  # what metadata begin with that change what is computed
@@ -55,6 +56,9 @@ def parts(item: Any) -> Iterator[Bytes]:
         case Mapping():
             entries = sorted(item.items(), key=lambda entry: str(entry[0]))
             yield from parts(tuple(entries))
+        case NumberList():  # as a tuple of them, sooner
+            yield f"{len(item)} parts".encode()
+            yield from (f"{item.kind.__name__} {part!r}".encode() for part in item)
         case tuple() | list():
             yield f"{len(item)} parts".encode()
             for part in item:

@@ -20,6 +20,7 @@ from google.protobuf.message import Message
 from onnxla.ir.dtypes import STRING
 from onnxla.ir.errors import ModelError
 from onnxla.ir.names import listed, plain, quoted
+from onnxla.ir.number_list import NumberList
 
 MAX_DENSE_SIZE = 2**31  # bytes that a sparse tensor may have when dense
 
@@ -214,8 +215,9 @@ Attribute: TypeAlias = (
     | Type
     | AttributeReference
     | tuple[Any, ...]
+    | NumberList
 )
-"""An attribute's value; the list kinds are tuples. Text that is not UTF-8 stays bytes."""
+"""An attribute's value; lists are tuples, or `NumberList`. Text that is not UTF-8 stays bytes."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,7 @@ from typing import Any
 from onnxla.ir.errors import UnsupportedError
 from onnxla.ir.model import Graph, Model, Node, Tensor, TensorType, ValueInfo
 from onnxla.ir.names import no_such
-from onnxla.ir.traverse import names_read
+from onnxla.ir.traverse import is_plain, names_read
 
 
 def rewrite(
@@ -26,7 +26,7 @@ def rewrite(
     def attribute(value: Any) -> Any:
         if isinstance(value, Graph):
             return graph(value)
-        if isinstance(value, tuple):
+        if isinstance(value, tuple) and not is_plain(value):
             return tuple(map(attribute, value))
         return tensor(value) if isinstance(value, Tensor) else value
 

@@ -161,9 +161,23 @@ def short_tags(wire_type: int) -> bytes:
 
 # Fields that are numbers, in a row: there may be millions, which Python would take long to visit.
 NUMBERS = re.compile(
-    rb"(?s:(?:[%b][\x80-\xff]*[\x00-\x7f])++|%b[\x80-\xff]*[\x00-\x7f]|%b.{8}|%b.{4})++"
-    % (re.escape(short_tags(VARINT)), tags(VARINT), tags(FIXED64), tags(FIXED32))
+    rb"(?s:(?:[%b][\x80-\xff]*+[\x00-\x7f])++|(?:[%b].{4})++|(?:[%b].{8})++"
+    rb"|%b[\x80-\xff]*[\x00-\x7f]|%b.{8}|%b.{4})++"
+    % (
+        *(re.escape(short_tags(wire_type)) for wire_type in (VARINT, FIXED32, FIXED64)),
+        *(tags(wire_type) for wire_type in (VARINT, FIXED64, FIXED32)),
+    )
 )
+LONGEST_SHORT = 31  # bytes of a text
+
+
+@cache
+def short_text(message: Descriptor) -> bytes:
+    """A pattern of a field with a short text, or data, that is no message and no tensor data."""
+    known = bytes(number << 3 | DELIMITED for number in fields_to_enter(message) if number < 16)
+    plain = bytes(tag for tag in short_tags(DELIMITED) if tag not in known)
+    sized = (rb"%b.{%d}" % (re.escape(bytes([n])), n) for n in range(LONGEST_SHORT + 1))
+    return rb"(?s:[%b](?:%b))" % (re.escape(plain), b"|".join(sized))
 
 
 class Scanner:
@@ -198,12 +212,29 @@ class Scanner:
         Raises:
             NotProtobufError: There is no such field.
         """
+        after = self._after(NUMBERS, place, end)
+        if after == place:
+            raise NotProtobufError
+        return after
+
+    def after_texts(self, place: int, end: int, message: Descriptor) -> int:
+        """The place after short texts of a message in a row; `place` if there is none.
+
+        As far as they are in view: there may be millions, as of numbers.
+        """
+        return self._after(re.compile(short_text(message) + b"++"), place, end)
+
+    def count_texts(self, place: int, end: int, message: Descriptor) -> int:
+        """How many texts there are between `place` and a place that `after_texts` found."""
+        text = re.compile(short_text(message))
+        return len(text.findall(self.view, place - self.start, end - self.start))
+
+    def _after(self, pattern: re.Pattern[bytes], place: int, end: int) -> int:
         at = place - self.start
         if not 0 <= at < self.safe:
             at = self._move(place)
-        if run := NUMBERS.match(self.view, at, min(len(self.view), end - self.start)):
-            return self.start + run.end()
-        raise NotProtobufError
+        run = pattern.match(self.view, at, min(len(self.view), end - self.start))
+        return self.start + run.end() if run else place
 
     def _move(self, place: int) -> int:
         """Have `place` in view. Returns where."""
@@ -240,16 +271,14 @@ def replace_data(
             wire_type = tag & 7
             if tag < 8 or seen > max_fields:  # there is no field 0
                 raise NotProtobufError
-            if wire_type == DELIMITED:
+            if wire_type == DELIMITED and tag >> 3 not in entries:
+                length, place = window.varint(place, end)
+                place = window.after_texts(place + length, end, kind)
+            elif wire_type == DELIMITED:
                 length_start = place
                 length, place = window.varint(place, end)
                 field_end = place + length
-                if (
-                    not groups
-                    and tag >> 3 in entries
-                    and field_end <= end
-                    and enter(place, field_end)
-                ):
+                if not groups and field_end <= end and enter(place, field_end):
                     child = entries[tag >> 3]
                     try:
                         new: list[Piece] = (

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from onnxla.ir.model import Graph, Model, Node
+from onnxla.ir.model import Attribute, Graph, Model, Node
+from onnxla.ir.number_list import NumberList
 
 
 def all_nodes(model: Model) -> Iterator[tuple[Node, Mapping[str, int]]]:
@@ -51,11 +52,24 @@ def names_read(node: Node) -> set[str]:
 
 def subgraphs(node: Node) -> list[Graph]:
     """Graphs in a node's attributes."""
-    graphs: list[Graph] = []
-    for attribute in node.attributes.values():
-        items = attribute if isinstance(attribute, tuple) else (attribute,)
-        graphs += [item for item in items if isinstance(item, Graph)]
-    return graphs
+    return [graph for attribute in node.attributes.values() for graph in graphs_in(attribute)]
+
+
+def graphs_in(attribute: Attribute) -> list[Graph]:
+    """The graphs that an attribute is."""
+    if is_plain(attribute):
+        return []
+    items = attribute if isinstance(attribute, tuple) else (attribute,)
+    return [item for item in items if isinstance(item, Graph)]
+
+
+def is_plain(attribute: Attribute) -> bool:
+    """Whether an attribute is numbers or texts, of which there may be millions: not to visit.
+
+    The entries of a list are of one kind.
+    """
+    first = attribute[0] if isinstance(attribute, tuple) and attribute else attribute
+    return isinstance(first, int | float | str | bytes | NumberList)
 
 
 def names_of(model: Model) -> tuple[set[str], set[str]]:

@@ -6,10 +6,13 @@ import contextlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import numpy as np
+
 from onnxla.ir.dtypes import dtype_of, number_of
 from onnxla.ir.errors import ModelError
 from onnxla.ir.model import Attribute, Dim, MapType, OptionalType, SequenceType, TensorType, Type
 from onnxla.ir.names import quoted
+from onnxla.ir.number_list import as_list
 from onnxla.ir.onnx_pb2 import (
     AttributeProto,
     ModelProto,
@@ -116,7 +119,12 @@ def decode_value(
     if kind == AttributeProto.UNDEFINED:
         return ()  # a file of IR version 1 cannot tell which list is empty
     value = getattr(wire, ATTRIBUTE_FIELDS[kind])
+    if kind in (AttributeProto.INTS, AttributeProto.FLOATS):
+        return as_list(value, np.int64 if kind == AttributeProto.INTS else np.float64)
     decode = decoders[kind]
+    if kind == AttributeProto.STRINGS:  # of which many may be the same
+        values = tuple(value)
+        return tuple(map({each: decode(each) for each in set(values)}.__getitem__, values))
     return tuple(map(decode, value)) if kind in LIST_TYPES else decode(value)
 
 

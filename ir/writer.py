@@ -33,6 +33,7 @@ from onnxla.ir.model import (
     ValueInfo,
 )
 from onnxla.ir.names import quoted
+from onnxla.ir.number_list import NumberList
 from onnxla.ir.onnx_pb2 import (
     AttributeProto,
     FunctionProto,
@@ -339,6 +340,8 @@ def checked_data(tensor: Tensor) -> Any:
 
 def value_kind(value: Any, old: int) -> int:
     """The attribute type for a value; `old`, where several would do."""
+    if isinstance(value, NumberList):
+        return LIST_KINDS[value_kind(value[0], old)]
     if isinstance(value, tuple | list):
         if not value:
             return old if old in LIST_TYPES else AttributeProto.INTS

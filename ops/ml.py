@@ -205,6 +205,11 @@ def look_up(x: Value, keys: np.ndarray, values: np.ndarray, default: Any) -> Val
         raise ModelError(f"there are {len(keys)} keys and {len(values)} values")
     if object in (keys.dtype, values.dtype):
         x = concrete(x)
+    if keys.dtype == object:  # which numpy would have to sort
+        positions = {key: i for i, key in enumerate(keys.tolist())}
+        found = [positions.get(key, -1) for key in x.reshape(-1).tolist()]
+        place = np.asarray(found, np.int64).reshape(x.shape)
+        return np.where(place >= 0, values[place], np.asarray(default, values.dtype).reshape(()))
     unique, last = np.unique(keys[::-1], return_index=True)
     values = values[::-1][last]
     m, unique = xp(x), unique.astype(x.dtype)

@@ -10,7 +10,7 @@ import functools
 import inspect
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import is_dataclass
 from typing import Any
 
@@ -27,6 +27,7 @@ from onnxla.ir.model import (
     Tensor,
 )
 from onnxla.ir.names import listed, quoted, shortened
+from onnxla.ir.number_list import NumberList
 from onnxla.ir.problems import Problems
 from onnxla.ir.traverse import all_nodes
 from onnxla.ops.table import REQUIRED, RESERVED, Operator, lookup
@@ -159,7 +160,8 @@ def kind_of(hint: Any) -> AttributeKind | None:
         return (
             what,
             lambda value: (
-                isinstance(value, tuple | list) and all(isinstance(x, classes) for x in value)
+                isinstance(value, tuple | list | NumberList)
+                and all(issubclass(kind, classes) for kind in kinds_in(value))
             ),
         )
     key = "graph" if origin is collections.abc.Callable else hint
@@ -167,6 +169,11 @@ def kind_of(hint: Any) -> AttributeKind | None:
         return None
     what, classes = KINDS[key]
     return what, lambda value: isinstance(value, classes)
+
+
+def kinds_in(values: Sequence[Any]) -> set[type]:
+    """The types of the entries of a list."""
+    return {values.kind} if isinstance(values, NumberList) else set(map(type, values))
 
 
 @functools.cache

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import jax.numpy as jnp
@@ -36,13 +37,16 @@ MODES = tuple("BRANCH_" + name for name in ("LEQ", "LT", "GTE", "GT", "EQ", "NEQ
 COMPARISONS: tuple[Any, ...] = (
     *(jnp.less_equal, jnp.less, jnp.greater_equal, jnp.greater, jnp.equal, jnp.not_equal),
 )
-MEMBER = 6
+EQUAL, UNEQUAL, MEMBER = 4, 5, 6
 AGGREGATES = ("AVERAGE", "SUM", "MIN", "MAX")
 
 
 @dataclass(frozen=True)
 class Forest:
     """Nodes of trees in one numbering, in which a leaf has itself as both children.
+
+    A row is always on an edge. Edges 2 * i and 2 * i + 1 lead from the i-th node that compares to
+    its children; after these, one leads to the root of each tree. So one addition is a step.
 
     Attributes:
         mode, feature, split, tracks_true: Of each node.
@@ -59,46 +63,90 @@ class Forest:
     roots: np.ndarray
     members: np.ndarray
 
-    def depth(self) -> int:
-        """The greatest number of comparisons on a path. Raises: ModelError if one is a circle."""
+    @cached_property
+    def inner(self) -> np.ndarray:
+        """Whether each node compares."""
+        inner: np.ndarray = self.children[0] != np.arange(len(self.feature))
+        return inner
+
+    @cached_property
+    def ends(self) -> np.ndarray:
+        """The node to which each edge leads."""
+        return np.concatenate([self.children[:, self.inner].T.reshape(-1), self.roots])
+
+    @cached_property
+    def levels(self) -> tuple[int, np.ndarray]:
+        """The greatest number of comparisons on a path, and a tree to which each node belongs.
+
+        Raises:
+            ModelError: A path is a circle.
+        """
         count = len(self.feature)
-        front, itself = np.unique(self.roots), np.arange(count)
+        tree, front, seen = np.full(count, -1), self.roots, 0
+        tree[front] = np.arange(len(front))
         for depth in range(count + 1):
-            front = front[self.children[0, front] != itself[front]]
+            front = front[self.inner[front]]
             if not front.size:
-                return depth
-            front = np.unique(self.children[:, front])
+                return depth, tree
+            seen += front.size
+            tree[self.children[:, front]] = tree[front]
+            front = self.children[:, front].reshape(-1)
+            if seen > count:  # nodes have several parents
+                front = np.unique(front)
         raise ModelError("the nodes of a tree form a circle")
 
-    def leaves(self, x: Value) -> Value:
-        """The leaf of each tree that each row of x [N, F] arrives at; [N, trees]."""
-        inner = self.children[0] != np.arange(len(self.feature))
-        used = self.feature[inner]
+    @property
+    def apart(self) -> bool:
+        """Whether no node belongs to two trees."""
+        _, tree = self.levels
+        alone = tree[self.roots] == np.arange(len(self.roots))
+        return bool(alone.all() and (tree[self.children] == tree).all())
+
+    def arrivals(self, x: Value) -> Value:
+        """The edge on which each row of x [N, F] comes to a leaf of each tree; [trees, N]."""
+        used = self.feature[self.inner]
         if used.size and not 0 <= used.min() <= used.max() < x.shape[1]:
             raise ModelError(f"features {used.min()} to {used.max()} of {x.shape[1]} are compared")
-        modes = np.unique(self.mode[inner]) if inner.any() else np.zeros(1, int)
-        x, split = lax.stop_gradient(jnp.asarray(x)), jnp.asarray(self.split.astype(x.dtype))
-        # A leaf may name any feature.
-        feature = jnp.asarray(np.where(inner, self.feature, 0))
-        mode, children = jnp.asarray(self.mode), jnp.asarray(self.children)
-        slot = jnp.asarray(np.maximum(np.cumsum(self.mode == MEMBER) - 1, 0))
-        tracks, members = jnp.asarray(self.tracks_true), jnp.asarray(self.members.astype(x.dtype))
+        modes = np.unique(self.mode[self.inner])
+        if not modes.size or modes[0] > EQUAL:
+            modes = np.insert(modes, 0, EQUAL)
+        compares, edges = self.inner[self.ends], np.arange(len(self.ends), dtype=np.int32)
 
-        def holds(code: int, value: Value, node: Value) -> Value:
+        def table(values: np.ndarray, of_leaf: Any) -> Any:
+            return np.where(compares, values[self.ends], of_leaf)
+
+        # Who comes to a leaf stays on the edge: NaN is neither equal to anything, nor less or more.
+        onward = table(2 * np.cumsum(self.inner) - 2, edges).astype(np.int32)
+        split = table(self.split, np.nan).astype(x.dtype)
+        feature = table(self.feature, 0).astype(np.int32)
+        mode, tracks = table(self.mode, modes[0]), table(self.tracks_true, False)
+        slot = table(np.cumsum(self.mode == MEMBER) - 1, 0).clip(0).astype(np.int32)
+        members = self.members.astype(x.dtype)
+        columns = lax.stop_gradient(jnp.asarray(x)).T
+
+        def holds(code: int, value: Value, edge: Value) -> Value:
             if code == MEMBER:
-                return (value[..., None] == members[slot[node]]).any(-1)
-            return COMPARISONS[code](value, split[node])
+                return (value[..., None] == at(members, at(slot, edge))).any(-1)
+            return COMPARISONS[code](value, at(split, edge))
 
-        def step(_: int, node: Value) -> Value:
-            value = jnp.take_along_axis(x, feature[node], 1)
-            true = holds(modes[0], value, node)
+        def step(_: int, edge: Value) -> Value:
+            value = jnp.take_along_axis(columns, at(feature, edge), 0, mode="promise_in_bounds")
+            true = holds(modes[0], value, edge)
             for code in modes[1:]:
-                true = jnp.where(mode[node] == code, holds(code, value, node), true)
-            true = jnp.where(jnp.isnan(value), tracks[node], true)
-            return children[true.astype(np.int32), node]
+                true = jnp.where(at(mode, edge) == code, holds(code, value, edge), true)
+            if tracks.any() or UNEQUAL in modes:  # of NaN, all other comparisons are false
+                true = jnp.where(jnp.isnan(value), at(tracks, edge), true)
+            return at(onward, edge) + true.astype(np.int32)
 
-        start = jnp.broadcast_to(jnp.asarray(self.roots), (x.shape[0], len(self.roots)))
-        return lax.fori_loop(0, self.depth(), step, start)
+        roots = edges[len(edges) - len(self.roots) :, None]
+        start = jnp.broadcast_to(jnp.asarray(roots), (len(roots), x.shape[0]))
+        return lax.fori_loop(0, self.levels[0], step, start)
+
+
+def at(table: np.ndarray, places: Value) -> Value:
+    """The entries of a table at places that it has."""
+    get = jnp.asarray(table).at[places].get
+    return get(mode="promise_in_bounds", wrap_negative_indices=False)
 
 
 def aggregate(
@@ -113,23 +161,70 @@ def aggregate(
     only("aggregate_function", how, *AGGREGATES)
     functions = {"MIN": (np.minimum, jnp.min, np.inf), "MAX": (np.maximum, jnp.max, -np.inf)}
     combine, reduce, nothing = functions.get(how, (np.add, jnp.sum, 0))
-    shape = check_size((len(forest.feature), n), x.dtype, "the votes of all nodes")
-    table = np.full(shape, nothing, x.dtype)
-    combine.at(table, (node, target), weight.astype(x.dtype))
-    scores = reduce(jnp.asarray(table)[forest.leaves(x)], 1)
+    # A boosted tree votes for one target; its leaves have a row in the table for that alone.
+    (_, tree), shape = forest.levels, (n, len(forest.roots))
+    votes = np.full(check_size(shape, np.int64, "the trees' targets"), not forest.apart)
+    votes[target, tree[node]] = True
+    row = np.cumsum(votes, 0) - 1
+    shape = (int(row.max(initial=-1)) + 2, len(forest.feature))
+    table = np.full(check_size(shape, x.dtype, "the votes of all nodes"), nothing, x.dtype)
+    combine.at(table, (row[target, tree[node]], node), weight.astype(x.dtype))
+    table = table[:, forest.ends]
+    # For each target, the trees that vote for it; filled up with what is in the last row, nothing.
+    targets, trees = np.nonzero(votes)
+    counts = votes.sum(1)
+    voter = np.zeros((n, counts.max(initial=1)), np.int32)
+    start = np.full(voter.shape, table.size - table.shape[1])
+    rank = np.arange(len(targets)) - np.repeat(np.cumsum(counts) - counts, counts)
+    voter[targets, rank], start[targets, rank] = trees, row[votes] * table.shape[1]
+    start = start.astype(np.result_type(np.int32, np.min_scalar_type(-table.size)))[..., None]
+    place = at(forest.arrivals(x), voter).astype(start.dtype) + start
+    scores = reduce(at(table.reshape(-1), place), 1).T
     if how == "AVERAGE":
         scores = scores / len(forest.roots)
     return jnp.where(scores == nothing, 0, scores) if nothing else scores
 
 
-def find(
-    ids: dict[tuple[int, int], int], trees: Sequence[int] | None, nodes: Sequence[int] | None
-) -> np.ndarray:
-    """The positions of nodes that are named by tree and number."""
-    try:
-        return np.asarray([ids[key] for key in zip(trees or (), nodes or (), strict=True)], int)
-    except (KeyError, ValueError) as error:
-        raise ModelError(f"a tree's node does not exist: {error}") from error
+class Names:
+    """The nodes of trees by name: a tree and a number in it.
+
+    Raises:
+        ModelError: A name occurs twice.
+    """
+
+    def __init__(self, tree: np.ndarray, number: np.ndarray) -> None:
+        self.trees, self.numbers = np.unique(tree), np.unique(number)
+        keys, _ = self.keys(tree, number)
+        self.order = np.argsort(keys, kind="stable")  # which is fast where they are in order
+        self.sorted = keys[self.order]
+        if (self.sorted[1:] == self.sorted[:-1]).any():
+            raise ModelError("a node's number occurs twice in a tree")
+
+    def keys(self, tree: np.ndarray, number: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """One number for each name, and whether there are such a tree and such a number."""
+        trees, is_tree = ranks(self.trees, tree)
+        numbers, is_number = ranks(self.numbers, number)
+        return trees * len(self.numbers) + numbers, is_tree & is_number
+
+    def find(self, tree: Any, number: Any) -> np.ndarray:
+        """The positions of nodes. Raises: ModelError if one does not exist."""
+        tree, number = np.asarray(tree, np.int64), np.asarray(number, np.int64)
+        if len(tree) != len(number):
+            raise ModelError(f"nodes are named by {len(tree)} trees and {len(number)} numbers")
+        keys, known = self.keys(tree, number)
+        place, found = ranks(self.sorted, keys)
+        if not (known & found).all():
+            first = np.argmin(known & found)
+            raise ModelError(
+                f"a tree's node does not exist: {(int(tree[first]), int(number[first]))}"
+            )
+        return np.take(self.order, place)
+
+
+def ranks(known: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The places of values in what is known, in order; and whether each is there."""
+    place = np.searchsorted(known, values).clip(max=len(known) - 1)
+    return place, known[place] == values
 
 
 def numbers(floats: Floats, tensor: np.ndarray | None) -> np.ndarray:
@@ -163,8 +258,8 @@ class TreeAttributes:
             raise ModelError(f"there are {base.size} base values for {scores.shape[1]} scores")
         return scores + base if base.size else scores
 
-    def forest(self) -> tuple[Forest, dict[tuple[int, int], int]]:
-        """The forest, and the positions of nodes by tree and number."""
+    def forest(self) -> tuple[Forest, Names]:
+        """The forest, and the names of its nodes."""
         count, modes = len(self.nodes_treeids or ()), self.nodes_modes or ()
         tracks_true = self.nodes_missing_value_tracks_true or (0,) * count
         splits = numbers(self.nodes_values, self.nodes_values_as_tensor)
@@ -173,24 +268,24 @@ class TreeAttributes:
         columns = [np.asarray(() if c is None else c) for c in (*names, *others)]
         if not count or {len(modes), *map(len, columns)} != {count}:
             raise ModelError("the attributes nodes_* have different lengths, or none")
-        if unknown := set(modes).difference(MODES[:MEMBER], ["LEAF"]):
+        codes = {"LEAF": -1, **{mode: code for code, mode in enumerate(MODES[:MEMBER])}}
+        if unknown := set(modes).difference(codes):
             raise ModelError(f"nodes_modes has {sorted(unknown)}")
         owner, number, true, false, feature, split, tracks = columns
-        keys = zip(owner.tolist(), number.tolist(), strict=True)
-        ids = {key: i for i, key in enumerate(keys)}
-        if len(ids) < count:
-            raise ModelError("a node's number occurs twice in a tree")
-        code = np.asarray([-1 if mode == "LEAF" else MODES.index(mode) for mode in modes])
+        known = Names(owner, number)
+        code = np.fromiter(map(codes.__getitem__, modes), np.int8, count)
         inner, children = code >= 0, np.tile(np.arange(count), (2, 1))
         for row, column in zip(children, (false, true), strict=True):
-            row[inner] = find(ids, owner[inner].tolist(), column[inner].tolist())
+            row[inner] = known.find(owner[inner], column[inner])
         if (children[0] == np.arange(count))[inner].any():
             raise ModelError("the nodes of a tree form a circle")
-        roots = np.setdiff1d(np.arange(count), children[:, inner])
-        if sorted(owner[roots].tolist()) != sorted(set(owner.tolist())):
+        is_child = np.zeros(count, bool)
+        is_child[children[:, inner]] = True
+        roots = np.flatnonzero(~is_child)
+        if not np.array_equal(np.sort(owner[roots]), known.trees):
             raise ModelError("a tree must have one node that is no child")
         mode, members = np.maximum(code, 0), np.zeros((1, 1))
-        return Forest(mode, feature, split, tracks.astype(bool), children, roots, members), ids
+        return Forest(mode, feature, split, tracks.astype(bool), children, roots, members), known
 
 
 TREES = TreeAttributes()
@@ -211,8 +306,9 @@ def tree_ensemble_regressor(
     single: np.dtype = SINGLE,
 ) -> Value:
     """The aggregated weights of the leaves that X [N, F] arrives at + base values; [N, targets]."""
-    forest, ids = trees.forest()
-    n, leaves = 1 if n_targets is None else n_targets, find(ids, target_treeids, target_nodeids)
+    forest, names = trees.forest()
+    n = 1 if n_targets is None else n_targets
+    leaves = names.find(target_treeids or (), target_nodeids or ())
     weights = numbers(target_weights, target_weights_as_tensor)
     targets = target_ids or ()
     scores = aggregate(forest, widen(X), n, leaves, targets, weights, aggregate_function)
@@ -242,9 +338,9 @@ def tree_ensemble_classifier(
     _, names = one_of(
         classlabels_int64s=classlabels_int64s, classlabels_strings=classlabels_strings
     )
-    forest, ids = trees.forest()
+    forest, nodes = trees.forest()
     weights = numbers(class_weights, class_weights_as_tensor)
-    leaves, voted = find(ids, class_treeids, class_nodeids), set(class_ids or ())
+    leaves, voted = nodes.find(class_treeids or (), class_nodeids or ()), set(class_ids or ())
     scores = aggregate(forest, widen(X), len(names), leaves, class_ids or (), weights, "SUM")
     base = numbers(trees.base_values, trees.base_values_as_tensor).astype(scores.dtype)
     if len(names) == 2 and len(voted) == 1 and base.size < 2:

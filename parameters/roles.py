@@ -8,7 +8,7 @@ is part of a formula, and none.) Its role is read off its uses.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,7 @@ import numpy as np
 from onnxla.ir.dtypes import is_float
 from onnxla.ir.model import Graph, Model, Node, Tensor
 from onnxla.ir.names import shortened
-from onnxla.ir.traverse import is_standard
+from onnxla.ir.traverse import graphs_in, is_standard
 from onnxla.ops.values import NOT_IN_JAX
 from onnxla.parameters.evidence import Evidence, find_evidence, is_uniform
 from onnxla.parameters.learned import role_of, verdict_of
@@ -87,11 +87,9 @@ def constants(
         if is_standard(node, "Constant") and isinstance(value, Tensor):
             yield path, node.outputs[0], value
         for key, attribute in node.attributes.items():
-            items: Iterable[object] = attribute if isinstance(attribute, tuple) else (attribute,)
-            for item in items:
-                if isinstance(item, Graph):
-                    inner = shortened(f"{path}{node.name or node.outputs[0]}/{key}/", LONGEST_PATH)
-                    yield from constants(item.nodes, item, inner)
+            for inside in graphs_in(attribute):
+                inner = shortened(f"{path}{node.name or node.outputs[0]}/{key}/", LONGEST_PATH)
+                yield from constants(inside.nodes, inside, inner)
 
 
 def analyze(model: Model) -> Analysis:

@@ -14,6 +14,7 @@ import jax
 from onnxla.ir.errors import ModelError, OnnxlaError
 from onnxla.ir.model import Graph, Node
 from onnxla.ir.names import LONGEST, SHOWN, listed, plain, shortened
+from onnxla.ir.number_list import NumberList
 from onnxla.ops.values import Value
 
 LONGEST_REASON = 1000
@@ -62,7 +63,7 @@ def shorten(attribute: Any) -> str:
     """A short text of an attribute."""
     if isinstance(attribute, Graph):
         return f"graph of {len(attribute.nodes)} nodes"
-    if isinstance(attribute, tuple) and len(attribute) > SHOWN:
+    if isinstance(attribute, tuple | NumberList) and len(attribute) > SHOWN:
         return f"({', '.join(map(shorten, attribute[:SHOWN]))}, ... {len(attribute):,} in all)"
     text = plain(repr(attribute[:LONGEST] if isinstance(attribute, str | bytes) else attribute))
     return text if len(text) < 60 else text[:56] + " ..."

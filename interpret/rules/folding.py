@@ -7,6 +7,7 @@ import jax.core
 import numpy as np
 
 from onnxla.interpret.calls import Call, Results, Then
+from onnxla.ir.traverse import is_plain
 from onnxla.ops.sizes import Sizes, as_sizes
 from onnxla.ops.values import as_known, is_known
 
@@ -16,7 +17,8 @@ def fold(call: Call, then: Then) -> Results:
 
     Not with a subgraph: it may use traced values of the outer graph, and is folded by itself.
     """
-    if not is_known([*call.operands, *call.keywords.values()]):
+    stated = [value for value in call.keywords.values() if not is_plain(value)]
+    if not is_known([*call.operands, *stated]):
         return then(call)
     if symbolic := [x for x in call.operands if isinstance(x, Sizes)]:
         # What is computed of sizes is known; what has such a size is traced.

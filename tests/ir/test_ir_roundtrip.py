@@ -1,6 +1,7 @@
 """Every model of the ONNX backend suite is read exactly and written exactly."""
 
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from onnx import numpy_helper
 from onnx.backend.test.loader import load_model_tests
 
 from onnxla import ir
+from onnxla.ir.fingerprint import fingerprint
 from onnxla.ir.onnx_pb2 import ModelProto
 
 DATA = Path(onnx.__file__).parent / "backend" / "test" / "data"
@@ -38,6 +40,43 @@ def test_written_models_are_the_models_that_were_read(suite):
 def test_all_models_are_valid(suite):
     problems = {name: ir.check(ir.read(data)) for name, data in suite.items()}
     assert {name: found for name, found in problems.items() if found} == {}
+
+
+def long_lists() -> onnx.ModelProto:
+    """A node of nobody's domain, with longer lists than most, and a large tensor after texts."""
+    attributes = {
+        "ints": [*range(-5000, 5000), 2**63 - 1, -(2**63)],
+        "floats": [float(np.float32(n) / 3) for n in range(5000)] + [-0.0, float("inf")],
+        "texts": ["LEAF", "BRANCH_LEQ", "", "x" * 31, "x" * 32, "x" * 200] * 1000,
+        "weights": numpy_helper.from_array(np.arange(10_000)),
+    }
+    node = onnx.helper.make_node("Op", ["x"], ["y"], domain="d", **attributes)
+    graph = onnx.helper.make_graph([node], "g", [onnx.ValueInfoProto(name="x")], [])
+    return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("d", 1)])
+
+
+def test_long_lists():
+    proto = long_lists()
+    data = proto.SerializeToString()
+    model = ir.read(data)
+    attributes = model.graph.nodes[0].attributes
+    for wire in proto.graph.node[0].attribute[:3]:
+        value = onnx.helper.get_attribute_value(wire)
+        expected = tuple(v.decode() if isinstance(v, bytes) else v for v in value)
+        found = attributes[wire.name]
+        assert found == expected
+        assert [*found] == [*expected]
+        assert repr(found) == repr(expected)
+        assert hash(found) == hash(expected)
+        assert (found[3], found[-1], found[1:3]) == (expected[3], expected[-1], expected[1:3])
+    np.testing.assert_array_equal(attributes["weights"].numpy(), np.arange(10_000))
+    assert ir.write(model) == data
+    as_tuples = {k: v if isinstance(v, ir.Tensor) else tuple(v) for k, v in attributes.items()}
+    node = replace(model.graph.nodes[0], attributes=as_tuples, wire=None)
+    other = replace(model, graph=replace(model.graph, nodes=(node,)))
+    assert fingerprint(other) == fingerprint(model)
+    new = replace(other, graph=replace(other.graph, nodes=(replace(node, attributes=attributes),)))
+    assert ir.write(new) == ir.write(other)
 
 
 def test_tensors_decode_as_onnx_decodes_them(suite):

@@ -113,7 +113,11 @@ def test_gradients_of_svm_scores(kind: str, probable: dict[str, Any]) -> None:
     ("change", "message"),
     [
         ({"nodes_truenodeids": [0] * len(NODES["nodes_modes"])}, "is no child"),
-        ({"nodes_falsenodeids": [99] * len(NODES["nodes_modes"])}, "does not exist"),
+        ({"nodes_falsenodeids": [99] * len(NODES["nodes_modes"])}, r"does not exist: \(0, 99\)"),
+        ({"nodes_nodeids": [0] * len(NODES["nodes_modes"])}, "occurs twice"),
+        ({"nodes_modes": ["BRANCH_IN"] * len(NODES["nodes_modes"])}, "BRANCH_IN"),
+        ({"target_treeids": [2**62] * len(LEAVES)}, f"does not exist: .{2**62}, "),
+        ({"target_nodeids": [0]}, "1 numbers"),
         ({"nodes_featureids": [3] * len(NODES["nodes_modes"])}, "features 3 to 3 of 3"),
         ({"nodes_modes": ["LEAF"]}, "lengths"),
         ({"n_targets": 0}, "votes are for 0 to 0 of 0"),
@@ -153,3 +157,85 @@ def test_circle(child: int) -> None:
     )
     with pytest.raises(ModelError, match="circle"):
         onnxla.load(data)(np.zeros((2, 3), np.float32))
+
+
+def one_feature(**attributes: Any) -> bytes:
+    """A TreeEnsemble of two comparisons with 0.5, each the root of a tree unless given."""
+    n = len(attributes["leaf_targetids"])
+    modes = attributes.pop("modes", [0, 0])
+    weights = attributes.pop("weights", [2**i for i in range(n)])
+    return model(
+        "TreeEnsemble",
+        tensor(4, 1),
+        version=5,
+        nodes_featureids=[0, 0],
+        nodes_modes=helper.make_tensor("", TensorProto.UINT8, [2], modes),
+        nodes_splits=helper.make_tensor("", TensorProto.FLOAT, [2], [0.5, 0.5]),
+        leaf_weights=helper.make_tensor("", TensorProto.FLOAT, [n], weights),
+        **attributes,
+    )
+
+
+AT = np.asarray([[-np.inf], [0.5], [np.inf], [np.nan]], np.float32)
+
+
+@pytest.mark.parametrize("mode", range(6))
+def test_who_is_at_a_leaf_stays(mode: int) -> None:
+    data = one_feature(
+        tree_roots=[0],
+        modes=[mode, mode],
+        nodes_truenodeids=[0, 1],
+        nodes_trueleafs=[1, 1],
+        nodes_falsenodeids=[1, 2],
+        nodes_falseleafs=[0, 1],
+        leaf_targetids=[0, 0, 0],
+    )
+    compare = (np.less_equal, np.less, np.greater_equal, np.greater, np.equal, np.not_equal)[mode]
+    true = compare(AT, 0.5) & ~np.isnan(AT)  # nothing tracks NaN as true
+    np.testing.assert_array_equal(ours(data, AT), np.where(true, 1, 4))
+
+
+def test_trees_that_share_a_leaf() -> None:
+    data = one_feature(
+        tree_roots=[0, 1],
+        nodes_truenodeids=[0, 1],
+        nodes_trueleafs=[1, 1],
+        nodes_falsenodeids=[1, 2],
+        nodes_falseleafs=[1, 1],
+        leaf_targetids=[0, 1, 0],
+        n_targets=2,
+    )
+    np.testing.assert_array_equal(ours(data, AT), [[1, 2], [1, 2], [4, 2], [4, 2]])
+
+
+@pytest.mark.parametrize("how", ["SUM", "AVERAGE", "MIN", "MAX"])
+def test_trees_that_vote_for_one_target_each(how: str) -> None:
+    """As boosted trees do. The targets of these 5 trees have 3, 2 and 0 of them."""
+    one = votes(LEAVES, "target", [0], -1)
+    one["target_ids"] = [tree % 2 for tree, _ in LEAVES]
+    attributes = {"n_targets": 3, "aggregate_function": how, **NODES, **one}
+    x = np.random.default_rng(0).uniform(-1, 1, (20, 3)).astype(np.float32)
+    alone = []  # the scores of each tree, the weights being the same
+    for tree in range(5):
+        weights = [
+            w if t == tree else 0 for w, (t, _) in zip(one["target_weights"], LEAVES, strict=True)
+        ]
+        changed = {**attributes, "aggregate_function": "SUM", "target_weights": weights}
+        data = model("TreeEnsembleRegressor", tensor(20, 3), version=3, **changed)
+        alone.append(np.asarray(ours(data, x))[:, tree % 2])
+    reduce = {"SUM": np.sum, "AVERAGE": np.sum, "MIN": np.min, "MAX": np.max}[how]
+    expected = np.stack([reduce(alone[0::2], 0), reduce(alone[1::2], 0), np.zeros(20)], 1)
+    expected /= 5 if how == "AVERAGE" else 1
+    data = model("TreeEnsembleRegressor", tensor(20, 3), version=3, **attributes)
+    np.testing.assert_allclose(ours(data, x), expected, rtol=1e-6, atol=1e-6)
+
+
+def test_texts_are_keys_of_which_the_last_counts() -> None:
+    data = model(
+        "LabelEncoder",
+        helper.make_tensor_type_proto(TensorProto.STRING, [1, 3]),
+        version=2,
+        keys_strings=["a", "b", "a"],
+        values_int64s=[1, 2, 3],
+    )
+    np.testing.assert_array_equal(onnxla.load(data)(text("b", "a", "c")), [[2, 3, -1]])
