@@ -35,6 +35,7 @@ from onnxla.interpret.staging import Staging, advise, may_be_known
 from onnxla.ir.errors import OnnxlaError, StaticOperandError, UnsupportedError
 from onnxla.ir.model import (
     Function,
+    FunctionId,
     Graph,
     MapType,
     Model,
@@ -254,26 +255,38 @@ class Program:
             raise TypeError(f"no parameters [{listed(wrong)}]")
         return stacks
 
-    def lowered(self, outputs: tuple[str, ...] | None) -> Graph:
-        """`graph` with composite nodes: what it spells out, and loops over repeated blocks."""
-        if outputs not in self._lowered:
+    def lowered(self, outputs: tuple[str, ...] | None, joins: bool = True) -> Graph:
+        """`graph` with composite nodes: what it spells out, and loops over repeated blocks.
+
+        Args:
+            outputs: As of `graph`.
+            joins: Whether loops may have weights of their own for each step. As parameters by name
+                they are joined in each call, which only a gradient's compile time is worth.
+        """
+        key = outputs, joins or bool(self.roll)
+        if key not in self._lowered:
             graph = self.graph(outputs)
             kept = {value.name for value in graph.outputs}
             if self.recognize:
                 graph = replace(graph, nodes=with_normalizations(graph.nodes, kept))
-            self._lowered[outputs] = graph if self.roll is False else self.rolling.graph(graph)
-        return self._lowered[outputs]
+            rolling = replace(self.rolling, joins=key[1])
+            self._lowered[key] = graph if self.roll is False else rolling.graph(graph)
+        return self._lowered[key]
 
     @functools.cached_property
-    def _lowered(self) -> dict[tuple[str, ...] | None, Graph]:
+    def _lowered(self) -> dict[tuple[tuple[str, ...] | None, bool], Graph]:
         return {}
 
-    def lowered_function(self, function: Function) -> Function:
-        """`lowered` for a model-local function."""
+    def lowered_function(self, function: Function, joins: bool) -> Function:
+        """`lowered` for a model-local function, whose inputs may be weights."""
         if self.recognize:
             nodes = with_normalizations(function.nodes, {*function.outputs})
             function = replace(function, nodes=nodes)
-        return function if self.roll is False else self.rolling.function(function)
+        return (
+            self.rolling.function(function)
+            if self.roll or (joins and self.roll is None)
+            else function
+        )
 
     @functools.cached_property
     def rolling(self) -> Rolling:
@@ -322,8 +335,11 @@ class Program:
         training: Training | None = None,
         given: Mapping[str, Value] | None = None,
         stacks: Stacks = NO_STACKS,
+        joins: bool = True,
     ) -> Context:
-        """What nodes are evaluated in. Of some parameters `params` has the `stacks`.
+        """What nodes are evaluated in.
+
+        Of some parameters `params` has the `stacks`; `joins` is as for `lowered`.
 
         In training, a statistic that is among the `given` inputs has its value from there, and is
         not updated.
@@ -363,7 +379,7 @@ class Program:
             rules = (*rules, computed_in(wide))
         if self.compute_dtype is not None:
             rules = (*rules, autocast(wide, self.compute_dtype))
-        context = Context(self.model.opsets, self.lowered_functions, read, rules, key=key)
+        context = Context(self.model.opsets, self.lowered_functions(joins), read, rules, key=key)
         if training is None:
             return context
         return replace(context, analysis=self.analysis, updates=training.updates)
@@ -387,14 +403,21 @@ class Program:
         return Staging(self.model.opsets, self.functions, self.names, key is not None)
 
     @functools.cached_property
-    def functions(self) -> dict[tuple[str, str, str], Function]:
+    def functions(self) -> dict[FunctionId, Function]:
         """Model-local functions by domain, name and overload."""
         return {function.key: function for function in self.model.functions}
 
+    def lowered_functions(self, joins: bool = True) -> dict[FunctionId, Function]:
+        """Model-local functions with composite nodes; arguments as for `lowered`."""
+        if joins not in self._lowered_functions:
+            pairs = self.functions.items()
+            found = {key: self.lowered_function(f, joins) for key, f in pairs}
+            self._lowered_functions[joins] = found
+        return self._lowered_functions[joins]
+
     @functools.cached_property
-    def lowered_functions(self) -> dict[tuple[str, str, str], Function]:
-        """Model-local functions with composite nodes."""
-        return {key: self.lowered_function(f) for key, f in self.functions.items()}
+    def _lowered_functions(self) -> dict[bool, dict[FunctionId, Function]]:
+        return {}
 
     @contextlib.contextmanager
     def explaining_errors(self) -> Iterator[None]:
@@ -474,8 +497,8 @@ class Program:
             if self.batched:
                 return self.evaluate(params, inputs, buffers, key=key)
             inputs = {**self.fixed, **inputs}
-            context = self.context(params, buffers, key, given=inputs)
-            results = eval_graph(self.lowered(None), inputs, context)
+            context = self.context(params, buffers, key, given=inputs, joins=False)
+            results = eval_graph(self.lowered(None, joins=False), inputs, context)
             if any(map(has_no_type_in_jax, jax.tree.leaves(results))):
                 raise StaticOperandError("JAX has no text, so no program has it as an output")
             return self.returned(results)

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from onnxla.interpret.rolling.stacks import NO_STACKS, Stacks
 from onnxla.interpret.rules.matmul_precision import asked_for, check_precision
 from onnxla.ir.problems import Problems
 from onnxla.left_open import left_open
@@ -27,6 +28,7 @@ from onnxla.train.objective import make_objective
 from onnxla.train.optimizer import make_optimizer
 from onnxla.train.resume import go_on_after_stop
 from onnxla.train.sparsity import choose_sparse, describe_zeros
+from onnxla.train.stacking import find_stacks
 from onnxla.train.step import double_precision, find_statistics, make_step, master
 
 
@@ -158,29 +160,36 @@ def fit(
         check_some_train(module, trained)
         sparse = choose_sparse(module, trained, keep_zeros)
 
-        def optimizer_for(total: int | None) -> Any:
+        params = {name: module.params[name] for name in trained}
+        roles_of = {name: module.roles[name] for name in trained}
+        stacks = NO_STACKS if sparse else find_stacks(objective, params, roles_of, optimizer)
+
+        def optimizer_for(total: int | None, stacks: Stacks = NO_STACKS) -> Any:
+            roles = stacks.keyed(roles_of)
             return make_optimizer(
-                module, trained, optimizer, learning_rate, total, accumulate, clip_norm, sparse
+                roles, optimizer, learning_rate, total, accumulate, clip_norm, sparse
             )
 
-        used = optimizer_for(total)
-        params = {name: master(module.params[name]) for name in trained}
+        used = optimizer_for(total, stacks)
         state = {
-            "params": params,
+            "params": jax.tree.map(master, stacks.stacked(params)),
             "statistics": {name: master(module.params[name]) for name in statistics},
-            "optimizer": used.init(params),
         }
+        state["optimizer"] = used.init(state["params"])
         loop = Loop(
             module,
             divided.prepare,
             make_step(objective, used, seed, remat),
             state,
-            {
-                name: value
-                for name, value in module.params.items()
-                if name not in {*trained, *statistics}
-            },
+            stacks.stacked(
+                {
+                    name: value
+                    for name, value in module.params.items()
+                    if name not in {*trained, *statistics}
+                }
+            ),
             batches,
+            stacks=stacks,
             epochs=epochs,
             total=steps,
             patience=patience,
@@ -208,13 +217,15 @@ def fit(
                         "resume from the last, or choose another folder"
                     )
 
+                masters = {name: jax.eval_shape(master, value) for name, value in params.items()}
+
                 def update(total: int | None) -> str:
-                    return digest_of_optimizer(optimizer_for(total), params)
+                    return digest_of_optimizer(optimizer_for(total), masters)
 
                 loop.description = describe_run(
                     module,
-                    params,
-                    state["optimizer"],
+                    masters,
+                    jax.eval_shape(optimizer_for(total).init, masters),
                     loss=name_of(function),
                     loss_program=(
                         None

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from onnxla.interpret.rolling.stacks import NO_STACKS, Stacks
 from onnxla.ir.errors import OnnxlaError
 from onnxla.ir.names import quoted
 from onnxla.module import Module
@@ -76,6 +77,7 @@ class Loop:
         take_step: The compiled step, see `make_step`.
         state: What steps change: `params`, `statistics` and `optimizer`.
         frozen: The other parameters.
+        stacks: Which parameters are one array, in the state and among the frozen ones.
         batches: The training data.
         evaluate: The validation loss (`loss`) and metrics for all parameters.
         epochs: Number of epochs at which the run ends.
@@ -111,6 +113,7 @@ class Loop:
     step: int = 0
     epoch: int = 0
     position: int = 0
+    stacks: Stacks = NO_STACKS
     best: dict[str, Value] | None = None
     pending: tuple[int, Batch, dict[str, Any]] | None = None
 
@@ -215,7 +218,7 @@ class Loop:
             measured = {METRIC: measured.pop("loss"), **measured}
         self.history.add_epoch(step=self.step, loss=math.fsum(losses) / len(losses), **measured)
         if self.patience is not None and self.history.best_epoch() == self.epoch:
-            self.best = jax.tree.map(jnp.copy, {**self.state["statistics"], **self.state["params"]})
+            self.best = jax.tree.map(jnp.copy, self.stacks.by_name(self.moving()))
         self.epoch += 1
         self.position = 0
         return measured.get(METRIC, math.nan)
@@ -237,7 +240,11 @@ class Loop:
 
     def params(self) -> dict[str, Value]:
         """All parameters as they are now, in the model's dtypes."""
-        return self.rounded({**self.frozen, **self.state["statistics"], **self.state["params"]})
+        return self.rounded(self.stacks.by_name({**self.frozen, **self.moving()}))
+
+    def moving(self) -> dict[str, Value]:
+        """What steps change of the parameters."""
+        return {**self.state["statistics"], **self.state["params"]}
 
     def rounded(self, params: Mapping[str, Value]) -> dict[str, Value]:
         """Parameters in the model's dtypes."""
@@ -258,7 +265,7 @@ class Loop:
         run |= {"epoch": self.epoch, "position": self.position, "length": self.length}
         if isinstance(self.batches, StreamedBatches) and self.batches.drawn is not None:
             run["drawn"] = asdict(self.batches.drawn)
-        self.checkpoints.save(self.step, self.state, run, metric)
+        self.checkpoints.save(self.step, self.stacks.by_name(self.state), run, metric)
 
 
 def describe_failure(number: int, epoch: int, batch: Batch, values: Mapping[str, float]) -> str:

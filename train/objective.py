@@ -80,8 +80,8 @@ class Objective:
 
     def narrowed(self, params: Mapping[str, Value]) -> dict[str, Value]:
         """Those of the module among some parameters, in the model's dtypes."""
-        own = self.module.params.items()
-        return {name: params[name].astype(value.dtype) for name, value in own}
+        own = self.module.program.stacks(self.outputs).within(params).keyed(self.module.params)
+        return {name: params[name].astype(value.dtype) for name, value in own.items()}
 
 
 def make_objective(

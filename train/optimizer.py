@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from onnxla.module import Module
 from onnxla.train.sparsity import keeping_zeros
 
 LEARNING_RATE = 1e-4
@@ -14,8 +13,7 @@ DECAYED = frozenset({"weight", "embedding", "adapter"})
 
 
 def make_optimizer(
-    module: Module,
-    trained: Iterable[str],
+    roles: Mapping[str, str],
     optimizer: Any = None,
     learning_rate: Any = None,
     total: int | None = None,
@@ -29,8 +27,7 @@ def make_optimizer(
     twentieth of the steps and falls to zero along a cosine, or stays where their number is unknown.
 
     Args:
-        module: Tells the roles of the parameters.
-        trained: Names of the parameters in training.
+        roles: The parameters in training, with their roles.
         optimizer: An optax optimizer.
         learning_rate: Of AdamW: the largest, or a schedule of optax.
         total: Number of steps, where it is known.
@@ -56,7 +53,7 @@ def make_optimizer(
             warmup = int(WARMUP * updates)
             rate = optax.warmup_cosine_decay_schedule(rate / (warmup + 1), rate, warmup, updates)
         schedule: Any = rate
-        decayed = {name: module.roles[name] in DECAYED for name in trained}
+        decayed = {name: role in DECAYED for name, role in roles.items()}
         optimizer = optax.adamw(schedule, mask=decayed)
     if clip_norm is not None:
         optimizer = optax.chain(optax.clip_by_global_norm(clip_norm), optimizer)

@@ -52,10 +52,11 @@ def go_on(loop: Loop, checkpoints: Checkpoints, step: int, update: Update) -> No
     run = checkpoints.read_run(step)
     now, told = described_as(loop, run, update)
     require_same(run["description"], now, f"of step {step} in '{checkpoints.folder}'")
-    state = checkpoints.read_state(step, loop.state, run.get("state"))
+    by_name = loop.stacks.by_name(loop.state)
+    state = loop.stacks.stacked(checkpoints.read_state(step, by_name, run.get("state")))
     history = History(**run["history"])
     if loop.patience is not None and (best := history.best_epoch()) is not None:
-        loop.best = read_best(checkpoints, int(history.epochs["step"][best]), loop.state)
+        loop.best = read_best(checkpoints, int(history.epochs["step"][best]), by_name)
     loop.state, loop.history = state, history
     loop.step, loop.epoch, loop.position = step, run["epoch"], run["position"]
     if isinstance(loop.batches, StreamedBatches) and "drawn" in run:

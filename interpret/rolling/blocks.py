@@ -24,7 +24,7 @@ from onnxla.ir.traverse import is_standard, subgraphs
 DEPTH = 3  # steps back in which the roots of blocks look alike
 TRIED = 16  # kinds of nodes that are tried as roots
 
-Place: TypeAlias = tuple[int, int]  # a node, and the position of one of its inputs or outputs
+Slot: TypeAlias = tuple[int, int]  # a node, and the position of one of its inputs or outputs
 Column: TypeAlias = tuple[str, ...]  # what a value of a block is called in one block after another
 
 
@@ -62,11 +62,11 @@ class Block:
     """
 
     nodes: tuple[int, ...]
-    leaves: tuple[Place, ...]
-    carry: Place
+    leaves: tuple[Slot, ...]
+    carry: Slot
 
 
-class Repetition:
+class BlockSearch:
     """The search for runs of equal blocks.
 
     Args:
@@ -86,7 +86,7 @@ class Repetition:
         static: Callable[[Node], Collection[int]],
     ) -> None:
         self.nodes, self.kinds, self.contents, self.static = nodes, kinds, contents, static
-        self.makers: dict[str, Place] = {
+        self.makers: dict[str, Slot] = {
             name: (index, slot)
             for index, node in enumerate(nodes)
             if not is_standard(node, "Constant")  # as good as an initializer
@@ -206,7 +206,7 @@ class Repetition:
                 return Block(tuple(sorted(order)), tuple(leaves), (i, p))
         return None
 
-    def differs(self, made: Sequence[Place | None]) -> bool:
+    def differs(self, made: Sequence[Slot | None]) -> bool:
         """Whether two nodes have other known values where these decide a shape."""
         nodes = [self.nodes[place[0]] for place in made if place is not None]
         return len(nodes) == 2 and any(

@@ -7,7 +7,7 @@ from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from onnxla.interpret.composite import Composite
-from onnxla.interpret.rolling.blocks import Repetition, Run
+from onnxla.interpret.rolling.blocks import BlockSearch, Run
 from onnxla.interpret.rolling.roll import rolled
 from onnxla.ir.fingerprint import fingerprint
 from onnxla.ir.model import Function, FunctionId, Graph, Node, SparseTensor, Tensor
@@ -30,6 +30,7 @@ class Rolling:
         functions: Model-local functions by domain, name and overload.
         learned: Constant tensors whose values are not known while tracing.
         single: Nodes that are not like others, whatever they look like.
+        joins: Whether blocks may read learned constants of their own, which are then joined.
         blocks: The least number of blocks.
         nodes: The least number of nodes.
     """
@@ -40,6 +41,7 @@ class Rolling:
     single: Collection[Node]
     blocks: int
     nodes: int
+    joins: bool = True
 
     def graph(self, graph: Graph) -> Graph:
         """A graph with loops, without the constants that only these read."""
@@ -70,14 +72,14 @@ class Rolling:
         if len(nodes) < self.nodes or any(map(self.reads_around, nodes)):
             return nodes
         dense = [tensor for tensor in constants.values() if isinstance(tensor, Tensor)]
-        found = Repetition(
+        found = BlockSearch(
             nodes,
             kinds={tensor.name: (str(tensor.dtype), tensor.shape) for tensor in dense},
             contents={**self.known(nodes, constants)},
             repeatable=self.is_repeatable,
             static=self.static,
         )
-        runs = [run for run in found.runs(self.blocks) if run.size >= self.nodes]
+        runs = [run for run in found.runs(self.blocks) if self.is_worth(run, constants)]
         return with_loops(nodes, runs, constants, kept) if runs else nodes
 
     def known(
@@ -95,6 +97,11 @@ class Rolling:
             if is_standard(node, "Constant")
         }
         return {**small, **made}
+
+    def is_worth(self, run: Run, constants: Mapping[str, Tensor | SparseTensor]) -> bool:
+        """Whether blocks become a loop."""
+        own = {constants.get(name) for column in run.stacked for name in column}
+        return run.size >= self.nodes and (self.joins or own.isdisjoint(self.learned))
 
     def operator(self, node: Node) -> Operator | None:
         """The table's row for a node."""

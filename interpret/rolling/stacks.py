@@ -49,44 +49,48 @@ class Stacks:
             }
         )
 
+    def keyed(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Values by parameter, of which those of a stack are equal, by stack where there is one."""
+        return {self.places.get(name, (name, 0))[0]: value for name, value in values.items()}
+
     def stacked(self, tree: Any) -> Any:
         """A tree in whose dicts the members of each stack are exchanged for it."""
 
         def exchanged(params: dict[str, Any]) -> dict[str, Any]:
             found = {**params}
             for stack, members in self.members.items():
-                if members[0] in found:
+                if params.keys() >= {*members}:
                     parts = [found.pop(name) for name in members]
                     found[stack] = jax.tree.map(lambda *arrays: jnp.stack(arrays), *parts)
             return found
 
-        return in_dicts(tree, {members[0] for members in self.members.values()}, exchanged)
+        return in_dicts(tree, exchanged)
 
     def by_name(self, tree: Any) -> Any:
         """The inverse of `stacked`."""
 
         def exchanged(params: dict[str, Any]) -> dict[str, Any]:
             found = {k: v for k, v in params.items() if k not in self.members}
-            for stack, members in self.members.items():
-                for index, name in enumerate(members if stack in params else ()):
+            for stack in self.members.keys() & params.keys():
+                for index, name in enumerate(self.members[stack]):
                     found[name] = jax.tree.map(lambda x, i=index: x[i], params[stack])
             return found
 
-        return in_dicts(tree, self.members.keys(), exchanged)
+        return in_dicts(tree, exchanged)
 
 
 NO_STACKS = Stacks({})
 
 
-def in_dicts(
-    tree: Any, keys: Collection[str], exchanged: Callable[[dict[str, Any]], dict[str, Any]]
-) -> Any:
-    """A tree with those of its dicts exchanged that have all of some keys."""
+def in_dicts(tree: Any, exchanged: Callable[[dict[str, Any]], dict[str, Any]]) -> Any:
+    """A tree with its innermost dicts exchanged."""
 
-    def has_keys(value: Any) -> bool:
-        return bool(keys) and isinstance(value, dict) and value.keys() >= {*keys}
+    def is_innermost(value: Any) -> bool:
+        return isinstance(value, dict) and not any(isinstance(v, dict) for v in value.values())
 
-    return jax.tree.map(lambda x: exchanged(x) if has_keys(x) else x, tree, is_leaf=has_keys)
+    return jax.tree.map(
+        lambda x: exchanged(x) if isinstance(x, dict) else x, tree, is_leaf=is_innermost
+    )
 
 
 def find_stacks(nodes: Sequence[Node], names: Mapping[Any, str], params: Collection[str]) -> Stacks:

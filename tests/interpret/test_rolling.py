@@ -211,7 +211,7 @@ MODELS = {
 
 def loops(module: onnxla.Module) -> list[Roll]:
     program = module.program
-    scopes = [program.lowered(None).nodes, *(f.nodes for f in program.lowered_functions.values())]
+    scopes = [program.lowered(None).nodes, *(f.nodes for f in program.lowered_functions().values())]
     return [node for nodes in scopes for node in nodes if isinstance(node, Roll)]
 
 
