@@ -54,6 +54,7 @@ from onnxla.ops.limits import (
     memory_of_device,
 )
 from onnxla.ops.missing import missing_operators
+from onnxla.ops.transfer import on_device
 from onnxla.ops.values import (
     NOT_IN_JAX,
     Value,
@@ -178,7 +179,8 @@ class Program:
         """Large constants that are no parameters, on the device."""
         # Kept, so no tracers of a caller's jit that may be the first to ask.
         with jax.enable_x64(True), jax.ensure_compile_time_eval():
-            return {k: jax.device_put(t.numpy()) for k, t in self.parameters.buffers.items()}
+            buffers = self.parameters.buffers
+            return dict(zip(buffers, on_device(buffers.values()), strict=True))
 
     @functools.cached_property
     def names(self) -> dict[Any, str]:

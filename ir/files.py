@@ -25,6 +25,7 @@ from onnxla.ir.errors import ModelError
 # O_NONBLOCK: opening a pipe would wait for a writer before we could see that it is a pipe.
 READ_FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
 TICK = 0.01  # seconds; two changes of a file within a tick of the clock have the same time
+ALIGNMENT = 64  # bytes; XLA's for the CPU
 WINDOW = 64 * 1024  # bytes in memory where data is gone through; whole elements of every width
 SEEKING = threading.Lock()  # where there is no `preadv`
 
@@ -90,7 +91,7 @@ class OpenFile:
         try:
             descriptor = self._kept or Descriptor(self._open())
             self._check(descriptor)
-            array = np.empty(size, np.uint8)
+            array = new_memory(size)
             while done < size:
                 count = read_at(descriptor.number, array.data[done:], start + done)
                 if not count:
@@ -111,6 +112,13 @@ class OpenFile:
                 f"'{self.path}' has changed since the model was read: it has {now.st_size} bytes,"
                 f" and had {self.status.st_size}; load the model again"
             )
+
+
+def new_memory(size: int) -> np.ndarray:
+    """`size` bytes at a place where JAX's devices on the CPU can keep them without a copy."""
+    memory = np.empty(size + ALIGNMENT - 1, np.uint8)
+    start = -memory.ctypes.data % ALIGNMENT
+    return memory[start : start + size]
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from google.protobuf.message import Message
 
 from onnxla.ir.dtypes import STRING
 from onnxla.ir.errors import ModelError
+from onnxla.ir.files import new_memory
 from onnxla.ir.names import listed, plain, quoted
 
 MAX_DENSE_SIZE = 2**31  # bytes that a sparse tensor may have when dense
@@ -92,6 +93,19 @@ class Tensor:
     def numpy(self) -> np.ndarray:
         """The data, with exactly `dtype` and `shape`. Raises: ModelError if it cannot be read."""
         return self.load()
+
+    def fresh(self) -> np.ndarray:
+        """The data in memory that nobody else has. Not for strings.
+
+        Raises:
+            ModelError: It cannot be read.
+        """
+        array = self.load()
+        if getattr(self.load, "makes_memory", False):
+            return array
+        copy: np.ndarray = new_memory(array.nbytes).view(array.dtype).reshape(array.shape)
+        copy[...] = array
+        return copy
 
     @classmethod
     def of(cls, name: str, array: np.ndarray, metadata: Mapping[str, str] | None = None) -> Tensor:

@@ -15,7 +15,7 @@ import numpy as np
 from onnxla.ir.dtypes import STRING, bits_of, dtype_of, number_of
 from onnxla.ir.errors import ModelError
 from onnxla.ir.external import DataFolder
-from onnxla.ir.files import Bytes, content, windows
+from onnxla.ir.files import Bytes, FilePart, content, windows
 from onnxla.ir.onnx_pb2 import TensorProto
 from onnxla.ir.wire import MAX_RANK
 
@@ -82,6 +82,11 @@ class Stored:
         if dtype == STRING:
             return decode_strings(self.wire).reshape(shape)
         return decode_typed(self.wire).reshape(shape)
+
+    @property
+    def makes_memory(self) -> bool:
+        """Whether the data is in new memory at each call, as it is where a file is read."""
+        return isinstance(self.raw, FilePart)
 
     def bytes(self) -> Bytes:
         """The data as `raw_data` has it."""
