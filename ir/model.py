@@ -94,6 +94,15 @@ class Tensor:
         """The data, with exactly `dtype` and `shape`. Raises: ModelError if it cannot be read."""
         return self.load()
 
+    def first(self, count: int) -> np.ndarray:
+        """The first entries along the first axis: `count` of them, or as many as there are.
+
+        Only they are read, where the file allows it. Raises: ModelError if they cannot be read.
+        """
+        load_first = getattr(self.load, "first", None)
+        found: np.ndarray = load_first(count) if load_first else self.load()[:count]
+        return found
+
     def fresh(self) -> np.ndarray:
         """The data in memory that nobody else has. Not for strings.
 

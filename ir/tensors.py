@@ -83,6 +83,14 @@ class Stored:
             return decode_strings(self.wire).reshape(shape)
         return decode_typed(self.wire).reshape(shape)
 
+    def first(self, count: int) -> np.ndarray:
+        """The first entries along the first axis. Raises: as a call does."""
+        number, shape = self.wire.data_type, tuple(self.wire.dims)
+        if self.raw is None or bits_of(number) < 8:
+            return self()[:count]
+        shape = min(count, shape[0]), *shape[1:]
+        return decode_raw(self.raw[: raw_size(dtype_of(number), shape)], number, shape)
+
     @property
     def makes_memory(self) -> bool:
         """Whether the data is in new memory at each call, as it is where a file is read."""
