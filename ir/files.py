@@ -117,7 +117,8 @@ class OpenFile:
 def new_memory(size: int) -> np.ndarray:
     """`size` bytes at a place where JAX's devices on the CPU can keep them without a copy."""
     memory = np.empty(size + ALIGNMENT - 1, np.uint8)
-    start = -memory.ctypes.data % ALIGNMENT
+    address: int = memory.__array_interface__["data"][0]
+    start = -address % ALIGNMENT
     return memory[start : start + size]
 
 

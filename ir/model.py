@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -195,6 +195,16 @@ class Node:
     wire: Message | None = field(default=None, repr=False)
     metadata: Mapping[str, str] = field(default_factory=dict, repr=False)
     place: int | None = field(default=None, repr=False)
+
+    @cached_property
+    def subgraphs(self) -> tuple[Graph, ...]:
+        """The graphs in its attributes."""
+        return tuple(
+            item
+            for value in self.attributes.values()
+            for item in (value if isinstance(value, tuple) else (value,))
+            if isinstance(item, Graph)
+        )
 
     def __str__(self) -> str:
         domain = f"{plain(self.domain)}." if self.domain else ""

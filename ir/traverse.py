@@ -49,13 +49,9 @@ def names_read(node: Node) -> set[str]:
     return names
 
 
-def subgraphs(node: Node) -> list[Graph]:
+def subgraphs(node: Node) -> tuple[Graph, ...]:
     """Graphs in a node's attributes."""
-    graphs: list[Graph] = []
-    for attribute in node.attributes.values():
-        items = attribute if isinstance(attribute, tuple) else (attribute,)
-        graphs += [item for item in items if isinstance(item, Graph)]
-    return graphs
+    return node.subgraphs
 
 
 def names_of(model: Model) -> tuple[set[str], set[str]]:

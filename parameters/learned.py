@@ -6,6 +6,7 @@ numbers. What cannot be decided does not train, and is told.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -38,8 +39,10 @@ def role_of(use: str, tensor: Tensor) -> str:
     return ELEMENTWISE_ROLES.get(use, use)
 
 
-def verdict_of(use: str, tensor: Tensor, evidence: Evidence) -> Verdict:
-    """Whether a tensor with such a use was learned."""
+def verdict_of(
+    use: str, tensor: Tensor, evidence: Evidence, holds_formula: Callable[[str, Tensor], bool]
+) -> Verdict:
+    """Whether a tensor with such a use was learned. `holds_formula`: `is_formula`, or its memory."""
     if use in ("running_statistic", "quantization_scale"):
         return "learned"  # in a way of their own
     if use in ("constant", "exponent") or 0 in tensor.shape or tensor.name in evidence.fixed:
@@ -47,7 +50,7 @@ def verdict_of(use: str, tensor: Tensor, evidence: Evidence) -> Verdict:
     if tensor.name in evidence.learned:
         return "learned"
     if use in ("weight", "embedding"):
-        return "fixed" if is_formula(use, tensor) else "learned"
+        return "fixed" if holds_formula(use, tensor) else "learned"
     if use in ("scale", "bias"):
         literal = evidence.is_literal(tensor)
         return "fixed" if literal and is_neutral(use, tensor.numpy()) else "learned"
