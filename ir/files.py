@@ -67,6 +67,7 @@ class OpenFile:
         descriptor = Descriptor(self._open())
         self._kept = descriptor if keep else None
         self.status = os.fstat(descriptor.number)
+        self._identity = identity(self.status)
         if not stat.S_ISREG(self.status.st_mode):
             raise ModelError(f"'{self.path}' is not a regular file")
         if abs(time.time() - self.status.st_mtime) < TICK:
@@ -107,7 +108,7 @@ class OpenFile:
 
     def _check(self, descriptor: Descriptor) -> None:
         now = os.fstat(descriptor.number)
-        if identity(now) != identity(self.status):
+        if identity(now) != self._identity:
             raise ModelError(
                 f"'{self.path}' has changed since the model was read: it has {now.st_size} bytes,"
                 f" and had {self.status.st_size}; load the model again"
