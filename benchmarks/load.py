@@ -1,7 +1,8 @@
 """Loading models: time and peak memory, beside ONNX Runtime's session creation.
 
-Each side runs in a process of its own, in turn, after the imports and once there is a device. Memory
-is the growth of the process's peak resident set (Linux: VmHWM), in multiples of the file's size.
+Each side runs in a process of its own, in turn, after the imports and once there is a device.
+Memory is the growth of the process's peak resident set (Linux: VmHWM), in multiples of the file's
+size.
 
     python benchmarks/load.py [--runs N] [FILE | NAME ...]
 
@@ -19,6 +20,7 @@ import tempfile
 from pathlib import Path
 
 import onnx
+
 from models import MODELS
 
 SIDES = {

@@ -80,9 +80,7 @@ class Network:
         square = self.node("Pow", centred, self.tensor(np.float32(2)))
         variance = self.node("ReduceMean", square, axes=[-1])
         root = self.node("Sqrt", self.node("Add", variance, self.tensor(np.float32(epsilon))))
-        return self.node(
-            "Add", self.node("Mul", self.node("Div", centred, root), scale), bias
-        )
+        return self.node("Add", self.node("Mul", self.node("Div", centred, root), scale), bias)
 
     def gelu(self, x: str) -> str:
         """Gelu, by Erf."""
@@ -171,13 +169,9 @@ class Network:
         """The model: element type and shape of each input, and values that are outputs."""
         ends = [helper.make_tensor_value_info(k, *v) for k, v in inputs.items()]
         results = [helper.make_tensor_value_info(k, 1, v) for k, v in outputs.items()]
-        graph = helper.make_graph(
-            self.nodes, "main_graph", ends, results, [*self.tensors.values()]
-        )
+        graph = helper.make_graph(self.nodes, "main_graph", ends, results, [*self.tensors.values()])
         opsets = [helper.make_opsetid("", 17)]
-        return helper.make_model(
-            graph, opset_imports=opsets, ir_version=8, producer_name="pytorch"
-        )
+        return helper.make_model(graph, opset_imports=opsets, ir_version=8, producer_name="pytorch")
 
 
 def image_model(net: Network, logits: str) -> onnx.ModelProto:

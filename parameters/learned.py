@@ -42,7 +42,10 @@ def role_of(use: str, tensor: Tensor) -> str:
 def verdict_of(
     use: str, tensor: Tensor, evidence: Evidence, holds_formula: Callable[[str, Tensor], bool]
 ) -> Verdict:
-    """Whether a tensor with such a use was learned. `holds_formula`: `is_formula`, or its memory."""
+    """Whether a tensor with such a use was learned.
+
+    `holds_formula`: `is_formula`, or what remembers its answers.
+    """
     if use in ("running_statistic", "quantization_scale"):
         return "learned"  # in a way of their own
     if use in ("constant", "exponent") or 0 in tensor.shape or tensor.name in evidence.fixed:
