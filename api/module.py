@@ -83,7 +83,9 @@ def load(
     parted = part_merged(model, program.analysis)
     if parted is not model:
         program = Program(parted, limits=limits)
-    return Module(to_device(program.parameters.params), program)
+    module = Module(to_device(program.parameters.params), program)
+    jax.block_until_ready(program.buffers)  # read now, so that calls do not need the file
+    return module
 
 
 def to_device(

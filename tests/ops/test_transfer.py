@@ -12,28 +12,36 @@ from onnxla.ir.rewrite import replace_tensors
 from onnxla.ops import transfer
 from onnxla.ops.transfer import on_device
 
+RNG = np.random.default_rng(0)
 WEIGHT = np.arange(2.0**16, dtype=np.float32).reshape(256, 256)
 
 
-def product() -> onnx.ModelProto:
-    """A product with a weight."""
+def product(weight: np.ndarray = WEIGHT) -> onnx.ModelProto:
+    """A product with a weight, which may be of another type."""
     ends = [helper.make_tensor_value_info(name, 1, ["N", 256]) for name in "xy"]
-    node = helper.make_node("MatMul", ["x", "w"], ["y"])
-    weight = numpy_helper.from_array(WEIGHT, "w")
-    graph = helper.make_graph([node], "g", ends[:1], ends[1:], [weight])
+    nodes = [
+        helper.make_node("Cast", ["w"], ["c"], to=1),
+        helper.make_node("MatMul", ["x", "c"], ["y"]),
+    ]
+    graph = helper.make_graph(
+        nodes, "g", ends[:1], ends[1:], [numpy_helper.from_array(weight, "w")]
+    )
     opsets = [helper.make_opsetid("", 20)]
     return helper.make_model(graph, opset_imports=opsets, ir_version=10)
 
 
 @pytest.mark.parametrize("external", [False, True])
-def test_a_loaded_module_does_not_change_with_its_file(tmp_path, external) -> None:
+@pytest.mark.parametrize("dtype", [np.float32, np.int8])
+def test_a_loaded_module_does_not_change_with_its_file(tmp_path, dtype, external) -> None:
     path = tmp_path / "model.onnx"
-    onnx.save(product(), path, save_as_external_data=external, location="data")
+    weight = RNG.integers(-9, 9, WEIGHT.shape).astype(dtype)
+    onnx.save(product(weight), path, save_as_external_data=external, location="data")
     module = onnxla.load(path)
     held = tmp_path / "data" if external else path
     with held.open("r+b") as file:
         file.write(bytes(held.stat().st_size))
-    np.testing.assert_array_equal(module.params["w"], WEIGHT)
+    x = np.eye(256, dtype=np.float32)
+    np.testing.assert_array_equal(module(x), weight)
 
 
 def test_a_loaded_module_does_not_change_with_the_arrays_that_it_was_made_from() -> None:
