@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 import os
 import warnings
 from collections.abc import Collection, Mapping, Sequence
@@ -41,6 +40,7 @@ from onnxla.ops.limits import Limits
 from onnxla.ops.missing import saved_for_one_processor
 from onnxla.ops.normalize import Sample
 from onnxla.ops.signatures import find_misfits
+from onnxla.ops.transfer import on_device
 from onnxla.ops.values import Value, as_known, is_concrete
 from onnxla.parameters.copies import copies
 from onnxla.parameters.evidence import is_of_pytorch
@@ -56,7 +56,6 @@ from onnxla.summary import describe_type, summarize
 from onnxla.tables import Report
 
 FORMS = {"onnxla": save_adapters, "peft": save_peft}  # of adapters, by who reads them
-SMALL = 1024  # elements of a tensor up to which several are sent to the device together
 
 
 def load(
@@ -97,30 +96,18 @@ def load(
     parted = part_merged(model, program.analysis)
     if parted is not model:
         program = Program(parted, limits=limits, matmul_precision=matmul_precision, roll=roll)
-    return Module(to_device(program.parameters.params), program)
+    module = Module(to_device(program.parameters.params), program)
+    jax.block_until_ready(program.buffers)  # read now, so that calls do not need the file
+    return module
 
 
 def to_device(
     tensors: Mapping[str, ir.Tensor], dtype: np.dtype | None = None
 ) -> dict[str, jax.Array]:
-    """Tensors as JAX arrays, in another precision if a `dtype` is given.
-
-    Only one large tensor at a time is in memory twice.
-    """
-    alike: dict[Any, list[str]] = {}
-    for name, tensor in tensors.items():
-        small = math.prod(tensor.shape) <= SMALL and tensor.shape
-        alike.setdefault((tensor.dtype, tensor.shape) if small else name, []).append(name)
-    arrays: dict[str, jax.Array] = {}
+    """Tensors as JAX arrays, in another precision if a `dtype` is given."""
     with jax.enable_x64(True):
-        for names in alike.values():
-            if len(names) == 1:
-                # A copy: on the CPU, JAX may otherwise alias what others can write to.
-                arrays[names[0]] = jnp.array(tensors[names[0]].numpy()).block_until_ready()
-            else:  # many small ones at once: one takes JAX longer than a thousand numbers
-                stacked = jnp.array(np.stack([tensors[name].numpy() for name in names]))
-                arrays.update(zip(names, stacked, strict=True))
-        return {name: in_precision(arrays[name], dtype) for name in tensors}
+        arrays = on_device(tensors.values())
+        return {name: in_precision(next(arrays), dtype) for name in tensors}
 
 
 @functools.partial(

@@ -1,14 +1,17 @@
-"""Loading a large model: time and peak memory, beside ONNX Runtime's session creation.
+"""Loading models: time and peak memory, beside ONNX Runtime's session creation.
 
-Each side runs in a process of its own, in turn; figures are medians. Memory is the growth of the
-process's peak resident set (Linux: VmHWM) over what it was after the imports, in multiples of the
-file's size.
+Each side runs in a process of its own, in turn, after the imports and once there is a device.
+Memory is the growth of the process's peak resident set (Linux: VmHWM), in multiples of the file's
+size.
 
-    python benchmarks/load.py [MEGABYTES] [RUNS]
+    python benchmarks/load.py [--runs N] [FILE | NAME ...]
+
+NAME: a model of `benchmarks/models.py`; all of them by default.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import statistics
 import subprocess
@@ -16,12 +19,15 @@ import sys
 import tempfile
 from pathlib import Path
 
-import numpy as np
+import onnx
 
-READY = "jax.block_until_ready(onnxla.load(path))"
+from models import MODELS
+
 SIDES = {
-    "onnxla.load": ("import onnxla, jax; jax.devices()", READY),
-    "onnxla.ir.read": ("import onnxla", "onnxla.ir.read(path)"),
+    "onnxla": (
+        "import jax; from onnxla import load; jax.devices()",
+        "load(path); jax.block_until_ready(kept.params)",
+    ),
     "onnxruntime": ("import onnxruntime", "onnxruntime.InferenceSession(path)"),
 }
 
@@ -38,25 +44,8 @@ print(json.dumps([time.perf_counter() - start, peak() - before]))
 """
 
 
-def write_model(path: Path, megabytes: int) -> None:
-    """A chain of matrix products with weights of 16 MiB each."""
-    import onnx
-    from onnx import helper, numpy_helper
-
-    rng = np.random.default_rng(0)
-    count, n = max(1, megabytes // 16), 2048
-    weights = [
-        numpy_helper.from_array(rng.standard_normal((n, n), np.float32), f"w{i}")
-        for i in range(count)
-    ]
-    nodes = [helper.make_node("MatMul", [f"x{i}", f"w{i}"], [f"x{i + 1}"]) for i in range(count)]
-    ends = [helper.make_tensor_value_info(name, 1, ["N", n]) for name in ("x0", f"x{count}")]
-    graph = helper.make_graph(nodes, "chain", ends[:1], ends[1:], weights)
-    opsets = [helper.make_opsetid("", 20)]
-    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=9), path)
-
-
 def measure(side: str, path: Path) -> tuple[float, float]:
+    """Seconds, and bytes."""
     imports, load = SIDES[side]
     code = PROCESS.format(imports=imports, load=load)
     result = subprocess.run(
@@ -66,25 +55,39 @@ def measure(side: str, path: Path) -> tuple[float, float]:
     return seconds, memory
 
 
-def main(megabytes: int = 500, runs: int = 5) -> None:
+def compare(path: Path, runs: int) -> None:
+    """Prints a line of figures for a file."""
+    size = path.stat().st_size
+    figures: dict[str, list[tuple[float, float]]] = {side: [] for side in SIDES}
+    for _ in range(runs):
+        for side in SIDES:
+            figures[side].append(measure(side, path))
+    seconds = {side: [s for s, _ in pairs] for side, pairs in figures.items()}
+    memory = statistics.median(m for _, m in figures["onnxla"])
+    ours, peers = seconds.values()
+    print(
+        f"{path.parent.name + '/' + path.name:36} {size / 1e6:7.1f} MB"
+        + "".join(f"  {statistics.median(s):.3f} s ({min(s):.3f})" for s in (ours, peers))
+        + f"  {statistics.median(ours) / statistics.median(peers):5.2f} x"
+        + f"  ({min(ours) / min(peers):.2f})  memory {memory / size:.2f} x the file",
+        flush=True,
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("models", nargs="*", default=[*MODELS])
+    parser.add_argument("--runs", type=int, default=15)
+    arguments = parser.parse_args()
+    print("file, its size, load and ONNX Runtime's session (median, and least), the ratio, memory")
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "large.onnx"
-        write_model(path, megabytes)
-        size = path.stat().st_size
-        figures: dict[str, list[tuple[float, float]]] = {side: [] for side in SIDES}
-        for _ in range(runs):
-            for side in SIDES:
-                figures[side].append(measure(side, path))
-    print(f"{size / 1e6:.0f} MB, median of {runs} runs")
-    peer = statistics.median(seconds for seconds, _ in figures["onnxruntime"])
-    for side, pairs in figures.items():
-        seconds = statistics.median(s for s, _ in pairs)
-        memory = statistics.median(m for _, m in pairs)
-        print(
-            f"{side:16} {seconds:6.2f} s ({seconds / peer:.2f} x onnxruntime), "
-            f"peak memory {memory / size:.2f} x the file"
-        )
+        for model in arguments.models:
+            path = Path(model)
+            if model in MODELS:
+                path = Path(folder) / f"{model}.onnx"
+                onnx.save(MODELS[model](), path)
+            compare(path, arguments.runs)
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    main()

@@ -12,9 +12,9 @@ from itertools import zip_longest
 from typing import Any
 
 from onnxla import ir
-from onnxla.ir.model import FunctionId
+from onnxla.ir.model import FunctionId, is_plain
 from onnxla.ir.rewrite import rewrite
-from onnxla.ir.traverse import all_nodes, is_plain, names_made, subgraphs
+from onnxla.ir.traverse import all_nodes, names_made, subgraphs
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,7 +17,7 @@ from onnxla.interpret.kept import Kept
 from onnxla.interpret.normalizations import with_normalizations
 from onnxla.interpret.regions import Regions, trace_key
 from onnxla.interpret.rolling.graph import LEAST, Rolling
-from onnxla.interpret.rolling.roll import joined
+from onnxla.interpret.rolling.roll import Roll, joined
 from onnxla.interpret.rolling.stacks import NO_STACKS, Stacks, find_stacks
 from onnxla.interpret.rules.budget import check_memory, check_program, within
 from onnxla.interpret.rules.folding import fold
@@ -60,6 +60,7 @@ from onnxla.ops.limits import (
     memory_of_device,
 )
 from onnxla.ops.missing import missing_operators
+from onnxla.ops.transfer import on_device
 from onnxla.ops.values import (
     NOT_IN_JAX,
     Value,
@@ -194,7 +195,8 @@ class Program:
         """Large constants that are no parameters, on the device."""
         # Kept, so no tracers of a caller's jit that may be the first to ask.
         with jax.enable_x64(True), jax.ensure_compile_time_eval():
-            return {k: jax.device_put(t.numpy()) for k, t in self.parameters.buffers.items()}
+            buffers = self.parameters.buffers
+            return dict(zip(buffers, on_device(buffers.values()), strict=True))
 
     @functools.cached_property
     def names(self) -> dict[Any, str]:
@@ -241,6 +243,11 @@ class Program:
         """The parameters that loops read as one array."""
         nodes = self.lowered(outputs).nodes
         return find_stacks(nodes, self.names, self.parameters.params.keys())
+
+    def loops(self, outputs: tuple[str, ...] | None = None) -> list[int]:
+        """How many blocks each loop has."""
+        nodes = self.lowered(outputs).nodes
+        return [len(node.blocks) for node in nodes if isinstance(node, Roll)]
 
     def held(self, params: Mapping[str, Value], outputs: tuple[str, ...] | None) -> Stacks:
         """The stacks among some parameters. Raises: TypeError if these are not all, or others."""

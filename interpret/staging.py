@@ -231,7 +231,7 @@ class Staging:
         operator: Operator,
         node: Node,
         operands: list[Binding],
-        graphs: list[Graph],
+        graphs: Sequence[Graph],
         env: MutableMapping[str, Binding],
     ) -> tuple[list[Binding], list[Demand]]:
         """`of_node` for one with subgraphs, which are bound as for one step of a loop.

@@ -13,12 +13,21 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from onnxla.ir.model import Attribute, AttributeReference, Function, FunctionId, Graph, Model, Node
+from onnxla.ir.model import (
+    Attribute,
+    AttributeReference,
+    Function,
+    FunctionId,
+    Graph,
+    Model,
+    Node,
+    graphs_in,
+)
 from onnxla.ir.names import SHOWN, plain, quoted, shortened
 from onnxla.ir.onnx_pb2 import AttributeProto, NodeProto
 from onnxla.ir.order import depth_first
 from onnxla.ir.problems import Problems
-from onnxla.ir.traverse import graphs_in, names_made, names_read, subgraphs
+from onnxla.ir.traverse import names_made, names_read, subgraphs
 from onnxla.ir.wire import ATTRIBUTE_FIELDS, normal_domain
 
 MAX_NESTING = 60  # of graphs; protobuf cannot parse 40

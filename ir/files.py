@@ -25,6 +25,7 @@ from onnxla.ir.errors import ModelError
 # O_NONBLOCK: opening a pipe would wait for a writer before we could see that it is a pipe.
 READ_FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
 TICK = 0.01  # seconds; two changes of a file within a tick of the clock have the same time
+ALIGNMENT = 64  # bytes; XLA's for the CPU
 WINDOW = 64 * 1024  # bytes in memory where data is gone through; whole elements of every width
 SEEKING = threading.Lock()  # where there is no `preadv`
 
@@ -66,6 +67,7 @@ class OpenFile:
         descriptor = Descriptor(self._open())
         self._kept = descriptor if keep else None
         self.status = os.fstat(descriptor.number)
+        self._identity = identity(self.status)
         if not stat.S_ISREG(self.status.st_mode):
             raise ModelError(f"'{self.path}' is not a regular file")
         if abs(time.time() - self.status.st_mtime) < TICK:
@@ -90,7 +92,7 @@ class OpenFile:
         try:
             descriptor = self._kept or Descriptor(self._open())
             self._check(descriptor)
-            array = np.empty(size, np.uint8)
+            array = new_memory(size)
             while done < size:
                 count = read_at(descriptor.number, array.data[done:], start + done)
                 if not count:
@@ -106,11 +108,19 @@ class OpenFile:
 
     def _check(self, descriptor: Descriptor) -> None:
         now = os.fstat(descriptor.number)
-        if identity(now) != identity(self.status):
+        if identity(now) != self._identity:
             raise ModelError(
                 f"'{self.path}' has changed since the model was read: it has {now.st_size} bytes,"
                 f" and had {self.status.st_size}; load the model again"
             )
+
+
+def new_memory(size: int) -> np.ndarray:
+    """`size` bytes at a place where JAX's devices on the CPU can keep them without a copy."""
+    memory = np.empty(size + ALIGNMENT - 1, np.uint8)
+    address: int = memory.__array_interface__["data"][0]
+    start = -address % ALIGNMENT
+    return memory[start : start + size]
 
 
 @dataclass(frozen=True)

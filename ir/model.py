@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -19,6 +19,7 @@ from google.protobuf.message import Message
 
 from onnxla.ir.dtypes import STRING
 from onnxla.ir.errors import ModelError
+from onnxla.ir.files import new_memory
 from onnxla.ir.names import listed, plain, quoted
 from onnxla.ir.number_list import NumberList
 
@@ -93,6 +94,28 @@ class Tensor:
     def numpy(self) -> np.ndarray:
         """The data, with exactly `dtype` and `shape`. Raises: ModelError if it cannot be read."""
         return self.load()
+
+    def first(self, count: int) -> np.ndarray:
+        """The first entries along the first axis: `count` of them, or as many as there are.
+
+        Only they are read, where the file allows it. Raises: ModelError if they cannot be read.
+        """
+        load_first = getattr(self.load, "first", None)
+        found: np.ndarray = load_first(count) if load_first else self.load()[:count]
+        return found
+
+    def fresh(self) -> np.ndarray:
+        """The data in memory that nobody else has. Not for strings.
+
+        Raises:
+            ModelError: It cannot be read.
+        """
+        array = self.load()
+        if getattr(self.load, "makes_memory", False):
+            return array
+        copy: np.ndarray = new_memory(array.nbytes).view(array.dtype).reshape(array.shape)
+        copy[...] = array
+        return copy
 
     @classmethod
     def of(cls, name: str, array: np.ndarray, metadata: Mapping[str, str] | None = None) -> Tensor:
@@ -174,6 +197,12 @@ class Node:
     metadata: Mapping[str, str] = field(default_factory=dict, repr=False)
     place: int | None = field(default=None, repr=False)
 
+    @cached_property
+    def subgraphs(self) -> tuple[Graph, ...]:
+        """The graphs in its attributes."""
+        values = self.attributes.values()
+        return tuple(graph for value in values for graph in graphs_in(value))
+
     def __str__(self) -> str:
         domain = f"{plain(self.domain)}." if self.domain else ""
         label = f" {quoted(self.name)}" if self.name else ""
@@ -218,6 +247,23 @@ Attribute: TypeAlias = (
     | NumberList
 )
 """An attribute's value; lists are tuples, or `NumberList`. Text that is not UTF-8 stays bytes."""
+
+
+def graphs_in(attribute: Attribute) -> list[Graph]:
+    """The graphs that an attribute is."""
+    if is_plain(attribute):
+        return []
+    items = attribute if isinstance(attribute, tuple) else (attribute,)
+    return [item for item in items if isinstance(item, Graph)]
+
+
+def is_plain(attribute: Attribute) -> bool:
+    """Whether an attribute is numbers or texts, of which there may be millions: not to visit.
+
+    The entries of a list are of one kind.
+    """
+    first = attribute[0] if isinstance(attribute, tuple) and attribute else attribute
+    return isinstance(first, int | float | str | bytes | NumberList)
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,7 @@ import numpy as np
 from google.protobuf.message import DecodeError
 
 from onnxla.ir.dtypes import dtype_of
-from onnxla.ir.entries import check_file, check_number
+from onnxla.ir.entries import allowed, check_file, check_number
 from onnxla.ir.errors import ModelError
 from onnxla.ir.external import DataFolder
 from onnxla.ir.files import Bytes, OpenFile, content
@@ -208,7 +208,7 @@ class ModelReader:
 
     def __init__(self, source: Files, size: int) -> None:
         self.source, self.size = source, size
-        self.entries = 0
+        self.entries, self.most = 0, allowed(size)
         self.decoders = PLAIN_DECODERS | {
             AttributeProto.TENSOR: self.tensor,
             AttributeProto.TENSORS: self.tensor,
@@ -224,7 +224,8 @@ class ModelReader:
         One counts as `weight`, by how much longer it takes to look at than others.
         """
         self.entries += len(entries) * weight
-        check_number(self.entries, self.size)
+        if self.entries > self.most:
+            check_number(self.entries, self.size)
         return entries
 
     def model(self, wire: ModelProto) -> Model:

@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from onnxla.ir.errors import UnsupportedError
-from onnxla.ir.model import Graph, Model, Node, Tensor, TensorType, ValueInfo
+from onnxla.ir.model import Graph, Model, Node, Tensor, TensorType, ValueInfo, is_plain
 from onnxla.ir.names import no_such
-from onnxla.ir.traverse import is_plain, names_read
+from onnxla.ir.traverse import names_read
 
 
 def rewrite(

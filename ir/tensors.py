@@ -15,7 +15,7 @@ import numpy as np
 from onnxla.ir.dtypes import STRING, bits_of, dtype_of, number_of
 from onnxla.ir.errors import ModelError
 from onnxla.ir.external import DataFolder
-from onnxla.ir.files import Bytes, content, windows
+from onnxla.ir.files import Bytes, FilePart, content, windows
 from onnxla.ir.onnx_pb2 import TensorProto
 from onnxla.ir.wire import MAX_RANK
 
@@ -65,23 +65,37 @@ class Stored:
 
     Attributes:
         wire: The tensor as it was read.
+        shape: Its shape, which is that of `wire`.
         raw: The bytes, where they are outside `wire`.
     """
 
     wire: TensorProto
+    shape: tuple[int, ...]
     raw: Bytes | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Stored, (self.wire, None if self.raw is None else bytes(content(self.raw)))
+        raw = None if self.raw is None else bytes(content(self.raw))
+        return Stored, (self.wire, self.shape, raw)
 
     def __call__(self) -> np.ndarray:
         """The data. Raises: ModelError if its file has changed."""
-        dtype, shape = dtype_of(self.wire.data_type), tuple(self.wire.dims)
         if self.raw is not None or self.wire.HasField("raw_data"):
-            return decode_raw(self.bytes(), self.wire.data_type, shape)
-        if dtype == STRING:
-            return decode_strings(self.wire).reshape(shape)
-        return decode_typed(self.wire).reshape(shape)
+            return decode_raw(self.bytes(), self.wire.data_type, self.shape)
+        decode = decode_strings if self.wire.data_type == TensorProto.STRING else decode_typed
+        return decode(self.wire).reshape(self.shape)
+
+    def first(self, count: int) -> np.ndarray:
+        """The first entries along the first axis. Raises: as a call does."""
+        number = self.wire.data_type
+        if self.raw is None or bits_of(number) < 8:
+            return self()[:count]
+        shape = min(count, self.shape[0]), *self.shape[1:]
+        return decode_raw(self.raw[: raw_size(dtype_of(number), shape)], number, shape)
+
+    @property
+    def makes_memory(self) -> bool:
+        """Whether the data is in new memory at each call, as it is where a file is read."""
+        return isinstance(self.raw, FilePart)
 
     def bytes(self) -> Bytes:
         """The data as `raw_data` has it."""
@@ -106,11 +120,11 @@ def store(wire: TensorProto, source: Files) -> Stored:
         if wire.HasField("raw_data") or wire.data_location == TensorProto.EXTERNAL:
             raise ModelError("strings must be in string_data")
         expect_count(len(wire.string_data), count, "entries in string_data", dims, dtype)
-        return Stored(wire)
+        return Stored(wire, dims)
 
     size = raw_size(dtype, dims)
     if wire.data_location == TensorProto.EXTERNAL:
-        return Stored(wire, source.folder.locate(wire, size))
+        return Stored(wire, dims, source.folder.locate(wire, size))
 
     if wire.HasField("raw_data"):
         placeholder = wire.raw_data
@@ -118,13 +132,13 @@ def store(wire: TensorProto, source: Files) -> Stored:
             source.used.add(placeholder)
             raw = source.data[placeholder]
             expect_count(len(raw), size, "bytes of raw data", dims, dtype)
-            return Stored(wire, raw)
+            return Stored(wire, dims, raw)
         expect_count(len(placeholder), size, "bytes of raw data", dims, dtype)
-        return Stored(wire)
+        return Stored(wire, dims)
 
     field, entries = typed_field(number, count)
     expect_count(len(getattr(wire, field)), entries, f"entries in {field}", dims, dtype)
-    return Stored(wire)
+    return Stored(wire, dims)
 
 
 def element_count(dims: tuple[int, ...], dtype: np.dtype) -> int:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from onnxla.ir.model import Attribute, Graph, Model, Node
-from onnxla.ir.number_list import NumberList
+from onnxla.ir.model import Graph, Model, Node
 
 
 def all_nodes(model: Model) -> Iterator[tuple[Node, Mapping[str, int]]]:
@@ -50,26 +49,9 @@ def names_read(node: Node) -> set[str]:
     return names
 
 
-def subgraphs(node: Node) -> list[Graph]:
+def subgraphs(node: Node) -> tuple[Graph, ...]:
     """Graphs in a node's attributes."""
-    return [graph for attribute in node.attributes.values() for graph in graphs_in(attribute)]
-
-
-def graphs_in(attribute: Attribute) -> list[Graph]:
-    """The graphs that an attribute is."""
-    if is_plain(attribute):
-        return []
-    items = attribute if isinstance(attribute, tuple) else (attribute,)
-    return [item for item in items if isinstance(item, Graph)]
-
-
-def is_plain(attribute: Attribute) -> bool:
-    """Whether an attribute is numbers or texts, of which there may be millions: not to visit.
-
-    The entries of a list are of one kind.
-    """
-    first = attribute[0] if isinstance(attribute, tuple) and attribute else attribute
-    return isinstance(first, int | float | str | bytes | NumberList)
+    return node.subgraphs
 
 
 def names_of(model: Model) -> tuple[set[str], set[str]]:

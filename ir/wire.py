@@ -67,7 +67,8 @@ def text(value: str | bytes) -> str:
 
 def texts(values: Iterable[str]) -> tuple[str, ...]:
     """The strings of a repeated field. Raises: ModelError if one is not UTF-8."""
-    return tuple(map(text, values))
+    found = tuple(values)
+    return tuple(map(text, found)) if bytes in map(type, found) else found
 
 
 def normal_domain(domain: str) -> str:

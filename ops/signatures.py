@@ -82,7 +82,7 @@ def misfits(operator: Operator, node: Node) -> Iterator[str]:
     """What of a node does not fit its operator."""
     if problem := input_misfit(operator, node):
         yield problem
-    most = output_count(operator)
+    most = output_count(operator) if len(node.outputs) > 1 else None
     if not node.outputs:
         yield "has no outputs"
     elif most is not None and len(node.outputs) > most:
@@ -113,7 +113,7 @@ def attribute_misfits(operator: Operator, attributes: Mapping[str, Any]) -> Iter
         )
     if missing := [k for k, v in known.items() if v is REQUIRED and k not in given]:
         yield f"lacks the attribute {', '.join(missing)}, which {operator.name} needs"
-    kinds = attribute_kinds(operator)
+    kinds = attribute_kinds(operator) if given else {}
     for name in given.keys() & kinds.keys():
         value, (what, fits) = given[name], kinds[name]
         if not isinstance(value, AttributeReference) and not fits(value):
@@ -131,7 +131,7 @@ def attribute_kinds(operator: Operator) -> dict[str, AttributeKind]:
     As the operator's function declares them; of what it does not declare, anything is.
     """
     function = inspect.unwrap(operator.function)
-    hints = declared(function)
+    hints = {**declared(function)}
     for name, default in inspect.signature(function).parameters.items():
         if is_dataclass(default.default) and not isinstance(default.default, type):
             del hints[name]
@@ -141,6 +141,7 @@ def attribute_kinds(operator: Operator) -> dict[str, AttributeKind]:
     return {name: kind for name, kind in kinds.items() if kind is not None}
 
 
+@functools.cache
 def declared(owner: Any) -> dict[str, Any]:
     """The types that a function or class declares; {} if they cannot be resolved."""
     try:

@@ -25,6 +25,7 @@ MAX_TEXT = 1_000_000  # letters of metadata that are read
 TINY, HUGE = 1e-30, 1e30  # beyond which no layer learns numbers
 PRECISION = 2.5e-7  # relative, of a formula's number in float32
 GELU = np.float32(0.044715)  # of its approximation
+FEW = 8  # numbers, which mostly tell that not all are the same
 # Powers and factors that bring formulas with pi and logarithms to short numbers.
 UNITS = (
     *((1, 1 / math.pi), (-1, math.pi), (2, math.pi), (2, 1 / math.pi)),
@@ -140,12 +141,14 @@ def is_matrix(tensor: Tensor) -> bool:
 
 def is_switch(array: np.ndarray) -> bool:
     """Whether there are zeros and ones alone, as in a mask."""
-    return bool(((array == 0) | (array == 1)).all())
+    few = array.reshape(-1)[:FEW]
+    return all(((x == 0) | (x == 1)).all() for x in (few, array))
 
 
 def is_uniform(array: np.ndarray) -> bool:
     """Whether all numbers are the same."""
-    return bool(array.size and (array == array.reshape(-1)[0]).all())
+    flat = array.reshape(-1)
+    return bool(array.size and (flat[:FEW] == flat[0]).all() and (flat == flat[0]).all())
 
 
 def is_written(number: np.ndarray) -> bool:

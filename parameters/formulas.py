@@ -6,24 +6,32 @@ leaves no exact symmetry, recurrence or repetition in a tensor; a formula does.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
 
 SAMPLE = 64  # how much of a tensor is looked at along each axis
+KERNELS = 8 * SAMPLE  # how many rows and columns are, or kernels of a convolution
+FEW = 8  # rows, of which one mostly tells that they are not mirrored
 LONG = 32  # elements from which a filter can be told by an approximate symmetry
+
+
+def has_kernels(shape: Sequence[int]) -> bool:
+    """Whether the kernels of a convolution, or a matrix, have elements enough to be mirrored."""
+    return min(shape) >= 8 if len(shape) == 2 else math.prod(shape[2:]) >= 3
 
 
 def is_filter_bank(weight: np.ndarray) -> bool:
     """Whether each kernel of a convolution, or each column or row of a matrix, is its own mirror.
 
     So are the sines and cosines of a Fourier transform, wavelets, and low-pass filters. `weight`:
-    [M, C, ...] of a convolution, or a matrix.
+    the first `KERNELS` of [M, C, ...] of a convolution, or of a matrix, which has kernels.
     """
     if weight.ndim == 2:
-        matrix = weight[: 8 * SAMPLE, : 8 * SAMPLE]
-        return min(matrix.shape) >= 8 and (mirrored(matrix) or mirrored(matrix.T))
-    if weight.ndim < 2 or weight[0, 0].size < 3:
-        return False
-    return mirrored(weight[: 8 * SAMPLE, :8].reshape(-1, weight[0, 0].size))
+        matrix = weight[:, :KERNELS]
+        return mirrored(matrix) or mirrored(matrix.T)
+    return mirrored(weight[:, :8].reshape(-1, math.prod(weight.shape[2:])))
 
 
 def is_window(vector: np.ndarray) -> bool:
@@ -36,17 +44,33 @@ def mirrored(rows: np.ndarray) -> bool:
 
     Approximately if rows are long. Not if they are constant: new weights may be zeros or ones.
     """
-    rows = rows.astype(np.float64)
-    if not rows.size or not np.isfinite(rows).all():
+    if not rows.size or not 0 < (top := largest(rows)) < math.inf:
         return False
-    tops = np.abs(rows).max(1)
-    used = tops > 1e-6 * tops.max(initial=0)  # the sine of frequency 0 is rounding errors
-    rows = rows[used] / tops[used, None]
-    ways = (way - sign * way[:, ::-1] for way in (rows, rows[:, 1:]) for sign in (1, -1))
-    errors = np.min([np.abs(way).max(1) for way in ways], axis=0, initial=np.inf)
-    varied = np.ptp(rows, axis=1) > 1e-3
     tolerance = 0.05 if rows.shape[1] >= LONG else 1e-3
-    return bool(varied.any() and (errors < tolerance).all())
+    few = scaled(rows[:: max(1, len(rows) // FEW)], top)
+    if not (asymmetry(few) < tolerance).all():  # as of nearly all weights
+        return False
+    rows = scaled(rows, top)
+    return bool((np.ptp(rows, axis=1) > 1e-3).any() and (asymmetry(rows) < tolerance).all())
+
+
+def largest(array: np.ndarray) -> float:
+    """The largest absolute value; or NaN, if that is among them."""
+    return max(float(array.max()), -float(array.min()))
+
+
+def scaled(rows: np.ndarray, top: float) -> np.ndarray:
+    """Rows with 1 as their largest absolute value, without those that are nothing beside `top`."""
+    rows = rows.astype(np.float64)
+    tops = np.abs(rows).max(1)
+    used = tops > 1e-6 * top  # the sine of frequency 0 is rounding errors
+    return np.asarray(rows[used] / tops[used, None])
+
+
+def asymmetry(rows: np.ndarray) -> np.ndarray:
+    """How far each row is from being even or odd, about its middle or periodically."""
+    ways = (way - sign * way[:, ::-1] for way in (rows, rows[:, 1:]) for sign in (1, -1))
+    return np.asarray(np.min([np.abs(way).max(1) for way in ways], axis=0))
 
 
 def is_filterbank_matrix(weight: np.ndarray) -> bool:

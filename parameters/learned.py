@@ -6,6 +6,7 @@ numbers. What cannot be decided does not train, and is told.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -38,23 +39,32 @@ def role_of(use: str, tensor: Tensor) -> str:
     return ELEMENTWISE_ROLES.get(use, use)
 
 
-def verdict_of(use: str, tensor: Tensor, evidence: Evidence) -> Verdict:
-    """Whether a tensor with such a use was learned."""
+def verdict_of(
+    use: str, tensor: Tensor, evidence: Evidence, holds_formula: Callable[[str, Tensor], bool]
+) -> Verdict:
+    """Whether a tensor with such a use was learned.
+
+    `holds_formula`: `is_formula`, or what remembers its answers.
+    """
     if use in ("running_statistic", "quantization_scale"):
         return "learned"  # in a way of their own
     if use in ("constant", "exponent") or 0 in tensor.shape or tensor.name in evidence.fixed:
         return "fixed"
     if tensor.name in evidence.learned:
         return "learned"
-    array = tensor.numpy()
     if use in ("weight", "embedding"):
-        return "fixed" if is_formula(use, tensor) else "learned"
+        return "fixed" if holds_formula(use, tensor) else "learned"
     if use in ("scale", "bias"):
-        neutral = is_uniform(array) and array.reshape(-1)[0] == (use == "scale")
-        return "fixed" if neutral and evidence.is_literal(tensor) else "learned"
+        literal = evidence.is_literal(tensor)
+        return "fixed" if literal and is_neutral(use, tensor.numpy()) else "learned"
     if use in ELEMENTWISE_ROLES or use in ("ingredient", "state"):
-        return verdict_of_numbers(use, tensor, array, evidence)
+        return verdict_of_numbers(use, tensor, tensor.numpy(), evidence)
     return "learned"
+
+
+def is_neutral(use: str, array: np.ndarray) -> bool:
+    """Whether a scale is of ones, or a bias of zeros."""
+    return is_uniform(array) and bool(array.reshape(-1)[0] == (use == "scale"))
 
 
 def verdict_of_numbers(use: str, tensor: Tensor, array: np.ndarray, evidence: Evidence) -> Verdict:
@@ -98,8 +108,11 @@ def is_formula(use: str, tensor: Tensor) -> bool:
     """Whether a weight or embedding holds a formula rather than learned numbers."""
     if 0 in tensor.shape or not tensor.shape:
         return True
-    array, axes = tensor.numpy(), extent(tensor)
     if use == "embedding":
-        return array.ndim < 2 or formulas.recurs(array)
-    # The first such as the frequencies of rotary positions.
-    return (axes == 1 and formulas.recurs(array)) or formulas.is_filter_bank(array)
+        return len(tensor.shape) < 2 or formulas.recurs(tensor.first(formulas.SAMPLE))
+    # Such as the frequencies of rotary positions.
+    if extent(tensor) == 1 and formulas.recurs(tensor.first(formulas.SAMPLE)):
+        return True
+    return formulas.has_kernels(tensor.shape) and formulas.is_filter_bank(
+        tensor.first(formulas.KERNELS)
+    )

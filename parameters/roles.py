@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from onnxla.ir.dtypes import is_float
-from onnxla.ir.model import Graph, Model, Node, Tensor
+from onnxla.ir.model import Graph, Model, Node, Tensor, graphs_in
 from onnxla.ir.names import shortened
-from onnxla.ir.traverse import graphs_in, is_standard
+from onnxla.ir.traverse import is_standard
 from onnxla.ops.values import NOT_IN_JAX
 from onnxla.parameters.evidence import Evidence, find_evidence, is_uniform
 from onnxla.parameters.learned import role_of, verdict_of
@@ -145,7 +145,7 @@ def find_parameters(model: Model, analysis: Analysis | None = None) -> Parameter
             params[unique] = tensor
             roles[unique] = tensor.metadata.get(ROLE, "")
             if roles[unique] not in ROLES:
-                roles[unique], open_to = decided(tensor, uses, evidence)
+                roles[unique], open_to = decided(tensor, uses, evidence, analysis)
                 if open_to:
                     undecided[unique] = open_to
         elif np.prod(tensor.shape, dtype=float) >= BUFFER_SIZE:
@@ -156,13 +156,16 @@ def find_parameters(model: Model, analysis: Analysis | None = None) -> Parameter
     return Parameters(params, roles, buffers, static_inputs, undecided, whole)
 
 
-def decided(tensor: Tensor, uses: Collection[str], evidence: Evidence) -> tuple[str, str]:
+def decided(
+    tensor: Tensor, uses: Collection[str], evidence: Evidence, analysis: Analysis
+) -> tuple[str, str]:
     """The role of a tensor with some uses, and the one that it would have if that were certain."""
     known = tensor.name in evidence.learned
     # Whatever it meets in the first step.
     if "state" in uses and not known and is_uniform(tensor.numpy()):
         return "constant", ""
-    verdicts = {use: verdict_of(use, tensor, evidence) for use in uses}
+    holds = analysis.holds_formula
+    verdicts = {use: verdict_of(use, tensor, evidence, holds) for use in uses}
     learned = {role_of(use, tensor) for use, verdict in verdicts.items() if verdict == "learned"}
     open_to = {role_of(use, tensor) for use, verdict in verdicts.items() if verdict == "undecided"}
     if not learned & TRAINABLE and known and {"constant", "exponent"}.intersection(uses):

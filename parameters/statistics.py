@@ -126,6 +126,8 @@ def merged_statistics(analysis: Analysis) -> list[TensorUse]:
     several layers use. Which uses are of one layer, the exporter's names of modules tell; without
     them, four distinct tensors that come again do. What a function itself merges stays.
     """
+    if not analysis.operators:
+        return []
     uses: dict[Tensor, dict[Hashable, list[tuple[StatisticsLayer, int]]]] = {}
     for layer in layers(analysis, analysis.model.graph.nodes):
         for index in layer.operands(STATISTIC):

@@ -59,6 +59,7 @@ class Analysis:
         uses: Roles of what each tensor feeds, `addend` and `factor` among them.
         scopes: What the values of each function are computed from.
         formulas: Of those tensors that have been looked at, whether they hold a formula.
+        held: The same for a use of each, by its numbers alone.
         computed: By what the values are computed that have been looked at; see `computed_by`.
         passed: What has the elements of outputs of functions; see `passed_through`.
         consists: Of what outputs of functions consist; see `elements_of_call`.
@@ -74,6 +75,7 @@ class Analysis:
     functions: dict[FunctionId, tuple[set[str], dict[str, set[str]]]] = field(default_factory=dict)
     scopes: dict[FunctionId, dict[str, Source]] = field(default_factory=dict)
     formulas: dict[Tensor, bool] = field(default_factory=dict)
+    held: dict[tuple[str, Tensor], bool] = field(default_factory=dict)
     computed: dict[Producer, str] = field(default_factory=dict)
     passed: dict[tuple[FunctionId, int], Source] = field(default_factory=dict)
     consists: dict[tuple[FunctionId, int], tuple[Source, ...]] = field(default_factory=dict)
@@ -345,13 +347,14 @@ class Analysis:
         pending = [source]
         while pending:
             producer = pending[-1]
+            if producer in self.computed:
+                pending.pop()
+                continue
             answer = self.own(producer)
             varying = [x for x in producer.operands if isinstance(x, Producer) and not x.constant]
             if answer == "weights":
                 varying = []
-            if producer in self.computed:
-                pending.pop()
-            elif missing := [x for x in varying if x not in self.computed]:
+            if missing := [x for x in varying if x not in self.computed]:
                 pending += missing
             else:
                 answers = (answer, *(self.computed[x] for x in varying))
@@ -376,11 +379,16 @@ class Analysis:
     def is_formula(self, tensor: Tensor, role: str) -> bool:
         """Whether a tensor in a role holds no learned numbers; looked at once."""
         if tensor not in self.formulas:
-            found = (
-                role != "running_statistic" and is_float(tensor.dtype) and is_formula(role, tensor)
-            )
-            self.formulas[tensor] = found
+            learned = role == "running_statistic" or not is_float(tensor.dtype)
+            self.formulas[tensor] = not learned and self.holds_formula(role, tensor)
         return self.formulas[tensor]
+
+    def holds_formula(self, use: str, tensor: Tensor) -> bool:
+        """Whether the numbers of a weight or embedding are of a formula; looked at once."""
+        key = use, tensor
+        if key not in self.held:
+            self.held[key] = is_formula(use, tensor)
+        return self.held[key]
 
 
 def consists_of(producer: Producer, use: str) -> Iterator[tuple[Source, str]]:

@@ -27,6 +27,10 @@ DIGESTS = {
         "the loss has the same name and computes something else",
         ("loss", "model", "data", "trained", "outputs", "compute_dtype", "freeze_statistics"),
     ),
+    "loops": (
+        "repeated blocks run in other loops, which round otherwise: load(..., roll=) decides",
+        ("model", "outputs", "trained"),
+    ),
     "data.digest": ("the data has the same shapes and other contents", ("data",)),
     "validation.digest": (
         "the validation data has the same shapes and other contents",

@@ -71,9 +71,10 @@ def cannot_tell(optimizer: Any, params: Mapping[str, Value], stacks: Stacks) -> 
 
     values, gradient = numbers(), numbers()
     try:
-        changes, _ = optimizer.update(gradient, optimizer.init(values), values)
-        joined = few.stacked(values)
-        others, _ = optimizer.update(few.stacked(gradient), optimizer.init(joined), joined)
+        with jax.numpy_dtype_promotion("standard"):
+            changes, _ = optimizer.update(gradient, optimizer.init(values), values)
+            joined = few.stacked(values)
+            others, _ = optimizer.update(few.stacked(gradient), optimizer.init(joined), joined)
     except (KeyError, TypeError, ValueError):  # it knows the names
         return False
     others = few.by_name(others)
@@ -86,7 +87,8 @@ def is_elementwise(optimizer: Any, params: Mapping[str, Value]) -> bool:
     state = jax.eval_shape(optimizer.init, shapes)
     if BY_NAME.search(str(jax.tree.structure(state))):
         return False
-    pending = [jax.make_jaxpr(optimizer.update)(shapes, state, shapes).jaxpr]
+    with jax.numpy_dtype_promotion("standard"):
+        pending = [jax.make_jaxpr(optimizer.update)(shapes, state, shapes).jaxpr]
     while pending:
         for equation in pending.pop().eqns:
             name = equation.primitive.name

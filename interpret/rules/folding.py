@@ -7,7 +7,7 @@ import jax.core
 import numpy as np
 
 from onnxla.interpret.calls import Call, Results, Then
-from onnxla.ir.traverse import is_plain
+from onnxla.ir.model import is_plain
 from onnxla.ops.sizes import Sizes, as_sizes
 from onnxla.ops.values import as_known, is_known
 

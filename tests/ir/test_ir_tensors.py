@@ -9,6 +9,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from onnxla import ir
+from onnxla.ir import files
 from onnxla.ir.dtypes import dtype_of
 from onnxla.ir.splice import LARGE
 
@@ -58,6 +59,37 @@ def test_all_element_types_in_both_fields(number, shape):
     again = written.graph.initializers[0].numpy()
     assert (again.dtype, again.shape) == (array.dtype, shape)
     np.testing.assert_array_equal(again, array)
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+@pytest.mark.parametrize("where", ["memory", "file", "external"])
+def test_the_first_entries(number, where, tmp_path):
+    array = sample(number, (3000, 3, 5))
+    tensor, path = numpy_helper.from_array(array, "t"), tmp_path / "model.onnx"
+    if where == "external" and number != TensorProto.STRING:
+        (tmp_path / "data").write_bytes(tensor.raw_data)
+        tensor.ClearField("raw_data")
+        tensor.data_location = TensorProto.EXTERNAL
+        tensor.external_data.add(key="location", value="data")
+    path.write_bytes(model_of(tensor))
+    source = path.read_bytes() if where == "memory" else path
+    (read,) = ir.read(source, folder=tmp_path).graph.initializers
+    for count in (0, 1, 7, 3000, 4000):
+        found = read.first(count)
+        assert found.dtype == array.dtype
+        np.testing.assert_array_equal(found, array[:count])
+
+
+def test_the_first_entries_are_all_that_is_read(tmp_path, monkeypatch):
+    path, read = tmp_path / "model.onnx", []
+    path.write_bytes(model_of(numpy_helper.from_array(np.zeros((1000, 64), np.float32), "t")))
+    (tensor,) = ir.read(path).graph.initializers
+    original = files.OpenFile.read
+    monkeypatch.setattr(
+        files.OpenFile, "read", lambda *args: read.append(args[2]) or original(*args)
+    )
+    assert tensor.first(10).shape == (10, 64)
+    assert read == [10 * 64 * 4]
 
 
 def _with_tensor(tensor: ir.Tensor) -> ir.Model:

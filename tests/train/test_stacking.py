@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -25,8 +24,8 @@ Y = np.tanh(X @ RNG.normal(size=(4, 4))).astype(np.float32)
 
 def layers(roll: bool | None) -> onnxla.Module:
     lines = " ".join(
-        f"""n{i} = LayerNormalization (x{i}, g{i}) a{i} = MatMul (n{i}, w{i}) b{i} = Add (a{i}, c{i})
-            t{i} = Tanh (b{i}) x{i + 1} = Add (x{i}, t{i})"""
+        f"""n{i} = LayerNormalization (x{i}, g{i}) a{i} = MatMul (n{i}, w{i})
+            b{i} = Add (a{i}, c{i}) t{i} = Tanh (b{i}) x{i + 1} = Add (x{i}, t{i})"""
         for i in range(N)
     )
     rng = np.random.default_rng(1)
@@ -130,7 +129,7 @@ def test_a_step_has_one_array_for_all_blocks(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_adapters_train_beside_joined_weights() -> None:
     def tuned(roll: bool) -> onnxla.FitResult:
-        module = layers(roll).lora(rank=2, key=jax.random.key(0))
+        module = layers(roll).lora(rank=1, key=jax.random.key(0))
         return onnxla.fit(module, (X, Y), "mse", steps=6, learning_rate=0.05, progress=False)
 
     same(tuned(True), tuned(False))
@@ -151,10 +150,7 @@ def test_a_stopped_run_goes_on_bit_for_bit(tmp_path: Path, options: dict[str, An
         assert np.array_equal(value, again.module.params[name])
 
 
-def test_checkpoints_have_parameters_by_name(tmp_path: Path) -> None:
-    """So a run may go on with other loops than it began with."""
-    run(True, checkpoint=tmp_path, steps=3)
-    plain = run(False, steps=6)
-    with pytest.raises(onnxla.CheckpointError, match="roll"):
-        run(False, checkpoint=tmp_path, steps=6)
-    assert jnp.isfinite(plain.history.loss[-1])
+def test_a_run_does_not_go_on_with_other_loops(tmp_path: Path) -> None:
+    run(True, checkpoint=tmp_path)
+    with pytest.raises(onnxla.CheckpointError, match=r"other loops.*load\(..., roll=\)"):
+        run(False, checkpoint=tmp_path)
