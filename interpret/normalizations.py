@@ -1,4 +1,4 @@
-"""Normalizations that a graph spells out, recognised on the way to XLA.
+"""Normalizations that a graph spells out, recognized on the way to XLA.
 
 Before opset 17 ONNX had no operator for them, so files have a mean, differences, their squares,
 the mean of these, a root and a quotient. As one operation their derivative is one expression, too;
@@ -92,7 +92,7 @@ def with_normalizations(nodes: Sequence[Node], kept: Collection[str]) -> tuple[N
         kept: Names that are read after all of them.
     """
     makers = {name: node for node in nodes for name in node.outputs}
-    found = {node: new for node in nodes if (new := recognised(node, makers)) is not None}
+    found = {node: new for node in nodes if (new := recognized(node, makers)) is not None}
     if not found:
         return tuple(nodes)
     read, left = {*kept}, []
@@ -103,7 +103,7 @@ def with_normalizations(nodes: Sequence[Node], kept: Collection[str]) -> tuple[N
     return tuple(reversed(left))
 
 
-def recognised(node: Node, makers: Mapping[str, Node]) -> Normalization | None:
+def recognized(node: Node, makers: Mapping[str, Node]) -> Normalization | None:
     """The normalization that ends with a node, if one does."""
 
     def made(name: str, *op_types: str) -> Node | None:
@@ -161,7 +161,7 @@ def quotients(
 ) -> Iterator[tuple[str, str, tuple[Node, ...]]]:
     """How a node may be a quotient: what is divided, by what, and the nodes between."""
     if is_standard(node, "Div"):
-        yield (*node.inputs, ())
+        yield node.inputs[0], node.inputs[1], ()
     elif is_standard(node, "Mul"):
         for over, factor in (node.inputs, node.inputs[::-1]):
             if inverse := made(factor, "Reciprocal", "Div"):

@@ -14,10 +14,10 @@ import numpy as np
 from onnxla.interpret.calls import Context, Rule
 from onnxla.interpret.eval import eval_graph
 from onnxla.interpret.kept import Kept
-from onnxla.interpret.normalizations import with_normalizations
+from onnxla.interpret.lowering import Lowering
 from onnxla.interpret.regions import Regions, trace_key
-from onnxla.interpret.rolling.graph import LEAST, Rolling
-from onnxla.interpret.rolling.roll import Roll, joined
+from onnxla.interpret.rolling.graph import BLOCKS, JOINED, NEVER
+from onnxla.interpret.rolling.roll import Roll, join_values
 from onnxla.interpret.rolling.stacks import NO_STACKS, Stacks, find_stacks
 from onnxla.interpret.rules.budget import check_memory, check_program, within
 from onnxla.interpret.rules.folding import fold
@@ -240,13 +240,13 @@ class Program:
         return {}
 
     def stacks(self, outputs: tuple[str, ...] | None = None) -> Stacks:
-        """The parameters that loops read as one array."""
-        nodes = self.lowered(outputs).nodes
+        """The parameters that loops read as one array, if they come as such."""
+        nodes = self.lowered(outputs, BLOCKS).nodes
         return find_stacks(nodes, self.names, self.parameters.params.keys())
 
-    def loops(self, outputs: tuple[str, ...] | None = None) -> list[int]:
-        """How many blocks each loop has."""
-        nodes = self.lowered(outputs).nodes
+    def loops(self, outputs: tuple[str, ...] | None, stacks: Stacks) -> list[int]:
+        """How many blocks each loop has, if parameters come in stacks or not."""
+        nodes = self.lowered(outputs, BLOCKS if stacks.members else JOINED).nodes
         return [len(node.blocks) for node in nodes if isinstance(node, Roll)]
 
     def held(self, params: Mapping[str, Value], outputs: tuple[str, ...] | None) -> Stacks:
@@ -262,45 +262,24 @@ class Program:
             raise TypeError(f"no parameters [{listed(wrong)}]")
         return stacks
 
-    def lowered(self, outputs: tuple[str, ...] | None, joins: bool = True) -> Graph:
-        """`graph` with composite nodes: what it spells out, and loops over repeated blocks.
-
-        Args:
-            outputs: As of `graph`.
-            joins: Whether loops may have weights of their own for each step. As parameters by name
-                they are joined in each call, which only a gradient's compile time is worth.
-        """
-        key = outputs, joins or bool(self.roll)
-        if key not in self._lowered:
-            graph = self.graph(outputs)
-            kept = {value.name for value in graph.outputs}
-            if self.recognize:
-                graph = replace(graph, nodes=with_normalizations(graph.nodes, kept))
-            rolling = replace(self.rolling, joins=key[1])
-            self._lowered[key] = graph if self.roll is False else rolling.graph(graph)
-        return self._lowered[key]
+    def lowered(self, outputs: tuple[str, ...] | None, joined: int = JOINED) -> Graph:
+        """`graph` as it goes to XLA; for `joined` see `Lowering`."""
+        if (outputs, joined) not in self._lowered:
+            self._lowered[outputs, joined] = self.lowering.graph(self.graph(outputs), joined)
+        return self._lowered[outputs, joined]
 
     @functools.cached_property
-    def _lowered(self) -> dict[tuple[tuple[str, ...] | None, bool], Graph]:
+    def _lowered(self) -> dict[tuple[tuple[str, ...] | None, int], Graph]:
         return {}
 
-    def lowered_function(self, function: Function, joins: bool) -> Function:
-        """`lowered` for a model-local function, whose inputs may be weights."""
-        if self.recognize:
-            nodes = with_normalizations(function.nodes, {*function.outputs})
-            function = replace(function, nodes=nodes)
-        return (
-            self.rolling.function(function)
-            if self.roll or (joins and self.roll is None)
-            else function
-        )
-
     @functools.cached_property
-    def rolling(self) -> Rolling:
-        """Which repeated blocks become loops."""
+    def lowering(self) -> Lowering:
+        """How nodes go to XLA."""
         single = {padding.node for padding in self.padding}
-        least = (2, 2) if self.roll else LEAST
-        return Rolling(self.model.opsets, self.functions, {*self.names}, single, *least)
+        learned = {*self.names}
+        return Lowering(
+            self.model.opsets, self.functions, learned, single, self.roll, self.recognize
+        )
 
     def evaluate(
         self,
@@ -322,8 +301,9 @@ class Program:
         inputs = {**self.fixed, **inputs}
         with jax.enable_x64(True), self.explaining_errors():
             try:
-                context = self.context(params, buffers, key, training, inputs, stacks)
-                values = eval_graph(self.lowered(wanted), inputs, context)
+                joined = BLOCKS if stacks.members else JOINED
+                context = self.context(params, buffers, key, training, inputs, stacks, joined)
+                values = eval_graph(self.lowered(wanted, joined), inputs, context)
             except StaticOperandError as error:
                 known = [name for name, value in inputs.items() if is_known(value)]
                 plan = self.staging(key).plan(graph, inputs, known)
@@ -342,11 +322,11 @@ class Program:
         training: Training | None = None,
         given: Mapping[str, Value] | None = None,
         stacks: Stacks = NO_STACKS,
-        joins: bool = True,
+        joined: int = JOINED,
     ) -> Context:
         """What nodes are evaluated in.
 
-        Of some parameters `params` has the `stacks`; `joins` is as for `lowered`.
+        Of some parameters `params` has the `stacks`; `joined` is as for `lowered`.
 
         In training, a statistic that is among the `given` inputs has its value from there, and is
         not updated.
@@ -361,7 +341,7 @@ class Program:
         def read(tensor: Any) -> Value:
             if isinstance(tensor, tuple):
                 stack = stacks.name_of(tuple(map(self.names.get, tensor)))
-                return joined([*map(read, tensor)]) if stack is None else constants[stack]
+                return join_values([*map(read, tensor)]) if stack is None else constants[stack]
             name = self.names.get(tensor)
             if name in stacks.places:
                 stack, index = stacks.places[name]
@@ -386,7 +366,9 @@ class Program:
             rules = (*rules, computed_in(wide))
         if self.compute_dtype is not None:
             rules = (*rules, autocast(wide, self.compute_dtype))
-        context = Context(self.model.opsets, self.lowered_functions(joins), read, rules, key=key)
+        context = Context(
+            self.model.opsets, self.lowering.functions_for(joined), read, rules, key=key
+        )
         if training is None:
             return context
         return replace(context, analysis=self.analysis, updates=training.updates)
@@ -413,18 +395,6 @@ class Program:
     def functions(self) -> dict[FunctionId, Function]:
         """Model-local functions by domain, name and overload."""
         return {function.key: function for function in self.model.functions}
-
-    def lowered_functions(self, joins: bool = True) -> dict[FunctionId, Function]:
-        """Model-local functions with composite nodes; arguments as for `lowered`."""
-        if joins not in self._lowered_functions:
-            pairs = self.functions.items()
-            found = {key: self.lowered_function(f, joins) for key, f in pairs}
-            self._lowered_functions[joins] = found
-        return self._lowered_functions[joins]
-
-    @functools.cached_property
-    def _lowered_functions(self) -> dict[bool, dict[FunctionId, Function]]:
-        return {}
 
     @contextlib.contextmanager
     def explaining_errors(self) -> Iterator[None]:
@@ -504,8 +474,8 @@ class Program:
             if self.batched:
                 return self.evaluate(params, inputs, buffers, key=key)
             inputs = {**self.fixed, **inputs}
-            context = self.context(params, buffers, key, given=inputs, joins=False)
-            results = eval_graph(self.lowered(None, joins=False), inputs, context)
+            context = self.context(params, buffers, key, given=inputs, joined=NEVER)
+            results = eval_graph(self.lowered(None, joined=NEVER), inputs, context)
             if any(map(has_no_type_in_jax, jax.tree.leaves(results))):
                 raise StaticOperandError("JAX has no text, so no program has it as an output")
             return self.returned(results)

@@ -19,14 +19,14 @@ from onnxla.ir.tensors import encode_raw
 OURS = "onnxla."  # what metadata begin with that change what is computed
 
 
-def fingerprint(model: Model) -> str:
-    """A hash of a model: its opsets, functions, nodes with attributes and subgraphs, and constants.
+def fingerprint(item: Any) -> str:
+    """A hash of a model, or a part: opsets, functions, nodes with attributes, graphs, constants.
 
     Neither the names of nodes and graphs count, nor documentation, nor the types that are stated
     for values, nor the order of initializers.
     """
     digest = hashlib.sha256()
-    for part in parts(model):
+    for part in parts(item):
         digest.update(len(part).to_bytes(8, "little"))
         digest.update(content(part))
     return digest.hexdigest()

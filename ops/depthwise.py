@@ -24,6 +24,7 @@ from jax import lax
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
+from onnxla.ops.matmul import callers_precision
 from onnxla.ops.values import Value, lower_exactly
 from onnxla.ops.window import Window, wide
 
@@ -44,7 +45,7 @@ def depthwise(x: Value, w: Value, *, seen: Window, precision: str | None = None)
 
     In a precision of JAX, by default that of `jax.default_matmul_precision`.
     """
-    precision = precision or jax.config.jax_default_matmul_precision
+    precision = precision or callers_precision()
     return depthwise_p.bind(*varying_together(x, w), seen=seen, precision=precision)
 
 

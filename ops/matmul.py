@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -12,6 +14,13 @@ from onnxla.ir.names import quoted
 from onnxla.ops.quantize import quantized
 from onnxla.ops.table import op
 from onnxla.ops.values import Value, alike, is_floating
+
+
+def callers_precision() -> str | None:
+    """JAX's precision of products that a caller asks for, by `jax.default_matmul_precision`."""
+    config: Any = jax.config
+    asked: str | None = config.jax_default_matmul_precision
+    return asked
 
 
 @op(

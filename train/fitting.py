@@ -241,7 +241,7 @@ def fit(
                     matmul_precision=asked_for(tuned.program.matmul_precision),
                     freeze_statistics=() if freeze_statistics is None else freeze_statistics,
                     keep_zeros=sparse or None,
-                    loops=objective.module.program.loops(objective.outputs) or None,
+                    loops=objective.module.program.loops(objective.outputs, stacks) or None,
                     outputs=objective.outputs,
                     seed=seed,
                     update=update(total),

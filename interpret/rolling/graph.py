@@ -16,8 +16,11 @@ from onnxla.ir.traverse import is_standard, names_read
 from onnxla.ops.table import Operator, lookup
 from onnxla.parameters.statistics import STATISTIC
 
-# Fewer blocks, or fewer nodes, compile as fast without a loop, and may run faster.
-LEAST = (8, 128)
+# Fewer blocks, or fewer nodes, compile about as fast without a loop.
+BLOCKS, NODES = 8, 128
+# Fewer blocks with weights of their own are not worth that these are joined in each step.
+JOINED = 32
+NEVER = 2**63
 SMALL = 1024  # elements of constants whose values are compared
 
 
@@ -30,18 +33,18 @@ class Rolling:
         functions: Model-local functions by domain, name and overload.
         learned: Constant tensors whose values are not known while tracing.
         single: Nodes that are not like others, whatever they look like.
-        joins: Whether blocks may read learned constants of their own, which are then joined.
         blocks: The least number of blocks.
         nodes: The least number of nodes.
+        joined: The least number of blocks that read learned constants of their own.
     """
 
     opsets: Mapping[str, int]
     functions: Mapping[FunctionId, Function]
     learned: Collection[object]
     single: Collection[Node]
-    blocks: int
-    nodes: int
-    joins: bool = True
+    blocks: int = BLOCKS
+    nodes: int = NODES
+    joined: int = JOINED
 
     def graph(self, graph: Graph) -> Graph:
         """A graph with loops, without the constants that only these read."""
@@ -57,8 +60,8 @@ class Rolling:
         return replace(graph, nodes=nodes, initializers=left)
 
     def function(self, function: Function) -> Function:
-        """A function with loops."""
-        inner = replace(self, opsets=function.opsets)
+        """A function with loops, whose inputs may be learned."""
+        inner = replace(self, opsets=function.opsets, blocks=max(self.blocks, self.joined))
         nodes = inner.scope(function.nodes, {}, {*function.outputs})
         return function if nodes is function.nodes else replace(function, nodes=nodes)
 
@@ -101,7 +104,8 @@ class Rolling:
     def is_worth(self, run: Run, constants: Mapping[str, Tensor | SparseTensor]) -> bool:
         """Whether blocks become a loop."""
         own = {constants.get(name) for column in run.stacked for name in column}
-        return run.size >= self.nodes and (self.joins or own.isdisjoint(self.learned))
+        least = self.blocks if own.isdisjoint(self.learned) else self.joined
+        return run.size >= self.nodes and len(run.blocks) >= least
 
     def operator(self, node: Node) -> Operator | None:
         """The table's row for a node."""

@@ -116,10 +116,10 @@ def stack(values: Sequence[str | Tensor], env: Env, context: Context) -> Value:
     tensors = tuple(x for x in values if isinstance(x, Tensor))
     if len(tensors) == len(values):
         return context.read(tensors)
-    return joined([context.read(x) if isinstance(x, Tensor) else env[x] for x in values])
+    return join_values([context.read(x) if isinstance(x, Tensor) else env[x] for x in values])
 
 
-def joined(values: Sequence[Value]) -> Value:
+def join_values(values: Sequence[Value]) -> Value:
     """Values along a new first axis.
 
     Raises:

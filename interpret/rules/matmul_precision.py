@@ -9,6 +9,7 @@ from __future__ import annotations
 import jax
 
 from onnxla.interpret.calls import Call, Results, Rule, Then
+from onnxla.ops.matmul import callers_precision
 
 EXACT = "highest"
 
@@ -28,8 +29,7 @@ def products_in(precision: str | None) -> Rule:
 
 def asked_for(precision: str | None) -> str | None:
     """A precision, or the caller's; None if there is none."""
-    asked: str | None = precision or jax.config.jax_default_matmul_precision
-    return asked
+    return precision or callers_precision()
 
 
 def check_precision(precision: str | None) -> None:

@@ -1,4 +1,4 @@
-"""Normalizations that a graph spells out: recognised, and the same in values and gradients."""
+"""Normalizations that a graph spells out: recognized, and the same in values and gradients."""
 
 from __future__ import annotations
 
@@ -72,14 +72,14 @@ def model(form: str, outputs: str = "", **tensors: Any) -> bytes:
     return make(header() + text, **used)
 
 
-def check(file: bytes, recognised: bool) -> None:
+def check(file: bytes, recognized: bool) -> None:
     module = onnxla.load(file)
     plain = onnxla.Module(module.params, replace(module.program, recognize=False))
     found = [n for n in module.program.lowered(None).nodes if isinstance(n, Normalization)]
-    assert bool(found) >= recognised
+    assert bool(found) >= recognized
     x = np.random.default_rng(0).normal(1, 2, (2, 3, 4)).astype(np.float32)
     names = [str(p) for p in primitives(module, x)]
-    assert ("slope" in names) == recognised
+    assert ("slope" in names) == recognized
     # ONNX Runtime's own fusion takes any exponent for 2.
     (want, *_) = OnnxRuntime(optimized=False).run(file, {"x": x})
     for each in (module, plain):
@@ -103,20 +103,20 @@ def primitives(module: onnxla.Module, x: np.ndarray) -> list[Any]:
 
 
 @pytest.mark.parametrize("name", FORMS)
-def test_normalizations_are_recognised(name: str) -> None:
+def test_normalizations_are_recognized(name: str) -> None:
     axes = {"axes": np.array([2, -2])} if name == "several axes" else {}
-    check(model(FORMS[name], **axes), recognised=True)
+    check(model(FORMS[name], **axes), recognized=True)
 
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_what_looks_alike_is_what_it_is(name: str) -> None:
     form, tensors = OTHERS[name]
-    check(model(form, **tensors), recognised=False)
+    check(model(form, **tensors), recognized=False)
 
 
 def test_intermediate_values_stay() -> None:
     file = model(FORMS["quotient"], ", float[B, 3, 1] s, float[B, 3, 4] c")
-    check(file, recognised=True)
+    check(file, recognized=True)
     module = onnxla.load(file)
     x = np.random.default_rng(0).normal(1, 2, (2, 3, 4)).astype(np.float32)
     want = OnnxRuntime(optimized=False).run(file, {"x": x})
@@ -132,7 +132,7 @@ def test_axes_as_an_attribute() -> None:
     text = header(13) + f" m (float[B, 3, 4] x) => (float[B, 3, 4] y) {{ {form} {SCALED} }}"
     tensors = {"two": np.float32(2), "eps": np.float32(1e-3), "g": np.ones(4, np.float32)}
     file = make(text, **{k: np.asarray(v) for k, v in tensors.items()})
-    check(file, recognised=True)
+    check(file, recognized=True)
 
 
 def test_in_double_precision() -> None:

@@ -211,7 +211,10 @@ MODELS = {
 
 def loops(module: onnxla.Module) -> list[Roll]:
     program = module.program
-    scopes = [program.lowered(None).nodes, *(f.nodes for f in program.lowered_functions().values())]
+    scopes = [
+        program.lowered(None).nodes,
+        *(f.nodes for f in program.lowering.functions_for(2).values()),
+    ]
     return [node for nodes in scopes for node in nodes if isinstance(node, Roll)]
 
 

@@ -1,0 +1,63 @@
+"""A model's nodes on the way to XLA: what several of them mean together is one."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+
+from onnxla.interpret.normalizations import with_normalizations
+from onnxla.interpret.rolling.graph import NEVER, Rolling
+from onnxla.ir.model import Function, FunctionId, Graph, Node
+
+
+@dataclass(frozen=True)
+class Lowering:
+    """Composite nodes for what graphs spell out, and for blocks that they repeat.
+
+    Attributes:
+        opsets: Opset imports of the model.
+        functions: Model-local functions by domain, name and overload.
+        learned: Constant tensors whose values are not known while tracing.
+        single: Nodes that are not like others, whatever they look like.
+        roll: Whether repeated blocks become loops; None: where they are many.
+        recognize: Whether operators that are spelled out are evaluated as such.
+        lowered: What `functions_for` has made.
+    """
+
+    opsets: Mapping[str, int]
+    functions: Mapping[FunctionId, Function]
+    learned: Collection[object]
+    single: Collection[Node]
+    roll: bool | None
+    recognize: bool
+    lowered: dict[int, dict[FunctionId, Function]] = field(default_factory=dict)
+
+    def graph(self, graph: Graph, joined: int) -> Graph:
+        """A graph with composite nodes.
+
+        `joined`: from how many blocks on those with weights of their own become a loop.
+        """
+        kept = {value.name for value in graph.outputs}
+        return self.rolling(joined).graph(replace(graph, nodes=self.recognized(graph.nodes, kept)))
+
+    def functions_for(self, joined: int) -> dict[FunctionId, Function]:
+        """The functions that nodes of such a graph call."""
+        if joined not in self.lowered:
+            rolling = self.rolling(joined)
+            self.lowered[joined] = {
+                key: rolling.function(replace(f, nodes=self.recognized(f.nodes, f.outputs)))
+                for key, f in self.functions.items()
+            }
+        return self.lowered[joined]
+
+    def recognized(self, nodes: tuple[Node, ...], kept: Collection[str]) -> tuple[Node, ...]:
+        """The nodes of a scope with those that spell out an operator as one."""
+        return with_normalizations(nodes, kept) if self.recognize else nodes
+
+    def rolling(self, joined: int) -> Rolling:
+        """Which repeated blocks become loops."""
+        of_model = self.opsets, self.functions, self.learned, self.single
+        if self.roll is None:
+            return Rolling(*of_model, joined=joined)
+        least = 2 if self.roll else NEVER
+        return Rolling(*of_model, least, least, least)
