@@ -56,7 +56,7 @@ from onnxla.summary import describe_type, summarize
 from onnxla.tables import Report
 
 FORMS = {"onnxla": save_adapters, "peft": save_peft}  # of adapters, by who reads them
-SMALL = 1024  # elements of a tensor up to which several are sent to the device together
+SMALL = 1024  # elements of a tensor up to which all are sent to the device together
 
 
 def load(
@@ -107,19 +107,14 @@ def to_device(
 
     Only one large tensor at a time is in memory twice.
     """
-    alike: dict[Any, list[str]] = {}
-    for name, tensor in tensors.items():
-        small = math.prod(tensor.shape) <= SMALL and tensor.shape
-        alike.setdefault((tensor.dtype, tensor.shape) if small else name, []).append(name)
-    arrays: dict[str, jax.Array] = {}
+    # Copies: on the CPU, JAX may otherwise alias what others can write to.
+    few = [name for name, tensor in tensors.items() if math.prod(tensor.shape) <= SMALL]
     with jax.enable_x64(True):
-        for names in alike.values():
-            if len(names) == 1:
-                # A copy: on the CPU, JAX may otherwise alias what others can write to.
-                arrays[names[0]] = jnp.array(tensors[names[0]].numpy()).block_until_ready()
-            else:  # many small ones at once: one takes JAX longer than a thousand numbers
-                stacked = jnp.array(np.stack([tensors[name].numpy() for name in names]))
-                arrays.update(zip(names, stacked, strict=True))
+        small = jax.device_put([np.array(tensors[name].numpy()) for name in few])
+        arrays = dict(zip(few, small, strict=True))
+        for name, tensor in tensors.items():
+            if name not in arrays:
+                arrays[name] = jnp.array(tensor.numpy()).block_until_ready()
         return {name: in_precision(arrays[name], dtype) for name in tensors}
 
 
@@ -164,7 +159,7 @@ class Module:
     @property
     def input_names(self) -> tuple[str, ...]:
         """Names of the inputs that a call takes, in order."""
-        return tuple(value.name for value in self.program.inputs)
+        return self.program.input_names
 
     @property
     def output_names(self) -> tuple[str, ...]:
@@ -185,11 +180,19 @@ class Module:
             TypeError, ValueError: An input is missing, unknown, or of another dtype or shape than
                 the model states; or operands of a node do not fit, and a note names the node.
         """
-        return unpack(self.program.call(self.params, bind(self.program, args, kwargs), key))
+        values = None
+        if key is None:
+            program, params = self.program, self.params
+            values = program.last(params, args, kwargs) or program.again(params, args, kwargs)
+        if values is None:
+            values = self.program.call(self.params, bind(self.program, args, kwargs), key)
+        return values[0] if len(values) == 1 else values
 
     def run(self, inputs: Mapping[str, Value], key: jax.Array | None = None) -> dict[str, Any]:
         """Outputs by name for inputs by name."""
-        values = self.program.call(self.params, self.check_inputs(inputs), key)
+        values = self.program.again(self.params, (), inputs) if key is None else None
+        if values is None:
+            values = self.program.call(self.params, self.check_inputs(inputs), key)
         return dict(zip(self.output_names, values, strict=True))
 
     def apply(

@@ -31,6 +31,7 @@ from onnxla.interpret.rules.running_statistics import (
     update_statistics,
 )
 from onnxla.interpret.rules.straight_through import see_through
+from onnxla.interpret.short import Short, are_arrays, no_way, short_way
 from onnxla.interpret.staging import Staging, advise, may_be_known
 from onnxla.ir.errors import OnnxlaError, StaticOperandError, UnsupportedError
 from onnxla.ir.model import (
@@ -206,6 +207,11 @@ class Program:
         """Inputs that a call must give: those without a default that are not fixed."""
         given = {t.name for t in self.model.graph.initializers} | set(self.fixed)
         return tuple(value for name, value in self.declared.items() if name not in given)
+
+    @functools.cached_property
+    def input_names(self) -> tuple[str, ...]:
+        """Names of `inputs`."""
+        return tuple(value.name for value in self.inputs)
 
     @functools.cached_property
     def declared(self) -> dict[str, ValueInfo]:
@@ -458,19 +464,17 @@ class Program:
         traced: Mapping[str, Value],
         key: jax.Array | None,
     ) -> Any:
-        """The model as a compiled function of params, buffers, traced inputs and a key.
+        """The model as a compiled function of params, buffers and inputs in order, and of a key.
 
         Raises:
             ModelError: It would need more memory than the limits allow.
         """
 
         def run(
-            params: Mapping[str, Value],
-            buffers: Mapping[str, Value],
-            traced: Mapping[str, Value],
-            key: jax.Array | None,
+            params: Mapping[str, Value], *values: Value, key: jax.Array | None = None
         ) -> tuple[Value, ...]:
-            inputs = {**known.inputs, **traced}
+            buffers = dict(zip(self.buffers, values, strict=False))
+            inputs = {**known.inputs, **dict(zip(names, values[len(buffers) :], strict=True))}
             if self.batched:
                 return self.evaluate(params, inputs, buffers, key=key)
             inputs = {**self.fixed, **inputs}
@@ -480,10 +484,11 @@ class Program:
                 raise StaticOperandError("JAX has no text, so no program has it as an output")
             return self.returned(results)
 
+        names = tuple(traced)
         program = jax.jit(run)
-        arguments = params, self.buffers, traced, key
-        made = program.trace(*arguments)
-        if is_concrete(jax.tree.leaves(arguments)):
+        arguments = params, *self.buffers.values(), *traced.values()
+        made = program.trace(*arguments, **({} if key is None else {"key": key}))
+        if is_concrete(jax.tree.leaves((arguments, key))):
             budget = self.budget({**self.fixed, **known.inputs, **traced})
             check_program(made.jaxpr.jaxpr, budget)
             # `program` finds this compilation again.
@@ -515,6 +520,11 @@ class Program:
     def _needs(self) -> set[Node]:
         return set()  # nodes that need concrete values
 
+    @functools.cached_property
+    def last(self) -> Short:
+        """The short way of the call before, if that was like another."""
+        return no_way
+
     def call(
         self,
         params: Mapping[str, Value],
@@ -526,6 +536,7 @@ class Program:
         Which inputs must be known is found before tracing. What turns out only then to decide a
         shape is known from then on. Where that is not enough, the graph runs region by region.
         """
+        self.last = no_way
         with jax.enable_x64(True), self.explaining_errors():
             if tuple(inputs) not in self._prepared and self.has_regions(params, inputs):
                 self.prepare(inputs, key)
@@ -536,7 +547,9 @@ class Program:
                         (known, tuple(traced), trace_key([*traced.values(), key])),
                         functools.partial(self.compile, known, params, traced, key),
                     )
-                    outputs: tuple[Value, ...] = program(params, self.buffers, traced, key)
+                    keys = {} if key is None else {"key": key}
+                    values = (*self.buffers.values(), *traced.values())
+                    outputs: tuple[Value, ...] = program(params, *values, **keys)
                     return outputs
                 except StaticOperandError as error:
                     if not self.has_regions(params, inputs):
@@ -553,6 +566,33 @@ class Program:
             given = {**self.fixed, **known.inputs}
             values = self.regions((params, self.buffers), known, given, traced, key)
             return self.returned(values)
+
+    def again(
+        self, params: Mapping[str, Value], args: Sequence[Value], named: Mapping[str, Value]
+    ) -> tuple[Value, ...] | None:
+        """`call` for inputs as a call had before; None for others, and where calls need more.
+
+        They are inputs as a caller gives them: in order, or as one dict, or by name. Where they are
+        arrays of the names, dtypes and shapes that a program is kept for, which were checked and
+        converted, they are as they have to be.
+        """
+        if len(args) == 1 and type(args[0]) is dict and not named:
+            args, named = (), args[0]
+        outputs: tuple[Value, ...] | None = self.last(params, args, named)
+        if outputs is not None:
+            return outputs
+        names = (*self.input_names[: len(args)], *named)
+        values = [*args, *named.values()]
+        ready = names in self._prepared and not self.static and not self.data_dependent
+        if not ready or not are_arrays(values):
+            return None
+        program = self.programs.find((NOTHING_KNOWN, names, trace_key([*values, None])))
+        if program is None:
+            return None
+        self.last = short_way(
+            program, [*self.buffers.values()], args, named, self.explaining_errors
+        )
+        return self.last(params, args, named)
 
     def has_regions(self, params: Mapping[str, Value], inputs: Mapping[str, Value]) -> bool:
         """Whether nodes can be evaluated between programs: on concrete values, one by one."""
