@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from onnxla import ir
+from onnxla.cache import keep_programs
 from onnxla.edit.adapter_files import load_adapters, save_adapters
 from onnxla.edit.adapters import initial
 from onnxla.edit.dropout import insert_dropout
@@ -66,6 +67,7 @@ def load(
     limits: Limits | None = None,
     matmul_precision: str | None = None,
     roll: bool | None = None,
+    cache: bool | str | os.PathLike[str] = False,
 ) -> Module:
     """Loads an ONNX model.
 
@@ -80,12 +82,19 @@ def load(
             a call; where none is, products are exact, also where that is slow: on GPU and TPU.
         roll: Whether blocks of nodes that repeat, as the layers of a network, are compiled once, as
             the body of a loop; by default where they are many.
+        cache: Whether compiled programs are kept on disk, so that the next process finds them; or
+            the folder for them. JAX has one folder in a process: one that is set already is used as
+            it is. Otherwise it is onnxla's in the user's cache folder, and what else JAX compiles
+            is kept there, too. A cache is code: share none with people you do not trust.
 
     Raises:
         ModelError: The file is malformed, inconsistent or unsafe; the message lists what is wrong.
         UnsupportedError: ONNX Runtime saved it for one processor.
-        ValueError: JAX has no such precision.
+        ValueError: JAX has no such precision, or keeps programs in another folder.
+        PermissionError: Others may write to the folder of the cache.
     """
+    if cache is not False:
+        keep_programs(cache)
     model = source if isinstance(source, ir.Model) else ir.read(source, folder=folder)
     check_precision(matmul_precision)
     limits = limits or Limits()

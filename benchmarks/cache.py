@@ -1,9 +1,9 @@
 """What a process pays before its first result, without a compile cache and with one.
 
-A model like BERT-base (its public configuration, random weights), for one text of 128 tokens. Every
-figure is of a process of its own, and RUNS of each take turns: one with an empty cache, which it
-fills; one that finds it full; one without any. Load is the model's; the first call is until its
-result is there.
+A model like BERT-base (its public configuration, random weights), for one text of 128 tokens. Each
+figure is of a process of its own, and RUNS of each kind take turns: without a cache; with an empty
+one, which it fills; with the one that the process before it filled. The first call is until its
+result is there, as the second, which is what the computation itself takes.
 
     python benchmarks/cache.py [RUNS] [LAYERS] [--json]
 """
@@ -16,7 +16,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -100,3 +99,91 @@ def bert(layers: int = 12) -> bytes:
     graph = helper.make_graph(b.nodes, "bert", inputs, [output], b.tensors)
     opsets = [helper.make_opsetid("", 20)]
     return helper.make_model(graph, opset_imports=opsets, ir_version=9).SerializeToString()
+
+
+# Prints what it took in seconds; given the model's file and, if there is one, the cache.
+PROCESS = """
+import json, sys, time
+import jax, jax.monitoring, numpy as np
+import onnxla
+
+NAMES = {
+    "jaxpr_trace_duration": "tracing",
+    "jaxpr_to_mlir_module_duration": "lowering",
+    "backend_compile_duration": "compiling",
+}
+took = {}
+
+def timed(name, function):
+    start = time.perf_counter()
+    result = function()
+    jax.block_until_ready(result)
+    took[name] = time.perf_counter() - start
+    return result
+
+def listen(event, seconds, **about):
+    name = NAMES.get(event.rpartition("/")[2])
+    if name:
+        took[name] = took.get(name, 0) + seconds
+
+path, *cache = sys.argv[1:]
+module = timed("load", lambda: onnxla.load(path, cache=cache[0] if cache else False))
+jax.monitoring.register_event_duration_secs_listener(listen)
+ids = np.ones((1, LENGTH), np.int64)
+timed("first call", lambda: module(ids, ids))
+timed("second call", lambda: module(ids, ids))
+print(json.dumps(took))
+"""
+
+
+def process(path: Path, *cache: Path) -> dict[str, float]:
+    """What a process takes that loads a model and calls it twice."""
+    code = PROCESS.replace("LENGTH", str(LENGTH))
+    own = {k: v for k, v in os.environ.items() if not k.startswith("JAX_")}
+    command = [sys.executable, "-c", code, str(path), *map(str, cache)]
+    result = subprocess.run(command, env=own, capture_output=True, text=True, check=True)
+    took: dict[str, float] = json.loads(result.stdout)
+    return took
+
+
+def measure(runs: int = 5, layers: int = 12) -> list[dict[str, Any]]:
+    """Seconds of each part in each kind of process: a row for each."""
+    found: dict[tuple[str, str], list[float]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "bert.onnx")
+        path.write_bytes(bert(layers))
+        process(path)  # the file is in memory from now on
+        for run in range(runs):
+            cache = Path(folder, f"cache{run}")
+            for kind, given in (("no cache", ()), ("empty", (cache,)), ("filled", (cache,))):
+                for part, seconds in process(path, *given).items():
+                    found.setdefault((part, kind), []).append(seconds)
+    return [
+        {
+            "layers": layers,
+            "what": part,
+            "cache": kind,
+            "seconds": statistics.median(values),
+            "least": min(values),
+        }
+        for (part, kind), values in sorted(found.items())
+    ]
+
+
+def table(results: Iterable[dict[str, Any]]) -> str:
+    """The rows of `measure` as text, in seconds."""
+    lines = [f"{'':12} {'cache':10} {'median':>7} {'least':>7}"]
+    for row in results:
+        lines.append(
+            f"{row['what']:12} {row['cache']:10} {row['seconds']:7.2f} {row['least']:7.2f}"
+        )
+    return "\n".join(lines)
+
+
+def main(*arguments: str) -> None:
+    results = measure(*(int(each) for each in arguments if each != "--json"))
+    print(json.dumps(results, indent=1) if "--json" in arguments else table(results))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
