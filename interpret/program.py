@@ -31,7 +31,7 @@ from onnxla.interpret.rules.running_statistics import (
     update_statistics,
 )
 from onnxla.interpret.rules.straight_through import see_through
-from onnxla.interpret.short import Short, are_arrays, no_way, short_way
+from onnxla.interpret.short import Short, kinds, no_way, short_way
 from onnxla.interpret.staging import Staging, advise, may_be_known
 from onnxla.ir.errors import OnnxlaError, StaticOperandError, UnsupportedError
 from onnxla.ir.model import (
@@ -582,11 +582,11 @@ class Program:
         if outputs is not None:
             return outputs
         names = (*self.input_names[: len(args)], *named)
-        values = [*args, *named.values()]
-        ready = names in self._prepared and not self.static and not self.data_dependent
-        if not ready or not are_arrays(values):
+        if names not in self._prepared or self.static or self.data_dependent:
             return None
-        program = self.programs.find((NOTHING_KNOWN, names, trace_key([*values, None])))
+        if (found := kinds([*args, *named.values()])) is None:
+            return None
+        program = self.programs.find((NOTHING_KNOWN, names, (*found, trace_key(None))))
         if program is None:
             return None
         self.last = short_way(

@@ -5,15 +5,16 @@ Such inputs need no check and no look-up, so a call costs little more than its c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
 import jax
 import numpy as np
+from jax.core import Tracer
 
 from onnxla.ir.errors import StaticOperandError
-from onnxla.ops.values import Value, is_concrete
+from onnxla.ops.values import Value
 
 # From parameters, inputs in order and inputs by name to the outputs; to None for other inputs.
 Short = Callable[[Mapping[str, Value], Sequence[Value], Mapping[str, Value]], Any]
@@ -23,10 +24,14 @@ def no_way(params: Mapping[str, Value], args: Sequence[Value], named: Mapping[st
     """The short way where there is none."""
 
 
-def are_arrays(values: Sequence[Value]) -> bool:
-    """Whether all values are arrays of numpy, or of JAX, outside of a trace."""
-    arrays = all(type(value) is np.ndarray or isinstance(value, jax.Array) for value in values)
-    return arrays and is_concrete([*values])
+def kinds(values: Iterable[Value]) -> list[tuple[Any, Any]] | None:
+    """`trace_key` of each value; None unless all are arrays of numpy, or of JAX and concrete."""
+    found = []
+    for x in values:
+        if type(x) is not np.ndarray and (isinstance(x, Tracer) or not isinstance(x, jax.Array)):
+            return None
+        found.append((x.dtype, x.shape))
+    return found
 
 
 def short_way(
