@@ -9,13 +9,14 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
+from typing import Any, Literal
 
 import jax
 
 SECONDS = 1.0  # that a compilation takes for JAX to keep its program, where nobody sets another
 
 
-def keep_programs(where: bool | str | os.PathLike[str]) -> None:
+def keep_programs(where: Literal[True] | str | os.PathLike[str]) -> None:
     """From now on JAX keeps what this process compiles, and finds what others have kept.
 
     JAX has one such folder for a process. One that is set already, in the environment or by
@@ -30,11 +31,12 @@ def keep_programs(where: bool | str | os.PathLike[str]) -> None:
         PermissionError: The folder belongs to somebody else, or others may write to it.
     """
     wanted = user_folder() if where is True else Path(where)
-    current = jax.config.jax_compilation_cache_dir
+    config: Any = jax.config
+    current = config.jax_compilation_cache_dir
     if current is None:
-        jax.config.update("jax_compilation_cache_dir", str(private(wanted)))
-        if jax.config.jax_persistent_cache_min_compile_time_secs == SECONDS:
-            jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+        config.update("jax_compilation_cache_dir", str(private(wanted)))
+        if config.jax_persistent_cache_min_compile_time_secs == SECONDS:
+            config.update("jax_persistent_cache_min_compile_time_secs", 0)
     elif where is not True and Path(current).resolve() != wanted.resolve():
         raise ValueError(
             f"programs cannot be kept in {str(wanted)!r}: JAX has one folder for them in a process,"

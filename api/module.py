@@ -189,19 +189,20 @@ class Module:
             TypeError, ValueError: An input is missing, unknown, or of another dtype or shape than
                 the model states; or operands of a node do not fit, and a note names the node.
         """
-        values = None
+        values, program, params = None, self.program, self.params
         if key is None:
-            program, params = self.program, self.params
             values = program.last(params, args, kwargs) or program.again(params, args, kwargs)
         if values is None:
-            values = self.program.call(self.params, bind(self.program, args, kwargs), key)
+            values = program.call(params, bind(program, args, kwargs), key)
         return values[0] if len(values) == 1 else values
 
     def run(self, inputs: Mapping[str, Value], key: jax.Array | None = None) -> dict[str, Any]:
         """Outputs by name for inputs by name."""
-        values = self.program.again(self.params, (), inputs) if key is None else None
+        values, program, params = None, self.program, self.params
+        if key is None and isinstance(inputs, Mapping):
+            values = program.last(params, (), inputs) or program.again(params, (), inputs)
         if values is None:
-            values = self.program.call(self.params, self.check_inputs(inputs), key)
+            values = program.call(params, self.check_inputs(inputs), key)
         return dict(zip(self.output_names, values, strict=True))
 
     def apply(

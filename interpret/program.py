@@ -572,15 +572,12 @@ class Program:
     ) -> tuple[Value, ...] | None:
         """`call` for inputs as a call had before; None for others, and where calls need more.
 
-        They are inputs as a caller gives them: in order, or as one dict, or by name. Where they are
-        arrays of the names, dtypes and shapes that a program is kept for, which were checked and
-        converted, they are as they have to be.
+        They are inputs as a caller gives them, in order, or as one dict, or by name, for which
+        `last` is no way; afterwards it is. Where they are arrays of the names, dtypes and shapes
+        that a program is kept for, which were checked and converted, they are as they have to be.
         """
         if len(args) == 1 and type(args[0]) is dict and not named:
-            args, named = (), args[0]
-        outputs: tuple[Value, ...] | None = self.last(params, args, named)
-        if outputs is not None:
-            return outputs
+            return self.last(params, (), args[0]) or self.again(params, (), args[0])
         names = (*self.input_names[: len(args)], *named)
         if names not in self._prepared or self.static or self.data_dependent:
             return None
@@ -589,10 +586,10 @@ class Program:
         program = self.programs.find((NOTHING_KNOWN, names, (*found, trace_key(None))))
         if program is None:
             return None
-        self.last = short_way(
-            program, [*self.buffers.values()], args, named, self.explaining_errors
-        )
-        return self.last(params, args, named)
+        buffers = [*self.buffers.values()]
+        self.last = short_way(program, buffers, args, named, self.explaining_errors)
+        outputs: tuple[Value, ...] | None = self.last(params, args, named)
+        return outputs
 
     def has_regions(self, params: Mapping[str, Value], inputs: Mapping[str, Value]) -> bool:
         """Whether nodes can be evaluated between programs: on concrete values, one by one."""
