@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from onnxla import ir
+from onnxla.cache import keep_programs
 from onnxla.edit.adapter_files import load_adapters, save_adapters
 from onnxla.edit.adapters import initial
 from onnxla.edit.dropout import insert_dropout
@@ -65,6 +66,7 @@ def load(
     limits: Limits | None = None,
     matmul_precision: str | None = None,
     roll: bool | None = None,
+    cache: bool | str | os.PathLike[str] = False,
 ) -> Module:
     """Loads an ONNX model.
 
@@ -79,12 +81,19 @@ def load(
             a call; where none is, products are exact, also where that is slow: on GPU and TPU.
         roll: Whether blocks of nodes that repeat, as the layers of a network, are compiled once, as
             the body of a loop; by default where they are many.
+        cache: Whether compiled programs are kept on disk, so that the next process finds them; or
+            the folder for them. JAX has one folder in a process: one that is set already is used as
+            it is. Otherwise it is onnxla's in the user's cache folder, and what else JAX compiles
+            is kept there, too. A cache is code: share none with people you do not trust.
 
     Raises:
         ModelError: The file is malformed, inconsistent or unsafe; the message lists what is wrong.
         UnsupportedError: ONNX Runtime saved it for one processor.
-        ValueError: JAX has no such precision.
+        ValueError: JAX has no such precision, or keeps programs in another folder.
+        PermissionError: Others may write to the folder of the cache.
     """
+    if cache is not False:
+        keep_programs(cache)
     model = source if isinstance(source, ir.Model) else ir.read(source, folder=folder)
     check_precision(matmul_precision)
     limits = limits or Limits()
@@ -151,7 +160,7 @@ class Module:
     @property
     def input_names(self) -> tuple[str, ...]:
         """Names of the inputs that a call takes, in order."""
-        return tuple(value.name for value in self.program.inputs)
+        return self.program.input_names
 
     @property
     def output_names(self) -> tuple[str, ...]:
@@ -172,11 +181,20 @@ class Module:
             TypeError, ValueError: An input is missing, unknown, or of another dtype or shape than
                 the model states; or operands of a node do not fit, and a note names the node.
         """
-        return unpack(self.program.call(self.params, bind(self.program, args, kwargs), key))
+        values, program, params = None, self.program, self.params
+        if key is None:
+            values = program.last(params, args, kwargs) or program.again(params, args, kwargs)
+        if values is None:
+            values = program.call(params, bind(program, args, kwargs), key)
+        return values[0] if len(values) == 1 else values
 
     def run(self, inputs: Mapping[str, Value], key: jax.Array | None = None) -> dict[str, Any]:
         """Outputs by name for inputs by name."""
-        values = self.program.call(self.params, self.check_inputs(inputs), key)
+        values, program, params = None, self.program, self.params
+        if key is None and isinstance(inputs, Mapping):
+            values = program.last(params, (), inputs) or program.again(params, (), inputs)
+        if values is None:
+            values = program.call(params, self.check_inputs(inputs), key)
         return dict(zip(self.output_names, values, strict=True))
 
     def apply(

@@ -83,7 +83,8 @@ def bind_operands(operator: Operator, node: Node, operands: Sequence[Value]) -> 
     bound = list(operands)
     known = is_known(bound)
     leaves = jax.tree.leaves(operands)
-    budget().count_call(len(leaves) // OF_A_CALL)
+    if more := len(leaves) // OF_A_CALL:
+        budget().count_call(more)
     concrete = any(map(has_no_type_in_jax, leaves))
     for index, value in enumerate(operands):
         name = operator.input_name(index)

@@ -24,12 +24,18 @@ class Kept(Generic[T]):
         self._values: OrderedDict[Hashable, T] = OrderedDict()
         self._lock = threading.Lock()
 
+    def find(self, key: Hashable) -> T | None:
+        """The value under a key, if it is there."""
+        with self._lock:
+            value = self._values.get(key)
+            if value is not None:
+                self._values.move_to_end(key)
+            return value
+
     def get(self, key: Hashable, make: Callable[[], T]) -> T:
         """The value under a key, made if it is not there (any more)."""
-        with self._lock:
-            if key in self._values:
-                self._values.move_to_end(key)
-                return self._values[key]
+        if (found := self.find(key)) is not None:
+            return found
         value = make()
         with self._lock:
             self._values[key] = value

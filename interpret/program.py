@@ -14,6 +14,7 @@ import numpy as np
 from onnxla.interpret.calls import Context, Rule
 from onnxla.interpret.eval import eval_graph
 from onnxla.interpret.kept import Kept
+from onnxla.interpret.layouts import Stored, is_on_cpu, kernels
 from onnxla.interpret.lowering import Lowering
 from onnxla.interpret.regions import Regions, trace_key
 from onnxla.interpret.rolling.graph import BLOCKS, JOINED, NEVER
@@ -31,6 +32,7 @@ from onnxla.interpret.rules.running_statistics import (
     update_statistics,
 )
 from onnxla.interpret.rules.straight_through import see_through
+from onnxla.interpret.short import Short, kinds, no_way, short_way
 from onnxla.interpret.staging import Staging, advise, may_be_known
 from onnxla.ir.errors import OnnxlaError, StaticOperandError, UnsupportedError
 from onnxla.ir.model import (
@@ -211,6 +213,11 @@ class Program:
         return tuple(value for name, value in self.declared.items() if name not in given)
 
     @functools.cached_property
+    def input_names(self) -> tuple[str, ...]:
+        """Names of `inputs`."""
+        return tuple(value.name for value in self.inputs)
+
+    @functools.cached_property
     def declared(self) -> dict[str, ValueInfo]:
         """All inputs of the graph by name, those with a default or a fixed value among them.
 
@@ -267,6 +274,11 @@ class Program:
         if (outputs, joined) not in self._lowered:
             self._lowered[outputs, joined] = self.lowering.graph(self.graph(outputs), joined)
         return self._lowered[outputs, joined]
+
+    @functools.cached_property
+    def kernels(self) -> list[str]:
+        """Parameters that calls may store in another order."""
+        return [*dict.fromkeys(kernels(self.model.graph.nodes, self.parameters.params))]
 
     @functools.cached_property
     def _lowered(self) -> dict[tuple[tuple[str, ...] | None, int], Graph]:
@@ -458,19 +470,18 @@ class Program:
         traced: Mapping[str, Value],
         key: jax.Array | None,
     ) -> Any:
-        """The model as a compiled function of params, buffers, traced inputs and a key.
+        """The model as a compiled function of params, buffers and inputs in order, and of a key.
 
         Raises:
             ModelError: It would need more memory than the limits allow.
         """
 
         def run(
-            params: Mapping[str, Value],
-            buffers: Mapping[str, Value],
-            traced: Mapping[str, Value],
-            key: jax.Array | None,
+            params: Mapping[str, Value], *values: Value, key: jax.Array | None = None
         ) -> tuple[Value, ...]:
-            inputs = {**known.inputs, **traced}
+            params = stored.restored(params)
+            buffers = dict(zip(self.buffers, values, strict=False))
+            inputs = {**known.inputs, **dict(zip(names, values[len(buffers) :], strict=True))}
             if self.batched:
                 return self.evaluate(params, inputs, buffers, key=key)
             inputs = {**self.fixed, **inputs}
@@ -480,15 +491,17 @@ class Program:
                 raise StaticOperandError("JAX has no text, so no program has it as an output")
             return self.returned(results)
 
+        names = tuple(traced)
         program = jax.jit(run)
-        arguments = params, self.buffers, traced, key
-        made = program.trace(*arguments)
-        if is_concrete(jax.tree.leaves(arguments)):
+        stored = Stored([name for name in self.kernels if is_on_cpu(params[name])])
+        arguments = stored(params), *self.buffers.values(), *traced.values()
+        made = program.trace(*arguments, **({} if key is None else {"key": key}))
+        if is_concrete(jax.tree.leaves((arguments, key))):
             budget = self.budget({**self.fixed, **known.inputs, **traced})
             check_program(made.jaxpr.jaxpr, budget)
             # `program` finds this compilation again.
             check_memory(made.lower().compile().memory_analysis(), budget)
-        return program
+        return stored.first(program)
 
     @functools.cached_property
     def regions(self) -> Regions:
@@ -515,6 +528,11 @@ class Program:
     def _needs(self) -> set[Node]:
         return set()  # nodes that need concrete values
 
+    @functools.cached_property
+    def last(self) -> Short:
+        """The short way of the call before, if that was like another."""
+        return no_way
+
     def call(
         self,
         params: Mapping[str, Value],
@@ -526,6 +544,7 @@ class Program:
         Which inputs must be known is found before tracing. What turns out only then to decide a
         shape is known from then on. Where that is not enough, the graph runs region by region.
         """
+        self.last = no_way
         with jax.enable_x64(True), self.explaining_errors():
             if tuple(inputs) not in self._prepared and self.has_regions(params, inputs):
                 self.prepare(inputs, key)
@@ -536,7 +555,9 @@ class Program:
                         (known, tuple(traced), trace_key([*traced.values(), key])),
                         functools.partial(self.compile, known, params, traced, key),
                     )
-                    outputs: tuple[Value, ...] = program(params, self.buffers, traced, key)
+                    keys = {} if key is None else {"key": key}
+                    values = (*self.buffers.values(), *traced.values())
+                    outputs: tuple[Value, ...] = program(params, *values, **keys)
                     return outputs
                 except StaticOperandError as error:
                     if not self.has_regions(params, inputs):
@@ -553,6 +574,30 @@ class Program:
             given = {**self.fixed, **known.inputs}
             values = self.regions((params, self.buffers), known, given, traced, key)
             return self.returned(values)
+
+    def again(
+        self, params: Mapping[str, Value], args: Sequence[Value], named: Mapping[str, Value]
+    ) -> tuple[Value, ...] | None:
+        """`call` for inputs as a call had before; None for others, and where calls need more.
+
+        They are inputs as a caller gives them, in order, or as one dict, or by name, for which
+        `last` is no way; afterwards it is. Where they are arrays of the names, dtypes and shapes
+        that a program is kept for, which were checked and converted, they are as they have to be.
+        """
+        if len(args) == 1 and type(args[0]) is dict and not named:
+            return self.last(params, (), args[0]) or self.again(params, (), args[0])
+        names = (*self.input_names[: len(args)], *named)
+        if names not in self._prepared or self.static or self.data_dependent:
+            return None
+        if (found := kinds([*args, *named.values()])) is None:
+            return None
+        program = self.programs.find((NOTHING_KNOWN, names, (*found, trace_key(None))))
+        if program is None:
+            return None
+        buffers = [*self.buffers.values()]
+        self.last = short_way(program, buffers, args, named, self.explaining_errors)
+        outputs: tuple[Value, ...] | None = self.last(params, args, named)
+        return outputs
 
     def has_regions(self, params: Mapping[str, Value], inputs: Mapping[str, Value]) -> bool:
         """Whether nodes can be evaluated between programs: on concrete values, one by one."""

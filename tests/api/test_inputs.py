@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 from typing import Any
 
 import jax
@@ -235,3 +236,74 @@ def test_integers_of_which_jit_took_half_are_told_where_all_bits_count(case: str
         jax.jit(module.apply)(module.params, i)
     with jax.enable_x64(True):
         jax.jit(module.apply)(module.params, i)
+
+
+def weighed() -> onnxla.Module:
+    """y = w * (a - b), of any length."""
+    text = "m (float[N] a, float[N] b) => (float[N] y) { c = Sub (a, b) y = Mul (w, c) }"
+    return onnxla.load(make(header() + text, w=W))
+
+
+def seen(module: onnxla.Module, *args: Any, **kwargs: Any) -> Any:
+    """What a call gives that has the same inputs as the calls before it."""
+    values = [module(*args, **kwargs) for _ in range(3)]
+    np.testing.assert_array_equal(values[0], values[2])
+    assert module.program.last({}, (), {}) is None
+    assert not jax.config.jax_enable_x64
+    return values[2]
+
+
+def test_inputs_like_those_before_are_bound_to_the_same_names() -> None:
+    module, a, b = weighed(), jax.numpy.float32([1, 2]), np.float32([5, 7])
+    for _ in range(2):
+        for same in (seen(module, a, b), seen(module, a, b=b), seen(module, b=b, a=a)):
+            np.testing.assert_array_equal(same, [-12, -15])
+        np.testing.assert_array_equal(seen(module, {"b": b, "a": a}), [-12, -15])
+        np.testing.assert_array_equal(seen(module, {"b": a, "a": b}), [12, 15])
+        np.testing.assert_array_equal(seen(module, b, a), [12, 15])
+        np.testing.assert_array_equal(module.run({"b": a, "a": b})["y"], [12, 15])
+        np.testing.assert_array_equal(seen(module, b[:1], a[:1]), [12])
+    assert seen(copy.deepcopy(module), a, b).tolist() == [-12, -15]
+    other = module.replace({"w": np.float32([1])})
+    np.testing.assert_array_equal(other(a, b), [-4, -5])
+
+
+def test_what_a_call_has_seen_excuses_no_other_inputs() -> None:
+    module, a = weighed(), np.float32([1, 2])
+    seen(module, a, a)
+    with pytest.raises(TypeError, match=r"input 'b' takes float32, got int64 \[1, 2\]"):
+        module(a, np.int64([1, 2]))
+    with pytest.raises(ValueError, match=r"input 'b' takes shape \[N\], got \[2, 1\]"):
+        module(a, a[:, None])
+    with pytest.raises(TypeError, match="missing inputs: b"):
+        module(a)
+    with pytest.raises(TypeError, match="no input is named 'c'"):
+        module(a, c=a)
+    with pytest.raises(TypeError, match="input 'a' is given twice"):
+        module(a, a=a)
+    with pytest.raises(TypeError, match="takes 2 inputs"):
+        module(a, a, a)
+    assert module(a, a.astype(np.float64)).dtype == np.float32  # converted
+    assert module(a, [1.0, 2.0]).dtype == np.float32
+    assert jax.jit(lambda x: module(a, x))(a).tolist() == [0, 0]
+    assert jax.grad(lambda m: m(a, 2 * a).sum())(module).params["w"].tolist() == [-3]
+    assert module(a, a, key=jax.random.key(0)).tolist() == [0, 0]
+
+
+def test_a_value_that_decides_a_shape_is_looked_at_in_each_call() -> None:
+    text = "m (float[N] x, int64[1] n) => (float[M] y) { y = Tile (x, n) }"
+    module, x = onnxla.load(make(header() + text)), np.float32([1, 2])
+    for n in (1, 1, 1, 3, 2, 2):
+        assert module(x, np.int64([n])).shape == (2 * n,)
+
+
+def test_a_call_like_the_one_before_counts_as_a_use_of_its_program() -> None:
+    text = "m (float[N] x) => (float[N] y) { y = Add (x, x) }"
+    module = onnxla.load(make(header() + text), limits=onnxla.Limits(programs=2))
+    first = np.ones(1, np.float32)
+    seen(module, first)
+    (program,) = module.program.programs.values()
+    for size in (2, 3):
+        module(np.ones(size, np.float32))
+        seen(module, first)
+        assert module.program.programs.values()[-1] is program
