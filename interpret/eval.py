@@ -51,7 +51,11 @@ def eval_at(index: int, nodes: Sequence[Node], env: Scope, context: Context) -> 
     """Evaluates one of a scope's nodes, reading from and writing to `env`."""
     node = nodes[index]
     if isinstance(node, Composite):
-        env.update(node.evaluate(env, fold_in(context, index), eval_at))
+        try:
+            env.update(node.evaluate(env, fold_in(context, index), eval_at))
+        except StaticOperandError as error:
+            error.names = origins(error.names, node, nodes[:index], env, context.opsets)
+            raise
         return
     operands = [env[name] if name else None for name in node.inputs]
     with explain(node, operands), jax.named_scope(plain(node.name or node.op_type)):

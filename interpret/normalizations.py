@@ -109,7 +109,7 @@ def recognized(node: Node, makers: Mapping[str, Node]) -> Normalization | None:
     def made(name: str, *op_types: str) -> Node | None:
         """The node of some operator that makes a value."""
         maker = makers.get(name)
-        return maker if maker is not None and is_standard(maker, *op_types) else None
+        return maker if maker is not None and is_plainly(maker, *op_types) else None
 
     for over, deviation, between in quotients(node, made):
         root = made(deviation, "Sqrt")
@@ -156,13 +156,18 @@ def recognized(node: Node, makers: Mapping[str, Node]) -> Normalization | None:
     return None
 
 
+def is_plainly(node: Node, *op_types: str) -> bool:
+    """Whether a node is of an operator, and no attribute says how it broadcasts."""
+    return is_standard(node, *op_types) and (node.op_type == "ReduceMean" or not node.attributes)
+
+
 def quotients(
     node: Node, made: Callable[..., Node | None]
 ) -> Iterator[tuple[str, str, tuple[Node, ...]]]:
     """How a node may be a quotient: what is divided, by what, and the nodes between."""
-    if is_standard(node, "Div"):
+    if is_plainly(node, "Div"):
         yield node.inputs[0], node.inputs[1], ()
-    elif is_standard(node, "Mul"):
+    elif is_plainly(node, "Mul"):
         for over, factor in (node.inputs, node.inputs[::-1]):
             if inverse := made(factor, "Reciprocal", "Div"):
                 yield over, inverse.inputs[-1], (inverse,)

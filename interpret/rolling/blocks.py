@@ -23,6 +23,7 @@ from onnxla.ir.traverse import is_standard, subgraphs
 
 DEPTH = 3  # steps back in which the roots of blocks look alike
 TRIED = 16  # kinds of nodes that are tried as roots
+VISITS = 2_000_000  # of nodes, after which a search ends: some seconds
 
 Slot: TypeAlias = tuple[int, int]  # a node, and the position of one of its inputs or outputs
 Column: TypeAlias = tuple[str, ...]  # what a value of a block is called in one block after another
@@ -94,6 +95,7 @@ class BlockSearch:
             if name
         }
         self.labels = [self.label(node) if repeatable(node) else None for node in nodes]
+        self.visits = VISITS
         self.uses: dict[int, int] = {}
         for node in nodes:
             for maker in self.needs(node):
@@ -119,7 +121,7 @@ class BlockSearch:
     def runs(self, least: int) -> Iterator[Run]:
         """Runs of at least so many blocks that have no node in common, the largest first."""
         classes, free = self.classes(), {*range(len(self.nodes))}
-        while True:
+        while self.visits > 0:
             alive = [kept for roots in classes if len(kept := [i for i in roots if i in free]) > 1]
             found = [run for roots in alive[:TRIED] if (run := self.run_of(roots, free, least))]
             if not found:
@@ -147,6 +149,9 @@ class BlockSearch:
         """The largest of the runs of blocks around some roots that follow each other."""
         n = len(roots)
         middles = {max(n * quarter // 4, 1) for quarter in (1, 2, 3)}
+        self.visits -= len(middles) * len(self.nodes)
+        if self.visits < 0:
+            return None
         found = (self.run_around(roots, middle, free, least) for middle in middles)
         return max(filter(None, found), key=lambda run: run.size, default=None)
 
@@ -181,7 +186,7 @@ class BlockSearch:
     def block(self, before: int, root: int) -> Block | None:
         """What `root` needs and the root before it does not, if that one needs the like."""
         earlier = self.ancestors(before)
-        if root in earlier:
+        if root in earlier or self.labels[root] != self.labels[before]:
             return None
         other, leaves, order = {root: before}, [], [root]
         for index in order:
@@ -250,7 +255,8 @@ class BlockSearch:
 
     def longest(self, block: Block, blocks: Sequence[tuple[int, ...]], least: int) -> Run | None:
         """The run of the first blocks, as many as can be evaluated one after another."""
-        while len(blocks) >= least:
+        while len(blocks) >= least and self.visits > 0:
+            self.visits -= len(self.nodes)
             run, end = self.classified(block, blocks)
             if run is not None:
                 return run
