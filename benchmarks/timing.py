@@ -32,7 +32,8 @@ def warm(function: Callable[[], object]) -> Side:
 
 def in_turn(runs: int, *sides: Side) -> list[list[float]]:
     """The seconds of each side's runs, which alternate."""
-    return [list(each) for each in zip(*([side() for side in sides] for _ in range(runs)))]
+    rounds = [[side() for side in sides] for _ in range(runs)]
+    return [list(each) for each in zip(*rounds, strict=True)]
 
 
 def alone(ours: Sequence[float]) -> dict[str, float]:

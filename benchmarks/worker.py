@@ -7,6 +7,7 @@ had since it was started, beyond those after its imports. Needs Python's own lib
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -16,6 +17,9 @@ from pathlib import Path
 from typing import Any
 
 BENCHMARKS = Path(__file__).parent
+# OpenMP's threads would spin while they wait: for each other, which takes several times as long
+# where something else runs on a core, and after a run, in the other side's time.
+PASSIVE = {"OMP_WAIT_POLICY": "PASSIVE"}
 
 
 def peak() -> int:
@@ -39,8 +43,10 @@ class Worker:
 
     def __init__(self, python: str, script: str, *arguments: object) -> None:
         command = [python, str(BENCHMARKS / script), *map(str, arguments)]
+        pipe = subprocess.PIPE
+        environment = {**os.environ, **PASSIVE}
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            command, stdin=pipe, stdout=pipe, text=True, env=environment
         )
         self.memory = 0
         if self.line() != "ready":
