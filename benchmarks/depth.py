@@ -130,10 +130,11 @@ def plain_cell() -> tuple[Function, Params]:
 
 
 def loaded(model: onnx.ModelProto, roll: bool | None, *, stacked: bool) -> tuple[Function, Params]:
-    """A model as a function, and its parameters."""
+    """A model as a function, and what of it trains."""
     module = onnxla.load(model, roll=roll)
-    assert {*module.partition()[0]} == {*module.params}
-    return module.apply, module.stacked(module.params) if stacked else module.params
+    parts = module.partition()
+    train, frozen = map(module.stacked, parts) if stacked else parts
+    return lambda params, x: module.apply({**frozen, **params}, x), train
 
 
 def compiling(function: Function, params: Params, x: Any) -> dict[str, float]:
@@ -171,7 +172,7 @@ def compiling(function: Function, params: Params, x: Any) -> dict[str, float]:
 def measure(runs: int = 15) -> Iterator[dict[str, Any]]:
     """A row for each model and way, whose medians are of `runs` / 5 compilations."""
     rng = np.random.default_rng(0)
-    places, times = rng.standard_normal((2, TEXTS, PLACES, N), np.float32)[0], None
+    places = rng.standard_normal((TEXTS, PLACES, N), np.float32)
     times = rng.standard_normal((STEPS, TEXTS, FEATURES), np.float32)
     cases: list[tuple[str, Callable[[], onnx.ModelProto], Any, Any]] = [
         *(
