@@ -55,6 +55,7 @@ def start(data: bytes, inputs: Mapping[str, np.ndarray]) -> Callable[[], Any]:
     """A call of ONNX Runtime."""
     import onnxruntime
 
+    onnxruntime.set_default_logger_severity(3)  # errors
     session = onnxruntime.InferenceSession(data)
     return lambda: session.run(None, inputs)
 
