@@ -366,6 +366,26 @@ def slices(net: Network, start: int, end: int) -> list[str]:
 MODELS: dict[str, Callable[..., onnx.ModelProto]] = {
     each.__name__: each for each in (mobilenet_v2, resnet50, vit_small, bert_base, gpt2)
 }
+TRANSFORMERS = ("vit_small", "bert_base", "gpt2")
+LENGTHS = {"bert_base": 128, "gpt2": 64}  # of the texts in inference
+
+
+def feeds(model: onnx.ModelProto, batch: int, length: int | None = None) -> dict[str, np.ndarray]:
+    """Random inputs by name: pixels, or words of one text in each row, whose types are all 0."""
+    rng = np.random.default_rng(0)
+    sizes = {BATCH: batch, SEQUENCE: length}
+    made: dict[str, np.ndarray] = {}
+    for value in model.graph.input:
+        kind = value.type.tensor_type
+        shape = [sizes.get(d.dim_param) or d.dim_value for d in kind.shape.dim]
+        if kind.elem_type == TensorProto.FLOAT:
+            made[value.name] = rng.standard_normal(shape, np.float32)
+        elif value.name == "input_ids":
+            made[value.name] = rng.integers(0, 30_000, shape)
+        else:
+            made[value.name] = np.full(shape, value.name == "attention_mask", np.int64)
+    return made
+
 
 if __name__ == "__main__":
     for name, build in MODELS.items():

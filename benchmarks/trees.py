@@ -1,19 +1,13 @@
 """Forests of decision trees: loading, the first call and later calls, beside ONNX Runtime.
 
 Both sides are in one process and take turns. A forest is one node with lists of numbers, as
-scikit-learn, LightGBM and XGBoost are converted. What is printed of load and call are medians, and
-the least, of RUNS; the first call, which compiles, is one of a freshly loaded model each time.
-
-    python benchmarks/trees.py [TREES] [DEPTH] [RUNS] [--json]
+scikit-learn, LightGBM and XGBoost are converted: 500 trees of depth 9. The first call, which
+compiles, is one of a freshly loaded model each time.
 """
 
 from __future__ import annotations
 
-import json
-import statistics
-import sys
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import jax
@@ -21,6 +15,7 @@ import numpy as np
 from onnx import AttributeProto, TensorProto, helper, numpy_helper
 
 import onnxla
+from timing import alone, beside, in_turn, once, seconds, warm
 
 FEATURES, CLASSES = 30, 3
 
@@ -144,38 +139,15 @@ ROWS = (1, 100, 10_000)
 FIRST = 3  # first calls, each of which compiles
 
 
-def seconds(function: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    function()
-    return time.perf_counter() - start
-
-
-def in_turn(ours: Callable[[], object], theirs: Callable[[], object], runs: int) -> dict[str, Any]:
-    """Medians and least of both sides, and their ratio."""
-    pairs = [(seconds(ours), seconds(theirs)) for _ in range(runs)]
-    a, b = zip(*pairs, strict=True)
-    median, peer = statistics.median(a), statistics.median(b)
-    least, peer_least = min(a), min(b)
-    return {
-        "seconds": median,
-        "least": least,
-        "onnxruntime": peer,
-        "onnxruntime_least": peer_least,
-        "ratio": median / peer,
-        "ratio_of_least": least / peer_least,
-    }
-
-
 def measure(
     trees: int = 500, depth: int = 9, runs: int = 15, rows: Iterable[int] = ROWS
-) -> list[dict[str, Any]]:
+) -> Iterator[dict[str, Any]]:
     """What a forest in both forms takes: a row for each, and for load, first call and call."""
     import onnxruntime
 
-    results: list[dict[str, Any]] = []
     for name, make in MAKERS.items():
-        warm = onnxla.load(make(2, 4))  # what is imported and set up once counts for no forest
-        jax.block_until_ready(warm(np.zeros((2, FEATURES), np.float32)))
+        warm_up = onnxla.load(make(2, 4))  # what is set up once counts for no forest
+        jax.block_until_ready(warm_up(np.zeros((2, FEATURES), np.float32)))
         data = make(trees, depth)
 
         def load(data: bytes = data) -> onnxla.Module:
@@ -186,11 +158,8 @@ def measure(
         def session(data: bytes = data) -> Any:
             return onnxruntime.InferenceSession(data)
 
-        def add(what: str, figures: dict[str, Any], name: str = name, data: bytes = data) -> None:
-            case = {"model": name, "trees": trees, "depth": depth, "bytes": len(data)}
-            results.append({**case, "what": what, **figures})
-
-        add("load", in_turn(load, session, runs))
+        found = beside("ONNX Runtime", *in_turn(runs, once(load), once(session)))
+        yield {"model": name, "file bytes": len(data), "what": "load", **found}
         for count in rows:
             x = np.random.default_rng(2).random((count, FEATURES), np.float32)
             module, peer = load(), session()
@@ -198,10 +167,7 @@ def measure(
             np.testing.assert_allclose(module.run({"x": x})["score"], expected, atol=1e-5)
             fresh = [load() for _ in range(FIRST)]
             first = [seconds(lambda m=m, x=x: jax.block_until_ready(m(x))) for m in fresh]
-            add(
-                f"first call, rows={count}",
-                {"seconds": statistics.median(first), "least": min(first)},
-            )
+            yield {"model": name, "what": f"first call, rows={count}", **alone(first)}
 
             def ours(module: onnxla.Module = module, x: np.ndarray = x) -> object:
                 return jax.block_until_ready(module(x))
@@ -209,29 +175,5 @@ def measure(
             def theirs(peer: Any = peer, x: np.ndarray = x) -> object:
                 return peer.run(None, {"x": x})
 
-            ours()
-            add(f"call, rows={count}", in_turn(ours, theirs, runs))
-    return results
-
-
-def table(results: Iterable[dict[str, Any]]) -> str:
-    """The rows of `measure` as text, in milliseconds."""
-    lines = [f"{'':24} {'':22} {'onnxla':>19} {'onnxruntime':>19}  ratio (of least)"]
-    for row in results:
-        line = f"{row['model']:24} {row['what']:22}"
-        line += f" {row['seconds'] * 1e3:9.2f} {row['least'] * 1e3:9.2f}"
-        if "ratio" in row:
-            line += f" {row['onnxruntime'] * 1e3:9.2f} {row['onnxruntime_least'] * 1e3:9.2f}"
-            line += f"  {row['ratio']:5.2f} ({row['ratio_of_least']:.2f})"
-        lines.append(line)
-    return "\n".join(lines)
-
-
-def main(*arguments: str) -> None:
-    numbers = [int(each) for each in arguments if each != "--json"]
-    results = measure(*numbers)
-    print(json.dumps(results, indent=1) if "--json" in arguments else table(results))
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+            found = beside("ONNX Runtime", *in_turn(runs, warm(ours), warm(theirs)))
+            yield {"model": name, "what": f"call, rows={count}", **found}

@@ -1,0 +1,165 @@
+"""All benchmarks of speed and memory, as ratios to a peer in the same run.
+
+    python benchmarks/run.py [PART ...] [--runs 15] [--torch-python PATH] [--json FILE] [--write]
+
+Each part is a file of this folder, whose first lines tell what is measured. The JSON file has what
+was measured last of each part; a run of some parts changes these alone. `--write` makes
+docs/performance.md of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import importlib
+import inspect
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jax
+from tqdm import tqdm
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "performance.md"
+PARTS = {  # by file, the heading
+    "inference": "Inference",
+    "training": "Training step",
+    "first_call": "First call",
+    "depth": "Compiling a gradient, by depth",
+    "load": "Loading",
+    "memory": "Memory",
+    "call": "Cost of a call",
+    "trees": "Forests of decision trees",
+}
+PACKAGES = ("jax", "jaxlib", "numpy", "onnxruntime")
+HEAD = """# Performance
+
+Made by `python benchmarks/run.py --write`; what each table has is told above it.
+
+Times are medians of as many runs as are stated, and the least. Ratios, of the medians and of the
+least, are ours to the peer's: less than 1 is faster. The sides take turns, run by run, so that
+whatever else the machine does slows both; compare the ratios, not the times, of two tables.
+"""
+
+
+def measured(part: str, runs: int, torch_python: str) -> Iterator[dict[str, Any]]:
+    """The rows of a part, or one that says why there are none."""
+    module = importlib.import_module(part)
+    if not hasattr(module, "measure"):
+        yield {"note": f"benchmarks/{part}.py has no rows yet"}
+        return
+    options: dict[str, Any] = {"runs": runs, "torch_python": torch_python}
+    known = inspect.signature(module.measure).parameters
+    if part == "training" and not torch_python:
+        yield {"note": "not measured: --torch-python names no Python that has PyTorch"}
+        return
+    yield from module.measure(**{k: v for k, v in options.items() if k in known})
+
+
+def machine() -> str:
+    """Processor, cores and system."""
+    info = Path("/proc/cpuinfo")
+    names = re.findall(r"model name\s*: (.*)", info.read_text()) if info.is_file() else []
+    model = names[0] if names else platform.processor()
+    return f"{model}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}"
+
+
+def versions(torch_python: str) -> dict[str, str]:
+    """Of what is compared."""
+    found = {"Python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
+    if torch_python:
+        command = [torch_python, "-c", "import torch; print(torch.__version__)"]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        found["torch"] = done.stdout.strip()
+    return found
+
+
+def shown(column: str, value: Any) -> str:
+    """A cell of a table, in a unit that suits it."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return "" if value is None else str(value).replace("|", "\\|")
+    if "bytes" in column:
+        return f"{value / 2**20:,.1f} MiB"
+    if "ratio" in column or column == "goal":
+        return f"{value:.2f}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    for scale, unit in ((1, "s"), (1e3, "ms")):
+        if value * scale >= 1:
+            return (
+                f"{value * scale:.3g} {unit}"
+                if value * scale < 100
+                else f"{value * scale:.0f} {unit}"
+            )
+    return f"{value * 1e6:.3g} us"
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Rows in Markdown; columns are all that some row has."""
+    columns = [*dict.fromkeys(column for row in rows for column in row)]
+    cells = [[shown(column, row.get(column)) for column in columns] for row in rows]
+    rule = ["---:" if isinstance(rows[0].get(column), float) else "---" for column in columns]
+    return "\n".join(f"| {' | '.join(line)} |" for line in (columns, rule, *cells))
+
+
+def page(results: dict[str, Any]) -> str:
+    """docs/performance.md."""
+    sections = [HEAD]
+    for part, heading in PARTS.items():
+        if part not in results:
+            continue
+        result = results[part]
+        text = inspect.getdoc(importlib.import_module(part)) or ""
+        used = ", ".join(f"{name} {number}" for name, number in result["versions"].items())
+        sections += [
+            f"## {heading}\n",
+            text.split("\n\n    python ")[0] + "\n",
+            table(result["rows"]) + "\n",
+            f"{result['date']}; {result['runs']} runs; {result['machine']}; {used}; load average"
+            f" {result['load average']:.1f} when it ended.\n",
+        ]
+    return "\n".join(sections)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
+    parser.add_argument("--runs", type=int, default=15, help="of each side (default: 15)")
+    parser.add_argument("--torch-python", default="", metavar="PATH", help="a Python with PyTorch")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="what was measured, kept")
+    parser.add_argument("--write", action="store_true", help=f"write {PAGE.relative_to(ROOT)}")
+    arguments = parser.parse_args()
+    if unknown := {*arguments.parts} - {*PARTS}:
+        parser.error(f"no part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+    jax.config.update("jax_enable_compilation_cache", False)
+    kept = arguments.json
+    results = json.loads(kept.read_text()) if kept and kept.is_file() else {}
+    for part in arguments.parts or PARTS:
+        rows = []
+        for row in tqdm(measured(part, arguments.runs, arguments.torch_python), part, unit="row"):
+            rows.append(row)
+        results[part] = {
+            "date": datetime.date.today().isoformat(),
+            "machine": machine(),
+            "versions": versions(arguments.torch_python if part in ("training", "memory") else ""),
+            "load average": os.getloadavg()[0],
+            "runs": arguments.runs,
+            "rows": rows,
+        }
+        tqdm.write(f"{PARTS[part]}\n{table(rows)}\n", file=sys.stdout)
+        if kept:
+            kept.write_text(json.dumps(results, indent=1) + "\n")
+    if arguments.write:
+        PAGE.write_text(page(results))
+
+
+if __name__ == "__main__":
+    main()
