@@ -38,6 +38,7 @@ PARTS = {  # by file, the heading
     "memory": "Memory",
     "call": "Cost of a call",
     "trees": "Forests of decision trees",
+    "cache": "Compile cache",
 }
 PACKAGES = ("jax", "jaxlib", "numpy", "onnxruntime")
 HEAD = """# Performance

@@ -133,8 +133,8 @@ def make_run(name: str, way: str) -> Callable[[], object]:
 def ways(name: str) -> list[str]:
     """Those of which no two are the same program: without loops there is less to choose."""
     case = example(name)
-    loops = case.module.program.loops((case.logits,))
-    return [*WAYS] if loops else ["jit", "fit"]
+    stacks = case.module.program.stacks((case.logits,))
+    return [*WAYS] if stacks.members else ["jit", "fit"]
 
 
 def measure(runs: int = 15, torch_python: str = "") -> Iterator[dict[str, Any]]:
