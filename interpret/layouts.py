@@ -47,7 +47,7 @@ def from_stored(x: Value) -> Value:
     return jnp.moveaxis(x, (-1, -2), (0, 1))
 
 
-class Stored:
+class Reordered:
     """Parameters with some of them in the order of `to_stored`, made anew when these change.
 
     Args:

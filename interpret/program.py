@@ -14,7 +14,7 @@ import numpy as np
 from onnxla.interpret.calls import Context, Rule
 from onnxla.interpret.eval import eval_graph
 from onnxla.interpret.kept import Kept
-from onnxla.interpret.layouts import Stored, is_on_cpu, kernels
+from onnxla.interpret.layouts import Reordered, is_on_cpu, kernels
 from onnxla.interpret.lowering import Lowering
 from onnxla.interpret.regions import Regions, trace_key
 from onnxla.interpret.rolling.graph import BLOCKS, JOINED, NEVER
@@ -493,7 +493,7 @@ class Program:
 
         names = tuple(traced)
         program = jax.jit(run)
-        stored = Stored([name for name in self.kernels if is_on_cpu(params[name])])
+        stored = Reordered([name for name in self.kernels if is_on_cpu(params[name])])
         arguments = stored(params), *self.buffers.values(), *traced.values()
         made = program.trace(*arguments, **({} if key is None else {"key": key}))
         if is_concrete(jax.tree.leaves((arguments, key))):

@@ -131,8 +131,8 @@ MUTANTS = [
     Mutant(
         "wrong broadcast",
         "BatchNormalization",
-        "used_mean.reshape(shape)) * scaled",
-        "used_mean.reshape(-1)) * scaled",
+        "old_mean.reshape(shape)) * scaled",
+        "old_mean.reshape(-1)) * scaled",
     ),
     Mutant(
         "transposed gate order", "LSTM", "i, o, forget, candidate =", "i, forget, o, candidate ="
@@ -206,8 +206,9 @@ MUTANTS = [
     Mutant(
         "sample variance",
         "LayerNormalization",
-        "return mean, sample.average(lax.square(X - mean), axes)",
-        "return mean, jnp.var(X, axes, keepdims=True, ddof=1)",
+        "variance = mean(lax.square(deviations), axes)",
+        "variance = jnp.var(x, axes, keepdims=True, ddof=1)",
+        "onnxla.ops.standardize",
     ),
     Mutant(
         "greater or equal",
