@@ -24,8 +24,8 @@ def kernels(nodes: Sequence[Node], params: Mapping[str, Value]) -> Iterator[str]
     """Names of the parameters that are kernels of convolutions which XLA computes as such."""
     for node in nodes:
         if is_standard(node, "Conv") and node.attributes.get("group", 1) == 1:
-            shape = params[node.inputs[1]].shape if node.inputs[1] in params else ()
-            if math.prod(shape[2:]) > 1 and shape[1] > 1:
+            kernel = params.get(node.inputs[1])
+            if kernel is not None and kernel.shape[1] > 1 and math.prod(kernel.shape[2:]) > 1:
                 yield node.inputs[1]
 
 
