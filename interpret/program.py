@@ -17,7 +17,7 @@ from onnxla.interpret.kept import Kept
 from onnxla.interpret.layouts import Reordered, is_on_cpu, kernels
 from onnxla.interpret.lowering import Lowering
 from onnxla.interpret.regions import Regions, trace_key
-from onnxla.interpret.rolling.graph import BLOCKS, JOINED, NEVER
+from onnxla.interpret.rolling.graph import HELD, JOINED, NEVER
 from onnxla.interpret.rolling.roll import Roll, join_values
 from onnxla.interpret.rolling.stacks import NO_STACKS, Stacks, find_stacks
 from onnxla.interpret.rules.budget import check_memory, check_program, within
@@ -248,12 +248,12 @@ class Program:
 
     def stacks(self, outputs: tuple[str, ...] | None = None) -> Stacks:
         """The parameters that loops read as one array, if they come as such."""
-        nodes = self.lowered(outputs, BLOCKS).nodes
+        nodes = self.lowered(outputs, HELD).nodes
         return find_stacks(nodes, self.names, self.parameters.params.keys())
 
     def loops(self, outputs: tuple[str, ...] | None, stacks: Stacks) -> list[int]:
         """How many blocks each loop has, if parameters come in stacks or not."""
-        nodes = self.lowered(outputs, BLOCKS if stacks.members else JOINED).nodes
+        nodes = self.lowered(outputs, HELD if stacks.members else JOINED).nodes
         return [len(node.blocks) for node in nodes if isinstance(node, Roll)]
 
     def held(self, params: Mapping[str, Value], outputs: tuple[str, ...] | None) -> Stacks:
@@ -313,7 +313,7 @@ class Program:
         inputs = {**self.fixed, **inputs}
         with jax.enable_x64(True), self.explaining_errors():
             try:
-                joined = BLOCKS if stacks.members else JOINED
+                joined = HELD if stacks.members else JOINED
                 context = self.context(params, buffers, key, training, inputs, stacks, joined)
                 values = eval_graph(self.lowered(wanted, joined), inputs, context)
             except StaticOperandError as error:

@@ -326,15 +326,15 @@ def test_only_long_repetition_is_a_loop_by_itself() -> None:
     few = onnxla.load(MODELS["layers"].model())
     assert not loops(few)
     block = LAYER.format
-    text = " ".join(block(i=i, j=i + 1) for i in range(40))
+    text = " ".join(block(i=i, j=i + 1) for i in range(64))
     model = make(
-        f"{header()} m (float[B, 3, 4] x0) => (float[B, 3, 4] x40) {{ {text} }}",
-        **each("g", 4, n=40),
-        **each("w", 4, 6, n=40),
-        **each("v", 6, 4, n=40),
+        f"{header()} m (float[B, 3, 4] x0) => (float[B, 3, 4] x64) {{ {text} }}",
+        **each("g", 4, n=64),
+        **each("w", 4, 6, n=64),
+        **each("v", 6, 4, n=64),
     )
     (loop,) = loops(onnxla.load(model))
-    assert len(loop.blocks) == 40
+    assert len(loop.blocks) == 64
 
 
 def test_each_block_drops_other_values() -> None:
