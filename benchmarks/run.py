@@ -4,7 +4,7 @@
 
 Each part is a file of this folder, whose first lines tell what is measured. The JSON file has what
 was measured last of each part; a run of some parts changes these alone. `--write` makes
-docs/performance.md of it.
+docs/performance.md of it, with `--runs 0` without measuring anything.
 """
 
 from __future__ import annotations
@@ -75,7 +75,10 @@ def machine() -> str:
 
 def versions(torch_python: str) -> dict[str, str]:
     """Of what is compared."""
-    found = {"Python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
+    command = ["git", "describe", "--always", "--dirty"]
+    own = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    found = {"onnxla": own.stdout.strip() or version("onnxla")}
+    found |= {"Python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
     if torch_python:
         command = [torch_python, "-c", "import torch; print(torch.__version__)"]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -93,14 +96,11 @@ def shown(column: str, value: Any) -> str:
         return f"{value:.2f}"
     if isinstance(value, int):
         return f"{value:,}"
-    for scale, unit in ((1, "s"), (1e3, "ms")):
-        if value * scale >= 1:
-            return (
-                f"{value * scale:.3g} {unit}"
-                if value * scale < 100
-                else f"{value * scale:.0f} {unit}"
-            )
-    return f"{value * 1e6:.3g} us"
+    scale, unit = next(
+        ((scale, unit) for scale, unit in ((1, "s"), (1e3, "ms")) if value * scale >= 1),
+        (1e6, "us"),
+    )
+    return f"{float(f'{value * scale:.3g}'):g} {unit}"
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -133,7 +133,7 @@ def page(results: dict[str, Any]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
-    parser.add_argument("--runs", type=int, default=15, help="of each side (default: 15)")
+    parser.add_argument("--runs", type=int, default=15, help="of each side (default: 15; 0: none)")
     parser.add_argument("--torch-python", default="", metavar="PATH", help="a Python with PyTorch")
     parser.add_argument("--json", type=Path, metavar="FILE", help="what was measured, kept")
     parser.add_argument("--write", action="store_true", help=f"write {PAGE.relative_to(ROOT)}")
@@ -143,21 +143,20 @@ def main() -> None:
     jax.config.update("jax_enable_compilation_cache", False)
     kept = arguments.json
     results = json.loads(kept.read_text()) if kept and kept.is_file() else {}
-    for part in arguments.parts or PARTS:
-        rows = []
-        for row in tqdm(measured(part, arguments.runs, arguments.torch_python), part, unit="row"):
-            rows.append(row)
-        results[part] = {
+    for part in (arguments.parts or PARTS) if arguments.runs else ():
+        result = results[part] = {
             "date": datetime.date.today().isoformat(),
             "machine": machine(),
             "versions": versions(arguments.torch_python if part in ("training", "memory") else ""),
-            "load average": os.getloadavg()[0],
             "runs": arguments.runs,
-            "rows": rows,
+            "rows": [],
         }
-        tqdm.write(f"{PARTS[part]}\n{table(rows)}\n", file=sys.stdout)
-        if kept:
-            kept.write_text(json.dumps(results, indent=1) + "\n")
+        for row in tqdm(measured(part, arguments.runs, arguments.torch_python), part, unit="row"):
+            result["rows"].append(row)
+            result["load average"] = os.getloadavg()[0]
+            if kept:  # now, since a long run may be interrupted
+                kept.write_text(json.dumps(results, indent=1) + "\n")
+        tqdm.write(f"{PARTS[part]}\n{table(result['rows'])}\n", file=sys.stdout)
     if arguments.write:
         PAGE.write_text(page(results))
 
