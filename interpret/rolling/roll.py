@@ -7,7 +7,6 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 
@@ -34,7 +33,6 @@ class Roll(Composite):
             what it is called for one block after another.
         stacked: By name in the body, the values for one block after another; constants as such.
         made: By name in the body, what a block makes that is read outside, block after block.
-        remat: Whether values inside of blocks are computed again for the gradient.
     """
 
     blocks: tuple[tuple[Node, ...], ...] = ()
@@ -42,7 +40,6 @@ class Roll(Composite):
     state: Mapping[str, tuple[str, Column]] = field(default_factory=dict)
     stacked: Mapping[str, tuple[str | Tensor, ...]] = field(default_factory=dict)
     made: Mapping[str, Column] = field(default_factory=dict)
-    remat: bool = False
 
     def evaluate(self, env: Env, context: Context, evaluate: Evaluate) -> dict[str, Value]:
         """The values of its outputs, and others.
@@ -101,8 +98,7 @@ class Roll(Composite):
             return state, as_carried([inner[name] for name in collected])
 
         length = len(self.blocks) - alone
-        body = jax.checkpoint(step, prevent_cse=False) if self.remat else step
-        state, ys = lax.scan(body, start, (jnp.arange(length), xs))
+        state, ys = lax.scan(step, start, (jnp.arange(length), xs))
         for name, y in zip(collected, ys, strict=True):
             found |= {key: y[i] for i, key in enumerate(self.made[name][alone:]) if key in outputs}
         for name, column in self.made.items():
