@@ -5,7 +5,7 @@ figure is of a process of its own, and RUNS of each kind take turns: without a c
 one, which it fills; with the one that the process before it filled. The first call is until its
 result is there, as the second, which is what the computation itself takes.
 
-    python benchmarks/cache.py [RUNS] [LAYERS] [--json]
+    python benchmarks/run.py cache
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -168,22 +167,3 @@ def measure(runs: int = 5, layers: int = 12) -> list[dict[str, Any]]:
         }
         for (part, kind), values in sorted(found.items())
     ]
-
-
-def table(results: Iterable[dict[str, Any]]) -> str:
-    """The rows of `measure` as text, in seconds."""
-    lines = [f"{'':12} {'cache':10} {'median':>7} {'least':>7}"]
-    for row in results:
-        lines.append(
-            f"{row['what']:12} {row['cache']:10} {row['seconds']:7.2f} {row['least']:7.2f}"
-        )
-    return "\n".join(lines)
-
-
-def main(*arguments: str) -> None:
-    results = measure(*(int(each) for each in arguments if each != "--json"))
-    print(json.dumps(results, indent=1) if "--json" in arguments else table(results))
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

@@ -4,14 +4,12 @@ A call with a seen shape does no Python work for each node or parameter, so the 
 grow with the graph. Both sides are in one process and take turns; what is printed are medians, and
 the least, of RUNS means over CALLS calls.
 
-    python benchmarks/call.py [RUNS] [CALLS] [--json]
+    python benchmarks/run.py call
 """
 
 from __future__ import annotations
 
-import json
 import statistics
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -140,22 +138,3 @@ def measure(runs: int = 31, calls: int = 300) -> list[dict[str, Any]]:
             }
         )
     return results
-
-
-def table(results: Iterable[dict[str, Any]]) -> str:
-    """The rows of `measure` as text, in microseconds."""
-    lines = [f"{'':22} {'onnxla':>15} {'bare jax.jit':>15}  ratio (of least)"]
-    for row in results:
-        line = f"{row['what']:22} {row['seconds'] * 1e6:7.1f} {row['least'] * 1e6:7.1f}"
-        line += f" {row['jit'] * 1e6:7.1f} {row['jit_least'] * 1e6:7.1f}"
-        lines.append(f"{line}  {row['ratio']:5.2f} ({row['ratio_of_least']:.2f})")
-    return "\n".join(lines)
-
-
-def main(*arguments: str) -> None:
-    results = measure(*(int(each) for each in arguments if each != "--json"))
-    print(json.dumps(results, indent=1) if "--json" in arguments else table(results))
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

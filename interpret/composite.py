@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -15,9 +16,9 @@ Evaluate: TypeAlias = Callable[[int, Sequence[Node], Scope, Context], None]
 
 
 @dataclass(frozen=True, eq=False)
-class Composite(Node):
+class Composite(Node, ABC):
     """A node that stands for others. Attributes are all that its values depend on but inputs."""
 
+    @abstractmethod
     def evaluate(self, env: Env, context: Context, evaluate: Evaluate) -> Mapping[str, Value]:
         """The values of its outputs, and maybe others, in an environment."""
-        raise NotImplementedError

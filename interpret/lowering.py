@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 
 from onnxla.interpret.normalizations import with_normalizations
@@ -15,19 +15,13 @@ class Lowering:
     """Composite nodes for what graphs spell out, and for blocks that they repeat.
 
     Attributes:
-        opsets: Opset imports of the model.
-        functions: Model-local functions by domain, name and overload.
-        learned: Constant tensors whose values are not known while tracing.
-        single: Nodes that are not like others, whatever they look like.
+        rolling: Which repeated blocks become loops where they are many.
         roll: Whether repeated blocks become loops; None: where they are many.
         recognize: Whether operators that are spelled out are evaluated as such.
         lowered: What `functions_for` has made.
     """
 
-    opsets: Mapping[str, int]
-    functions: Mapping[FunctionId, Function]
-    learned: Collection[object]
-    single: Collection[Node]
+    rolling: Rolling
     roll: bool | None
     recognize: bool
     lowered: dict[int, dict[FunctionId, Function]] = field(default_factory=dict)
@@ -38,15 +32,17 @@ class Lowering:
         `joined`: from how many blocks on those with weights of their own become a loop.
         """
         kept = {value.name for value in graph.outputs}
-        return self.rolling(joined).graph(replace(graph, nodes=self.recognized(graph.nodes, kept)))
+        return self.rolling_from(joined).graph(
+            replace(graph, nodes=self.recognized(graph.nodes, kept))
+        )
 
     def functions_for(self, joined: int) -> dict[FunctionId, Function]:
         """The functions that nodes of such a graph call."""
         if joined not in self.lowered:
-            rolling = self.rolling(joined)
+            rolling = self.rolling_from(joined)
             self.lowered[joined] = {
                 key: rolling.function(replace(f, nodes=self.recognized(f.nodes, f.outputs)))
-                for key, f in self.functions.items()
+                for key, f in self.rolling.functions.items()
             }
         return self.lowered[joined]
 
@@ -54,10 +50,9 @@ class Lowering:
         """The nodes of a scope with those that spell out an operator as one."""
         return with_normalizations(nodes, kept) if self.recognize else nodes
 
-    def rolling(self, joined: int) -> Rolling:
+    def rolling_from(self, joined: int) -> Rolling:
         """Which repeated blocks become loops."""
-        of_model = self.opsets, self.functions, self.learned, self.single
         if self.roll is None:
-            return Rolling(*of_model, joined=joined)
+            return replace(self.rolling, joined=joined)
         least = 2 if self.roll else NEVER
-        return Rolling(*of_model, least, least, least)
+        return replace(self.rolling, blocks=least, nodes=least, joined=least)

@@ -17,7 +17,7 @@ from onnxla.interpret.kept import Kept
 from onnxla.interpret.layouts import Reordered, is_on_cpu, kernels
 from onnxla.interpret.lowering import Lowering
 from onnxla.interpret.regions import Regions, trace_key
-from onnxla.interpret.rolling.graph import HELD, JOINED, NEVER
+from onnxla.interpret.rolling.graph import HELD, JOINED, NEVER, Rolling
 from onnxla.interpret.rolling.roll import Roll, join_values
 from onnxla.interpret.rolling.stacks import NO_STACKS, Stacks, find_stacks
 from onnxla.interpret.rules.budget import check_memory, check_program, within
@@ -288,10 +288,8 @@ class Program:
     def lowering(self) -> Lowering:
         """How nodes go to XLA."""
         single = {padding.node for padding in self.padding}
-        learned = {*self.names}
-        return Lowering(
-            self.model.opsets, self.functions, learned, single, self.roll, self.recognize
-        )
+        rolling = Rolling(self.model.opsets, self.functions, {*self.names}, single)
+        return Lowering(rolling, self.roll, self.recognize)
 
     def evaluate(
         self,
