@@ -76,7 +76,9 @@ class Normalization(Composite):
             axes = as_known(axes).tolist() if is_concrete(axes) else None
         if not axes or not node.attributes.get("keepdims", 1):
             return None
-        return tuple(sorted(axis % rank for axis in axes)) if rank else None
+        if not all(-rank <= axis < rank for axis in axes):
+            return None
+        return tuple(sorted(axis % rank for axis in axes))
 
 
 def is_number(value: Value, number: float) -> bool:

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from numpy.lib.array_utils import normalize_axis_tuple
 
 from onnxla.ir.dtypes import dtype_of
 from onnxla.ir.errors import ModelError
@@ -295,7 +296,7 @@ def over_deviation_jvp(
 def mean_variance_normalization(X: Value, *, axes: tuple[int, ...] = (0, 2, 3)) -> Value:
     """X less its mean over `axes`, over its standard deviation plus 1e-9."""
     (wide,) = widened(X)
-    return over_deviation(wide, tuple(axis % X.ndim for axis in axes)).astype(X.dtype)
+    return over_deviation(wide, normalize_axis_tuple(axes, X.ndim)).astype(X.dtype)
 
 
 @op("LpNormalization", since=(1, 22))

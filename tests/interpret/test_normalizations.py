@@ -135,6 +135,13 @@ def test_axes_as_an_attribute() -> None:
     check(file, recognized=True)
 
 
+@pytest.mark.parametrize("axis", [3, -4])
+def test_an_axis_that_there_is_not_is_an_error(axis: int) -> None:
+    module = onnxla.load(model(FORMS["quotient"], axes=np.array([axis])))
+    with pytest.raises((onnxla.ModelError, ValueError), match="axis"):
+        module(np.ones((2, 3, 4), np.float32))
+
+
 def test_in_double_precision() -> None:
     module = onnxla.load(model(FORMS["quotient"])).astype("float64")
     x = np.random.default_rng(0).normal(1, 2, (2, 3, 4))
