@@ -66,6 +66,7 @@ def load(
     limits: Limits | None = None,
     matmul_precision: str | None = None,
     roll: bool | None = None,
+    remat: bool = False,
     cache: bool | str | os.PathLike[str] = False,
 ) -> Module:
     """Loads an ONNX model.
@@ -80,7 +81,10 @@ def load(
             one of those of `jax.default_matmul_precision`. By default the one that is set there in
             a call; where none is, products are exact, also where that is slow: on GPU and TPU.
         roll: Whether blocks of nodes that repeat, as the layers of a network, are compiled once, as
-            the body of a loop; by default where they are many.
+            the body of a loop; by default where they are many, with `remat` everywhere.
+        remat: Whether the gradient of such a loop keeps only what each block gets from the one
+            before, and computes the rest again, as `jax.checkpoint` of the loop's body does. It
+            takes the least memory; otherwise results of products are kept, too.
         cache: Whether compiled programs are kept on disk, so that the next process finds them; or
             the folder for them. JAX has one folder in a process: one that is set already is used as
             it is. Otherwise it is onnxla's in the user's cache folder, and what else JAX compiles
@@ -101,10 +105,13 @@ def load(
     if reason := saved_for_one_processor(model):
         raise ir.UnsupportedError(reason)
     find_misfits(model).raise_any()
-    program = Program(model, limits=limits, matmul_precision=matmul_precision, roll=roll)
+    roll = True if remat and roll is None else roll
+    program = Program(
+        model, limits=limits, matmul_precision=matmul_precision, roll=roll, remat=remat
+    )
     parted = part_merged(model, program.analysis)
     if parted is not model:
-        program = Program(parted, limits=limits, matmul_precision=matmul_precision, roll=roll)
+        program = program.edited(model=parted)
     module = Module(to_device(program.parameters.params), program)
     jax.block_until_ready(program.buffers)  # read now, so that calls do not need the file
     return module

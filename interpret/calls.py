@@ -68,6 +68,7 @@ class Context:
         analysis: What the values of the model are computed from, in training.
         formals: What the inputs of the functions being evaluated are computed from.
         updates: Gets the next values of running statistics by name, in training.
+        remat: Whether the gradient of a loop over blocks computes each again, products too.
     """
 
     opsets: Mapping[str, int]
@@ -79,6 +80,7 @@ class Context:
     analysis: Analysis | None = None
     formals: Mapping[Source, Source] = field(default_factory=dict)
     updates: Updates = None
+    remat: bool = False
 
     def actual(self, sources: Sequence[Source]) -> list[Source]:
         """Sources in a function, as the call that is being evaluated gives them."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 
-from onnxla.interpret.normalizations import with_normalizations
+from onnxla.interpret.composite import with_composites
+from onnxla.interpret.normalizations import normalization
 from onnxla.interpret.rolling.graph import NEVER, Rolling
+from onnxla.interpret.transposed_products import transposed_product
 from onnxla.ir.model import Function, FunctionId, Graph, Node
 
 
@@ -48,7 +50,9 @@ class Lowering:
 
     def recognized(self, nodes: tuple[Node, ...], kept: Collection[str]) -> tuple[Node, ...]:
         """The nodes of a scope with those that spell out an operator as one."""
-        return with_normalizations(nodes, kept) if self.recognize else nodes
+        if not self.recognize:
+            return nodes
+        return with_composites(nodes, kept, (normalization, transposed_product))
 
     def rolling_from(self, joined: int) -> Rolling:
         """Which repeated blocks become loops."""

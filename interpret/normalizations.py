@@ -8,7 +8,7 @@ see `onnxla.ops.standardize`. Scale and bias stay what they are: a product and a
 from __future__ import annotations
 
 from collections import ChainMap
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ import numpy as np
 from onnxla.interpret.calls import Context, Env, Scope
 from onnxla.interpret.composite import Composite, Evaluate
 from onnxla.ir.model import Node
-from onnxla.ir.traverse import is_standard, names_read
+from onnxla.ir.traverse import is_standard
 from onnxla.ops.standardize import standardized
 from onnxla.ops.values import Value, as_known, is_concrete, is_known
 
@@ -86,27 +86,13 @@ def is_number(value: Value, number: float) -> bool:
     return is_known(value) and np.size(value) == 1 and float(np.reshape(value, ())) == number
 
 
-def with_normalizations(nodes: Sequence[Node], kept: Collection[str]) -> tuple[Node, ...]:
-    """Nodes of which those that spell out a normalization are one; themselves if none do.
+def normalization(node: Node, makers: Mapping[str, Node]) -> Normalization | None:
+    """The normalization that ends with a node, if one does.
 
     Args:
-        nodes: The nodes of a scope.
-        kept: Names that are read after all of them.
+        node: A node.
+        makers: The nodes of its scope by what they make.
     """
-    makers = {name: node for node in nodes for name in node.outputs}
-    found = {node: new for node in nodes if (new := recognized(node, makers)) is not None}
-    if not found:
-        return tuple(nodes)
-    read, left = {*kept}, []
-    for node in reversed([found.get(node, node) for node in nodes]):
-        if not read.isdisjoint(node.outputs):
-            read |= names_read(node)
-            left.append(node)
-    return tuple(reversed(left))
-
-
-def recognized(node: Node, makers: Mapping[str, Node]) -> Normalization | None:
-    """The normalization that ends with a node, if one does."""
 
     def made(name: str, *op_types: str) -> Node | None:
         """The node of some operator that makes a value."""

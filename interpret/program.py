@@ -143,6 +143,7 @@ class Program:
         compute_dtype: Dtype of products of such values, or of float32 ones, if another.
         matmul_precision: JAX's precision of products, if not the caller's or the highest.
         roll: Whether repeated blocks become loops; None: as `Rolling` finds it worth it.
+        remat: Whether the gradient of such a loop computes each block again, products too.
         recognize: Whether operators that the graph spells out are evaluated as such.
         limits: How much constants and attributes may decide.
     """
@@ -156,6 +157,7 @@ class Program:
     compute_dtype: np.dtype | None = None
     matmul_precision: str | None = None
     roll: bool | None = None
+    remat: bool = False
     recognize: bool = True
     limits: Limits = field(default_factory=Limits)
 
@@ -376,9 +378,8 @@ class Program:
             rules = (*rules, computed_in(wide))
         if self.compute_dtype is not None:
             rules = (*rules, autocast(wide, self.compute_dtype))
-        context = Context(
-            self.model.opsets, self.lowering.functions_for(joined), read, rules, key=key
-        )
+        functions = self.lowering.functions_for(joined)
+        context = Context(self.model.opsets, functions, read, rules, key=key, remat=self.remat)
         if training is None:
             return context
         return replace(context, analysis=self.analysis, updates=training.updates)

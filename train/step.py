@@ -9,13 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from onnxla.interpret.remat import keeps_products
 from onnxla.module import Module
 from onnxla.ops.values import Value
 from onnxla.train.losses import as_wide
 from onnxla.train.objective import Objective
-
-# JAX primitives whose results a rematerialized step keeps: products, expensive to compute again.
-KEPT_PRIMITIVES = frozenset({"dot_general", "conv_general_dilated"})
 
 
 def double_precision(module: Module) -> contextlib.AbstractContextManager[Any]:
@@ -65,11 +63,6 @@ def make_step(objective: Objective, optimizer: Any, seed: int, remat: bool) -> A
         return state, {"loss": value, "gradient_norm": norm, **further}
 
     return jax.jit(step, donate_argnums=0)
-
-
-def keeps_products(primitive: Any, *_: Any, **__: Any) -> bool:
-    """Whether `jax.checkpoint` keeps the results of a primitive."""
-    return primitive.name in KEPT_PRIMITIVES
 
 
 def find_statistics(objective: Objective, inputs: Any, targets: Any) -> list[str]:

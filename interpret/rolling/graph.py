@@ -18,9 +18,9 @@ from onnxla.parameters.statistics import STATISTIC
 
 # Fewer blocks, or fewer nodes, compile about as fast without a loop.
 BLOCKS, NODES = 8, 128
-# Blocks with weights of their own run faster one by one; more compile too long. These hold if their
-# weights come as one array, and if they come by name and have to be joined in each step.
-HELD, JOINED = 32, 64
+# Blocks with weights of their own may run faster one by one; more compile too long. These hold if
+# their weights come as one array, and if they come by name and have to be joined in each step.
+HELD, JOINED = 16, 64
 NEVER = 2**63
 SMALL = 1024  # elements of constants whose values are compared
 

@@ -7,11 +7,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 
 from onnxla.interpret.calls import Context, Env, Scope, fold_in
 from onnxla.interpret.composite import Composite, Evaluate
+from onnxla.interpret.remat import keeps_products
 from onnxla.interpret.rolling.blocks import Column, Run
 from onnxla.ir.errors import StaticOperandError
 from onnxla.ir.model import Node, SparseTensor, Tensor
@@ -98,7 +100,10 @@ class Roll(Composite):
             return state, as_carried([inner[name] for name in collected])
 
         length = len(self.blocks) - alone
-        state, ys = lax.scan(step, start, (jnp.arange(length), xs))
+        # All that JAX keeps of each step would be copied into arrays of all steps.
+        policy = None if context.remat else keeps_products
+        body = jax.checkpoint(step, policy=policy, prevent_cse=False)
+        state, ys = lax.scan(body, start, (jnp.arange(length), xs))
         for name, y in zip(collected, ys, strict=True):
             found |= {key: y[i] for i, key in enumerate(self.made[name][alone:]) if key in outputs}
         for name, column in self.made.items():

@@ -220,7 +220,8 @@ def loops(module: onnxla.Module) -> list[Roll]:
 
 def check(model: onnx.ModelProto, inputs: Mapping[str, np.ndarray]) -> onnxla.Module:
     """Compares values and gradients with those without loops."""
-    module, plain = (onnxla.load(model, roll=roll) for roll in (True, False))
+    options: list[dict[str, bool]] = [{"roll": True}, {"remat": True}, {"roll": False}]
+    module, again, plain = (onnxla.load(model, **each) for each in options)
     for got, want in zip(module.run(inputs).values(), plain.run(inputs).values(), strict=True):
         np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
 
@@ -231,8 +232,9 @@ def check(model: onnx.ModelProto, inputs: Mapping[str, np.ndarray]) -> onnxla.Mo
 
         return jax.jit(jax.grad(loss, (0, 1)))(module.params, inputs)
 
-    got, want = gradient(module), gradient(plain)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), got, want)
+    want = gradient(plain)
+    for got in map(gradient, (module, again)):
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), got, want)
     return module
 
 
@@ -358,3 +360,17 @@ def test_an_error_in_a_block_names_the_node() -> None:
     with pytest.raises(onnxla.ModelError, match="MatMul -> a2") as caught:
         module.apply(params, case.given())
     assert any("w2: float32[3, 6]" in note for note in caught.value.__notes__)
+
+
+def test_what_a_gradient_keeps() -> None:
+    def kept(**options: bool) -> int:
+        model, inputs = MODELS["layers"].model(), MODELS["layers"].given()
+        module = onnxla.load(model, **options)
+
+        def loss(params: Any) -> Any:
+            return sum(map(jnp.sum, jax.tree.leaves(module.apply(params, inputs))))
+
+        _, backward = jax.vjp(loss, module.stacked(module.params))
+        return sum(leaf.size for leaf in jax.tree.leaves(backward))
+
+    assert kept(remat=True) < kept(roll=True)

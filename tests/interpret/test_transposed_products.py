@@ -1,0 +1,110 @@
+"""Products with a transpose: of one row, the transpose is not made; values and gradients stay."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import onnxla
+from onnxla.interpret.transposed_products import TransposedProduct
+from onnxla.testing import OnnxRuntime
+from support.small_models import header, make
+
+K, N = 5, 7
+RNG = np.random.default_rng(0)
+W = RNG.normal(size=(N, K)).astype(np.float32)
+MATMUL = "t = Transpose <perm = [1, 0]> (w) y = MatMul (x, t)"
+GEMM = "y = Gemm <transB = 1, alpha = 0.5> (x, w, b)"
+B = RNG.normal(size=N).astype(np.float32)
+
+
+def model(nodes: str, shape: str, outputs: str = "", **tensors: np.ndarray) -> bytes:
+    text = f"{header()} m (float[{shape}] x) => (float y{outputs}) {{ {nodes} }}"
+    return make(text, **(tensors or {"w": W} | ({"b": B} if "Gemm" in nodes else {})))
+
+
+def turned(module: onnxla.Module, x: np.ndarray) -> bool:
+    """Whether no product reads a transpose of the weight."""
+    jaxpr = jax.make_jaxpr(lambda params: module.apply(params, {"x": x}))(module.params).jaxpr
+    transposed = [
+        str(e.outvars[0].aval.shape) for e in jaxpr.eqns if e.primitive.name == "transpose"
+    ]
+    return str((K, N)) not in transposed
+
+
+def check(file: bytes, x: np.ndarray) -> onnxla.Module:
+    """Compares values with ONNX Runtime, and gradients with those of the nodes as they are."""
+    module = onnxla.load(file)
+    plain = onnxla.Module(module.params, replace(module.program, recognize=False))
+    values = zip(module.run({"x": x}).values(), OnnxRuntime().run(file, {"x": x}), strict=True)
+    for got, want in values:
+        np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
+
+    def gradient(module: onnxla.Module) -> Any:
+        def loss(params: Any, x: Any) -> Any:
+            return jnp.sum(jnp.sin(jax.tree.leaves(module.apply(params, {"x": x}))[0]))
+
+        return jax.grad(loss, (0, 1))(module.params, x)
+
+    ours, theirs = gradient(module), gradient(plain)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), ours, theirs)
+    return module
+
+
+@pytest.mark.parametrize(
+    "shape", [(1, K), (1, 1, K), (1, 1, 1, K), (K,), (2, K), (2, 1, K)], ids=str
+)
+def test_a_product_with_a_transpose(shape: tuple[int, ...]) -> None:
+    x = RNG.normal(size=shape).astype(np.float32)
+    module = check(model(MATMUL, ", ".join(map(str, shape))), x)
+    assert turned(module, x) == (np.prod(shape) == K)
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+def test_gemm(rows: int) -> None:
+    x = RNG.normal(size=(rows, K)).astype(np.float32)
+    assert turned(check(model(GEMM, f"{rows}, {K}"), x), x) == (rows == 1)
+
+
+def test_a_transpose_that_is_read_elsewhere() -> None:
+    x = RNG.normal(size=(1, K)).astype(np.float32)
+    module = check(model(MATMUL, f"1, {K}", ", float t"), x)
+    np.testing.assert_array_equal(module.run({"x": x})["t"], W.T)
+
+
+def test_other_transposes() -> None:
+    w = RNG.normal(size=(3, N, K)).astype(np.float32)
+    x = RNG.normal(size=(1, K)).astype(np.float32)
+    file = model("t = Transpose <perm = [0, 2, 1]> (w) y = MatMul (x, t)", f"1, {K}", w=w)
+    nodes = check(file, x).program.lowered(None).nodes
+    assert not any(isinstance(node, TransposedProduct) for node in nodes)
+
+
+def test_blocks_of_a_loop() -> None:
+    lines = " ".join(
+        f"t{i} = Transpose <perm = [1, 0]> (w{i}) a{i} = MatMul (x{i}, t{i}) x{i + 1} = Tanh (a{i})"
+        for i in range(4)
+    )
+    tensors = {f"w{i}": RNG.normal(size=(K, K)).astype(np.float32) for i in range(4)}
+    file = make(f"{header()} m (float[1, {K}] x0) => (float[1, {K}] x4) {{ {lines} }}", **tensors)
+    x = {"x0": RNG.normal(size=(1, K)).astype(np.float32)}
+    (want,) = OnnxRuntime().run(file, x)
+    for options in ({"roll": True}, {"roll": False}, {"remat": True}):
+        np.testing.assert_allclose(onnxla.load(file, **options).run(x)["x4"], want, rtol=1e-5)
+
+
+@pytest.mark.parametrize("compute_dtype", [None, "bfloat16"])
+def test_in_other_precisions(compute_dtype: str | None) -> None:
+    x = RNG.normal(size=(1, K)).astype(np.float32)
+    module = onnxla.load(model(MATMUL, f"1, {K}"))
+    y = (
+        module.astype(compute_dtype).run({"x": x})["y"]
+        if compute_dtype
+        else module.run({"x": x})["y"]
+    )
+    np.testing.assert_allclose(np.asarray(y, np.float32), x @ W.T, rtol=0.05, atol=0.05)
