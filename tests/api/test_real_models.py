@@ -166,6 +166,40 @@ def test_gradient_of_all_parameters(name: str) -> None:
             assert errors[-1] <= 1e-4, errors
 
 
+WAYS: dict[str, dict[str, bool]] = {
+    "loops": {"roll": True},
+    "loops that compute again": {"roll": True, "remat": True},
+    "no loops": {"roll": False},
+    "as spelled out": {"recognize": False},
+}
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_all_ways_to_xla_have_one_gradient(name: str) -> None:
+    model, data, _ = loaded(name)
+    with jax.enable_x64(True):
+        module = onnxla.load(in_double_precision(onnxla.ir.read(data)))
+        feeds = {
+            k: v.astype(np.float64) if v.dtype == np.float32 else v
+            for k, v in model.feeds(model.sizes[0]).items()
+        }
+        traced, known = split(module, feeds)
+
+        def gradient(module: onnxla.Module) -> dict[str, jax.Array]:
+            def scalar(params: dict[str, jax.Array]) -> jax.Array:
+                outputs = jax.tree.leaves(module.apply(params, **traced, **known))
+                return sum(jnp.sum(jnp.sin(y)) for y in outputs)
+
+            return jax.jit(jax.grad(scalar))(module.params)
+
+        want = gradient(module)
+        for way, options in WAYS.items():
+            got = gradient(onnxla.Module(module.params, module.program.edited(**options)))
+            for key, value in want.items():
+                scale = float(jnp.abs(value).max(initial=0))
+                np.testing.assert_allclose(got[key], value, 1e-6, 1e-9 * scale, err_msg=(way, key))
+
+
 def size_of(value: jax.Array, role: str) -> np.ndarray:
     """By how much to change a parameter: by its own scale; infinite elements stay."""
     value = np.asarray(value, np.float32)

@@ -27,5 +27,12 @@ def test_case(name: str, known: bool) -> None:
     run_case(cases()[name], known)
 
 
+@pytest.mark.more
+@pytest.mark.parametrize("name", parameters())
+@pytest.mark.parametrize("option", [{"roll": True}, {"recognize": False}], ids=str)
+def test_case_in_other_ways(name: str, option: dict[str, bool]) -> None:
+    run_case(cases()[name], **option)
+
+
 def test_expected_failures_exist() -> None:
     assert not set(FAILURES).difference(cases())

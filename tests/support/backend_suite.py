@@ -106,14 +106,16 @@ def assert_same(expected: Any, got: Any, rtol: float, atol: float) -> None:
     check(expected, got)
 
 
-def run_case(case: Case, known: bool = False) -> bool:
+def run_case(case: Case, known: bool = False, **options: Any) -> bool:
     """Runs a case, compiled where its shapes allow; or, if `known`, on known values throughout.
 
-    Returns whether it was compiled.
+    Options are fields of its program. Returns whether it was compiled.
     """
     import onnxla
 
     module = onnxla.load(case.model)
+    if options:
+        module = onnxla.Module(module.params, module.program.edited(**options))
     for inputs, expected in case.data_sets:
         result = module.apply(module.params, *inputs) if known else module(*inputs)
         got = [result] if len(module.output_names) == 1 else result
