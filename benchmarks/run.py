@@ -31,6 +31,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "performance.md"
 PARTS = {  # by file, the heading
     "inference": "Inference",
+    "products": "Products and convolutions, by shape",
     "training": "Training step",
     "first_call": "First call",
     "depth": "Compiling a gradient, by depth",

@@ -19,6 +19,10 @@ from onnxla.ops.window import MOST_UNROLLED, Window, wide
 
 def convolve(x: Value, w: Value, seen: Window, group: int) -> Value:
     """The convolution of x [N, C, sizes] with w [M, C / group, kernel]; [N, M, outputs]."""
+    if 0 < len(seen.idle) < len(seen.sizes):  # XLA is 1.4 to 4 times as fast without such axes
+        axes = [axis + 2 for axis in seen.idle]
+        x, w = jnp.squeeze(x, axes), jnp.squeeze(w, axes)
+        return jnp.expand_dims(convolve(x, w, seen.without(seen.idle), group), axes)
     direct = functools.partial(convolve_by_xla, seen=seen, group=group)
     taps = math.prod(seen.kernel)
     # In half precision XLA's sums are more exact.

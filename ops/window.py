@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -57,6 +58,20 @@ class Window:
                 strict=True,
             )
         ]
+
+    @property
+    def idle(self) -> list[int]:
+        """Axes of size 1 along which nothing moves."""
+        ones = zip(self.sizes, self.kernel, self.outputs, self.pads, strict=True)
+        return [axis for axis, each in enumerate(ones) if each == (1, 1, 1, (0, 0))]
+
+    def without(self, axes: Sequence[int]) -> Window:
+        """The window but for some axes."""
+
+        def left(values: tuple[Any, ...]) -> tuple[Any, ...]:
+            return tuple(value for axis, value in enumerate(values) if axis not in axes)
+
+        return Window(*(left(getattr(self, each.name)) for each in fields(self)))
 
     def transposed(self) -> Window:
         """The window from outputs to inputs: every tap, reversed, leads back where it came from."""
