@@ -33,6 +33,7 @@ PARTS = {  # by file, the heading
     "inference": "Inference",
     "products": "Products and convolutions, by shape",
     "training": "Training step",
+    "shares": "Where the time goes",
     "first_call": "First call",
     "depth": "Compiling a gradient, by depth",
     "load": "Loading",
