@@ -16,6 +16,7 @@ from onnxla.train.losses import mean_absolute_error as mean_absolute_error
 from onnxla.train.losses import mean_squared_error as mean_squared_error
 from onnxla.train.losses import triplet as triplet
 from onnxla.train.metrics import METRICS as METRICS
+from onnxla.train.metrics import Metric as Metric
 from onnxla.train.metrics import accuracy as accuracy
 from onnxla.train.metrics import auc as auc
 from onnxla.train.metrics import confusion_matrix as confusion_matrix

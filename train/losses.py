@@ -554,13 +554,19 @@ def require_rows(name: str, *arrays: Value) -> None:
 
 def kept(labels: Value, ignore_index: int, weights: Value | None, outputs: Value) -> Any:
     """Labels, with 0 for those that are ignored, and weights, which are 0 there."""
-    if labels.dtype.itemsize < 4:  # which may not hold the number of classes
+    labels, counted = not_ignored(labels, ignore_index)
+    weights = along(weights, jax.ShapeDtypeStruct(labels.shape, outputs.dtype))
+    return labels, jnp.where(counted, weights, 0)
+
+
+def not_ignored(labels: Value, ignore_index: int) -> tuple[Value, Value]:
+    """Labels, with 0 for those that are ignored, and whether each is not."""
+    if labels.dtype.itemsize < 4:  # which may hold neither that number nor that of the classes
         labels = labels.astype(jnp.float32 if is_floating(labels) else jnp.int32)
-    every = along(weights, jax.ShapeDtypeStruct(labels.shape, outputs.dtype))
     if jnp.issubdtype(labels.dtype, jnp.unsignedinteger) and ignore_index < 0:
-        return labels, every
+        return labels, jnp.ones(labels.shape, bool)
     counted = labels != ignore_index
-    return jnp.where(counted, labels, 0), jnp.where(counted, every, 0)
+    return jnp.where(counted, labels, 0), counted
 
 
 def at_labels(values: Value, labels: Value, axis: int) -> jax.Array:

@@ -16,16 +16,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from onnxla.ops.values import Value, xp
+from onnxla.ops.values import Value, is_floating, xp
 from onnxla.train.losses import (
     IGNORED,
     LOGITS,
     LOSSES,
     Measure,
     Sums,
+    along,
     class_axis,
     cross_entropy,
     known_loss,
+    not_ignored,
     options_of,
     plain,
     sums_of,
@@ -53,13 +55,17 @@ class Metric:
     result: Callable[[Any], Any]
     collects: bool = False
     logits: tuple[str, ...] = ()
-    labelled: bool = True
+    labelled: bool = False
 
     def __call__(
         self, outputs: Value, targets: Value, weights: Value | None = None, **options: Any
     ) -> Any:
         """The metric of one batch."""
         return self.result(self.of_batch(outputs, targets, weights, **options))
+
+
+# Metrics of guesses, to which Sigmoid matters, and Softmax does not.
+of_guesses = functools.partial(Metric, logits=("binary",), labelled=True)
 
 
 def ratio(a: Any, b: Any) -> Any:
@@ -82,7 +88,7 @@ def as_metric(measure: Measure) -> Metric | None:
     name, sums = known_loss(measure), sums_of(measure)
     if name is None or sums is None:
         return None
-    return Metric(name, sums, divided, logits=LOGITS.get(inner, ()), labelled=False)
+    return Metric(name, sums, divided, logits=LOGITS.get(inner, ()))
 
 
 def name_of(measure: Measure) -> str:
@@ -99,7 +105,7 @@ def by_class(
     """Logits with the classes last, integer labels, and weights, all without further axes.
 
     Logits of yes and no, which have the labels' shape or one more axis of size 1, become those of
-    two classes. Weights are integers unless some are given, so that sums of them are exact.
+    two classes. Weights are integers unless given as numbers, so that sums of them are exact.
     """
     if outputs.shape == labels.shape:
         outputs, labels = outputs[..., None], whole(labels)
@@ -109,21 +115,14 @@ def by_class(
         outputs = jnp.moveaxis(outputs, class_axis(outputs, labels), -1)
     if outputs.shape[-1] == 1:
         outputs = jnp.concatenate([jnp.zeros_like(outputs), outputs], -1)
-    if labels.dtype.itemsize < 4:
-        labels = labels.astype(jnp.int32)
-    every = jnp.ones(labels.shape, jnp.int32)
-    if weights is not None:
-        if weights.shape != labels.shape[: weights.ndim]:
-            raise ValueError(
-                f"weights have shape {list(weights.shape)}; they are one number a sample, "
-                f"{list(labels.shape[:1])}, or one a label, {list(labels.shape)}"
-            )
-        weights = weights.reshape(weights.shape + (1,) * (labels.ndim - weights.ndim))
-        every = jnp.broadcast_to(weights.astype(outputs.dtype), labels.shape)
-    signed = jnp.issubdtype(labels.dtype, jnp.signedinteger) or ignore_index >= 0
-    counted = labels != ignore_index if signed else jnp.ones(labels.shape, bool)
-    labels, every = jnp.where(counted, labels, 0), jnp.where(counted, every, 0)
-    return outputs.reshape(-1, outputs.shape[-1]), labels.ravel(), every.ravel()
+    labels, counted = not_ignored(labels, ignore_index)
+    dtype = outputs.dtype if weights is not None and is_floating(weights) else jnp.int32
+    every = along(weights, jax.ShapeDtypeStruct(labels.shape, dtype))
+    return (
+        outputs.reshape(-1, outputs.shape[-1]),
+        labels.ravel(),
+        jnp.where(counted, every, 0).ravel(),
+    )
 
 
 def whole(labels: Value) -> Value:
@@ -227,7 +226,7 @@ def from_counts(
         return averaged(of_counts, chosen, table)
 
     name = name if average == "auto" else f"{name}_{average or 'by_class'}"
-    return Metric(name, confusions, result, logits=("binary",))
+    return of_guesses(name, confusions, result)
 
 
 def precision(*, average: str | None = "auto") -> Metric:
@@ -260,7 +259,7 @@ def f1(*, average: str | None = "auto") -> Metric:
 def top_k(k: int) -> Metric:
     """The share of labels that are among the k classes of the largest outputs."""
     of_batch = functools.partial(guesses_right, k=k)
-    return Metric(f"top_{k}_accuracy", of_batch, divided, logits=("binary",))
+    return of_guesses(f"top_{k}_accuracy", of_batch, divided)
 
 
 def united(right: Any, guessed: Any, labelled: Any) -> Any:
@@ -268,15 +267,16 @@ def united(right: Any, guessed: Any, labelled: Any) -> Any:
     return ratio(right, guessed + labelled - right)
 
 
-accuracy = Metric("accuracy", guesses_right, divided, logits=("binary",))
-confusion_matrix = Metric("confusion_matrix", confusions, lambda table: table, logits=("binary",))
-iou = Metric("iou", confusions, functools.partial(averaged, united, "macro"), logits=("binary",))
-auc = Metric("auc", scores, area_under_curve, collects=True, logits=("categorical", "binary"))
+accuracy = of_guesses("accuracy", guesses_right, divided)
+confusion_matrix = of_guesses("confusion_matrix", confusions, lambda table: table)
+iou = of_guesses("iou", confusions, functools.partial(averaged, united, "macro"))
+auc = Metric("auc", scores, area_under_curve, True, ("categorical", "binary"), True)
 perplexity = Metric(
     "perplexity",
     inspect.unwrap(cross_entropy),
     lambda sums: xp(*sums).exp(divided(sums)),
     logits=("categorical",),
+    labelled=True,
 )
 METRICS: dict[str, Measure] = {
     **LOSSES,

@@ -49,7 +49,8 @@ def predict(
     module = module.inference()
     part = module if outputs is None else module.cut(outputs=outputs)
     batches, total = inputs_of(module, data, batch_size)
-    size, found = 0, []
+    size = 0
+    found: list[dict[str, np.ndarray]] = []
     with ProgressBar(total, "predicting", "batch", shown=progress) as bar:
         for inputs in batches:
             samples = len(next(iter(inputs.values()), ()))

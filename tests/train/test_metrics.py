@@ -172,12 +172,24 @@ def test_metrics_in_a_history() -> None:
     assert "confusion_matrix" not in str(result.history)
 
 
+def test_a_metric_of_ones_own_is_of_the_whole_set() -> None:
+    spread = losses.Metric(
+        "spread",
+        lambda outputs, _, weights: (outputs.shape[0], outputs.sum(0), (outputs**2).sum(0)),
+        lambda sums: sums[2] / sums[0] - (sums[1] / sums[0]) ** 2,
+    )
+    found = evaluate((Z, None), spread)["spread"]
+    np.testing.assert_allclose(found, Z.var(0), rtol=1e-5)
+
+
 def test_wrong_metrics() -> None:
     with pytest.raises(ValueError, match=r"average is one of .* got 'mean'"):
         losses.f1(average="mean")
     with pytest.raises(ValueError, match="f1_binary: average='binary' is of two classes, not 7"):
         evaluate((Z, Y), losses.f1(average="binary"))
-    with pytest.raises(ValueError, match=r"weights have shape \[9, 7\]; .* \[9\], or one a label"):
+    with pytest.raises(
+        ValueError, match=r"weights have shape \[9, 7\]; .* \[9\], or one an element"
+    ):
         evaluate((Z, Y, Z), "accuracy")
     with pytest.raises(ValueError, match="no metric is named 'f2'"):
         evaluate((Z, Y), "f2")
