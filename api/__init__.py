@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # what `PUBLIC` says, in the words of type checkers
     from onnxla.train.loop import FitResult as FitResult
     from onnxla.train.loop import NonFiniteLossError as NonFiniteLossError
     from onnxla.train.loop import TrainingInterrupted as TrainingInterrupted
+    from onnxla.train.prediction import predict as predict
 
 __all__ = [
     "Audit",
@@ -47,6 +48,7 @@ __all__ = [
     "load",
     "losses",
     "op",
+    "predict",
 ]
 
 

@@ -28,6 +28,7 @@ PUBLIC = {
     "TrainingInterrupted": "onnxla.train.loop",
     "evaluate": "onnxla.train.evaluation",
     "fit": "onnxla.train.fitting",
+    "predict": "onnxla.train.prediction",
     "compare": "onnxla.peers.node_by_node",
 }
 # What methods of `Module` are made of, and users call through them alone.

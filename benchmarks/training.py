@@ -24,7 +24,7 @@ import onnxla
 from models import MODELS, feeds
 from onnxla.train.objective import make_objective
 from onnxla.train.stacking import find_stacks
-from onnxla.train.step import find_statistics, make_step
+from onnxla.train.step import look_ahead, make_step
 from timing import beside, in_turn, once
 from worker import Worker
 
@@ -97,7 +97,7 @@ def of_fit(case: Example) -> Step:
     module, optimizer = case.module, optax.sgd(RATE)
     train, _ = module.partition()
     objective = make_objective(module, onnxla.losses.cross_entropy, [case.logits], [*train])
-    statistics = find_statistics(objective, case.inputs, case.targets)
+    statistics, _ = look_ahead(objective, case.inputs, case.targets)
     stacks = find_stacks(objective, train, module.roles, optimizer)
     frozen = {k: v for k, v in module.params.items() if k not in {*train, *statistics}}
     params = stacks.stacked(jax.tree.map(jnp.copy, train))

@@ -30,6 +30,12 @@ file with an array for each input, by the input's name, and one more, of any nam
 which the loss compares with the model's output. The first axis of all counts the samples."""
 
 
+# Losses of more than one output, or of more than one array of targets.
+SEVERAL = {"distillation", "triplet"}
+# Losses of integer labels, beside which the accuracy is told.
+OF_CLASSES = {"cross_entropy", "cross_entropy_probabilities", "focal"}
+
+
 def add_finetune(commands: Any) -> None:
     """Adds the command's grammar."""
     command = commands.add_parser(
@@ -38,7 +44,8 @@ def add_finetune(commands: Any) -> None:
     add = command.add_argument
     add("file", type=Path, metavar="FILE")
     add("--data", type=Path, required=True, metavar="NPZ", help="what to train on")
-    add("--loss", required=True, choices=sorted(LOSSES), help="what to make small")
+    choices = sorted(LOSSES.keys() - SEVERAL)
+    add("--loss", required=True, choices=choices, help="what to make small")
     add("--out", type=Path, required=True, metavar="FILE", help="where the tuned model goes")
     add("--validation", type=Path, metavar="NPZ", help="what to evaluate on, made like the data")
     add("--output", metavar="NAME", help="the output that the loss is of, if there are several")
@@ -105,7 +112,7 @@ def run_finetune(arguments: argparse.Namespace) -> int:
     validation = None if arguments.validation is None else read_data(module, arguments.validation)
     held_out = data if validation is None else validation
     sample, _ = as_batches(module, held_out, arguments.batch_size).first()
-    metrics = ["accuracy"] if arguments.loss.startswith("cross_entropy") else []
+    metrics = ["accuracy"] if arguments.loss in OF_CLASSES else []
     outputs = None if arguments.output is None else [arguments.output]
 
     def measure(when: str, module: Module) -> None:

@@ -17,9 +17,10 @@ from onnxla.module import Module
 from onnxla.ops.values import Value
 from onnxla.train.checkpoints import CheckpointError
 from onnxla.train.digests import add_arrays, digest_of
+from onnxla.train.losses import Weighted
 
 Batch: TypeAlias = tuple[dict[str, Value], Any]
-"""Inputs by name, and the targets: an array, or any tree of them."""
+"""Inputs by name, and the targets: an array, any tree of them, or such a tree `Weighted`."""
 
 
 @dataclass(frozen=True)
@@ -210,8 +211,10 @@ def as_batches(
     Args:
         module: Names the inputs.
         data: A tuple (inputs, targets) of arrays with a leading sample axis, where the inputs are
-            one array, a tuple of them in order or a dict by name; or a dict of arrays, in which
-            what is no input is a target; or any iterable of batches in one of these forms.
+            one array, a tuple of them in order or a dict by name; or such a tuple (inputs, targets,
+            weights), the weights being one number a sample or one an element of the loss; or a dict
+            of arrays, in which what is no input is a target; or any iterable of batches in one of
+            these forms.
         size: Samples in a batch of arrays, all of them if there are fewer; an iterable's batches
             are taken as they are.
         shuffle: Whether arrays are shuffled, in each epoch anew.
@@ -249,7 +252,7 @@ def as_batches(
 
 
 def split_batch(module: Module, item: Any) -> Batch:
-    """A batch, or all data, as inputs by name and targets.
+    """A batch, or all data, as inputs by name and targets, which are `Weighted` if some count more.
 
     Raises:
         TypeError: It has none of the forms of `as_batches`.
@@ -259,12 +262,13 @@ def split_batch(module: Module, item: Any) -> Batch:
         inputs: Any = {name: value for name, value in item.items() if name in names}
         rest = {name: value for name, value in item.items() if name not in names}
         targets = next(iter(rest.values())) if len(rest) == 1 else rest or None
-    elif isinstance(item, tuple | list) and len(item) == 2:
-        inputs, targets = item
+    elif isinstance(item, tuple | list) and len(item) in (2, 3):
+        inputs, targets, weights = (*item, None)[:3]
+        targets = targets if weights is None else Weighted(targets, weights)
     else:
         raise TypeError(
-            "a batch is a pair (inputs, targets) or a dict of arrays by name, "
-            f"got {kind_of(item)}; arrays of all samples are given as a tuple (inputs, targets)"
+            "a batch is a pair (inputs, targets), (inputs, targets, weights) or a dict of arrays "
+            f"by name, got {kind_of(item)}; arrays of all samples are given as such a tuple"
         )
     named = by_name(module.program, inputs)
     arrays = {name: np.asarray(value) for name, value in named.items()}

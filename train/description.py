@@ -93,6 +93,8 @@ def as_saved(run: Mapping[str, Any], module: Module, now: Mapping[str, Any]) -> 
         described["data"] = {**now["data"], "digest": saved.get("digest")}
     if not (described["validation"] and run["description"].get("validation")):
         described["validation"] = run["description"].get("validation")  # it may come and go
+    if "loss_options" not in run["description"]:  # which earlier versions did not note
+        del described["loss_options"]
     if run["format"] < 3:
         del described[UPDATE], described[VERSIONS], described["loss_program"]
     if run["format"] < 2:

@@ -8,13 +8,24 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from onnxla.inputs import unpack
 from onnxla.module import Module
 from onnxla.ops.values import Value
 from onnxla.train.batches import ArrayBatches, StreamedBatches, as_batches
 from onnxla.train.division import Divided, divide
-from onnxla.train.losses import LOSSES, METRICS, Measure, as_wide, find_measure, name_of
+from onnxla.train.labels import number_of_classes, with_class_weight, wrong_label
+from onnxla.train.losses import (
+    LOSSES,
+    Measure,
+    Sums,
+    as_wide,
+    call_measure,
+    find_measure,
+    unweighted,
+)
+from onnxla.train.metrics import METRICS, Metric, as_metric, divided, name_of
 from onnxla.train.objective import Objective, make_objective, values_read
 from onnxla.train.step import double_precision
 
@@ -29,18 +40,29 @@ def evaluate(
     *,
     batch_size: int = 32,
     outputs: Sequence[str] | None = None,
-) -> dict[str, float]:
+    class_weight: Any = None,
+) -> dict[str, Any]:
     """The mean loss (as `loss`) and metrics by name of a module on data: on every sample of it.
+
+    Losses and metrics of `onnxla.losses` are exact, whatever the batches: their sums are over all
+    samples. Other functions are means of batches, weighted by their numbers of samples.
 
     Args:
         module: The model, which is applied as in inference (see `Module.inference`).
         data: As for `fit`.
         loss: As for `fit`; or None, or the name of a metric.
-        metrics: Names (`"accuracy"`, or a loss's) and functions of the outputs and the targets,
-            each a mean over the samples of a batch.
+        metrics: Names (`"accuracy"`, `"top_5_accuracy"`, `"precision"`, `"recall"`, `"f1"`,
+            `"auc"`, `"iou"`, `"perplexity"`, `"confusion_matrix"`, or a loss's), metrics of
+            `onnxla.losses`, and functions of the outputs, the targets and, if the data has them,
+            the weights, each a mean over the samples of a batch.
         batch_size: Samples in a batch of arrays; the last one may be smaller.
         outputs: Names of the values that losses and metrics are functions of, by default the
             graph's outputs.
+        class_weight: As for `fit`, of the loss.
+
+    Returns:
+        Numbers; an array for a metric that has several, such as the confusion matrix [K, K], whose
+        rows are labels and whose columns are guesses.
 
     Raises:
         TypeError, ValueError: The data does not fit the model, or a name is not known.
@@ -51,7 +73,10 @@ def evaluate(
     batches = as_batches(module, data, batch_size)
     objective = None
     if loss is not None:
-        objective = make_objective(module, find_measure(loss, "loss", LOSSES), outputs)
+        function = with_class_weight(find_measure(loss, "loss", LOSSES), class_weight, batches)
+        objective = make_objective(module, function, outputs)
+    elif class_weight is not None:
+        raise ValueError("class_weight is about the loss: pass loss=")
     with jax.numpy_dtype_promotion("standard"), double_precision(module):
         return make_evaluation(module, objective, metrics, outputs)(module.params, batches)
 
@@ -66,8 +91,8 @@ def make_evaluation(
     objective: Objective | None,
     metrics: Metrics,
     outputs: Sequence[str] | None = None,
-) -> Callable[[Mapping[str, Value], ArrayBatches | StreamedBatches], dict[str, float]]:
-    """A function of all parameters and batches: the means of the loss and the metrics.
+) -> Callable[[Mapping[str, Value], ArrayBatches | StreamedBatches], dict[str, Any]]:
+    """A function of all parameters and batches: the loss and the metrics.
 
     Raises:
         ValueError: A name is no metric's, or there is nothing to evaluate.
@@ -75,43 +100,92 @@ def make_evaluation(
     functions = [find_measure(metric, "metric", METRICS) for metric in as_list(metrics)]
     if objective is None and not functions:
         raise ValueError("nothing to evaluate: pass loss= or metrics=")
-    read = tuple(outputs or module.output_names)
-    for function in functions:
-        values_read(module, outputs, function)
-    wanted = read if objective is None else objective.outputs
-
-    divided: Divided | None = None
+    read = [(f, values_read(module, outputs, f)) for f in functions]
+    known = {name_of(f): as_metric(f) for f in functions}
+    of_loss = [] if objective is None else [(objective.loss, objective.outputs)]
+    wanted = tuple(dict.fromkeys(name for _, names in (*of_loss, *read) for name in names))
 
     @functools.partial(jax.jit, static_argnums=0)
     def measure(
-        part: Module, params: Mapping[str, Value], inputs: Any, targets: Any
-    ) -> dict[str, jax.Array]:
-        values = part.apply(params, inputs, outputs=(*wanted, *read))
-        for_loss, found = unpack(values[: len(wanted)]), unpack(values[len(wanted) :])
-        found = jax.tree.map(as_wide, found)
-        measured = {name_of(f): jnp.asarray(f(found, targets)) for f in functions}
+        part: Module, params: Mapping[str, Value], inputs: Any, targets: Any, samples: Value
+    ) -> tuple[dict[str, Any], list[int | None]]:
+        values = part.apply(params, inputs, outputs=wanted)
+        by_name = dict(zip(wanted, values if len(wanted) > 1 else (values,), strict=True))
+
+        def outputs_of(names: Sequence[str]) -> Any:
+            return unpack(tuple(as_wide(by_name[name]) for name in names))
+
+        measured: dict[str, Any] = {}
         if objective is not None:
-            value, further = objective.loss_of(for_loss, targets)
-            measured = {"loss": value, **further, **measured}
-        return measured
+            measured |= objective.sums(outputs_of(objective.outputs), targets, samples)
+        for function, names in read:
+            measured[name_of(function)] = of_batch(function, outputs_of(names), targets, samples)
+        classes = [
+            number_of_classes(f, outputs_of(names), targets) for f, names in (*of_loss, *read)
+        ]
+        return measured, classes
+
+    parts: Divided | None = None
 
     def evaluation(
         params: Mapping[str, Value], batches: ArrayBatches | StreamedBatches
-    ) -> dict[str, float]:
-        nonlocal divided
-        sums: dict[str, float] = {}
-        samples = 0
+    ) -> dict[str, Any]:
+        nonlocal parts
+        found: dict[str, Tally] = {}
         for inputs, targets in batches.epoch(0):
-            count = len(jax.tree.leaves(inputs)[0])
-            divided = divided or divide(module, inputs, tuple(dict.fromkeys((*wanted, *read))))
-            part = divided.after
-            own = {name: params[name] for name in part.params}
-            measured = measure(part, own, divided.prepare(inputs, params), targets)
-            for name, value in jax.device_get(measured).items():
-                sums[name] = sums.get(name, 0.0) + float(value) * count
-            samples += count
-        if not samples:
+            samples = np.float32(len(jax.tree.leaves(inputs)[0]))
+            parts = parts or divide(module, inputs, wanted)
+            own = {name: params[name] for name in parts.after.params}
+            prepared = parts.prepare(inputs, params)
+            measured, classes = measure(parts.after, own, prepared, targets, samples)
+            for (function, _), number in zip((*of_loss, *read), classes, strict=True):
+                if number is not None and (problem := wrong_label(function, targets, int(number))):
+                    raise ValueError(problem)
+            for name, part in jax.device_get(measured).items():
+                found.setdefault(name, Tally(known.get(name))).add(part)
+        if not found:
             raise ValueError("the data to evaluate on has no batches")
-        return {name: total / samples for name, total in sums.items()}
+        return {name: tally.result() for name, tally in found.items()}
 
     return evaluation
+
+
+def of_batch(function: Measure, outputs: Any, targets: Any, samples: Value) -> Any:
+    """What a batch of so many samples gives of a metric, which is a mean unless it is known."""
+    if (metric := as_metric(function)) is not None:
+        return metric.of_batch(outputs, *unweighted(targets))
+    return Sums(jnp.asarray(call_measure(function, outputs, targets)) * samples, samples)
+
+
+class Tally:
+    """What batches gave so far, of which a metric is made in the end.
+
+    Args:
+        metric: The metric; by default a mean.
+    """
+
+    def __init__(self, metric: Metric | None) -> None:
+        self._result = divided if metric is None else metric.result
+        self._collects = metric is not None and metric.collects
+        self._parts: list[Any] = []
+
+    def add(self, part: Any) -> None:
+        """Takes what one more batch gave. Sums are of 64 bits."""
+        if not self._collects:
+            part = jax.tree.map(as_long, part)
+            part = jax.tree.map(np.add, self._parts.pop(), part) if self._parts else part
+        self._parts.append(part)
+
+    def result(self) -> Any:
+        """The metric, a number or an array."""
+        whole = self._parts[0]
+        if self._collects:
+            whole = jax.tree.map(lambda *parts: np.concatenate(parts), *self._parts)
+        value = np.asarray(self._result(whole))
+        return value if value.ndim else float(value)
+
+
+def as_long(value: np.ndarray) -> Any:
+    """Numbers in 64 bits."""
+    whole = np.issubdtype(value.dtype, np.integer)
+    return np.asarray(value, np.int64 if whole else np.float64)

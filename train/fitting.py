@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from onnxla.interpret.rolling.stacks import NO_STACKS, Stacks
 from onnxla.interpret.rules.matmul_precision import asked_for, check_precision
@@ -16,20 +17,22 @@ from onnxla.ir.problems import Problems
 from onnxla.left_open import left_open
 from onnxla.module import Module
 from onnxla.progress import ProgressBar
-from onnxla.train.batches import as_batches
+from onnxla.train.batches import ArrayBatches, StreamedBatches, as_batches
 from onnxla.train.checkpoints import Checkpoints
 from onnxla.train.description import describe_run, versions
 from onnxla.train.digests import digest_of_optimizer
 from onnxla.train.division import divide
 from onnxla.train.evaluation import Metrics, make_evaluation
-from onnxla.train.loop import FitResult, Loop
-from onnxla.train.losses import LOSSES, Measure, find_measure, known_name, name_of
+from onnxla.train.labels import number_of_classes, with_class_weight, wrong_label
+from onnxla.train.loop import FitResult, Loop, NonFiniteLossError
+from onnxla.train.losses import LOSSES, Measure, find_measure, known_loss, options_of
+from onnxla.train.metrics import name_of
 from onnxla.train.objective import make_objective
 from onnxla.train.optimizer import make_optimizer
 from onnxla.train.resume import go_on_after_stop
 from onnxla.train.sparsity import choose_sparse, describe_zeros
 from onnxla.train.stacking import find_stacks
-from onnxla.train.step import double_precision, find_statistics, make_step, master
+from onnxla.train.step import double_precision, look_ahead, make_step, master
 
 
 def fit(
@@ -53,6 +56,7 @@ def fit(
     clip_norm: float | None = None,
     validation: Any = None,
     metrics: Metrics = (),
+    class_weight: Any = None,
     patience: int | None = None,
     compute_dtype: Any = None,
     matmul_precision: str | None = None,
@@ -72,15 +76,17 @@ def fit(
     Args:
         module: The model to train. It stays as it is.
         data: A tuple (inputs, targets) of arrays with a leading sample axis, where the inputs are
-            one array, a tuple of them in order or a dict by name; or a dict of arrays, in which
-            what is no input is a target; or any iterable of batches in one of these forms, such as
-            a list or a PyTorch DataLoader, or with `steps` a generator. Each new shape of a batch
-            compiles the step again.
-        loss: `"cross_entropy"` (integer labels), `"cross_entropy_probabilities"`,
-            `"binary_cross_entropy"`, `"mse"`, `"ctc"` (see `onnxla.losses`), or a function of the
-            outputs and the targets that returns a scalar, or a scalar and a dict of scalars to
-            record. Those of logits read what the model's last Softmax or Sigmoid reads, if it ends
-            with one.
+            one array, a tuple of them in order or a dict by name; or such a tuple (inputs, targets,
+            weights), the weights being one number a sample or one an element of the loss, as a mask
+            of padding; or a dict of arrays, in which what is no input is a target; or any iterable
+            of batches in one of these forms, such as a list or a PyTorch DataLoader, or with
+            `steps` a generator. Each new shape of a batch compiles the step again.
+        loss: A name in `onnxla.losses.LOSSES`, such as `"cross_entropy"` (integer labels, of which
+            -100 does not count) or `"mse"`; one of its functions with arguments fixed by
+            `functools.partial`; or a function of the outputs, the targets and, if the data has
+            them, the weights that returns a scalar, or a scalar and a dict of scalars to record.
+            Losses of logits read what the model's last Softmax or Sigmoid reads, if it ends with
+            one.
         epochs: Number of passes over the data; 1 if `steps` is not given either.
         steps: Number of steps, in as many epochs as they need.
         batch_size: Samples in a batch of arrays. In training, samples of an epoch's random order
@@ -103,8 +109,11 @@ def fit(
         accumulate: Number of steps whose mean gradient makes one update of the parameters.
         clip_norm: Largest norm of the gradient.
         validation: Data to evaluate on after each epoch, every sample of it, as `evaluate` does.
-        metrics: Names (`"accuracy"`, or a loss's) and functions of the outputs and the targets,
-            computed on the validation data.
+        metrics: As for `evaluate`, computed on the validation data.
+        class_weight: How much the classes count in a loss of integer labels: an array [K], a dict
+            of some classes' weights, or `"balanced"`, so that all classes in an array of labels
+            count alike, as in scikit-learn. As in PyTorch, the mean over a batch is divided by the
+            sum of its weights.
         patience: Stops after so many epochs without a lower validation loss; the parameters are
             then those of the epoch with the lowest.
         compute_dtype: Dtype such as `"bfloat16"` in which matrix products and convolutions are
@@ -148,14 +157,16 @@ def fit(
     if matmul_precision is not None:
         check_precision(matmul_precision)
         tuned = Module(tuned.params, tuned.program.edited(matmul_precision=matmul_precision))
-    function = find_measure(loss, "loss", LOSSES)
+    function = with_class_weight(find_measure(loss, "loss", LOSSES), class_weight, batches)
     trained = choose_trained(module, train, roles, freeze)
     objective = make_objective(tuned, function, outputs, trained, freeze_statistics)
     with jax.numpy_dtype_promotion("standard"), double_precision(module):
         inputs, targets = batches.first()
         divided = divide(tuned, inputs, objective.outputs, trained)
         objective = objective.of(divided.after)
-        statistics = find_statistics(objective, divided.prepare(inputs), targets)
+        statistics, found = look_ahead(objective, divided.prepare(inputs), targets)
+        classes = number_of_classes(function, found, targets)
+        check_labels(function, batches, classes)
         trained = [name for name in trained if name not in statistics]
         check_some_train(module, trained)
         sparse = choose_sparse(module, trained, keep_zeros)
@@ -176,10 +187,13 @@ def fit(
             "statistics": {name: master(module.params[name]) for name in statistics},
         }
         state["optimizer"] = used.init(state["params"])
+        take_step = make_step(objective, used, seed, remat)
+        if classes is not None and not isinstance(batches, ArrayBatches):
+            take_step = with_checked_labels(take_step, function, classes)
         loop = Loop(
             module,
             divided.prepare,
-            make_step(objective, used, seed, remat),
+            take_step,
             state,
             stacks.stacked(
                 {
@@ -206,8 +220,9 @@ def fit(
             )
         held_out = None if validation is None else as_batches(module, validation, batch_size)
         if held_out is not None:
+            check_labels(function, held_out, classes)
             evaluation = make_evaluation(tuned.inference(), objective, metrics, outputs)
-            loop.evaluate = lambda params: evaluation(params, held_out)
+            loop.evaluate = lambda params: as_data(evaluation(params, held_out))
         with contextlib.ExitStack() as stack:
             if checkpoint is not None:
                 loop.checkpoints = stack.enter_context(contextlib.closing(Checkpoints(checkpoint)))
@@ -227,9 +242,10 @@ def fit(
                     masters,
                     jax.eval_shape(optimizer_for(total).init, masters),
                     loss=name_of(function),
+                    loss_options=describe_options(function),
                     loss_program=(
                         None
-                        if known_name(function)
+                        if known_loss(function)
                         else objective.digest(divided.prepare(inputs), targets)
                     ),
                     data=batches.describe(),
@@ -250,6 +266,46 @@ def fit(
                 go_on_after_stop(loop, update)
             bar = ProgressBar(total, "training", "step", done=loop.step, shown=progress)
             return loop.run(stack.enter_context(bar))
+
+
+def check_labels(
+    loss: Measure, batches: ArrayBatches | StreamedBatches, classes: int | None
+) -> None:
+    """Raises ValueError if a label of arrays is no class. Those of streams are seen one by one."""
+    if classes is None or not isinstance(batches, ArrayBatches):
+        return
+    if problem := wrong_label(loss, batches.targets, classes):
+        raise ValueError(problem)
+
+
+def with_checked_labels(
+    take_step: Callable[..., Any], loss: Measure, classes: int
+) -> Callable[..., Any]:
+    """The step, which is not taken where a label is no class.
+
+    Raises:
+        NonFiniteLossError: There is one; its loss would be NaN.
+    """
+
+    def step(state: Any, frozen: Any, number: Any, inputs: Any, targets: Any) -> Any:
+        if problem := wrong_label(loss, targets, classes):
+            raise NonFiniteLossError(f"the batch of step {number} has no loss: {problem}")
+        return take_step(state, frozen, number, inputs, targets)
+
+    return step
+
+
+def as_data(measured: Mapping[str, Any]) -> dict[str, Any]:
+    """What was measured as data for JSON: arrays as nested lists."""
+    return {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in measured.items()}
+
+
+def describe_options(loss: Measure) -> dict[str, Any] | None:
+    """The arguments that are fixed of a named loss, as data for JSON."""
+    if known_loss(loss) is None:
+        return None
+    options = options_of(loss)
+    return {name: jax.tree.map(lambda v: np.asarray(v).tolist(), options[name]) for name in options}
 
 
 def choose_trained(

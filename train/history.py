@@ -60,7 +60,7 @@ class History:
     @property
     def report(self) -> Report:
         """A row for each epoch (the last twenty), and the notes."""
-        names = list(self.epochs)
+        names = [k for k, each in self.epochs.items() if not any(isinstance(v, list) for v in each)]
         rows = [
             (str(i), *(f"{self.epochs[name][i]:.6g}" for name in names))
             for i in range(len(self.epochs.get("step", [])))

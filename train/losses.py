@@ -1,62 +1,403 @@
-"""Losses and metrics by name: functions of a model's outputs and the targets.
+"""Losses by name: functions of a model's outputs, the targets and perhaps weights.
 
-Each returns a mean over the samples, so that means over batches can be combined.
+Each is a weighted mean of elements: a sum, divided by the weights' sum. Both add up over batches,
+so that a mean over all of them is exact, however many labels count in each. Weights are one number
+a sample [N], or one an element, as a mask of padding; they may stop at any axis between.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-from typing import Any, TypeAlias
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, ParamSpec, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from onnxla.ir.names import no_such
 from onnxla.ops.values import Value, is_floating
 
-Measure: TypeAlias = Callable[[Any, Any], Any]
-"""A loss or metric of (outputs, targets)."""
+IGNORED = -100  # the label that PyTorch and the Hugging Face libraries leave out
+P = ParamSpec("P")
+
+Measure: TypeAlias = Callable[..., Any]
+"""A loss or metric of (outputs, targets), and of weights where the data has them."""
 
 
-def cross_entropy(logits: Value, labels: Value, *, label_smoothing: float = 0.0) -> jax.Array:
-    """Mean cross entropy of logits [N, ..., K] or [N, K, ...] with integer labels [N, ...]."""
+@functools.partial(
+    jax.tree_util.register_dataclass, data_fields=["targets", "weights"], meta_fields=[]
+)
+@dataclass(frozen=True)
+class Weighted:
+    """Targets of which some count more than others, as a batch (inputs, targets, weights) has them.
+
+    Attributes:
+        targets: An array, or any tree of them.
+        weights: One number a sample, or one an element of a loss.
+    """
+
+    targets: Any
+    weights: Any
+
+
+class Sums(NamedTuple):
+    """A mean before it is divided.
+
+    Attributes:
+        total: The sum of the elements times their weights.
+        weight: The sum of the weights.
+    """
+
+    total: Any
+    weight: Any
+
+
+def mean_of(sums: Callable[P, Sums]) -> Callable[P, jax.Array]:
+    """The loss whose sums a function returns, which `sums_of` finds again."""
+
+    @functools.wraps(sums)
+    def mean(*args: P.args, **options: P.kwargs) -> jax.Array:
+        total, weight = sums(*args, **options)
+        return jnp.asarray(total / jnp.where(weight == 0, 1, weight))
+
+    signature = inspect.signature(sums).replace(return_annotation="jax.Array")
+    mean.__signature__ = signature  # type: ignore[attr-defined]
+    return mean
+
+
+def summed(elements: Value, weights: Value | None = None, counts: Any = None) -> Sums:
+    """The sums of elements, of which those of weight 0 may be anything.
+
+    Args:
+        elements: The elements.
+        weights: What they are multiplied by: their shape, or the first axes of it.
+        counts: What each adds to the divisor, times its weight; by default 1.
+
+    Raises:
+        ValueError: The weights have another shape.
+    """
+    weights = along(weights, elements)
+    counts = weights if counts is None else weights * counts
+    total, weight = (jnp.where(weights == 0, 0, x).sum() for x in (elements * weights, counts))
+    return Sums(total, weight)
+
+
+def along(weights: Value | None, like: Value) -> Any:
+    """Weights in the shape and dtype of an array. Raises: ValueError if they do not fit it."""
+    if weights is None:
+        return jnp.ones(like.shape, like.dtype)
+    if weights.ndim == 0 or weights.shape != like.shape[: weights.ndim]:
+        raise ValueError(
+            f"weights have shape {list(weights.shape)}; they are one number a sample, "
+            f"{list(like.shape[:1])}, or one an element, {list(like.shape)}"
+        )
+    weights = weights.reshape(weights.shape + (1,) * (like.ndim - weights.ndim))
+    return jnp.broadcast_to(weights.astype(like.dtype), like.shape)
+
+
+# Of classes
+
+
+@mean_of
+def cross_entropy(
+    logits: Value,
+    labels: Value,
+    weights: Value | None = None,
+    *,
+    label_smoothing: float = 0.0,
+    class_weight: Any = None,
+    ignore_index: int = IGNORED,
+) -> Sums:
+    """Mean cross entropy of logits [N, ..., K] or [N, K, ...] with integer labels [N, ...].
+
+    Args:
+        logits: The classes' logits.
+        labels: Numbers of classes; the loss is NaN if another one is among them.
+        weights: Weights of the samples [N], or of the labels.
+        label_smoothing: Share of the target that all classes have alike.
+        class_weight: Weights of the classes [K], or a dict of some, the others' being 1. The mean
+            is divided by the sum of the weights of the labels' classes.
+        ignore_index: A label that does not count. The loss is 0 if none does.
+    """
     axis = class_axis(logits, labels)
+    labels, weights = kept(labels, ignore_index, weights, logits)
     log_probabilities = jax.nn.log_softmax(logits, axis)
-    loss = -at_labels(log_probabilities, labels, axis)
-    if label_smoothing:
-        loss = (1 - label_smoothing) * loss - label_smoothing * log_probabilities.mean(axis)
-    return jnp.mean(loss)
+    return of_labels(log_probabilities, labels, axis, weights, class_weight, label_smoothing)
 
 
-def cross_entropy_probabilities(probabilities: Value, labels: Value) -> jax.Array:
+@mean_of
+def cross_entropy_probabilities(
+    probabilities: Value,
+    labels: Value,
+    weights: Value | None = None,
+    *,
+    class_weight: Any = None,
+    ignore_index: int = IGNORED,
+) -> Sums:
     """Mean cross entropy of probabilities, as of a model that ends with a Softmax in disguise.
 
-    Shapes are those of `cross_entropy`, which is more exact: small probabilities underflow.
+    Arguments are those of `cross_entropy`, which is more exact: small probabilities underflow.
     """
-    chosen = at_labels(probabilities, labels, class_axis(probabilities, labels))
+    axis = class_axis(probabilities, labels)
+    labels, weights = kept(labels, ignore_index, weights, probabilities)
     # Of an impossible label the gradient is 0, where the logarithm's would be infinite.
-    return -jnp.log(jnp.maximum(chosen, jnp.finfo(chosen.dtype).tiny)).mean()
+    logarithms = jnp.log(jnp.maximum(probabilities, jnp.finfo(probabilities.dtype).tiny))
+    return of_labels(logarithms, labels, axis, weights, class_weight)
 
 
-def binary_cross_entropy(logits: Value, labels: Value) -> jax.Array:
-    """Mean binary cross entropy of logits with labels in [0, 1] of the same shape."""
+@mean_of
+def focal(
+    logits: Value,
+    labels: Value,
+    weights: Value | None = None,
+    *,
+    gamma: float = 2.0,
+    alpha: float | None = None,
+    class_weight: Any = None,
+    ignore_index: int = IGNORED,
+) -> Sums:
+    """Mean focal loss: cross entropy times (1 - p) ** gamma, p being the label's probability.
+
+    Args:
+        logits: Logits of K classes, as for `cross_entropy`; or of yes and no.
+        labels: Integers, as for `cross_entropy`; or numbers in [0, 1] of the logits' shape.
+        weights: Weights of the samples [N], or of the labels.
+        gamma: How little what is right already counts.
+        alpha: Weight of yes, where labels are of the logits' shape; that of no is 1 - alpha.
+        class_weight: As for `cross_entropy`, where labels are of classes.
+        ignore_index: As for `cross_entropy`.
+
+    Raises:
+        ValueError: `alpha` is of yes and no, `class_weight` of classes, and labels are the other.
+    """
+    binary = logits.shape == labels.shape
+    if (class_weight if binary else alpha) is not None:
+        wrong, right = ("class_weight", "alpha") if binary else ("alpha", "class_weight")
+        raise ValueError(f"focal takes {right}=, not {wrong}=, with labels {list(labels.shape)}")
+    if binary:
+        labels, weights = kept(labels, ignore_index, weights, logits)
+        labels = labels.astype(logits.dtype)
+        yes, no = jax.nn.softplus(-logits), jax.nn.softplus(logits)  # -log of p, and of 1 - p
+        yes, no = jnp.exp(-gamma * no) * yes, jnp.exp(-gamma * yes) * no
+        of_yes, of_no = (1.0, 1.0) if alpha is None else (alpha, 1 - alpha)
+        return summed(of_yes * labels * yes + of_no * (1 - labels) * no, weights)
+    axis = class_axis(logits, labels)
+    labels, weights = kept(labels, ignore_index, weights, logits)
+    logarithms = jax.nn.log_softmax(logits, axis)
+    rest = jnp.maximum(-jnp.expm1(logarithms), jnp.finfo(logits.dtype).tiny)
+    return of_labels(rest**gamma * logarithms, labels, axis, weights, class_weight)
+
+
+@mean_of
+def dice(
+    logits: Value,
+    labels: Value,
+    weights: Value | None = None,
+    *,
+    smooth: float = 1e-5,
+    ignore_index: int = IGNORED,
+) -> Sums:
+    """Mean soft Dice loss of each sample and class: 1 - 2 * sum(p * t) / sum(p + t) over places.
+
+    Args:
+        logits: Logits [N, K, ...] or [N, ..., K].
+        labels: Integers [N, ...], for which p is the softmax; or masks [N, K, ...] of the logits'
+            shape, for which it is the sigmoid.
+        weights: Weights of the samples [N], or of the places, as labels have them.
+        smooth: Added to both sums: the loss of a class that is nowhere is 0.
+        ignore_index: A label that does not count.
+    """
+    masks = logits.shape == labels.shape
+    axis = 1 if masks else class_axis(logits, labels)
+    by_sample = weights is None or weights.ndim == 1
+    labels, places = kept(labels, ignore_index, None if by_sample else weights, logits)
+    if masks:
+        p, t = jax.nn.sigmoid(logits), labels.astype(logits.dtype)
+    else:
+        p = jax.nn.softmax(logits, axis)
+        t = jax.nn.one_hot(labels, logits.shape[axis], dtype=logits.dtype, axis=axis)
+        places = jnp.expand_dims(places, axis)
+    space = tuple(i for i in range(1, logits.ndim) if i != axis)
+    shared = (2 * p * t * places).sum(space) + smooth
+    elements = 1 - shared / (((p + t) * places).sum(space) + smooth)
+    return summed(elements, weights if by_sample else None)
+
+
+@mean_of
+def binary_cross_entropy(
+    logits: Value, labels: Value, weights: Value | None = None, *, pos_weight: Any = None
+) -> Sums:
+    """Mean binary cross entropy of logits with labels in [0, 1] of the same shape.
+
+    Args:
+        logits: The logits.
+        labels: The labels.
+        weights: Weights of the samples [N], or of the labels.
+        pos_weight: What the part of label 1 is multiplied by, a number or one of each column.
+    """
     labels = as_outputs(logits, labels)
-    return jnp.mean(jax.nn.softplus(logits) - labels * logits)
+    if pos_weight is None:
+        return summed(jax.nn.softplus(logits) - labels * logits, weights)
+    yes = labels * jnp.asarray(pos_weight, logits.dtype) * jax.nn.softplus(-logits)
+    return summed(yes + (1 - labels) * jax.nn.softplus(logits), weights)
 
 
-def mean_squared_error(outputs: Value, targets: Value) -> jax.Array:
+@mean_of
+def kl_divergence(
+    logits: Value, probabilities: Value, weights: Value | None = None, *, axis: int = -1
+) -> Sums:
+    """Mean Kullback-Leibler divergence of target probabilities from those of logits.
+
+    Args:
+        logits: Logits of classes.
+        probabilities: The targets, of the same shape.
+        weights: Weights of the samples [N], or of all places.
+        axis: The axis of the classes.
+    """
+    return summed(divergence(logits, as_outputs(logits, probabilities), axis), weights)
+
+
+@mean_of
+def distillation(
+    logits: Value,
+    targets: Any,
+    weights: Value | None = None,
+    *,
+    temperature: float = 2.0,
+    mix: float = 0.5,
+    label_smoothing: float = 0.0,
+    ignore_index: int = IGNORED,
+) -> Sums:
+    """Mean of what a teacher's logits say, and what labels say, as `distilled` puts them together.
+
+    It is mix * temperature ** 2 * KL(teacher / temperature || student / temperature) + (1 - mix)
+    times the cross entropy.
+
+    Args:
+        logits: The student's logits.
+        targets: A dict of the `teacher`'s logits, of the same shape, and perhaps of `labels`, as
+            for `cross_entropy`; without them the teacher's part is all there is, whatever `mix`.
+        weights: Weights of the samples [N], or of the labels.
+        temperature: What logits are divided by.
+        mix: The teacher's share.
+        label_smoothing: As for `cross_entropy`.
+        ignore_index: As for `cross_entropy`; the teacher's part is left out there, too.
+
+    Raises:
+        ValueError: `mix` is not in [0, 1], or a shape is another.
+        TypeError: The targets are another thing.
+    """
+    if not isinstance(targets, Mapping) or "teacher" not in targets:
+        raise TypeError(
+            "distillation takes targets {'labels': ..., 'teacher': logits}, as "
+            "onnxla.losses.distilled(data, teacher) makes them"
+        )
+    if not 0 <= mix <= 1:
+        raise ValueError(f"mix is the teacher's share, in [0, 1]; got {mix}")
+    labels = targets.get("labels")
+    axis = logits.ndim - 1 if labels is None else class_axis(logits, labels)
+    teacher = as_outputs(logits, targets["teacher"]) / temperature
+    soft = divergence(logits / temperature, jax.nn.softmax(teacher, axis), axis) * temperature**2
+    if labels is None:
+        return summed(soft, weights)
+    labels, weights = kept(labels, ignore_index, weights, logits)
+    log_probabilities = jax.nn.log_softmax(logits, axis)
+    hard = -at_labels(log_probabilities, labels, axis)
+    if label_smoothing:
+        hard = (1 - label_smoothing) * hard - label_smoothing * log_probabilities.mean(axis)
+    return summed(mix * soft + (1 - mix) * hard, weights)
+
+
+# Of numbers
+
+
+@mean_of
+def mean_squared_error(outputs: Value, targets: Value, weights: Value | None = None) -> Sums:
     """Mean squared difference of two arrays of the same shape."""
-    return jnp.square(outputs - as_outputs(outputs, targets)).mean()
+    return summed(jnp.square(outputs - as_outputs(outputs, targets)), weights)
 
 
-def ctc(logits: Value, labels: Value, *, blank: int = 0) -> jax.Array:
+@mean_of
+def mean_absolute_error(outputs: Value, targets: Value, weights: Value | None = None) -> Sums:
+    """Mean absolute difference of two arrays of the same shape."""
+    return summed(jnp.abs(outputs - as_outputs(outputs, targets)), weights)
+
+
+@mean_of
+def huber(
+    outputs: Value, targets: Value, weights: Value | None = None, *, delta: float = 1.0
+) -> Sums:
+    """Mean Huber loss: half the squared difference, and linear where it is beyond `delta`."""
+    distance = jnp.abs(outputs - as_outputs(outputs, targets))
+    near = jnp.minimum(distance, delta)
+    return summed(near * (distance - near / 2), weights)
+
+
+# Of embeddings
+
+
+@mean_of
+def contrastive(
+    outputs: Any, targets: Any = None, weights: Value | None = None, *, temperature: float = 0.05
+) -> Sums:
+    """Mean contrastive loss (InfoNCE) of pairs, among all pairs of the batch, in both directions.
+
+    Args:
+        outputs: Two outputs [N, D], whose rows are pairs; or one, with the other rows as targets.
+            They are normalized, and compared by their products.
+        targets: Nothing, where there are two outputs.
+        weights: Weights of the pairs [N].
+        temperature: What similarities are divided by.
+
+    Raises:
+        ValueError: The shapes are others.
+    """
+    first, second = outputs if isinstance(outputs, tuple | list) else (outputs, targets)
+    require_rows("contrastive", first, second)
+    similar = normalized(first) @ normalized(second.astype(first.dtype)).T / temperature
+    ways = (jnp.diagonal(jax.nn.log_softmax(similar, axis)) for axis in (0, 1))
+    return summed(-sum(ways) / 2, weights)
+
+
+@mean_of
+def triplet(
+    outputs: Any, targets: Any = None, weights: Value | None = None, *, margin: float = 1.0
+) -> Sums:
+    """Mean of what the distance to a positive lacks to be a margin less than that to a negative.
+
+    Args:
+        outputs: Three outputs [N, D]: anchors, positives and negatives.
+        targets: Nothing.
+        weights: Weights of the triplets [N].
+        margin: How much nearer the positive should be.
+
+    Raises:
+        ValueError: The shapes are others.
+    """
+    anchor, positive, negative = outputs
+    require_rows("triplet", anchor, positive, negative)
+
+    def distance(other: Value) -> Any:  # PyTorch's, which has a gradient where they are the same
+        return jnp.sqrt(jnp.square(anchor - other + 1e-6).sum(1))
+
+    return summed(jax.nn.relu(distance(positive) - distance(negative) + margin), weights)
+
+
+# Of texts
+
+
+@mean_of
+def ctc(logits: Value, labels: Any, weights: Value | None = None, *, blank: int = 0) -> Sums:
     """Mean connectionist temporal classification loss of logits [N, T, K].
 
     Args:
         logits: For each frame the classes' logits.
         labels: Integers [N, L]; -1 where a text has ended. Or such labels and the numbers of
             frames [N], where not all frames count.
+        weights: Weights of the samples [N].
         blank: The class that stands for no label.
 
     Raises:
@@ -81,33 +422,40 @@ def ctc(logits: Value, labels: Value, *, blank: int = 0) -> jax.Array:
         padding.astype(logits.dtype),
         blank_id=blank,
     )
-    return jnp.mean(loss)
-
-
-def accuracy(outputs: Value, labels: Value) -> jax.Array:
-    """Share of the labels [N, ...] whose class has the largest of the outputs, as logits."""
-    guesses = outputs.argmax(class_axis(outputs, labels))
-    return jnp.mean(guesses == labels, dtype=jnp.float32)
+    return summed(loss, weights)
 
 
 LOSSES: dict[str, Measure] = {
     "cross_entropy": cross_entropy,
     "cross_entropy_probabilities": cross_entropy_probabilities,
     "binary_cross_entropy": binary_cross_entropy,
+    "focal": focal,
+    "dice": dice,
+    "kl_divergence": kl_divergence,
+    "distillation": distillation,
     "mse": mean_squared_error,
+    "mae": mean_absolute_error,
+    "huber": huber,
+    "contrastive": contrastive,
+    "triplet": triplet,
     "ctc": ctc,
 }
-METRICS: dict[str, Measure] = {**LOSSES, "accuracy": accuracy}
-# Losses of logits, with the kind of probabilities that would have been made of them; the operators'
-# trait `probabilities` has the same words.
-LOGITS: dict[Measure, str] = {
-    cross_entropy: "categorical",
-    ctc: "categorical",
-    binary_cross_entropy: "binary",
+# Losses of logits, with the kinds of probabilities that would have been made of them; the
+# operators' trait `probabilities` has the same words.
+LOGITS: dict[Measure, tuple[str, ...]] = {
+    cross_entropy: ("categorical",),
+    ctc: ("categorical",),
+    kl_divergence: ("categorical",),
+    distillation: ("categorical",),
+    binary_cross_entropy: ("binary",),
+    focal: ("categorical", "binary"),
+    dice: ("categorical", "binary"),
 }
+# How many outputs a loss may be of, where that is not one.
+OUTPUTS: dict[Measure, tuple[int, ...]] = {contrastive: (1, 2), triplet: (3,)}
 
 
-def find_measure(given: str | Measure, what: str, table: dict[str, Measure]) -> Measure:
+def find_measure(given: str | Measure, what: str, table: Mapping[str, Measure]) -> Measure:
     """A loss or metric by its name, or as it was given.
 
     Raises:
@@ -120,15 +468,55 @@ def find_measure(given: str | Measure, what: str, table: dict[str, Measure]) -> 
     return table[given]
 
 
-def known_name(measure: Measure) -> str | None:
-    """The name of one of the functions above, perhaps with some arguments fixed by `partial`."""
-    inner = measure.func if isinstance(measure, partial) else measure
-    return next((name for name, known in METRICS.items() if known is inner), None)
+def plain(measure: Measure) -> Measure:
+    """A loss or metric without the arguments that `partial` fixed."""
+    return measure.func if isinstance(measure, functools.partial) else measure
 
 
-def name_of(measure: Measure) -> str:
-    """A loss's or metric's name in the tables, or its own."""
-    return known_name(measure) or str(getattr(measure, "__name__", type(measure).__name__))
+def options_of(measure: Measure) -> dict[str, Any]:
+    """The arguments that `partial` fixed."""
+    return dict(measure.keywords) if isinstance(measure, functools.partial) else {}
+
+
+def known_loss(measure: Measure) -> str | None:
+    """The name of one of the losses above, perhaps with some arguments fixed by `partial`."""
+    return next((name for name, known in LOSSES.items() if known is plain(measure)), None)
+
+
+def sums_of(measure: Measure) -> Callable[..., Sums] | None:
+    """What sums a loss divides, as a function of the same arguments, if it is one of those above.
+
+    Those of batches add up to those of all data.
+    """
+    if known_loss(measure) is None:
+        return None
+    sums: Any = inspect.unwrap(plain(measure))
+    fixed = measure.args if isinstance(measure, functools.partial) else ()
+    return functools.partial(sums, *fixed, **options_of(measure))
+
+
+def call_measure(measure: Measure, outputs: Any, targets: Any) -> Any:
+    """What a loss or metric returns, which gets weights where there are any.
+
+    Raises:
+        TypeError: It takes none.
+    """
+    if not isinstance(targets, Weighted):
+        return measure(outputs, targets)
+    try:
+        inspect.signature(measure).bind(outputs, targets.targets, targets.weights)
+    except TypeError:
+        name = getattr(measure, "__name__", type(measure).__name__)
+        raise TypeError(
+            f"the data has weights, and {name} takes none: it needs a third argument, as in "
+            f"def {name}(outputs, targets, weights)"
+        ) from None
+    return measure(outputs, targets.targets, targets.weights)
+
+
+def unweighted(targets: Any) -> tuple[Any, Any]:
+    """Targets, and their weights or None."""
+    return (targets.targets, targets.weights) if isinstance(targets, Weighted) else (targets, None)
 
 
 def class_axis(outputs: Value, labels: Value) -> int:
@@ -156,12 +544,89 @@ def require_integers(labels: Value) -> None:
         raise TypeError(f"labels are integers, the numbers of the classes; got {labels.dtype}")
 
 
+def require_rows(name: str, *arrays: Value) -> None:
+    """Raises ValueError unless a loss is given arrays [N, D] of one shape."""
+    shapes = [list(np.shape(array)) for array in arrays]
+    if len(shapes[0]) != 2 or shapes.count(shapes[0]) != len(shapes):
+        found = ", ".join(map(str, shapes))
+        raise ValueError(f"{name} takes {len(shapes)} arrays of one shape [N, D], got {found}")
+
+
+def kept(labels: Value, ignore_index: int, weights: Value | None, outputs: Value) -> Any:
+    """Labels, with 0 for those that are ignored, and weights, which are 0 there."""
+    labels, counted = not_ignored(labels, ignore_index)
+    weights = along(weights, jax.ShapeDtypeStruct(labels.shape, outputs.dtype))
+    return labels, jnp.where(counted, weights, 0)
+
+
+def not_ignored(labels: Value, ignore_index: int) -> tuple[Value, Value]:
+    """Labels, with 0 for those that are ignored, and whether each is not."""
+    if labels.dtype.itemsize < 4:  # which may hold neither that number nor that of the classes
+        labels = labels.astype(jnp.float32 if is_floating(labels) else jnp.int32)
+    if jnp.issubdtype(labels.dtype, jnp.unsignedinteger) and ignore_index < 0:
+        return labels, jnp.ones(labels.shape, bool)
+    counted = labels != ignore_index
+    return jnp.where(counted, labels, 0), counted
+
+
 def at_labels(values: Value, labels: Value, axis: int) -> jax.Array:
     """The values of the labelled classes; NaN for a label that is no class."""
     labels = jnp.where((labels < 0) | (labels >= values.shape[axis]), values.shape[axis], labels)
     index = jnp.expand_dims(labels, axis)
     chosen: jax.Array = jnp.take_along_axis(values, index, axis, mode="fill").squeeze(axis)
     return chosen
+
+
+def of_labels(
+    logarithms: Value,
+    labels: Value,
+    axis: int,
+    weights: Value,
+    class_weight: Any,
+    label_smoothing: float = 0.0,
+) -> Sums:
+    """The sums of a loss that is -1 times the logarithm of the label's probability, or the like."""
+    counts: Any = None
+    if class_weight is not None:
+        size = logarithms.shape[axis]
+        of_classes = jnp.asarray(classes_weighed(class_weight, size), logarithms.dtype)
+        counts = jnp.take(of_classes, labels, mode="fill")
+        spread = [size if i == axis else 1 for i in range(logarithms.ndim)]
+        logarithms = logarithms * of_classes.reshape(spread)
+    elements = -at_labels(logarithms, labels, axis)
+    if label_smoothing:
+        elements = (1 - label_smoothing) * elements - label_smoothing * logarithms.mean(axis)
+    return summed(elements, weights, counts)
+
+
+def classes_weighed(class_weight: Any, classes: int) -> Any:
+    """The weight of each class [K]. Raises: ValueError if there is another number of them."""
+    if isinstance(class_weight, Mapping):
+        if wrong := [k for k in class_weight if k not in range(classes)]:
+            raise ValueError(
+                f"class_weight has class {wrong[0]!r}; the outputs have {classes}, 0 to "
+                f"{classes - 1}"
+            )
+        return np.array([class_weight.get(k, 1.0) for k in range(classes)])
+    if np.shape(class_weight) != (classes,):
+        raise ValueError(
+            f"class_weight has shape {list(np.shape(class_weight))}; the outputs have {classes} "
+            "classes"
+        )
+    return class_weight
+
+
+def divergence(logits: Value, probabilities: Value, axis: int) -> Any:
+    """The Kullback-Leibler divergence of probabilities from those of logits, at each place."""
+    log_probabilities = jax.nn.log_softmax(logits, axis)
+    entropy = jax.scipy.special.xlogy(probabilities, probabilities)
+    return (entropy - probabilities * log_probabilities).sum(axis)
+
+
+def normalized(rows: Value) -> Any:
+    """Rows of length 1."""
+    square = jnp.square(rows).sum(1, keepdims=True)
+    return rows * jax.lax.rsqrt(jnp.maximum(square, jnp.finfo(rows.dtype).tiny))
 
 
 def as_outputs(outputs: Value, targets: Value) -> Any:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import jax
@@ -18,7 +17,19 @@ from onnxla.module import Module
 from onnxla.ops.table import Operator, lookup
 from onnxla.ops.values import Value, is_floating
 from onnxla.train.digests import digest_of_programs
-from onnxla.train.losses import LOGITS, Measure, as_wide, known_name
+from onnxla.train.losses import (
+    LOGITS,
+    OUTPUTS,
+    Measure,
+    Sums,
+    as_wide,
+    call_measure,
+    known_loss,
+    plain,
+    sums_of,
+    unweighted,
+)
+from onnxla.train.metrics import Metric, name_of
 
 
 @dataclass(frozen=True)
@@ -50,7 +61,15 @@ class Objective:
         self, params: Mapping[str, Value], inputs: Mapping[str, Value], targets: Any, key: jax.Array
     ) -> tuple[jax.Array, tuple[dict[str, Value], dict[str, Value]]]:
         """The loss in training; and the next running statistics, and the further scalars."""
-        found, updates = self.module.apply_train(
+        found, updates = self.outputs_in_training(params, inputs, key)
+        value, further = self.loss_of(found, targets)
+        return value, (updates, further)
+
+    def outputs_in_training(
+        self, params: Mapping[str, Value], inputs: Mapping[str, Value], key: jax.Array
+    ) -> tuple[Any, dict[str, Value]]:
+        """What the loss is of, and the next running statistics."""
+        return self.module.apply_train(
             self.narrowed(params),
             inputs,
             key=key,
@@ -58,12 +77,10 @@ class Objective:
             train=self.trained,
             freeze_statistics=self.freeze_statistics,
         )
-        value, further = self.loss_of(found, targets)
-        return value, (updates, further)
 
     def loss_of(self, found: Any, targets: Any) -> tuple[jax.Array, dict[str, Value]]:
         """The loss of outputs, and the further scalars. Raises: TypeError unless it is a scalar."""
-        result = self.loss(jax.tree.map(as_wide, found), targets)
+        result = call_measure(self.loss, jax.tree.map(as_wide, found), targets)
         value, further = result if isinstance(result, tuple) else (result, {})
         value = jnp.asarray(value)
         if value.shape != () or not is_floating(value):
@@ -72,6 +89,17 @@ class Objective:
                 f"got {value.dtype}{list(value.shape)}"
             )
         return value, further
+
+    def sums(self, found: Any, targets: Any, samples: Value) -> dict[str, Sums]:
+        """The loss of outputs as `loss`, and the further scalars, as sums that add up over batches.
+
+        A loss that is not one of `onnxla.losses` counts as the mean of so many samples.
+        """
+        if (exact := sums_of(self.loss)) is not None:
+            return {"loss": exact(jax.tree.map(as_wide, found), *unweighted(targets))}
+        value, further = self.loss_of(found, targets)
+        every = {"loss": value, **further}
+        return {name: Sums(jnp.asarray(x) * samples, samples) for name, x in every.items()}
 
     def digest(self, inputs: Mapping[str, Value], targets: Any) -> str:
         """The digest of what is computed in training, by which a loss is known that has no name."""
@@ -93,34 +121,43 @@ def make_objective(
 ) -> Objective:
     """The objective of a loss, which reads logits where the model would make probabilities."""
     names = values_read(module, outputs, loss)
-    if len(names) == 1:
-        names = (find_logits(module.program.model, names[0], loss),)
     trained = None if trained is None else tuple(trained)
     return Objective(module, loss, names, trained, freeze_statistics)
 
 
 def values_read(module: Module, outputs: Sequence[str] | None, measure: Measure) -> tuple[str, ...]:
-    """Names of the values that a loss or metric is a function of.
+    """Names of the values that a loss or metric is a function of: of one output, the logits if any.
 
     Raises:
-        ValueError: It is one of `onnxla.losses`, which take one, and there are several.
+        ValueError: It is one of `onnxla.losses`, and there are more outputs than it takes, or less.
     """
     names = tuple(outputs or module.output_names)
-    if len(names) != 1 and known_name(measure):
+    known = known_loss(measure) or isinstance(plain(measure), Metric)
+    wanted = OUTPUTS.get(plain(measure), (1,))
+    if known and len(names) not in wanted:
+        numbers = {1: "one output", 2: "two outputs", 3: "three outputs"}
+        number = " or ".join(numbers[n] for n in wanted)
+        which = f"say which with outputs=[{quoted(names[0])}]"
+        if len(names) < min(wanted):
+            which = "name them with outputs=[...]"
         raise ValueError(
-            f"{known_name(measure)} is of one output, and there are {', '.join(names)}; say which "
-            f"with outputs=[{quoted(names[0])}]"
+            f"{name_of(measure)} is of {number}, and there are {', '.join(names)}; {which}"
         )
+    if len(names) == 1:
+        names = (find_logits(module.program.model, names[0], measure),)
     return names
 
 
 def find_logits(model: ir.Model, output: str, loss: Measure) -> str:
-    """The value that `loss` should read for an output: what its Softmax or Sigmoid reads, if any.
+    """The value that a loss or metric should read for an output: what its Softmax or Sigmoid reads.
 
     Computing probabilities and their logarithm in one step is exact where two steps underflow. A
     Softmax may also be written out: Exp(z) divided by its sum.
     """
-    kind = LOGITS.get(loss.func if isinstance(loss, partial) else loss)
+    inner = plain(loss)
+    kinds = inner.logits if isinstance(inner, Metric) else LOGITS.get(inner, ())
+    # Other metrics are of the order of the outputs, which is the same for probabilities.
+    warned = kinds if isinstance(inner, Metric) else ("categorical", "binary")
     makers = {name: node for node in model.graph.nodes for name in node.outputs}
 
     def operator(node: ir.Node) -> Operator | None:
@@ -140,12 +177,12 @@ def find_logits(model: ir.Model, output: str, loss: Measure) -> str:
         return name, node
 
     _, node = maker(output)
-    if node is None or kind is None:
+    if node is None or not kinds:
         return output
     found = operator(node)
-    if found is not None and found.probabilities == kind:
+    if found is not None and found.probabilities in kinds:
         return node.inputs[0]
-    if is_standard(node, "Div") and kind == "categorical":
+    if is_standard(node, "Div") and "categorical" in kinds:
         exponentials, exp = maker(node.inputs[0])
         _, total = maker(node.inputs[1], "reshaped", "repeated")
         summed = total is not None and is_standard(total, "ReduceSum") and total.inputs[0]
@@ -153,9 +190,9 @@ def find_logits(model: ir.Model, output: str, loss: Measure) -> str:
             return exp.inputs[0]
     _, node = maker(output, "reshaped", "repeated", "permuted")
     found = operator(node) if node is not None else None
-    if found is not None and found.probabilities is not None:
+    if found is not None and found.probabilities in warned:
         warnings.warn(
-            f"{quoted(output)} comes from {node}, and {known_name(loss)} is of logits: pass "
+            f"{quoted(output)} comes from {node}, and {name_of(loss)} is of logits: pass "
             "outputs=[...] with the name of the logits, or a loss of probabilities",
             stacklevel=2,
         )

@@ -65,12 +65,18 @@ def make_step(objective: Objective, optimizer: Any, seed: int, remat: bool) -> A
     return jax.jit(step, donate_argnums=0)
 
 
-def find_statistics(objective: Objective, inputs: Any, targets: Any) -> list[str]:
-    """Names of the running statistics that a step updates.
+def look_ahead(objective: Objective, inputs: Any, targets: Any) -> tuple[list[str], Any]:
+    """Names of the running statistics that a step updates, and the shapes of what the loss is of.
 
     The model and the loss are traced for it, so that data of a wrong kind is found before anything
     is compiled.
     """
-    params = objective.module.params
-    _, (updates, _) = jax.eval_shape(objective.train, params, inputs, targets, jax.random.key(0))
-    return list(updates)
+
+    def traced(params: dict[str, Value], inputs: Any, targets: Any, key: jax.Array) -> Any:
+        found, updates = objective.outputs_in_training(params, inputs, key)
+        objective.loss_of(found, targets)
+        return updates, found
+
+    arguments = objective.module.params, inputs, targets, jax.random.key(0)
+    updates, found = jax.eval_shape(traced, *arguments)
+    return list(updates), found

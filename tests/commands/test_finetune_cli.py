@@ -71,6 +71,17 @@ def test_trains_and_saves(folder: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert not np.array_equal(weights["w"], -WEIGHT)
 
 
+def test_losses_of_one_output_and_one_target(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(command(folder, "--steps", "2", loss="focal")) == 0
+    assert "after: loss" in (out := capsys.readouterr().out)
+    assert "accuracy" in out
+    with pytest.raises(SystemExit):
+        main(command(folder, loss="triplet"))
+    assert "invalid choice: 'triplet'" in capsys.readouterr().err
+
+
 def test_low_rank_updates_leave_the_files_structure(folder: Path) -> None:
     more = ["--lora", "1", "--steps", "4", "--learning-rate", "0.1", "--bfloat16"]
     assert main(command(folder, *more)) == 0

@@ -1,0 +1,120 @@
+"""Labels of classes: whether they are classes of the outputs, and how much each class counts."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from onnxla.ops.values import Value
+from onnxla.train.batches import ArrayBatches, StreamedBatches
+from onnxla.train.losses import (
+    IGNORED,
+    LOSSES,
+    Measure,
+    class_axis,
+    cross_entropy,
+    cross_entropy_probabilities,
+    dice,
+    distillation,
+    focal,
+    options_of,
+    plain,
+    unweighted,
+)
+from onnxla.train.metrics import Metric
+
+LABELLED = (cross_entropy, cross_entropy_probabilities, focal, dice, distillation)
+
+
+def number_of_classes(measure: Measure, outputs: Any, targets: Any) -> int | None:
+    """How many classes a loss or metric tells apart by integer labels, or None if it does not.
+
+    Args:
+        measure: The loss or metric.
+        outputs: The outputs, of which the shape counts.
+        targets: The targets, perhaps `Weighted`.
+    """
+    labels = labels_of(measure, targets)
+    if labels is None or labels.shape == outputs.shape:
+        return None
+    classes = int(outputs.shape[class_axis(outputs, labels)])
+    return 2 if classes == 1 and isinstance(plain(measure), Metric) else classes
+
+
+def labels_of(measure: Measure, targets: Any) -> Value | None:
+    """The labels among targets, where a loss or metric takes any."""
+    inner = plain(measure)
+    if inner not in LABELLED and not (isinstance(inner, Metric) and inner.labelled):
+        return None
+    labels, _ = unweighted(targets)
+    return labels.get("labels") if isinstance(labels, Mapping) else labels
+
+
+def wrong_label(measure: Measure, targets: Any, classes: int) -> str | None:
+    """What to say of the first label that is no class, if there is one that counts.
+
+    Args:
+        measure: The loss or metric, with its `ignore_index`.
+        targets: Its targets as numpy arrays, perhaps `Weighted`.
+        classes: The number of classes.
+    """
+    labels, weights = labels_of(measure, targets), unweighted(targets)[1]
+    if labels is None or not labels.size or (labels.min() >= 0 and labels.max() < classes):
+        return None
+    ignored = options_of(measure).get("ignore_index", IGNORED)
+    wrong = ((labels < 0) | (labels >= classes)) & (labels != ignored)
+    if weights is not None:
+        wrong &= np.reshape(weights, weights.shape + (1,) * (labels.ndim - weights.ndim)) != 0
+    if not wrong.any():
+        return None
+    place = tuple(map(int, np.argwhere(wrong)[0]))
+    where = f" at {list(place[1:])}" if place[1:] else ""
+    return (
+        f"label {labels[place]} of sample {place[0]}{where} is no class: the outputs have {classes}"
+        f", 0 to {classes - 1}; {ignored} (ignore_index) is a label that does not count"
+    )
+
+
+def with_class_weight(
+    loss: Measure, class_weight: Any, batches: ArrayBatches | StreamedBatches
+) -> Measure:
+    """The loss with its classes weighed.
+
+    Args:
+        loss: The loss.
+        class_weight: Weights of the classes [K], or a dict of some; or "balanced".
+        batches: The data, of which "balanced" counts the labels.
+
+    Raises:
+        ValueError: The loss is not of classes, or the data's labels cannot be counted.
+    """
+    if class_weight is None:
+        return loss
+    if "class_weight" not in inspect.signature(loss).parameters:
+        names = [k for k, v in LOSSES.items() if "class_weight" in inspect.signature(v).parameters]
+        raise ValueError(
+            f"class_weight= is of losses of integer labels: {', '.join(names)}. "
+            "binary_cross_entropy has pos_weight=; other losses take weights of samples, as "
+            "data (inputs, targets, weights)"
+        )
+    if isinstance(class_weight, str):
+        if class_weight != "balanced":
+            raise ValueError(
+                f"class_weight is an array, a dict or 'balanced'; got {class_weight!r}"
+            )
+        if not isinstance(batches, ArrayBatches):
+            raise ValueError("class_weight='balanced' counts labels of arrays: pass a dict instead")
+        ignored = options_of(loss).get("ignore_index", IGNORED)
+        class_weight = balanced(unweighted(batches.targets)[0], ignored)
+    return functools.partial(loss, class_weight=class_weight)
+
+
+def balanced(labels: np.ndarray, ignore_index: int = IGNORED) -> dict[int, float]:
+    """Weights by which all classes count alike, as scikit-learn's `compute_class_weight`."""
+    found, counts = np.unique(labels[labels != ignore_index], return_counts=True)
+    weights = counts.sum() / (len(found) * counts)
+    return {int(k): float(w) for k, w in zip(found, weights, strict=True)}
