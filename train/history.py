@@ -44,7 +44,7 @@ class History:
     @property
     def metrics(self) -> list[str]:
         """Names of the validation's numbers besides its loss."""
-        names = dict.fromkeys([*self.epochs, *self.validations])
+        names = numbers({**self.validations, **self.epochs})
         return [name for name in names if name not in (*OF_TRAINING, "validation_loss")]
 
     def add_step(self, **values: float) -> None:
@@ -143,15 +143,21 @@ def add_row(table: dict[str, list[float]], values: dict[str, float]) -> None:
         column += [math.nan] * (rows - len(column)) + [values.get(name, math.nan)]
 
 
+def numbers(columns: dict[str, list[float]]) -> dict[str, list[float]]:
+    """The columns of numbers: a metric may be a matrix, which is a list of lists here."""
+    return {k: each for k, each in columns.items() if not any(isinstance(v, list) for v in each)}
+
+
 def as_table(title: str, row: str, columns: dict[str, list[float]]) -> list[Table | str]:
     """The last rows of columns as a table, and how many are not shown."""
     count = len(columns.get("step", []))
     if not count:
         return []
     first = max(0, count - ROWS)
+    shown = numbers(columns)
     rows = [
-        (str(i), *(f"{values[i]:.6g}" if i < len(values) else "" for values in columns.values()))
+        (str(i), *(f"{values[i]:.6g}" if i < len(values) else "" for values in shown.values()))
         for i in range(first, count)
     ]
-    table = Table(title, (row, *columns), rows)
+    table = Table(title, (row, *shown), rows)
     return [table, *([f"{first} earlier {title} are not shown"] if first else [])]

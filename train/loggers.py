@@ -153,7 +153,8 @@ class TensorBoard:
     def step(self, step: int, logs: Mapping[str, float]) -> None:
         """Adds a step's numbers."""
         for name, value in logs.items():
-            self.writer.add_scalar(name, value, step)
+            if not isinstance(value, list):  # a matrix
+                self.writer.add_scalar(name, value, step)
 
     validation = step
 

@@ -252,10 +252,23 @@ class Loop:
 
     def end_run(self) -> None:
         """Ends an epoch at the last step. It is saved as it is there, so that more steps go on."""
+        reason = self.reason()
         if self.position:
             if self.checkpoints is not None and self.step not in self.checkpoints.steps:
                 self.save()
             self.note_epoch()
+        if reason:
+            self.history.note(reason)
+
+    def reason(self) -> str:
+        """Why the run ends before its end, if it does."""
+        if self.out_of_patience():
+            best, _ = self.monitor.best(self.history) or (None, None)
+            done = f"{self.step} steps" if self.position else f"{self.epoch} epochs"
+            return f"stopped after {done}: the {self.monitor} was at step {best}"
+        if self.stopping is not None:
+            return f"stopped after {self.step} steps, as a callback asked for it"
+        return ""
 
     def note_epoch(self) -> None:
         """Evaluates and notes the epoch at hand."""
@@ -313,13 +326,7 @@ class Loop:
 
     def finished(self) -> bool:
         """Whether the run is at its end."""
-        if self.out_of_patience():
-            best, _ = self.monitor.best(self.history) or (None, None)
-            epochs = f"{self.epoch} epochs" if not self.position else f"{self.step} steps"
-            self.history.note(f"stopped after {epochs}: {self.monitor} at step {best}")
-            return True
-        if self.stopping is not None:
-            self.history.note(f"stopped after {self.step} steps, as a callback asked for it")
+        if self.out_of_patience() or self.stopping is not None:
             return True
         ends = ((self.step, self.total), (self.epoch, self.epochs))
         return any(end is not None and now >= end for now, end in ends)

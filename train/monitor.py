@@ -57,7 +57,7 @@ class Monitor:
         return (value - before if self.highest else before - value) > self.min_delta
 
     def __str__(self) -> str:
-        return f"{self.name} was {'highest' if self.highest else 'lowest'}"
+        return f"{'highest' if self.highest else 'lowest'} {self.name}"
 
 
 def find_monitor(

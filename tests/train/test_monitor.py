@@ -119,13 +119,18 @@ def test_the_best_is_the_lowest_or_the_highest(name: str, direction: str) -> Non
     same(result.module, first.module if direction == "max" else last.module)
 
 
-def test_patience_counts_validations() -> None:
+def test_patience_counts_validations(tmp_path: Path) -> None:
     options: dict[str, Any] = {**SCORED, "optimizer": optax.sgd(-0.05), "batch_size": 4}
     result = onnxla.fit(MODULE, (X, Y), epochs=9, patience=3, validate_every=2, **options)
     assert [step for step, _ in result.history.evaluations("validation_loss")] == [2, 4, 5, 6]
     assert len(result.history.loss) == 6
-    assert "stopped after 6 steps: validation_loss was lowest at step 2" in str(result.history)
+    assert "stopped after 6 steps: the lowest validation_loss was at step 2" in str(result.history)
     same(result.module, onnxla.fit(MODULE, (X, Y), steps=2, **options).module)
+    patient: dict[str, Any] = {"epochs": 9, "patience": 3, "validate_every": 2, **options}
+    for _ in range(2):  # the second finds the first at its end
+        saved = onnxla.fit(MODULE, (X, Y), checkpoint=tmp_path, **patient)
+        assert saved.history == result.history
+        same(saved.module, result.module)
 
 
 def test_a_gain_below_min_delta_is_none() -> None:
