@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 from onnxla.public import MODULES, PUBLIC, find
 
 if TYPE_CHECKING:  # what `PUBLIC` says, in the words of type checkers
+    from onnxla import loggers as loggers
     from onnxla import losses as losses
     from onnxla.auditing.audit import audit as audit
     from onnxla.auditing.remarks import Audit as Audit
@@ -25,6 +26,7 @@ if TYPE_CHECKING:  # what `PUBLIC` says, in the words of type checkers
     from onnxla.train.loop import FitResult as FitResult
     from onnxla.train.loop import NonFiniteLossError as NonFiniteLossError
     from onnxla.train.loop import TrainingInterrupted as TrainingInterrupted
+    from onnxla.train.lr_find import lr_find as lr_find
     from onnxla.train.prediction import predict as predict
 
 __all__ = [
@@ -46,7 +48,9 @@ __all__ = [
     "evaluate",
     "fit",
     "load",
+    "loggers",
     "losses",
+    "lr_find",
     "op",
     "predict",
 ]

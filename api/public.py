@@ -28,6 +28,7 @@ PUBLIC = {
     "TrainingInterrupted": "onnxla.train.loop",
     "evaluate": "onnxla.train.evaluation",
     "fit": "onnxla.train.fitting",
+    "lr_find": "onnxla.train.lr_find",
     "predict": "onnxla.train.prediction",
     "compare": "onnxla.peers.node_by_node",
 }
@@ -37,7 +38,7 @@ METHODS = {
     "write_runtime_adapters": "onnxla.peers.adapters",
 }
 # Modules that are attributes of the package once it is imported.
-MODULES = ("backend", "ir", "losses", "testing")
+MODULES = ("backend", "ir", "loggers", "losses", "testing")
 
 
 def find(name: str) -> Any:

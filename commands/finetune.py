@@ -136,7 +136,7 @@ def run_finetune(arguments: argparse.Namespace) -> int:
     print(f"saved {arguments.out}" + ("; ONNX Runtime's outputs agree" if checking else ""))
     measure("after", result.module)
     if arguments.plot is not None:
-        result.history.plot().figure.savefig(arguments.plot)
+        result.history.plot().savefig(arguments.plot)
         print(f"drawn {arguments.plot}")
     return 0
 

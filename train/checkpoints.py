@@ -18,8 +18,8 @@ import numpy as np
 
 from onnxla.ir.errors import OnnxlaError
 from onnxla.train.digests import digest_of
+from onnxla.train.monitor import Monitor
 
-METRIC = "validation_loss"
 # Format 1, of version 0.1.0, states no format, and knows the model by nodes without attributes.
 # Format 2 has no checksum, and knows nothing of the data's contents and the optimizer's numbers.
 FORMAT = 3
@@ -41,25 +41,31 @@ class DamagedCheckpointError(CheckpointError):
 
 
 class Checkpoints:
-    """The checkpoints in a folder: the last few, and that with the lowest validation loss.
+    """The checkpoints in a folder: the last few, and the best, as a monitor has it.
 
     Each is a folder named after its step. Orbax writes it under another name and renames it when it
     is complete, so that a crash leaves those before. The folder is locked until `close`.
+
+    Args:
+        folder: Where they are.
+        monitor: Which number of the validation says which is the best.
+        keep: How many of the last.
 
     Raises:
         CheckpointError: The folder cannot be written to, or another run writes to it.
     """
 
-    def __init__(self, folder: Any, keep: int = 3) -> None:
+    def __init__(self, folder: Any, monitor: Monitor, keep: int = 3) -> None:
         import orbax.checkpoint as ocp
 
+        self.monitor = monitor
         self.folder = Path(folder).absolute()
         self._lock = lock(self.folder)
 
         policies = ocp.checkpoint_managers
         best = policies.BestN(
-            get_metric_fn=lambda metrics: metrics[METRIC],
-            reverse=True,
+            get_metric_fn=lambda metrics: metrics[monitor.name],
+            reverse=not monitor.highest,
             n=1,
             keep_checkpoints_without_metrics=False,
         )
@@ -90,7 +96,7 @@ class Checkpoints:
             step: Its name.
             state: A tree of arrays.
             run: Whatever JSON can hold; the number of the format and checksums are added.
-            metric: The validation loss, if the state has one.
+            metric: The monitor's number, if the state is the best so far.
 
         Raises:
             CheckpointError: It could not be written; those before are as they were.
@@ -103,7 +109,7 @@ class Checkpoints:
             state=save.StandardSave(state),
             run=save.JsonSave(described),
         )
-        metrics = None if metric is None else {METRIC: metric}
+        metrics = None if metric is None else {self.monitor.name: metric}
         try:
             with quiet():
                 if step in self.steps:

@@ -92,7 +92,8 @@ def as_saved(run: Mapping[str, Any], module: Module, now: Mapping[str, Any]) -> 
     if not ("digest" in saved and "digest" in now["data"]):  # contents are compared when drawn
         described["data"] = {**now["data"], "digest": saved.get("digest")}
     if not (described["validation"] and run["description"].get("validation")):
-        described["validation"] = run["description"].get("validation")  # it may come and go
+        for part in ("validation", "monitor"):  # it may come and go
+            described[part] = run["description"].get(part)
     if "loss_options" not in run["description"]:  # which earlier versions did not note
         del described["loss_options"]
     if run["format"] < 3:

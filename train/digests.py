@@ -10,6 +10,8 @@ import jax
 import numpy as np
 from jax.extend.core import ClosedJaxpr
 
+from onnxla.train.optimizer import update_of_some_loss
+
 PIECE = 2**26  # bytes of an array that are hashed at a time: it may be a file's, larger than memory
 
 
@@ -51,7 +53,7 @@ def digest_of_optimizer(optimizer: Any, params: Any) -> str:
     state = jax.eval_shape(optimizer.init, params)
     return digest_of_programs(
         jax.make_jaxpr(optimizer.init)(params),
-        jax.make_jaxpr(optimizer.update)(params, state, params),
+        jax.make_jaxpr(update_of_some_loss(optimizer))(params, state, params),
     )
 
 

@@ -17,18 +17,29 @@ from onnxla.ir.problems import Problems
 from onnxla.left_open import left_open
 from onnxla.module import Module
 from onnxla.progress import ProgressBar
+from onnxla.train.averages import AVERAGE, begin_average
 from onnxla.train.batches import ArrayBatches, StreamedBatches, as_batches
+from onnxla.train.callbacks import Callbacks
 from onnxla.train.checkpoints import Checkpoints
 from onnxla.train.description import describe_run, versions
 from onnxla.train.digests import digest_of_optimizer
 from onnxla.train.division import divide
-from onnxla.train.evaluation import Metrics, make_evaluation
+from onnxla.train.evaluation import Metrics, as_list, make_evaluation
+from onnxla.train.held_out import hold_out
 from onnxla.train.labels import number_of_classes, with_class_weight, wrong_label
+from onnxla.train.live import Live, in_notebook
 from onnxla.train.loop import FitResult, Loop, NonFiniteLossError
 from onnxla.train.losses import LOSSES, Measure, find_measure, known_loss, options_of
 from onnxla.train.metrics import name_of
+from onnxla.train.monitor import METRIC, find_monitor
 from onnxla.train.objective import make_objective
-from onnxla.train.optimizer import make_optimizer
+from onnxla.train.optimizer import (
+    DEFAULT,
+    bare_optimizer,
+    evaluates_loss,
+    make_optimizer,
+    make_rate,
+)
 from onnxla.train.resume import go_on_after_stop
 from onnxla.train.sparsity import choose_sparse, describe_zeros
 from onnxla.train.stacking import find_stacks
@@ -52,12 +63,18 @@ def fit(
     outputs: Sequence[str] | None = None,
     optimizer: Any = None,
     learning_rate: Any = None,
+    schedule: str | None = None,
     accumulate: int = 1,
     clip_norm: float | None = None,
+    weight_average: float | None = None,
     validation: Any = None,
+    validate_every: int | None = None,
     metrics: Metrics = (),
     class_weight: Any = None,
+    monitor: str | tuple[str, str] | None = None,
+    min_delta: float = 0.0,
     patience: int | None = None,
+    callbacks: Any = (),
     compute_dtype: Any = None,
     matmul_precision: str | None = None,
     remat: bool = False,
@@ -103,19 +120,37 @@ def fit(
             names or patterns choose among them. Not for adapters, which fill zeros once merged.
         outputs: Names of the values that loss and metrics are functions of, by default the graph's
             outputs; intermediate values may be among them.
-        optimizer: An optax optimizer; by default AdamW.
-        learning_rate: AdamW's largest learning rate, 1e-4 by default; it rises during the first
-            twentieth of the steps and then falls to 0.
+        optimizer: An optax optimizer, or the name of one, as `"adamw"`, the default, `"sgd"`,
+            `"lion"` or `"lbfgs"`. Weights decay, biases and scales do not, if one by name decays
+            any. One that asks for the loss (`optax.lbfgs`, `optax.contrib.reduce_on_plateau`) gets
+            it. L-BFGS is for batches of all samples.
+        learning_rate: The largest learning rate of an optimizer by name, or a schedule of optax;
+            for AdamW and those akin to it 1e-4 by default.
+        schedule: What becomes of the learning rate after it has risen during the first twentieth of
+            the steps: `"cosine"`, the default, and `"linear"` fall to 0, `"constant"` stays.
         accumulate: Number of steps whose mean gradient makes one update of the parameters.
         clip_norm: Largest norm of the gradient.
-        validation: Data to evaluate on after each epoch, every sample of it, as `evaluate` does.
+        weight_average: Decay of an exponential moving average of parameters and running statistics,
+            such as 0.999: validation and the result have the average. It begins with shorter ones.
+        validation: Data to evaluate on after each epoch, every sample of it, as `evaluate` does. Or
+            the share of the data, such as 0.2, to hold out for it: random samples of arrays.
+        validate_every: Number of steps between further validations within epochs.
         metrics: As for `evaluate`, computed on the validation data.
         class_weight: How much the classes count in a loss of integer labels: an array [K], a dict
             of some classes' weights, or `"balanced"`, so that all classes in an array of labels
             count alike, as in scikit-learn. As in PyTorch, the mean over a batch is divided by the
             sum of its weights.
-        patience: Stops after so many epochs without a lower validation loss; the parameters are
-            then those of the epoch with the lowest.
+        monitor: Name of the validation's number that says which parameters are the best: with it,
+            the result has those of the best validation. By default the validation loss; if a metric
+            is not known to be better when high or when low, a pair such as `("name", "max")`.
+        min_delta: By how much a validation has to be better to be the best.
+        patience: Stops after so many validations after the best one; the result then has the
+            parameters of the best.
+        callbacks: Functions of (step, logs), called after each step with the number of steps done
+            and its numbers by name; or objects with methods among `start(run)`, `step(step, logs)`,
+            `validation(step, logs)`, within an epoch, `epoch(epoch, logs)`,
+            `checkpoint(step, path)` and `end(result)`, as those of `onnxla.loggers`. One that
+            returns True stops the run: a step's after the step that has begun meanwhile.
         compute_dtype: Dtype such as `"bfloat16"` in which matrix products and convolutions are
             computed; parameters and everything else stay in the model's (see `Module.autocast`).
         matmul_precision: Precision of matrix products and convolutions, as for `load`; by default
@@ -123,14 +158,14 @@ def fit(
         remat: Whether values other than products are computed again for the gradient, which takes
             less memory and more time.
         seed: Decides the order of arrays, and what Dropout drops.
-        checkpoint: Folder for checkpoints: one after each epoch, when interrupted, and every
-            `checkpoint_every` steps. The last three are kept, and the best.
+        checkpoint: Folder for checkpoints: one after each epoch and each validation, when
+            interrupted, and every `checkpoint_every` steps. The last three are kept, and the best.
         checkpoint_every: Number of steps.
         resume: Whether to go on from the folder's last checkpoint that is intact, if it has any.
             Data, loss, optimizer and settings must be those of before; more epochs or steps may be
             asked for. An iterable must give the same batches again: those already used are drawn,
             compared and skipped.
-        progress: Whether to show a progress bar.
+        progress: Whether to show a progress bar, and in a notebook the history as it grows.
 
     Raises:
         TypeError, ValueError: The data does not fit the model or the loss, or an option is wrong.
@@ -139,16 +174,22 @@ def fit(
             or another run writes to the folder.
         KeyboardInterrupt: After the step at hand is complete and, if asked for, saved.
 
-        The last three have an attribute `result` with what was trained until then.
+        The last three, and an error of a callback, have an attribute `result` with what was trained
+        until then.
     """
     if epochs is not None and steps is not None:
         raise ValueError("pass epochs or steps, not both")
     epochs = 1 if epochs is None and steps is None else epochs
-    for name, number in (("epochs", epochs), ("steps", steps), ("patience", patience)):
-        if number is not None and number < 1:
-            raise ValueError(f"{name} is at least 1, got {number}")
-    if validation is None and (metrics or patience is not None):
-        raise ValueError("metrics and patience are about validation data: pass validation=")
+    check_counts(epochs=epochs, steps=steps, patience=patience, validate_every=validate_every)
+    if weight_average is not None and not 0 < weight_average < 1:
+        raise ValueError(f"weight_average is between 0 and 1, as 0.999; got {weight_average}")
+    if validation is None and (metrics or patience or validate_every or monitor or min_delta):
+        raise ValueError(
+            "metrics, monitor, min_delta, patience and validate_every are about validation data:"
+            " pass validation="
+        )
+    if isinstance(validation, float):
+        data, validation = hold_out(data, validation, seed)
     batches = as_batches(module, data, batch_size, shuffle=shuffle, seed=seed)
     total = steps
     if epochs is not None and batches.length is not None:
@@ -158,6 +199,12 @@ def fit(
         check_precision(matmul_precision)
         tuned = Module(tuned.params, tuned.program.edited(matmul_precision=matmul_precision))
     function = with_class_weight(find_measure(loss, "loss", LOSSES), class_weight, batches)
+    names = [each if isinstance(each, str) else name_of(each) for each in as_list(metrics)]
+    # A loss that is a function may return further numbers.
+    watched = find_monitor(monitor, [METRIC, *names] if known_loss(function) else [], min_delta)
+    told = Callbacks(callbacks)
+    if progress and in_notebook():
+        told.members = [*told.members, Live()]
     trained = choose_trained(module, train, roles, freeze)
     objective = make_objective(tuned, function, outputs, trained, freeze_statistics)
     with jax.numpy_dtype_promotion("standard"), double_precision(module):
@@ -173,21 +220,50 @@ def fit(
 
         params = {name: module.params[name] for name in trained}
         roles_of = {name: module.roles[name] for name in trained}
-        stacks = NO_STACKS if sparse else find_stacks(objective, params, roles_of, optimizer)
+
+        def rate_for(total: int | None) -> Any:
+            return make_rate(optimizer, learning_rate, schedule, total, accumulate)
 
         def optimizer_for(total: int | None, stacks: Stacks = NO_STACKS) -> Any:
             roles = stacks.keyed(roles_of)
-            return make_optimizer(
-                roles, optimizer, learning_rate, total, accumulate, clip_norm, sparse
-            )
+            return make_optimizer(roles, optimizer, rate_for(total), accumulate, clip_norm, sparse)
 
+        rate = rate_for(total)
+        named = None if optimizer in (None, DEFAULT) else bare_optimizer(optimizer, rate)
+        stacks = NO_STACKS if sparse else find_stacks(objective, params, roles_of, named)
         used = optimizer_for(total, stacks)
         state = {
             "params": jax.tree.map(master, stacks.stacked(params)),
             "statistics": {name: master(module.params[name]) for name in statistics},
         }
         state["optimizer"] = used.init(state["params"])
-        take_step = make_step(objective, used, seed, remat)
+        if weight_average is not None:
+            state[AVERAGE] = begin_average(state)
+        settings = {
+            "loss": name_of(function),
+            "learning_rate": None if callable(learning_rate) else learning_rate,
+            "accumulate": accumulate,
+            "clip_norm": clip_norm,
+            "weight_average": weight_average,
+            "compute_dtype": None if compute_dtype is None else str(jnp.dtype(compute_dtype)),
+            "matmul_precision": asked_for(tuned.program.matmul_precision),
+            "seed": seed,
+        }
+        line_search = named is not None and evaluates_loss(named, params)
+        if line_search and (accumulate > 1 or clip_norm is not None):
+            raise ValueError(
+                "an optimizer that evaluates the loss for itself, as L-BFGS, takes the gradient of"
+                " that loss: neither accumulate= nor clip_norm="
+            )
+        take_step = make_step(
+            objective,
+            used,
+            seed,
+            remat,
+            rate=rate,
+            accumulate=accumulate,
+            weight_average=weight_average,
+        )
         if classes is not None and not isinstance(batches, ArrayBatches):
             take_step = with_checked_labels(take_step, function, classes)
         loop = Loop(
@@ -206,7 +282,19 @@ def fit(
             stacks=stacks,
             epochs=epochs,
             total=steps,
+            validate_every=validate_every,
+            monitor=watched,
+            keep_best=patience is not None or monitor is not None,
             patience=patience,
+            callbacks=told,
+            settings={
+                **settings,
+                "optimizer": named_or_type(optimizer),
+                "schedule": schedule,
+                "batch_size": batch_size,
+                "epochs": epochs,
+                "steps": steps,
+            },
             every=checkpoint_every,
             length=total,
         )
@@ -214,6 +302,15 @@ def fit(
             loop.history.note(note)
         if sparse:
             loop.history.note(describe_zeros(module, sparse))
+        if weight_average is not None:
+            loop.history.note(
+                f"validation and the result have averages of the weights, of decay {weight_average}"
+            )
+        if line_search and batches.length != 1:
+            loop.history.note(
+                "the optimizer evaluates the loss along a line, on one batch: each is to have all"
+                f" samples (batch_size=), and there are {batches.length or 'many'} batches"
+            )
         if (read := objective.outputs) != tuple(outputs or module.output_names):
             loop.history.note(
                 f"the loss reads '{', '.join(read)}', the logits before the last node"
@@ -225,7 +322,9 @@ def fit(
             loop.evaluate = lambda params: as_data(evaluation(params, held_out))
         with contextlib.ExitStack() as stack:
             if checkpoint is not None:
-                loop.checkpoints = stack.enter_context(contextlib.closing(Checkpoints(checkpoint)))
+                loop.checkpoints = stack.enter_context(
+                    contextlib.closing(Checkpoints(checkpoint, watched))
+                )
                 if not resume and loop.checkpoints.steps:
                     raise ValueError(
                         f"'{checkpoint}' has checkpoints of steps {loop.checkpoints.steps}: "
@@ -241,7 +340,7 @@ def fit(
                     module,
                     masters,
                     jax.eval_shape(optimizer_for(total).init, masters),
-                    loss=name_of(function),
+                    **settings,
                     loss_options=describe_options(function),
                     loss_program=(
                         None
@@ -250,16 +349,12 @@ def fit(
                     ),
                     data=batches.describe(),
                     validation=None if held_out is None else held_out.describe(),
-                    learning_rate=None if callable(learning_rate) else learning_rate,
-                    accumulate=accumulate,
-                    clip_norm=clip_norm,
-                    compute_dtype=None if compute_dtype is None else str(jnp.dtype(compute_dtype)),
-                    matmul_precision=asked_for(tuned.program.matmul_precision),
+                    monitor=None if watched.name == METRIC else str(watched),
+                    schedule=None if schedule == "cosine" else schedule,
                     freeze_statistics=() if freeze_statistics is None else freeze_statistics,
                     keep_zeros=sparse or None,
                     loops=objective.module.program.loops(objective.outputs, stacks) or None,
                     outputs=objective.outputs,
-                    seed=seed,
                     update=update(total),
                     versions=versions(),
                 )
@@ -306,6 +401,20 @@ def describe_options(loss: Measure) -> dict[str, Any] | None:
         return None
     options = options_of(loss)
     return {name: jax.tree.map(lambda v: np.asarray(v).tolist(), options[name]) for name in options}
+
+
+def check_counts(**counts: int | None) -> None:
+    """Raises ValueError if one of some numbers is given and not positive."""
+    for name, number in counts.items():
+        if number is not None and number < 1:
+            raise ValueError(f"{name} is at least 1, got {number}")
+
+
+def named_or_type(optimizer: Any) -> str:
+    """The name of an optimizer, or the type of one that was given."""
+    if isinstance(optimizer, str):
+        return optimizer
+    return DEFAULT if optimizer is None else type(optimizer).__name__
 
 
 def choose_trained(

@@ -6,6 +6,7 @@ import contextlib
 import math
 import signal
 import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -17,13 +18,16 @@ import numpy as np
 
 from onnxla.interpret.rolling.stacks import NO_STACKS, Stacks
 from onnxla.ir.errors import OnnxlaError
-from onnxla.ir.names import quoted
+from onnxla.ir.names import no_such, quoted
 from onnxla.module import Module
 from onnxla.ops.values import Value
 from onnxla.progress import ProgressBar
+from onnxla.train.averages import trained
 from onnxla.train.batches import ArrayBatches, Batch, StreamedBatches
-from onnxla.train.checkpoints import METRIC, CheckpointError, Checkpoints
+from onnxla.train.callbacks import Callbacks, Run
+from onnxla.train.checkpoints import CheckpointError, Checkpoints
 from onnxla.train.history import History
+from onnxla.train.monitor import METRIC, Monitor
 
 REPORTED = 10  # steps between two updates of the progress bar's numbers
 
@@ -75,22 +79,29 @@ class Loop:
         module: The module in training, with the parameters that it started from.
         prepare: From a batch's inputs by name to those of a step.
         take_step: The compiled step, see `make_step`.
-        state: What steps change: `params`, `statistics` and `optimizer`.
+        state: What steps change: `params`, `statistics`, `optimizer`, and perhaps `average`.
         frozen: The other parameters.
         stacks: Which parameters are one array, in the state and among the frozen ones.
         batches: The training data.
         evaluate: The validation loss (`loss`) and metrics for all parameters.
         epochs: Number of epochs at which the run ends.
         total: Number of steps at which the run ends.
-        patience: Number of epochs without a lower validation loss after which the run ends.
+        validate_every: Number of steps between validations, beside those after each epoch.
+        monitor: Which number of the validation says which is the best.
+        keep_best: Whether the result has the parameters of the best validation.
+        patience: Number of validations after the best one after which the run ends.
+        callbacks: What is told of steps, epochs and the like.
+        settings: What they are told of the run.
         checkpoints: Where checkpoints go.
-        every: Number of steps between them, beside those after each epoch.
+        every: Number of steps between them, beside those after each epoch and each validation.
         description: What a run that goes on from a checkpoint must have in common with this one.
         length: Number of steps at which the run ends, as its optimizer knows it.
         step: Number of steps done.
         epoch: Number of epochs done.
         position: Number of steps done in the epoch at hand.
-        best: Parameters and statistics of the epoch with the lowest validation loss.
+        best: Parameters and statistics of the best validation.
+        stopping: The step at which the run ends since a callback asked for it.
+        clock: When the last step's numbers were read, or what came between it and the next ended.
         pending: The step whose numbers have not been read: its number, batch and numbers. Reading
             waits for the device, which should have its next step by then.
     """
@@ -104,7 +115,12 @@ class Loop:
     evaluate: Callable[[Mapping[str, Value]], dict[str, float]] | None = None
     epochs: int | None = None
     total: int | None = None
+    validate_every: int | None = None
+    monitor: Monitor = field(default_factory=Monitor)
+    keep_best: bool = False
     patience: int | None = None
+    callbacks: Callbacks = field(default_factory=Callbacks)
+    settings: Mapping[str, Any] = field(default_factory=dict)
     checkpoints: Checkpoints | None = None
     every: int | None = None
     description: Mapping[str, Any] = field(default_factory=dict)
@@ -115,10 +131,15 @@ class Loop:
     position: int = 0
     stacks: Stacks = NO_STACKS
     best: dict[str, Value] | None = None
+    stopping: int | None = None
+    clock: float = 0.0
     pending: tuple[int, Batch, dict[str, Any]] | None = None
 
     def run(self, bar: ProgressBar) -> FitResult:
         """Trains to the end. Raises what `fit` says, with the attribute `result`."""
+        run = Run(self.step, self.epoch, self.length, self.history, self.settings)
+        self.clock = time.perf_counter()
+        self.tell("start", run)
         try:
             with interrupts() as pressed:
                 while not self.finished():
@@ -127,7 +148,20 @@ class Loop:
         except (NonFiniteLossError, CheckpointError, TrainingInterrupted) as error:
             error.result = self.result()
             raise
+        finally:
+            self.tell("end", self.result_if_any())
         return self.result()
+
+    def tell(self, event: str, *arguments: Any) -> bool:
+        """Tells callbacks of an event, and whether one asks to stop.
+
+        An error of theirs has the attribute `result`, as those of the loop.
+        """
+        try:
+            return self.callbacks.tell(event, *arguments)
+        except Exception as error:
+            error.result = self.result_if_any()  # type: ignore[attr-defined]
+            raise
 
     def run_epoch(self, pressed: Callable[[], bool], bar: ProgressBar) -> None:
         """Trains to the end of the epoch at hand, or of the run."""
@@ -142,16 +176,23 @@ class Loop:
             self.step += 1
             self.position += 1
             self.count_step(bar)
+            if self.validate_every and self.step % self.validate_every == 0:
+                self.validate()
+            elif self.every and self.step % self.every == 0 and not self.at_last_step():
+                self.save()
             if pressed():
                 self.interrupt()
-            if self.step == self.total:
+            if self.at_last_step():
                 break
-            if self.every and self.step % self.every == 0:
-                self.save()
         if self.position == started == 0:
             self.run_dry()
-        elif self.step != self.total:
+        elif not self.at_last_step():
             self.end_epoch()
+
+    def at_last_step(self) -> bool:
+        """Whether the run ends at this step, wherever in an epoch that is."""
+        asked = self.stopping is not None and self.step >= self.stopping
+        return asked or self.step == self.total
 
     def run_dry(self) -> None:
         """Ends the run where an iterator has no more batches."""
@@ -178,6 +219,13 @@ class Loop:
         if not (math.isfinite(values["loss"]) and math.isfinite(values["gradient_norm"])):
             raise NonFiniteLossError(describe_failure(number, self.epoch, batch, values))
         self.history.add_step(**values)
+        now = time.perf_counter()
+        speed = samples_in(batch) / (now - self.clock)
+        self.history.add_speed(speed)
+        self.clock = now
+        if self.tell("step", number + 1, {**values, "samples_per_second": speed}):
+            # The device may have the next step already, and always has it where nothing is saved.
+            self.stopping = number + 2
 
     def count_step(self, bar: ProgressBar) -> None:
         """Shows a step on the progress bar."""
@@ -198,42 +246,87 @@ class Loop:
 
     def end_epoch(self) -> None:
         """Evaluates, notes the epoch, and saves."""
-        metric = self.note_epoch()
+        self.note_epoch()
         if self.checkpoints is not None:
-            self.save(metric if math.isfinite(metric) else None)
+            self.save()
 
     def end_run(self) -> None:
         """Ends an epoch at the last step. It is saved as it is there, so that more steps go on."""
+        reason = self.reason()
         if self.position:
             if self.checkpoints is not None and self.step not in self.checkpoints.steps:
                 self.save()
             self.note_epoch()
+        if reason:
+            self.history.note(reason)
 
-    def note_epoch(self) -> float:
-        """Evaluates and notes the epoch at hand, and tells its validation loss."""
+    def reason(self) -> str:
+        """Why the run ends before its end, if it does."""
+        if self.out_of_patience():
+            best, _ = self.monitor.best(self.history) or (None, None)
+            done = f"{self.step} steps" if self.position else f"{self.epoch} epochs"
+            return f"stopped after {done}: the {self.monitor} was at step {best}"
+        if self.stopping is not None:
+            return f"stopped after {self.step} steps, as a callback asked for it"
+        return ""
+
+    def note_epoch(self) -> None:
+        """Evaluates and notes the epoch at hand."""
         self.read()
         losses = self.history.loss[self.step - self.position :]
-        measured = self.evaluate(self.params()) if self.evaluate is not None else {}
-        if "loss" in measured:
-            measured = {METRIC: measured.pop("loss"), **measured}
-        self.history.add_epoch(step=self.step, loss=math.fsum(losses) / len(losses), **measured)
-        if self.patience is not None and self.history.best_epoch() == self.epoch:
-            self.best = jax.tree.map(jnp.copy, self.stacks.by_name(self.moving()))
+        measured = self.history.take_validation(self.step) or self.measure()
+        row = {"step": self.step, "loss": math.fsum(losses) / len(losses), **measured}
+        self.history.add_epoch(**row)
+        self.take_best()
+        if self.tell("epoch", self.epoch, row):
+            self.stopping = self.step
         self.epoch += 1
         self.position = 0
-        return measured.get(METRIC, math.nan)
+
+    def validate(self) -> None:
+        """Evaluates within an epoch, and saves."""
+        self.read()
+        measured = self.measure()
+        self.history.add_validation(step=self.step, **measured)
+        self.take_best()
+        if self.tell("validation", self.step, measured) or self.out_of_patience():
+            self.stopping = self.step
+        if self.checkpoints is not None:
+            self.save()
+
+    def measure(self) -> dict[str, float]:
+        """The validation's numbers, if there is one.
+
+        Raises:
+            ValueError: The one that is to be monitored is not among them.
+        """
+        if self.evaluate is None:
+            return {}
+        measured = self.evaluate(self.params())
+        if "loss" in measured:
+            measured = {METRIC: measured.pop("loss"), **measured}
+        if self.keep_best and self.monitor.name not in measured:
+            raise ValueError(no_such("number of the validation", self.monitor.name, measured))
+        self.clock = time.perf_counter()
+        return measured
+
+    def take_best(self) -> None:
+        """Keeps the parameters at hand if they are the best so far."""
+        if self.keep_best and self.monitor_at_best() is not None:
+            self.best = jax.tree.map(jnp.copy, self.stacks.by_name(self.moving()))
+
+    def monitor_at_best(self) -> float | None:
+        """The monitored number of this step, if it is the best so far."""
+        step, value = self.monitor.best(self.history) or (None, None)
+        return value if step == self.step else None
+
+    def out_of_patience(self) -> bool:
+        """Whether there were so many validations after the best one."""
+        return self.patience is not None and self.monitor.waited(self.history) >= self.patience
 
     def finished(self) -> bool:
         """Whether the run is at its end."""
-        best = self.history.best_epoch()
-        if (
-            self.patience is not None
-            and best is not None
-            and self.epoch - 1 - best >= self.patience
-        ):
-            self.history.note(
-                f"stopped after {self.epoch} epochs: the validation loss was lowest in epoch {best}"
-            )
+        if self.out_of_patience() or self.stopping is not None:
             return True
         ends = ((self.step, self.total), (self.epoch, self.epochs))
         return any(end is not None and now >= end for now, end in ends)
@@ -243,8 +336,8 @@ class Loop:
         return self.rounded(self.stacks.by_name({**self.frozen, **self.moving()}))
 
     def moving(self) -> dict[str, Value]:
-        """What steps change of the parameters."""
-        return {**self.state["statistics"], **self.state["params"]}
+        """What steps change of the parameters, averaged where the state has an average."""
+        return trained(self.state)
 
     def rounded(self, params: Mapping[str, Value]) -> dict[str, Value]:
         """Parameters in the model's dtypes."""
@@ -253,11 +346,18 @@ class Loop:
         }
 
     def result(self) -> FitResult:
-        """The best parameters where `patience` asks for them, else those of now."""
+        """The parameters of the best validation where they are asked for, else those of now."""
         params = self.params() if self.best is None else self.rounded(self.best)
         return FitResult(self.module.replace(params), self.history)
 
-    def save(self, metric: float | None = None) -> None:
+    def result_if_any(self) -> FitResult | None:
+        """The result; None where a step that failed has taken the parameters with it."""
+        try:
+            return self.result()
+        except RuntimeError:
+            return None
+
+    def save(self) -> None:
         """Writes a checkpoint."""
         self.read()
         assert self.checkpoints is not None
@@ -265,7 +365,10 @@ class Loop:
         run |= {"epoch": self.epoch, "position": self.position, "length": self.length}
         if isinstance(self.batches, StreamedBatches) and self.batches.drawn is not None:
             run["drawn"] = asdict(self.batches.drawn)
-        self.checkpoints.save(self.step, self.stacks.by_name(self.state), run, metric)
+        state, best = self.stacks.by_name(self.state), self.monitor_at_best()
+        self.checkpoints.save(self.step, state, run, best)
+        self.tell("checkpoint", self.step, self.checkpoints.folder / str(self.step))
+        self.clock = time.perf_counter()
 
 
 def describe_failure(number: int, epoch: int, batch: Batch, values: Mapping[str, float]) -> str:
@@ -286,6 +389,11 @@ def describe_failure(number: int, epoch: int, batch: Batch, values: Mapping[str,
         else "Nothing has been trained yet: these are the reason, as a label that is no class, or "
         "the file's parameters are"
     )
+
+
+def samples_in(batch: Batch) -> int:
+    """The length of the first axis of a batch's inputs, or 1."""
+    return max((np.shape(leaf)[0] for leaf in batch[0].values() if np.ndim(leaf)), default=1)
 
 
 def range_of(array: np.ndarray) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from onnxla.ops.values import Value
+from onnxla.train.averages import trained
 from onnxla.train.batches import Drawn, StreamedBatches
 from onnxla.train.checkpoints import CheckpointError, Checkpoints, DamagedCheckpointError
 from onnxla.train.description import UPDATE, VERSIONS, as_saved, require_same
@@ -55,8 +56,8 @@ def go_on(loop: Loop, checkpoints: Checkpoints, step: int, update: Update) -> No
     by_name = loop.stacks.by_name(loop.state)
     state = loop.stacks.stacked(checkpoints.read_state(step, by_name, run.get("state")))
     history = History(**run["history"])
-    if loop.patience is not None and (best := history.best_epoch()) is not None:
-        loop.best = read_best(checkpoints, int(history.epochs["step"][best]), by_name)
+    if loop.keep_best and (best := loop.monitor.best(history)) is not None:
+        loop.best = read_best(checkpoints, best[0], by_name)
     loop.state, loop.history = state, history
     loop.step, loop.epoch, loop.position = step, run["epoch"], run["position"]
     if isinstance(loop.batches, StreamedBatches) and "drawn" in run:
@@ -92,7 +93,7 @@ def described_as(loop: Loop, run: Mapping[str, Any], update: Update) -> tuple[An
 
 
 def read_best(checkpoints: Checkpoints, step: int, like: Any) -> dict[str, Value]:
-    """Parameters and statistics of the epoch with the lowest validation loss.
+    """Parameters and statistics of the best validation.
 
     Raises:
         CheckpointError: Its checkpoint is missing or damaged.
@@ -104,10 +105,10 @@ def read_best(checkpoints: Checkpoints, step: int, like: Any) -> dict[str, Value
         state = checkpoints.read_state(step, like, digest)
     except CheckpointError as error:
         raise CheckpointError(
-            f"the checkpoint of the best epoch, of step {step}, cannot be read ({error});"
-            " without patience= the run can go on"
+            f"the checkpoint of the best validation, of step {step}, cannot be read ({error});"
+            " without patience= and monitor= the run can go on"
         ) from error
-    return {**state["statistics"], **state["params"]}
+    return trained(state)
 
 
 def tell(loop: Loop, text: str) -> None:

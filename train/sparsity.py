@@ -62,13 +62,17 @@ def keeping_zeros(optimizer: Any, names: Sequence[str]) -> Any:
     def init(params: Any) -> KeptZerosState:
         return KeptZerosState({name: params[name] == 0 for name in names}, optimizer.init(params))
 
-    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, KeptZerosState]:
+    every = optax.with_extra_args_support(optimizer)
+
+    def update(
+        updates: Any, state: Any, params: Any = None, **extra: Any
+    ) -> tuple[Any, KeptZerosState]:
         given = masked(updates, state.zero, 0.0)
-        changes, inner = optimizer.update(given, state.inner, params)
+        changes, inner = every.update(given, state.inner, params, **extra)
         # x + -0.0 is x, also where x is -0.0.
         return masked(changes, state.zero, -0.0), KeptZerosState(state.zero, inner)
 
-    return optax.GradientTransformation(init, update)
+    return optax.GradientTransformationExtraArgs(init, update)
 
 
 def masked(

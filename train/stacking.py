@@ -18,6 +18,7 @@ from jax.extend.core import jaxprs_in_params
 from onnxla.interpret.rolling.stacks import Stacks
 from onnxla.ops.values import Value
 from onnxla.train.objective import Objective
+from onnxla.train.optimizer import update_of_some_loss
 
 # What JAX computes element by element, and what it passes on.
 ELEMENTWISE = frozenset(
@@ -43,7 +44,7 @@ def find_stacks(
         objective: Of which parts of the model.
         params: The parameters in training.
         roles: Their roles, which the default optimizer goes by.
-        optimizer: One that was given, or None.
+        optimizer: One that was given, or None for AdamW.
     """
     every = objective.module.params.items()
     kinds = {name: (x.shape, x.dtype, roles.get(name)) for name, x in every}
@@ -69,12 +70,12 @@ def cannot_tell(optimizer: Any, params: Mapping[str, Value], stacks: Stacks) -> 
         kinds = {name: (params[name].ndim, params[name].dtype) for name in few.places}
         return {k: jnp.asarray(rng.normal(size=(2,) * n), dtype) for k, (n, dtype) in kinds.items()}
 
-    values, gradient = numbers(), numbers()
+    values, gradient, update = numbers(), numbers(), update_of_some_loss(optimizer)
     try:
         with jax.numpy_dtype_promotion("standard"):
-            changes, _ = optimizer.update(gradient, optimizer.init(values), values)
+            changes, _ = update(gradient, optimizer.init(values), values)
             joined = few.stacked(values)
-            others, _ = optimizer.update(few.stacked(gradient), optimizer.init(joined), joined)
+            others, _ = update(few.stacked(gradient), optimizer.init(joined), joined)
     except (KeyError, TypeError, ValueError):  # it knows the names
         return False
     others = few.by_name(others)
@@ -88,7 +89,8 @@ def is_elementwise(optimizer: Any, params: Mapping[str, Value]) -> bool:
     if BY_NAME.search(str(jax.tree.structure(state))):
         return False
     with jax.numpy_dtype_promotion("standard"):
-        pending = [jax.make_jaxpr(optimizer.update)(shapes, state, shapes).jaxpr]
+        update = update_of_some_loss(optimizer)
+        pending = [jax.make_jaxpr(update)(shapes, state, shapes).jaxpr]
     while pending:
         for equation in pending.pop().eqns:
             name = equation.primitive.name

@@ -12,8 +12,10 @@ import numpy as np
 from onnxla.interpret.remat import keeps_products
 from onnxla.module import Module
 from onnxla.ops.values import Value
+from onnxla.train.averages import AVERAGE, next_average
 from onnxla.train.losses import as_wide
 from onnxla.train.objective import Objective
+from onnxla.train.optimizer import rates_known, update
 
 
 def double_precision(module: Module) -> contextlib.AbstractContextManager[Any]:
@@ -27,13 +29,32 @@ def master(value: jax.Array) -> jax.Array:
     return jnp.array(as_wide(value), copy=True)
 
 
-def make_step(objective: Objective, optimizer: Any, seed: int, remat: bool) -> Any:
+def make_step(
+    objective: Objective,
+    optimizer: Any,
+    seed: int,
+    remat: bool,
+    *,
+    rate: Any = None,
+    accumulate: int = 1,
+    weight_average: float | None = None,
+) -> Any:
     """The compiled training step.
 
     It maps (state, frozen parameters, step number, inputs, targets) to the next state and a dict of
-    the loss, the gradient's norm and the further scalars. The state has the trained `params`, the
-    running `statistics` and that of the `optimizer`. It is donated, and stays as it is where the
-    loss or the gradient is not finite.
+    the loss, the gradient's norm, the learning rate where it is known, and the further scalars. The
+    state has the trained `params`, the running `statistics`, that of the `optimizer`, and if there
+    is to be one their `average`. It is donated, and stays as it is where the loss or the gradient
+    is not finite.
+
+    Args:
+        objective: The loss of parameters and a batch.
+        optimizer: An optax optimizer.
+        seed: Decides what Dropout drops.
+        remat: Whether values other than products are computed again for the gradient.
+        rate: The optimizer's learning rate, see `make_rate`.
+        accumulate: Number of steps that make one update.
+        weight_average: The decay of the parameters' average.
     """
     import optax
 
@@ -52,15 +73,25 @@ def make_step(objective: Objective, optimizer: Any, seed: int, remat: bool) -> A
             state["params"]
         )
         norm = jnp.sqrt(sum(jnp.square(part).sum() for part in gradient.values()))
-        changes, following = optimizer.update(gradient, state["optimizer"], state["params"])
+        changes, following = update(
+            optimizer,
+            gradient,
+            state["optimizer"],
+            state["params"],
+            value,
+            lambda params: loss(params)[0],
+        )
         new = {
             "params": optax.apply_updates(state["params"], changes),
             "statistics": {name: as_wide(value) for name, value in updates.items()},
             "optimizer": following,
         }
+        if weight_average is not None:
+            new[AVERAGE] = next_average(state[AVERAGE], new, weight_average, number, accumulate)
+        rates = rates_known(rate, following, number.astype(jnp.int32) // accumulate)
         finite = jnp.isfinite(value) & jnp.isfinite(norm)
         state = jax.tree.map(lambda after, before: jnp.where(finite, after, before), new, state)
-        return state, {"loss": value, "gradient_norm": norm, **further}
+        return state, {"loss": value, "gradient_norm": norm, **rates, **further}
 
     return jax.jit(step, donate_argnums=0)
 

@@ -653,7 +653,7 @@ def test_history_as_text_picture_and_data() -> None:
     page = history._repr_html_()
     assert "<table>" in page
     assert "data:image/png;base64," in page
-    axes = history.plot()
+    axes = history.plot().axes[0]
     assert [len(line.get_xdata()) for line in axes.lines] == [3, 3]
     assert History(**json.loads(json.dumps(history.to_dict()))) == history
     assert "3 steps" in repr(result)

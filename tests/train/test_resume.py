@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -293,7 +295,7 @@ def test_the_best_epoch_needs_its_checkpoint_only_for_patience(tmp_path: Path) -
     assert best < 3
     for path in files(tmp_path / str(best)):
         empty(path)
-    with pytest.raises(onnxla.CheckpointError, match=r"of the best epoch, of step .* without pat"):
+    with pytest.raises(onnxla.CheckpointError, match=r"best validation, of step .* without pat"):
         fit((X, Y), epochs=4, patience=9, checkpoint=tmp_path, **options)
     assert len(fit((X, Y), epochs=4, checkpoint=tmp_path, **options).history.loss) == 4
 
@@ -323,6 +325,93 @@ def test_a_folder_that_cannot_be_one(tmp_path: Path) -> None:
     with pytest.raises(onnxla.CheckpointError, match=r"cannot be written to .*taken' .File exists"):
         fit(pieces(), epochs=1, checkpoint=path)
     assert path.read_text() == "a thesis"
+
+
+# Killed, with all that a run may have around its steps
+
+EVERYTHING = """
+import json, os, signal, sys
+import numpy as np, optax
+import onnxla
+
+folder, at, options = sys.argv[1], int(sys.argv[2]), eval(sys.argv[3])
+rng = np.random.default_rng(0)
+x = rng.standard_normal((20, 4)).astype(np.float32)
+
+def kill(step, logs):
+    if step == at:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+log = onnxla.loggers.JSONL(folder + "/log.jsonl")
+checkpoint = {"checkpoint": folder + "/checkpoints", "checkpoint_every": 3} if at else {}
+result = onnxla.fit(
+    onnxla.load(folder + "/m.onnx"), (x, np.arange(20) % 3), "cross_entropy", epochs=4,
+    batch_size=4, validation=0.2, progress=False, callbacks=[log, kill], **checkpoint, **options
+)
+np.savez(folder + "/done.npz", **result.module.params)
+history = {**result.history.to_dict(), "speed": None}
+print(json.dumps(history, sort_keys=True))
+"""
+AROUND = {
+    "average": "dict(weight_average=0.9, validate_every=2, monitor='accuracy', metrics='accuracy')",
+    "schedule": "dict(optimizer='lion', schedule='linear', learning_rate=0.01, accumulate=2)",
+    "plateau": "dict(optimizer=optax.chain(optax.adam(0.01), optax.contrib.reduce_on_plateau("
+    "factor=0.5, patience=1)), validate_every=3, weight_average=0.5, patience=9)",
+    "lbfgs": "dict(optimizer='lbfgs', validate_every=5, patience=20, min_delta=0.01)",
+}
+
+
+@pytest.mark.parametrize("around", AROUND)
+def test_a_killed_run_goes_on_bit_for_bit_with_all_around_it(around: str, tmp_path: Path) -> None:
+    (tmp_path / "m.onnx").write_bytes(
+        make(
+            header()
+            + """ m (float[N, 4] x) => (float[N, 3] z) {
+                n = BatchNormalization (x, s, c, m, v)
+                ratio = Constant <value_float = 0.2> ()
+                d = Dropout (n, ratio)
+                z = MatMul (d, w)
+            }""",
+            **{name: np.ones(4, np.float32) for name in ("s", "v")},
+            **{name: np.zeros(4, np.float32) for name in ("c", "m")},
+            w=RNG.standard_normal((4, 3)).astype(np.float32),
+        )
+    )
+
+    def run(at: int, code: int) -> tuple[str, list[Any], dict[str, np.ndarray]]:
+        command = [sys.executable, "-c", EVERYTHING, str(tmp_path), str(at), AROUND[around]]
+        environment = {**os.environ, "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == code, done.stderr
+        if code:
+            return "", [], {}
+        log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+        log = [{k: v for k, v in row.items() if k != "samples_per_second"} for row in log]
+        with np.load(tmp_path / "done.npz") as arrays:
+            return done.stdout, log, dict(arrays)
+
+    whole = run(0, 0)
+    run(8, -signal.SIGKILL)
+    run(11, -signal.SIGKILL)
+    resumed = run(99, 0)
+    assert resumed[0] == whole[0]
+    assert resumed[1] == whole[1]
+    assert {k: v.tobytes() for k, v in resumed[2].items()} == {
+        k: v.tobytes() for k, v in whole[2].items()
+    }
+
+
+def test_what_is_averaged_and_monitored_stays_in_a_run(tmp_path: Path) -> None:
+    options: Options = {"checkpoint": tmp_path, "validation": (X, Y), "metrics": "accuracy"}
+    average: Options = {"weight_average": 0.9, "monitor": "accuracy", "schedule": "constant"}
+    fit((X, Y), epochs=1, **average, **options)
+    for changed, message in (
+        ({"weight_average": 0.8}, r"weight_average was 0\.9, is 0\.8"),
+        ({"monitor": None}, "monitor was highest accuracy, is absent"),
+        ({"schedule": "linear"}, "schedule was constant, is linear"),
+    ):
+        with pytest.raises(onnxla.CheckpointError, match=message):
+            fit((X, Y), epochs=1, **{**average, **changed}, **options)
 
 
 @pytest.mark.more
