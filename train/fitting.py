@@ -264,12 +264,10 @@ def fit(
             accumulate=accumulate,
             weight_average=weight_average,
         )
-        if classes is not None and not isinstance(batches, ArrayBatches):
-            take_step = with_checked_labels(take_step, function, classes)
         loop = Loop(
             module,
             divided.prepare,
-            take_step,
+            make_step(objective, used, seed, remat),
             state,
             stacks.stacked(
                 {
@@ -298,6 +296,8 @@ def fit(
             every=checkpoint_every,
             length=total,
         )
+        if classes is not None and not isinstance(batches, ArrayBatches):
+            loop.take_step = with_checked_labels(loop, function, classes)
         for note in open_questions(module, trained, not train and roles is None):
             loop.history.note(note)
         if sparse:
@@ -373,17 +373,17 @@ def check_labels(
         raise ValueError(problem)
 
 
-def with_checked_labels(
-    take_step: Callable[..., Any], loss: Measure, classes: int
-) -> Callable[..., Any]:
-    """The step, which is not taken where a label is no class.
+def with_checked_labels(loop: Loop, loss: Measure, classes: int) -> Callable[..., Any]:
+    """The loop's step, which is not taken where a label is no class.
 
     Raises:
         NonFiniteLossError: There is one; its loss would be NaN.
     """
+    take_step = loop.take_step
 
     def step(state: Any, frozen: Any, number: Any, inputs: Any, targets: Any) -> Any:
         if problem := wrong_label(loss, targets, classes):
+            loop.read()
             raise NonFiniteLossError(f"the batch of step {number} has no loss: {problem}")
         return take_step(state, frozen, number, inputs, targets)
 

@@ -624,9 +624,9 @@ def divergence(logits: Value, probabilities: Value, axis: int) -> Any:
 
 
 def normalized(rows: Value) -> Any:
-    """Rows of length 1."""
+    """Rows of length 1, or less where they are nearly 0, as PyTorch's `normalize`."""
     square = jnp.square(rows).sum(1, keepdims=True)
-    return rows * jax.lax.rsqrt(jnp.maximum(square, jnp.finfo(rows.dtype).tiny))
+    return rows * jax.lax.rsqrt(jnp.maximum(square, 1e-24))
 
 
 def as_outputs(outputs: Value, targets: Value) -> Any:

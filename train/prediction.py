@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from typing import Any
 
 import jax
@@ -69,7 +69,7 @@ def inputs_of(module: Module, data: Any, size: int) -> tuple[Iterator[dict[str, 
     if isinstance(data, Iterable) and not (
         isinstance(data, tuple | Mapping) or hasattr(data, "dtype")
     ):
-        total = len(data) if hasattr(data, "__len__") else None
+        total = len(data) if isinstance(data, Sized) else None
         return (split_inputs(module, item)[0] for item in data), total
     batches = as_batches(module, split_inputs(module, data), size)
     return (inputs for inputs, _ in batches.epoch(0)), batches.length

@@ -408,8 +408,9 @@ def test_class_weight() -> None:
 
 
 def test_losses_of_several_outputs() -> None:
-    data = ((X, X[::-1].copy()), None)
-    result = fit(TOWERS, data, "contrastive", epochs=10, **SGD)
+    data = ((X, X + RNG.normal(size=X.shape).astype(np.float32)), None)
+    options: dict[str, Any] = {"optimizer": optax.adam(0.02), "batch_size": 22}
+    result = fit(TOWERS, data, "contrastive", epochs=10, **options)
     assert result.history.loss[-1] < result.history.loss[0]
     outputs = TOWERS(*data[0])
     found = onnxla.evaluate(TOWERS, data, "contrastive", batch_size=22)
@@ -423,7 +424,7 @@ def test_losses_of_several_outputs() -> None:
 
 
 def test_distillation_reads_the_teachers_logits() -> None:
-    teacher = MODULE.replace({"w": MODULE.params["w"] + 1})
+    teacher = MODULE.replace({"w": -MODULE.params["w"]})
     data = losses.distilled((X, LABELS, COUNTS), teacher, batch_size=8, progress=False)
     inputs, targets, weights = data
     assert inputs is X
@@ -446,6 +447,7 @@ def test_losses_run_by_name() -> None:
     targets: dict[str, Any] = {
         name: LABELS for name in ("cross_entropy", "cross_entropy_probabilities", "focal", "dice")
     }
+    module = MODULE.cut(outputs=["z"])
     for name in LOSSES.keys() - several:
-        result = fit(MODULE, (X, targets.get(name, X[:, :3] > 0)), name, **SGD)
+        result = fit(module, (X, targets.get(name, X[:, :3] > 0)), name, **SGD)
         assert np.isfinite(result.history.loss).all(), name
