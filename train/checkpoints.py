@@ -8,7 +8,8 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,6 @@ import numpy as np
 
 from onnxla.ir.errors import OnnxlaError
 from onnxla.train.digests import digest_of
-from onnxla.train.monitor import Monitor
 
 # Format 1, of version 0.1.0, states no format, and knows the model by nodes without attributes.
 # Format 2 has no checksum, and knows nothing of the data's contents and the optimizer's numbers.
@@ -41,41 +41,34 @@ class DamagedCheckpointError(CheckpointError):
 
 
 class Checkpoints:
-    """The checkpoints in a folder: the last few, and the best, as a monitor has it.
+    """The checkpoints in a folder: the last few, and that of the best validation.
 
     Each is a folder named after its step. Orbax writes it under another name and renames it when it
     is complete, so that a crash leaves those before. The folder is locked until `close`.
 
     Args:
         folder: Where they are.
-        monitor: Which number of the validation says which is the best.
         keep: How many of the last.
 
     Raises:
         CheckpointError: The folder cannot be written to, or another run writes to it.
     """
 
-    def __init__(self, folder: Any, monitor: Monitor, keep: int = 3) -> None:
+    def __init__(self, folder: Any, keep: int = 3) -> None:
         import orbax.checkpoint as ocp
 
-        self.monitor = monitor
         self.folder = Path(folder).absolute()
         self._lock = lock(self.folder)
 
         policies = ocp.checkpoint_managers
-        best = policies.BestN(
-            get_metric_fn=lambda metrics: metrics[monitor.name],
-            reverse=not monitor.highest,
-            n=1,
-            keep_checkpoints_without_metrics=False,
-        )
+        self._best = BestStep()
         self._ocp = ocp
         with quiet():
             self._manager = ocp.CheckpointManager(
                 self.folder,
                 options=ocp.CheckpointManagerOptions(
                     preservation_policy=policies.AnyPreservationPolicy(
-                        [policies.LatestN(keep), best]
+                        [policies.LatestN(keep), self._best]
                     ),
                     # An error is then that of the step that saved.
                     enable_async_checkpointing=False,
@@ -89,14 +82,14 @@ class Checkpoints:
         """Steps that have a checkpoint, ascending."""
         return sorted(self._manager.all_steps())
 
-    def save(self, step: int, state: Any, run: Mapping[str, Any], metric: float | None) -> None:
+    def save(self, step: int, state: Any, run: Mapping[str, Any], best: int | None) -> None:
         """Writes a checkpoint, in place of one of the same step.
 
         Args:
             step: Its name.
             state: A tree of arrays.
             run: Whatever JSON can hold; the number of the format and checksums are added.
-            metric: The monitor's number, if the state is the best so far.
+            best: The step of the best validation, if there was one: its checkpoint stays.
 
         Raises:
             CheckpointError: It could not be written; those before are as they were.
@@ -109,12 +102,12 @@ class Checkpoints:
             state=save.StandardSave(state),
             run=save.JsonSave(described),
         )
-        metrics = None if metric is None else {self.monitor.name: metric}
+        self._best.step = best
         try:
             with quiet():
                 if step in self.steps:
                     self._manager.delete(step)
-                self._manager.save(step, args=items, metrics=metrics, force=True)
+                self._manager.save(step, args=items, force=True)
         except Exception as error:
             # What was written of it may be what fills the disk.
             for debris in self.folder.glob(f"{step}.*tmp*"):
@@ -187,6 +180,20 @@ class Checkpoints:
         """Ends orbax's threads, and unlocks the folder."""
         self._manager.close()
         os.close(self._lock)
+
+
+@dataclass
+class BestStep:
+    """A policy of orbax that keeps the checkpoint of one step.
+
+    Orbax's own goes by a number, which it does not write down: the next process has none.
+    """
+
+    step: int | None = None
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
+        """Which of some checkpoints stay."""
+        return [each.step == self.step for each in checkpoints]
 
 
 def lock(folder: Path) -> int:

@@ -236,7 +236,8 @@ def fit(
             "params": jax.tree.map(master, stacks.stacked(params)),
             "statistics": {name: master(module.params[name]) for name in statistics},
         }
-        state["optimizer"] = used.init(state["params"])
+        # Some keep the parameters, or one array twice; a step that takes its state over cannot.
+        state["optimizer"] = jax.tree.map(jnp.copy, used.init(state["params"]))
         if weight_average is not None:
             state[AVERAGE] = begin_average(state)
         settings = {
@@ -322,9 +323,7 @@ def fit(
             loop.evaluate = lambda params: as_data(evaluation(params, held_out))
         with contextlib.ExitStack() as stack:
             if checkpoint is not None:
-                loop.checkpoints = stack.enter_context(
-                    contextlib.closing(Checkpoints(checkpoint, watched))
-                )
+                loop.checkpoints = stack.enter_context(contextlib.closing(Checkpoints(checkpoint)))
                 if not resume and loop.checkpoints.steps:
                     raise ValueError(
                         f"'{checkpoint}' has checkpoints of steps {loop.checkpoints.steps}: "

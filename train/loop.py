@@ -312,13 +312,9 @@ class Loop:
 
     def take_best(self) -> None:
         """Keeps the parameters at hand if they are the best so far."""
-        if self.keep_best and self.monitor_at_best() is not None:
+        best = self.monitor.best(self.history)
+        if self.keep_best and best is not None and best[0] == self.step:
             self.best = jax.tree.map(jnp.copy, self.stacks.by_name(self.moving()))
-
-    def monitor_at_best(self) -> float | None:
-        """The monitored number of this step, if it is the best so far."""
-        step, value = self.monitor.best(self.history) or (None, None)
-        return value if step == self.step else None
 
     def out_of_patience(self) -> bool:
         """Whether there were so many validations after the best one."""
@@ -365,8 +361,8 @@ class Loop:
         run |= {"epoch": self.epoch, "position": self.position, "length": self.length}
         if isinstance(self.batches, StreamedBatches) and self.batches.drawn is not None:
             run["drawn"] = asdict(self.batches.drawn)
-        state, best = self.stacks.by_name(self.state), self.monitor_at_best()
-        self.checkpoints.save(self.step, state, run, best)
+        best, _ = self.monitor.best(self.history) or (None, None)
+        self.checkpoints.save(self.step, self.stacks.by_name(self.state), run, best)
         self.tell("checkpoint", self.step, self.checkpoints.folder / str(self.step))
         self.clock = time.perf_counter()
 

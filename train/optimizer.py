@@ -13,7 +13,7 @@ from onnxla.ir.names import no_such
 from onnxla.ops.values import Value
 from onnxla.train.sparsity import keeping_zeros
 
-# Those of optax that need a learning rate and nothing else.
+# Those of optax that need a learning rate, or a schedule of it, and nothing else.
 OPTIMIZERS = (
     *(
         "adabelief",
@@ -38,7 +38,7 @@ OPTIMIZERS = (
         "novograd",
         "radam",
     ),
-    *("rmsprop", "rprop", "sgd", "sign_sgd", "sm3", "yogi"),
+    *("rmsprop", "sgd", "sign_sgd", "yogi"),
 )
 DEFAULT, LINE_SEARCH = "adamw", "lbfgs"
 # Of these a step is about as large as the learning rate, whatever the gradient: they have one by

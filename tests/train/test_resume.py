@@ -361,6 +361,7 @@ AROUND = {
 }
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("around", AROUND)
 def test_a_killed_run_goes_on_bit_for_bit_with_all_around_it(around: str, tmp_path: Path) -> None:
     (tmp_path / "m.onnx").write_bytes(
