@@ -10,12 +10,14 @@ import jax
 import jax.numpy as jnp
 
 from onnxla.inputs import unpack
+from onnxla.ir.names import as_names
 from onnxla.module import Module
 from onnxla.ops.values import Value
 from onnxla.train.batches import ArrayBatches, StreamedBatches, as_batches
 from onnxla.train.division import Divided, divide
 from onnxla.train.losses import LOSSES, METRICS, Measure, as_wide, find_measure, name_of
 from onnxla.train.objective import Objective, make_objective, values_read
+from onnxla.train.reading import make_reading
 from onnxla.train.step import double_precision
 
 Metrics = str | Measure | Sequence[str | Measure]
@@ -28,7 +30,10 @@ def evaluate(
     metrics: Metrics = (),
     *,
     batch_size: int = 32,
-    outputs: Sequence[str] | None = None,
+    outputs: str | Sequence[str] | None = None,
+    rename: Mapping[str, str] | None = None,
+    batch_axis: Mapping[str, int] | None = None,
+    bucket: Mapping[str, int] | None = None,
 ) -> dict[str, float]:
     """The mean loss (as `loss`) and metrics by name of a module on data: on every sample of it.
 
@@ -41,14 +46,18 @@ def evaluate(
         batch_size: Samples in a batch of arrays; the last one may be smaller.
         outputs: Names of the values that losses and metrics are functions of, by default the
             graph's outputs.
+        rename: As for `fit`, as are `batch_axis` and `bucket`.
+        batch_axis: Axes of samples.
+        bucket: Multiples of lengths.
 
     Raises:
         TypeError, ValueError: The data does not fit the model, or a name is not known.
     """
     if isinstance(loss, str) and loss in METRICS and loss not in LOSSES:
         metrics, loss = [loss, *as_list(metrics)], None
-    module = module.inference()
-    batches = as_batches(module, data, batch_size)
+    module, outputs = module.inference(), as_names(outputs)
+    reading = make_reading(module, rename, batch_axis, bucket)
+    batches = as_batches(module, data, batch_size, reading=reading)
     objective = None
     if loss is not None:
         objective = make_objective(module, find_measure(loss, "loss", LOSSES), outputs)
@@ -102,7 +111,7 @@ def make_evaluation(
         sums: dict[str, float] = {}
         samples = 0
         for inputs, targets in batches.epoch(0):
-            count = len(jax.tree.leaves(inputs)[0])
+            count = batches.reading.count(inputs)
             divided = divided or divide(module, inputs, tuple(dict.fromkeys((*wanted, *read))))
             part = divided.after
             own = {name: params[name] for name in part.params}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from numbers import Integral
 from typing import Any
 
 import jax
@@ -12,21 +13,25 @@ import jax.numpy as jnp
 
 from onnxla.interpret.rolling.stacks import NO_STACKS, Stacks
 from onnxla.interpret.rules.matmul_precision import asked_for, check_precision
+from onnxla.ir.names import as_names
 from onnxla.ir.problems import Problems
 from onnxla.left_open import left_open
 from onnxla.module import Module
 from onnxla.progress import ProgressBar
-from onnxla.train.batches import as_batches
+from onnxla.train.batches import ArrayBatches, as_batches
 from onnxla.train.checkpoints import Checkpoints
 from onnxla.train.description import describe_run, versions
 from onnxla.train.digests import digest_of_optimizer
 from onnxla.train.division import divide
 from onnxla.train.evaluation import Metrics, make_evaluation
+from onnxla.train.lengths import has_mask
 from onnxla.train.loop import FitResult, Loop
 from onnxla.train.losses import LOSSES, Measure, find_measure, known_name, name_of
 from onnxla.train.objective import make_objective
 from onnxla.train.optimizer import make_optimizer
+from onnxla.train.reading import make_reading
 from onnxla.train.resume import go_on_after_stop
+from onnxla.train.shapes import WatchedStep
 from onnxla.train.sparsity import choose_sparse, describe_zeros
 from onnxla.train.stacking import find_stacks
 from onnxla.train.step import double_precision, find_statistics, make_step, master
@@ -41,12 +46,15 @@ def fit(
     steps: int | None = None,
     batch_size: int = 32,
     shuffle: bool = True,
-    train: str | Sequence[str] = (),
-    roles: Sequence[str] | None = None,
+    rename: Mapping[str, str] | None = None,
+    batch_axis: Mapping[str, int] | None = None,
+    bucket: Mapping[str, int] | None = None,
+    train: str | Sequence[str] | None = None,
+    roles: str | Sequence[str] | None = None,
     freeze: str | Sequence[str] = (),
     freeze_statistics: bool | str | Sequence[str] | None = None,
     keep_zeros: bool | str | Sequence[str] = False,
-    outputs: Sequence[str] | None = None,
+    outputs: str | Sequence[str] | None = None,
     optimizer: Any = None,
     learning_rate: Any = None,
     accumulate: int = 1,
@@ -73,9 +81,11 @@ def fit(
         module: The model to train. It stays as it is.
         data: A tuple (inputs, targets) of arrays with a leading sample axis, where the inputs are
             one array, a tuple of them in order or a dict by name; or a dict of arrays, in which
-            what is no input is a target; or any iterable of batches in one of these forms, such as
-            a list or a PyTorch DataLoader, or with `steps` a generator. Each new shape of a batch
-            compiles the step again.
+            what is no input is a target; a DataFrame, whose columns are these, or (DataFrame,
+            Series); a dataset with a length, a Hugging Face `Dataset` or a list, of samples in one
+            of these forms; or any iterable of batches in one of them, such as a list, a PyTorch
+            DataLoader or a `tf.data.Dataset`, or with `steps` a generator. Each new shape of a
+            batch compiles the step again.
         loss: `"cross_entropy"` (integer labels), `"cross_entropy_probabilities"`,
             `"binary_cross_entropy"`, `"mse"`, `"ctc"` (see `onnxla.losses`), or a function of the
             outputs and the targets that returns a scalar, or a scalar and a dict of scalars to
@@ -83,10 +93,17 @@ def fit(
             with one.
         epochs: Number of passes over the data; 1 if `steps` is not given either.
         steps: Number of steps, in as many epochs as they need.
-        batch_size: Samples in a batch of arrays. In training, samples of an epoch's random order
-            that do not fill the last batch wait for the next epoch.
-        shuffle: Whether arrays are shuffled, in each epoch anew. If not, the last batch may be
+        batch_size: Samples in a batch, of data that is no batches. In training, samples of an
+            epoch's random order that do not fill the last batch wait for the next epoch.
+        shuffle: Whether samples are shuffled, in each epoch anew. If not, the last batch may be
             smaller.
+        rename: The inputs that names of the data are, such as `{"pixel_values": "x"}`.
+        batch_axis: The axis of the samples, by name, of inputs and targets of which it is not the
+            first, such as `{"h0": 1}`; in batches, too. Targets without a name are `"targets"`.
+        bucket: Multiples to which symbolic dimensions of the inputs are padded in each batch, such
+            as `{"seq": 16}`, so that there are few shapes: inputs with zeros, and integer targets
+            that have the dimension, too, with -100, which losses ignore. Samples of different
+            lengths are padded to the batch's longest in any case.
         train: Names or patterns of the parameters to train, as for `partition`.
         roles: Roles of the parameters to train, as for `partition`.
         freeze: Names or patterns of parameters that do not train all the same.
@@ -135,12 +152,14 @@ def fit(
     if epochs is not None and steps is not None:
         raise ValueError("pass epochs or steps, not both")
     epochs = 1 if epochs is None and steps is None else epochs
-    for name, number in (("epochs", epochs), ("steps", steps), ("patience", patience)):
-        if number is not None and number < 1:
-            raise ValueError(f"{name} is at least 1, got {number}")
+    outputs = as_names(outputs)
+    counts = {"epochs": epochs, "steps": steps, "patience": patience, "batch_size": batch_size}
+    for name, number in counts.items():
+        require_count(name, number)
     if validation is None and (metrics or patience is not None):
         raise ValueError("metrics and patience are about validation data: pass validation=")
-    batches = as_batches(module, data, batch_size, shuffle=shuffle, seed=seed)
+    reading = make_reading(module, rename, batch_axis, bucket)
+    batches = as_batches(module, data, batch_size, shuffle=shuffle, seed=seed, reading=reading)
     total = steps
     if epochs is not None and batches.length is not None:
         total = epochs * batches.length
@@ -176,10 +195,11 @@ def fit(
             "statistics": {name: master(module.params[name]) for name in statistics},
         }
         state["optimizer"] = used.init(state["params"])
+        step = WatchedStep(make_step(objective, used, seed, remat))
         loop = Loop(
             module,
             divided.prepare,
-            make_step(objective, used, seed, remat),
+            step,
             state,
             stacks.stacked(
                 {
@@ -196,15 +216,24 @@ def fit(
             every=checkpoint_every,
             length=total,
         )
-        for note in open_questions(module, trained, not train and roles is None):
+        for note in open_questions(module, trained, train is None and roles is None):
             loop.history.note(note)
         if sparse:
             loop.history.note(describe_zeros(module, sparse))
+        if not has_mask(module) and (bucket or batches.ragged):
+            loop.history.note(
+                "sequences are padded with zeros, and no input of the model is named as a mask: it"
+                " sees the padding"
+            )
         if (read := objective.outputs) != tuple(outputs or module.output_names):
             loop.history.note(
                 f"the loss reads '{', '.join(read)}', the logits before the last node"
             )
-        held_out = None if validation is None else as_batches(module, validation, batch_size)
+        held_out = (
+            None
+            if validation is None
+            else as_batches(module, validation, batch_size, reading=reading)
+        )
         if held_out is not None:
             evaluation = make_evaluation(tuned.inference(), objective, metrics, outputs)
             loop.evaluate = lambda params: evaluation(params, held_out)
@@ -222,6 +251,12 @@ def fit(
                 def update(total: int | None) -> str:
                     return digest_of_optimizer(optimizer_for(total), masters)
 
+                described = batches.describe()
+                if isinstance(batches, ArrayBatches) and "digest" not in described:
+                    loop.history.note(
+                        "the dataset gives other samples each time that they are read: a run that"
+                        " goes on from a checkpoint sees others than one that was not stopped"
+                    )
                 loop.description = describe_run(
                     module,
                     masters,
@@ -232,7 +267,7 @@ def fit(
                         if known_name(function)
                         else objective.digest(divided.prepare(inputs), targets)
                     ),
-                    data=batches.describe(),
+                    data=described,
                     validation=None if held_out is None else held_out.describe(),
                     learning_rate=None if callable(learning_rate) else learning_rate,
                     accumulate=accumulate,
@@ -243,26 +278,45 @@ def fit(
                     keep_zeros=sparse or None,
                     loops=objective.module.program.loops(objective.outputs, stacks) or None,
                     outputs=objective.outputs,
+                    bucket=reading.describe(),
                     seed=seed,
                     update=update(total),
                     versions=versions(),
                 )
                 go_on_after_stop(loop, update)
             bar = ProgressBar(total, "training", "step", done=loop.step, shown=progress)
-            return loop.run(stack.enter_context(bar))
+            result = loop.run(stack.enter_context(bar))
+            if note := step.note(reading):
+                result.history.note(note)
+            return result
+
+
+def require_count(name: str, number: Any) -> None:
+    """Raises ValueError or TypeError unless a number is None, or a whole one of at least 1."""
+    if number is not None and not isinstance(number, Integral):
+        raise TypeError(f"{name} is a whole number, got {number!r:.100}")
+    if number is not None and number < 1:
+        raise ValueError(f"{name} is at least 1, got {number}")
 
 
 def choose_trained(
     module: Module,
-    train: str | Sequence[str],
-    roles: Sequence[str] | None,
+    train: str | Sequence[str] | None,
+    roles: str | Sequence[str] | None,
     freeze: str | Sequence[str],
 ) -> list[str]:
-    """Names of the parameters to train. Raises: ValueError if a pattern matches none."""
-    patterns, frozen_patterns = (
-        (given,) if isinstance(given, str) else tuple(given) for given in (train, freeze)
-    )
-    wanted, _ = module.partition(*patterns, roles=roles)
+    """Names of the parameters to train.
+
+    Raises:
+        ValueError: A pattern matches none, or there is no pattern in what was given.
+    """
+    patterns, frozen_patterns = as_names(train), as_names(freeze) or ()
+    if patterns == ():
+        raise ValueError(
+            "train= is empty, so no parameter trains: name some, or leave it out to train all"
+            " learned weights"
+        )
+    wanted, _ = module.partition(*(patterns or ()), roles=roles)
     frozen = module.partition(*frozen_patterns)[0] if frozen_patterns else {}
     return [
         name
