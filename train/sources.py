@@ -16,9 +16,6 @@ from onnxla.inputs import by_name
 from onnxla.ir.names import listed, plain
 from onnxla.module import Module
 
-ONE_COLUMN = 1
-"""How many axes a column of a DataFrame has."""
-
 
 @dataclass(frozen=True)
 class InOrder:
@@ -50,7 +47,7 @@ def is_frame(value: Any) -> bool:
 
 def is_table(value: Any) -> bool:
     """Whether a value is a Hugging Face `Dataset`, which reads many rows at once."""
-    return all(hasattr(value, name) for name in ("column_names", "features", "__getitem__"))
+    return is_map_style(value) and all(hasattr(value, n) for n in ("column_names", "features"))
 
 
 def is_map_style(value: Any) -> bool:
@@ -137,9 +134,8 @@ def as_declared(declared: ir.ValueInfo, array: np.ndarray) -> np.ndarray:
         return array
     if array.dtype.kind in "iub" and ir.is_float(kind.dtype):
         array = array.astype(kind.dtype)
-    if kind.shape is not None and len(kind.shape) == ONE_COLUMN + 1 and array.ndim == ONE_COLUMN:
-        array = array[:, None]
-    return array
+    one = kind.shape is not None and len(kind.shape) == 2 and kind.shape[1] == 1
+    return array[:, None] if one and array.ndim == 1 else array
 
 
 def frame_targets(value: Any) -> Any:
