@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -161,9 +161,16 @@ def check_input(declared: ir.ValueInfo, value: Value, batched: bool = False) -> 
             sizes = ", ".join("?" if size is None else plain(size) for size in kind.shape)
             raise ValueError(
                 f"input {quoted(declared.name)} takes shape [{sizes}], got {list(shape)}"
-                + ("" if batched else "; to map over a leading axis, use module.batched()")
+                + ("" if batched else way_to_fit(kind.shape, shape))
             )
     return value
+
+
+def way_to_fit(declared: Sequence[Any], shape: Sequence[int]) -> str:
+    """What a message adds where a value has another number of axes than is stated."""
+    if len(shape) == len(declared) - 1:
+        return "; one sample is a batch of one, x[None]"
+    return "; to map over a leading axis, use module.batched()"
 
 
 def same_kind(a: Any, b: Any) -> bool:

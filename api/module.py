@@ -34,7 +34,7 @@ from onnxla.interpret.rules.matmul_precision import check_precision
 from onnxla.interpret.rules.precision import PRECISIONS, in_precision
 from onnxla.interpret.rules.running_statistics import Training
 from onnxla.ir.fingerprint import fingerprint
-from onnxla.ir.names import listed, no_such, plain, quoted
+from onnxla.ir.names import as_names, listed, no_such, plain, quoted
 from onnxla.ir.rewrite import cut, replace_tensors
 from onnxla.left_open import left_open
 from onnxla.ops.limits import Limits
@@ -201,6 +201,11 @@ class Module:
         if key is None and isinstance(inputs, Mapping):
             values = program.last(params, (), inputs) or program.again(params, (), inputs)
         if values is None:
+            if not isinstance(inputs, Mapping):
+                raise TypeError(
+                    f"run takes a dict of inputs by name ({listed(self.input_names, plain)}), got "
+                    f"{type(inputs).__name__}; module(x) takes them in order"
+                )
             values = program.call(params, self.check_inputs(inputs), key)
         return dict(zip(self.output_names, values, strict=True))
 
@@ -209,7 +214,7 @@ class Module:
         params: Mapping[str, Value],
         *args: Value,
         key: jax.Array | None = None,
-        outputs: Sequence[str] | None = None,
+        outputs: str | Sequence[str] | None = None,
         **kwargs: Value,
     ) -> Any:
         """The outputs as a pure function of parameters and inputs, for `jax.jit` and `jax.grad`.
@@ -229,15 +234,17 @@ class Module:
             StaticOperandError: The shape of some value depends on traced data. The message names
                 the node, the operand and where it comes from.
         """
+        require_params(params)
         inputs = bind(self.program, args, kwargs)
-        return unpack(self.program.evaluate(params, inputs, key=key, outputs=outputs))
+        names = as_names(outputs)
+        return unpack(self.program.evaluate(params, inputs, key=key, outputs=names))
 
     def apply_train(
         self,
         params: Mapping[str, Value],
         *args: Value,
         key: jax.Array | None = None,
-        outputs: Sequence[str] | None = None,
+        outputs: str | Sequence[str] | None = None,
         train: str | Sequence[str] | None = None,
         freeze_statistics: bool | str | Sequence[str] | None = None,
         **kwargs: Value,
@@ -271,7 +278,8 @@ class Module:
             The outputs, and the next running statistics by parameter name, for
             `{**params, **updates}` before the next step.
         """
-        patterns = (train,) if isinstance(train, str) else train
+        require_params(params)
+        patterns, outputs = as_names(train), as_names(outputs)
         trained = None if patterns is None else chosen(patterns, self.program.parameters)
         kept = kept_statistics(freeze_statistics, self.roles, trained)
         sample = Sample(unbiased=is_of_pytorch(self.program.model))
@@ -281,7 +289,7 @@ class Module:
         return unpack(values), training.updates
 
     def stacked(
-        self, params: Mapping[str, Value], outputs: Sequence[str] | None = None
+        self, params: Mapping[str, Value], outputs: str | Sequence[str] | None = None
     ) -> dict[str, Value]:
         """Parameters for `apply` in a loop of one's own, so that no step has to join any.
 
@@ -293,16 +301,16 @@ class Module:
             params: Parameters by name, all or some.
             outputs: As for `apply`, whose loops may depend on them.
         """
-        stacks = self.program.stacks(None if outputs is None else tuple(outputs))
+        stacks = self.program.stacks(as_names(outputs))
         kinds = {name: (value.shape, value.dtype) for name, value in params.items()}
         with jax.enable_x64(True):
             return dict(stacks.among(kinds).stacked({**params}))
 
     def by_name(
-        self, params: Mapping[str, Value], outputs: Sequence[str] | None = None
+        self, params: Mapping[str, Value], outputs: str | Sequence[str] | None = None
     ) -> dict[str, Value]:
         """Parameters by name of those, or gradients, that `stacked` made; arguments as there."""
-        stacks = self.program.stacks(None if outputs is None else tuple(outputs))
+        stacks = self.program.stacks(as_names(outputs))
         with jax.enable_x64(True):
             return dict(stacks.within(params).by_name({**params}))
 
@@ -325,7 +333,7 @@ class Module:
         return Module({**self.params, **new}, self.program)
 
     def partition(
-        self, *patterns: str, roles: Sequence[str] | None = None
+        self, *patterns: str, roles: str | Sequence[str] | None = None
     ) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
         """The parameters in two: (to train, to freeze). `{**train, **frozen}` are all of them.
 
@@ -345,7 +353,7 @@ class Module:
         return self._split(chosen(patterns, self.program.parameters, roles))
 
     def freeze(
-        self, *patterns: str, roles: Sequence[str] | None = None
+        self, *patterns: str, roles: str | Sequence[str] | None = None
     ) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
         """`partition`, told what not to train: (to train, to freeze).
 
@@ -398,7 +406,7 @@ class Module:
         return Module(self.params, self.program.edited(fixed={**self.program.fixed, **fixed}))
 
     def cut(
-        self, inputs: Sequence[str] | None = None, outputs: Sequence[str] | None = None
+        self, inputs: str | Sequence[str] | None = None, outputs: str | Sequence[str] | None = None
     ) -> Module:
         """The part of the model between values of its graph, as a module that can be saved.
 
@@ -779,7 +787,7 @@ class Module:
         Raises:
             ValueError: It is none of these types.
         """
-        wanted = None if dtype is None else jnp.dtype(dtype)
+        wanted = None if dtype is None else dtype_named(dtype)
         if wanted is not None and wanted not in PRECISIONS:
             raise ValueError(f"a model is computed in {listed(PRECISIONS, str)}, not in {wanted}")
         if str(wanted) == str(self.program.dtype):  # for numpy, float64 == None
@@ -797,7 +805,7 @@ class Module:
         Parameters, inputs, outputs and whatever else the graph computes stay in their dtypes, as do
         recurrent operators. `save` writes the model as it was.
         """
-        return Module(self.params, self.program.edited(compute_dtype=jnp.dtype(dtype)))
+        return Module(self.params, self.program.edited(compute_dtype=dtype_named(dtype)))
 
     def save(
         self,
@@ -925,6 +933,24 @@ class Module:
     def check_inputs(self, inputs: Mapping[str, Value]) -> dict[str, Value]:
         """Inputs by name in the model's dtypes. Raises: TypeError or ValueError if they differ."""
         return bind(self.program, (), inputs)
+
+
+def require_params(params: Any) -> None:
+    """Raises TypeError unless the first argument of a pure function is parameters by name."""
+    if not isinstance(params, Mapping):
+        raise TypeError(
+            "the parameters come first, as in module.apply(module.params, x); "
+            f"got {type(params).__name__}. module(x) uses the module's own"
+        )
+
+
+def dtype_named(dtype: Any) -> np.dtype:
+    """A dtype. Raises: TypeError, with the nearest name, if there is none such."""
+    try:
+        return jnp.dtype(dtype)
+    except TypeError as error:
+        names = (np.dtype(each).name for each in PRECISIONS)
+        raise TypeError(no_such("dtype", dtype, names)) from error
 
 
 def key_numbers(key: jax.Array | None) -> list[int]:

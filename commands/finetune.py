@@ -162,7 +162,7 @@ def train(
         epochs=arguments.epochs,
         steps=arguments.steps,
         batch_size=arguments.batch_size,
-        train=names,
+        train=names or None,
         freeze=arguments.freeze,
         freeze_statistics=arguments.freeze_statistics,
         keep_zeros=arguments.keep_zeros,

@@ -13,6 +13,7 @@ import itertools
 from collections import ChainMap
 from collections.abc import Collection, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from onnxla.ir.errors import StaticOperandError
@@ -41,6 +42,8 @@ NOTED = 256
 # Stands for all that a value is computed from and that cannot become known: parameters, random
 # numbers, and what is found while a graph runs.
 DATA = ""
+# Characters that each list of names in an error's advice takes at most, unless one takes more.
+FEW = 60
 
 
 def may_be_known(value: Value) -> bool:
@@ -342,21 +345,26 @@ def advise(
         graph: The graph.
         plan: What must be known of it; the node that failed may be missing from it.
     """
-    message = str(error)
+    message, few = str(error), partial(listed, room=FEW)
     given = [name for name in error.names if name in inputs]
     if learned := [name for name in error.names if name in params]:
-        message += f"; it is computed from the parameters {listed(learned)}"
+        message += f"; it is computed from the parameters {few(learned)}"
     if given:
-        message += f"; it is computed from the graph inputs {listed(given)}"
+        message += f"; it is computed from the graph inputs {few(given)}"
     if given and all(may_be_known(inputs[name]) for name in given):
-        fixed = listed([f"{plain(name)}=value" for name in given], str)
+        fixed = few([f"{plain(name)}=value" for name in given], str)
         message += f". Fix them with module.specialize({fixed}) or pass them as numpy arrays"
     nodes = [node for node in graph.nodes if node in plan.concrete or node is error.node]
-    message += f". Nodes that need concrete values: {listed(nodes, str)}"
+    message += f". Nodes that need concrete values: {few(nodes, short)}"
     message += ". A call, module(...), evaluates them between compiled regions"
     if made := made_before(nodes, graph, plan):
-        message += f"; apply can evaluate what comes before: module.cut(outputs=[{listed(made)}])"
+        message += f"; apply can evaluate what comes before: module.cut(outputs=[{few(made)}])"
     return message
+
+
+def short(node: Node) -> str:
+    """A node by its name, or without one by what it makes."""
+    return f"{plain(node.op_type)} {quoted(node.name)}" if node.name else str(node)
 
 
 def made_before(nodes: Collection[Node], graph: Graph, plan: Plan) -> list[str]:

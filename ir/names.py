@@ -10,7 +10,9 @@ import difflib
 import itertools
 from collections.abc import Callable, Collection, Iterable
 
-SHOWN = 8  # names that a message lists
+SHOWN = 8  # names that a message lists,
+ROOM = 240  # as long as they do not take more characters
+TELLING = 3  # characters of a name's part that tell it from most others
 # Names come from files: comparing very many, or very long ones, would take long.
 COMPARED = 10_000
 LONGEST = 200
@@ -37,10 +39,29 @@ def quoted(name: object) -> str:
     return f"'{plain(name)}'"
 
 
-def listed(names: Collection[object], spell: Callable[[object], str] = quoted) -> str:
+def first(names: Iterable[object], spell: Callable[[object], str], room: int) -> list[str]:
+    """The first of some names as texts, at least one, that together take little room."""
+    texts: list[str] = []
+    for text in map(spell, itertools.islice(names, SHOWN)):
+        room -= len(text)
+        if texts and room < 0:
+            break
+        texts.append(text)
+    return texts
+
+
+def listed(
+    names: Collection[object], spell: Callable[[object], str] = quoted, room: int = ROOM
+) -> str:
     """The first of some names, and how many more there are."""
-    more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
-    return ", ".join(map(spell, itertools.islice(names, SHOWN))) + more
+    texts = first(names, spell, room)
+    more = f" and {len(names) - len(texts):,} more" if len(names) > len(texts) else ""
+    return ", ".join(texts) + more
+
+
+def as_names(given: str | Iterable[str] | None) -> tuple[str, ...] | None:
+    """Names that somebody gave: one, or several."""
+    return (given,) if isinstance(given, str) else None if given is None else tuple(given)
 
 
 def no_such(what: str, name: object, known: Iterable[str]) -> str:
@@ -54,5 +75,9 @@ def nearest(name: object, known: Iterable[str]) -> str:
     comparable = [each for each in itertools.islice(known, COMPARED) if len(each) <= LONGEST]
     if close := difflib.get_close_matches(str(name)[:LONGEST], comparable, 1):
         return f"did you mean {quoted(close[0])}?"
-    more = ", ..." if len(known) > SHOWN else ""
-    return f"there are {', '.join(map(plain, known[:SHOWN]))}{more}" if known else "there are none"
+    part = str(name)[:LONGEST].strip("*?").lower()
+    if len(part) >= TELLING and (holding := [n for n in comparable if part in n.lower()]):
+        return f"did you mean {quoted(holding[0])}?"
+    texts = first(known, plain, ROOM)
+    more = ", ..." if len(known) > len(texts) else ""
+    return f"there are {', '.join(texts)}{more}" if known else "there are none"

@@ -8,7 +8,7 @@ from typing import Any
 
 from onnxla.ir.errors import UnsupportedError
 from onnxla.ir.model import Graph, Model, Node, Tensor, TensorType, ValueInfo, is_plain
-from onnxla.ir.names import no_such
+from onnxla.ir.names import as_names, no_such
 from onnxla.ir.traverse import names_read
 
 
@@ -90,7 +90,9 @@ def need_opset(model: Model, version: int, what: str) -> int:
 
 
 def cut(
-    model: Model, inputs: Sequence[str] | None = None, outputs: Sequence[str] | None = None
+    model: Model,
+    inputs: str | Sequence[str] | None = None,
+    outputs: str | Sequence[str] | None = None,
 ) -> Model:
     """The part of the main graph between `inputs` and `outputs`, intermediate values included.
 
@@ -100,14 +102,15 @@ def cut(
         ValueError: A name is no value of the graph.
     """
     graph = model.graph
-    outputs = [v.name for v in graph.outputs] if outputs is None else list(outputs)
-    inputs = [] if inputs is None else list(inputs)
+    outputs = [v.name for v in graph.outputs] if outputs is None else as_names(outputs) or ()
+    inputs = as_names(inputs) or ()
     types = {v.name: v for v in (*graph.value_info, *graph.outputs, *graph.inputs)}
     made = {name for node in graph.nodes for name in node.outputs if name}
     known = made | {v.name for v in graph.inputs} | {t.name for t in graph.initializers}
     for name in (*inputs, *outputs):
         if name not in known:
-            raise ValueError(no_such("value", name, known))
+            ends = [v.name for v in (*graph.outputs, *graph.inputs)]
+            raise ValueError(no_such("value", name, dict.fromkeys([*ends, *sorted(known)])))
     wanted, nodes = set(outputs) - set(inputs), []
     for node in reversed(graph.nodes):
         if wanted.intersection(node.outputs):

@@ -6,7 +6,7 @@ import fnmatch
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from onnxla.ir.names import nearest, no_such, quoted
+from onnxla.ir.names import as_names, nearest, no_such, quoted
 from onnxla.parameters.roles import ROLES, TRAINABLE, Parameters
 
 
@@ -27,7 +27,7 @@ def matching(pattern: str, names: Collection[str], what: str = "parameter") -> l
 def chosen(
     patterns: Sequence[str],
     parameters: Parameters,
-    wanted: Collection[str] | None = None,
+    wanted: str | Collection[str] | None = None,
     settled: Collection[str] = (),
 ) -> set[str]:
     """The parameters that one of the patterns, or without any, a role chooses.
@@ -45,7 +45,7 @@ def chosen(
             roles; or, without
             `wanted`, both adapters and others.
     """
-    roles = parameters.roles
+    roles, wanted = parameters.roles, as_names(wanted)
     if unknown := sorted({*(wanted or ())}.difference(ROLES)):
         raise ValueError(no_such("role", unknown[0], ROLES))
     usual = TRAINABLE | {"adapter"} if wanted is None else wanted

@@ -1,4 +1,4 @@
-"""Training data as batches: shuffled from arrays, or as an iterable gives them."""
+"""Training data as batches: shuffled from samples, or as an iterable gives them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import itertools
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import jax
 import numpy as np
@@ -17,19 +17,101 @@ from onnxla.module import Module
 from onnxla.ops.values import Value
 from onnxla.train.checkpoints import CheckpointError
 from onnxla.train.digests import add_arrays, digest_of
+from onnxla.train.lengths import is_ragged
 from onnxla.train.losses import Weighted
+from onnxla.train.reading import Reading, has_ragged
+from onnxla.train.sources import (
+    InOrder,
+    check_columns,
+    is_array,
+    is_frame,
+    is_map_style,
+    is_pair,
+    is_table,
+    iterate,
+    kind_of_item,
+    read_rows,
+    spread,
+)
 
+COMPARED = 16  # samples of a dataset that are compared where a run goes on
 Batch: TypeAlias = tuple[dict[str, Value], Any]
 """Inputs by name, and the targets: an array, any tree of them, or such a tree `Weighted`."""
 
 
+class Samples(Protocol):
+    """Samples that can be read in any order."""
+
+    def __len__(self) -> int: ...
+
+    def take(self, rows: np.ndarray) -> Batch:
+        """Some samples, whose axis is the first; it may have sequences of different lengths."""
+
+    def describe(self) -> dict[str, Any]:
+        """What tells them from others."""
+
+
 @dataclass(frozen=True)
-class ArrayBatches:
-    """Batches of arrays whose first axis counts the samples.
+class ArraySamples:
+    """Arrays whose first axis counts the samples.
 
     Attributes:
         inputs: Inputs by name.
         targets: An array, or a tree of arrays.
+    """
+
+    inputs: dict[str, np.ndarray]
+    targets: Any
+
+    def __len__(self) -> int:
+        return len(jax.tree.leaves((self.inputs, self.targets))[0])
+
+    def take(self, rows: np.ndarray) -> Batch:
+        """Some rows of all arrays."""
+        taken: Batch = jax.tree.map(lambda array: array[rows], (self.inputs, self.targets))
+        return taken
+
+    def describe(self) -> dict[str, Any]:
+        """Shapes, dtypes and contents."""
+        shapes = jax.tree.map(lambda a: f"{a.dtype}{list(a.shape[1:])}", self.inputs)
+        listed = jax.tree.map(lambda a: [*a] if is_ragged(a) else a, (self.inputs, self.targets))
+        return {"inputs": shapes, "digest": digest_of(listed)}
+
+
+@dataclass(frozen=True)
+class DatasetSamples:
+    """A dataset whose samples are read when they are needed.
+
+    Attributes:
+        reading: How they are read.
+        source: Has a length, and a sample for each number; or it is a Hugging Face `Dataset`.
+    """
+
+    reading: Reading
+    source: Any
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def take(self, rows: np.ndarray) -> Batch:
+        """Some samples, read one by one, or by a Hugging Face `Dataset` all at once."""
+        item = self.reading.named(read_rows(self.source, rows))
+        return split_batch(self.reading.module, item)
+
+    def describe(self) -> dict[str, Any]:
+        """The contents of a few samples, unless they are others each time, as augmented ones."""
+        rows = spread(len(self), COMPARED)
+        digests = {digest_of([self.take(row[None]) for row in rows]) for _ in range(2)}
+        return {"digest": digests.pop()} if len(digests) == 1 else {}
+
+
+@dataclass(frozen=True)
+class ArrayBatches:
+    """Batches of samples that can be read in any order.
+
+    Attributes:
+        samples: Arrays, or a dataset.
+        reading: How batches are made of them.
         size: Samples in a batch.
         shuffle: Whether each epoch has its own order, decided by `seed` and its number. The last
             samples of an order that do not fill a batch are then left out of that epoch, since
@@ -37,42 +119,42 @@ class ArrayBatches:
         seed: Decides the orders.
     """
 
-    inputs: dict[str, np.ndarray]
-    targets: Any
+    samples: Samples
+    reading: Reading
     size: int
     shuffle: bool = False
     seed: int = 0
 
     @property
-    def samples(self) -> int:
-        """Number of samples."""
-        return len(jax.tree.leaves((self.inputs, self.targets))[0])
-
-    @property
     def length(self) -> int:
         """Number of batches in an epoch."""
-        return self.samples // self.size if self.shuffle else -(-self.samples // self.size)
+        count = len(self.samples)
+        return count // self.size if self.shuffle else -(-count // self.size)
 
     def first(self) -> Batch:
         """A batch to look at before the first epoch."""
         return next(self.epoch(0))
 
+    @property
+    def ragged(self) -> bool:
+        """Whether the first samples have different lengths."""
+        return has_ragged(self.samples.take(np.arange(self.size)))
+
     def epoch(self, number: int, skip: int = 0) -> Iterator[Batch]:
         """The batches of an epoch, without the first `skip`."""
-        order = np.arange(self.samples)
+        order = np.arange(len(self.samples))
         if self.shuffle:
-            order = np.random.default_rng([self.seed, number]).permutation(self.samples)
+            order = np.random.default_rng([self.seed, number]).permutation(len(self.samples))
         for index in range(skip, self.length):
-            rows = order[index * self.size : (index + 1) * self.size]
-            yield jax.tree.map(lambda array: array[rows], (self.inputs, self.targets))  # noqa: B023
+            taken = self.samples.take(order[index * self.size : (index + 1) * self.size])
+            moved = self.reading.moved(self.reading.even(taken), back=True)
+            yield self.reading.padded(moved)
 
     def describe(self) -> dict[str, Any]:
         """Number, shapes and dtypes of the samples, and what decides their order."""
-        shapes = jax.tree.map(lambda a: f"{a.dtype}{list(a.shape[1:])}", self.inputs)
         order = {"shuffle": self.shuffle, "seed": self.seed} if self.shuffle else {"shuffle": False}
-        digest = digest_of((self.inputs, self.targets))
-        counts = {"samples": self.samples, "batch_size": self.size}
-        return {**counts, "inputs": shapes, "digest": digest, **order}
+        counts = {"samples": len(self.samples), "batch_size": self.size}
+        return {**counts, **self.samples.describe(), **order}
 
 
 @dataclass
@@ -80,13 +162,13 @@ class StreamedBatches:
     """Batches as an iterable gives them. One that can be iterated only once has one epoch.
 
     Attributes:
-        module: Names the inputs.
+        reading: How items are read as batches.
         source: The iterable.
         opened: An iterator over `source` that the next epoch uses.
         drawn: What was drawn so far, if that is to be compared where the run goes on.
     """
 
-    module: Module
+    reading: Reading
     source: Iterable[Any]
     opened: Iterator[Any] | None = None
     drawn: Drawn | None = None
@@ -104,17 +186,34 @@ class StreamedBatches:
         except TypeError:
             return None
 
+    def read(self, item: Any) -> Batch:
+        """An item as a batch."""
+        batch = split_batch(self.reading.module, self.reading.named(item))
+        return self.reading.padded(self.reading.even(batch))
+
     def first(self) -> Batch:
         """A batch to look at before the first epoch, which gives it again.
 
         Raises:
             ValueError: There is none.
+            TypeError: It is a sample.
         """
-        iterator = iter(self.source)
+        iterator = iterate(self.source)
         for item in iterator:
             self.opened = itertools.chain([item], iterator)
-            return split_batch(self.module, item)
+            if kind_of_item(self.reading.module, item, self.reading.rename) == "sample":
+                raise TypeError(
+                    f"{kind_of(self.source)} gives samples one by one, and batches are needed: "
+                    "data.batch(32) makes them of many datasets, a DataLoader of others; a list, "
+                    "or a dataset with a length, is batched by batch_size"
+                )
+            return self.read(item)
         raise ValueError("the data has no batches")
+
+    @property
+    def ragged(self) -> bool:
+        """Whether sequences are padded without being asked to: not known before they are drawn."""
+        return False
 
     def epoch(self, number: int, skip: int = 0) -> Iterator[Batch]:
         """The batches of an epoch, without the first `skip`, which are drawn all the same.
@@ -122,8 +221,8 @@ class StreamedBatches:
         Raises:
             CheckpointError: Those drawn are not what they were in the run that goes on.
         """
-        iterator, self.opened = self.opened or iter(self.source), None
-        batches: Iterator[Batch] = (split_batch(self.module, item) for item in iterator)
+        iterator, self.opened = self.opened or iterate(self.source), None
+        batches: Iterator[Batch] = map(self.read, iterator)
         if self.drawn is not None:
             batches = self.drawn.watch(batches, number, skip)
         yield from itertools.islice(batches, skip, None)
@@ -132,8 +231,7 @@ class StreamedBatches:
         """The number of batches, where it is known, and the digest of a list's contents."""
         if not isinstance(self.source, list):
             return {"batches": self.length}
-        contents = [split_batch(self.module, item) for item in self.source]
-        return {"batches": self.length, "digest": digest_of(contents)}
+        return {"batches": self.length, "digest": digest_of([*map(self.read, self.source)])}
 
 
 @dataclass
@@ -204,7 +302,13 @@ class Drawn:
 
 
 def as_batches(
-    module: Module, data: Any, size: int, *, shuffle: bool = False, seed: int = 0
+    module: Module,
+    data: Any,
+    size: int,
+    *,
+    shuffle: bool = False,
+    seed: int = 0,
+    reading: Reading | None = None,
 ) -> ArrayBatches | StreamedBatches:
     """Data as batches for a module.
 
@@ -213,12 +317,14 @@ def as_batches(
         data: A tuple (inputs, targets) of arrays with a leading sample axis, where the inputs are
             one array, a tuple of them in order or a dict by name; or such a tuple (inputs, targets,
             weights), the weights being one number a sample or one an element of the loss; or a dict
-            of arrays, in which what is no input is a target; or any iterable of batches in one of
-            these forms.
-        size: Samples in a batch of arrays, all of them if there are fewer; an iterable's batches
-            are taken as they are.
-        shuffle: Whether arrays are shuffled, in each epoch anew.
+            of arrays, in which what is no input is a target; a DataFrame, whose columns are these;
+            a dataset or a list of samples in one of these forms; or any iterable of batches in one
+            of them.
+        size: Samples in a batch, all of them if there are fewer; an iterable's batches are taken as
+            they are.
+        shuffle: Whether samples are shuffled, in each epoch anew.
         seed: Decides their order.
+        reading: Names, axes and lengths.
 
     Raises:
         ValueError: There are no samples, or arrays differ in their number.
@@ -226,14 +332,57 @@ def as_batches(
     """
     if size < 1:
         raise ValueError(f"batch_size is at least 1, got {size}")
-    if not isinstance(data, tuple | Mapping):
-        if not isinstance(data, Iterable) or hasattr(data, "dtype"):
+    reading = reading or Reading(module)
+    samples = find_samples(reading, data)
+    if samples is None:
+        return StreamedBatches(reading, data if isinstance(data, Iterable) else InOrder(data))
+    if len(samples) == 0:
+        raise ValueError("the data has no samples")
+    return ArrayBatches(samples, reading, min(size, len(samples)), shuffle, seed)
+
+
+def find_samples(reading: Reading, data: Any) -> Samples | None:
+    """The samples that can be read in any order; None if the data is an iterable of batches.
+
+    Raises:
+        ValueError: Arrays differ in their number of samples.
+        TypeError: The data has none of the forms of `as_batches`.
+    """
+    module, rename = reading.module, reading.rename
+    if isinstance(data, Mapping) and any(map(is_table, data.values())):
+        names = ", ".join(f"data[{name!r}]" for name in data)
+        raise TypeError(f"the data is several datasets: pass one of {names}")
+    if isinstance(data, tuple | Mapping) or is_frame(data):
+        return array_samples(reading, data)
+    if isinstance(data, list) and is_pair(module, data, rename):
+        return array_samples(reading, tuple(data))
+    if is_table(data):
+        check_columns(module, data, rename)
+        return DatasetSamples(reading, data)
+    if is_map_style(data) and len(data):
+        try:
+            kind = kind_of_item(module, data[0], rename)
+        except NotImplementedError:  # an iterable dataset of PyTorch
+            return None
+        if kind == "sample":
+            return DatasetSamples(reading, data)
+        if kind is None and not isinstance(data, Iterable):
             raise TypeError(
-                "data is a tuple (inputs, targets), a dict of arrays, or an iterable of batches; "
-                f"got {kind_of(data)}"
+                f"whether {kind_of(data)} has samples or batches cannot be told from the shapes "
+                "that the model states: pass an iterable of batches, such as a DataLoader"
             )
-        return StreamedBatches(module, data)
-    inputs, targets = split_batch(module, data)
+    elif not isinstance(data, Iterable) or is_array(data):
+        raise TypeError(
+            "data is a tuple (inputs, targets), a dict of arrays, a dataset, or an iterable of "
+            f"batches; got {kind_of(data)}"
+        )
+    return None
+
+
+def array_samples(reading: Reading, data: Any) -> ArraySamples:
+    """Arrays of all samples. Raises: ValueError if they differ in their number."""
+    batch = split_batch(reading.module, reading.named(data))
+    inputs, targets = reading.moved(batch, back=False)
     counts = {name: np.shape(value)[:1] for name, value in inputs.items()}
     counts |= {
         f"targets{jax.tree_util.keystr(path)}": np.shape(leaf)[:1]
@@ -243,12 +392,10 @@ def as_batches(
         found = ", ".join(f"{name}: {count[0] if count else '-'}" for name, count in counts.items())
         raise ValueError(
             f"inputs and targets need one number of samples along their first axis, got {found}; "
-            "an input that is the same for all samples is fixed by module.specialize(...)"
+            "that of an input whose samples are along another is named by batch_axis={'name': 1}, "
+            "and an input that is the same for all samples is fixed by module.specialize(...)"
         )
-    samples = next(iter(counts.values()))[0]
-    if samples == 0:
-        raise ValueError("the data has no samples")
-    return ArrayBatches(inputs, targets, min(size, samples), shuffle, seed)
+    return ArraySamples(inputs, targets)
 
 
 def split_batch(module: Module, item: Any) -> Batch:

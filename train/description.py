@@ -15,6 +15,7 @@ import numpy as np
 from onnxla.ir.traverse import all_nodes
 from onnxla.module import Module
 from onnxla.train.checkpoints import CheckpointError
+from onnxla.train.losses import Measure, known_loss, options_of
 
 UPDATE, VERSIONS = "update", "versions"
 # Digests say that there is a difference, not which: what to say, and what may say it better.
@@ -112,3 +113,11 @@ def fingerprint_of_format_1(module: Module) -> str:
         hashed.update(name.encode())
         hashed.update(np.asarray(value).tobytes())
     return hashed.hexdigest()[:16]
+
+
+def describe_options(loss: Measure) -> dict[str, Any] | None:
+    """The arguments that are fixed of a named loss, as data for JSON."""
+    if known_loss(loss) is None:
+        return None
+    options = options_of(loss)
+    return {name: jax.tree.map(lambda v: np.asarray(v).tolist(), options[name]) for name in options}

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from onnxla.inputs import unpack
+from onnxla.ir.names import as_names
 from onnxla.module import Module
 from onnxla.ops.values import Value
 from onnxla.train.batches import ArrayBatches, StreamedBatches, as_batches
@@ -27,6 +28,7 @@ from onnxla.train.losses import (
 )
 from onnxla.train.metrics import METRICS, Metric, as_metric, divided, name_of
 from onnxla.train.objective import Objective, make_objective, values_read
+from onnxla.train.reading import make_reading
 from onnxla.train.step import double_precision
 
 Metrics = str | Measure | Sequence[str | Measure]
@@ -39,8 +41,11 @@ def evaluate(
     metrics: Metrics = (),
     *,
     batch_size: int = 32,
-    outputs: Sequence[str] | None = None,
+    outputs: str | Sequence[str] | None = None,
     class_weight: Any = None,
+    rename: Mapping[str, str] | None = None,
+    batch_axis: Mapping[str, int] | None = None,
+    bucket: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
     """The mean loss (as `loss`) and metrics by name of a module on data: on every sample of it.
 
@@ -59,6 +64,9 @@ def evaluate(
         outputs: Names of the values that losses and metrics are functions of, by default the
             graph's outputs.
         class_weight: As for `fit`, of the loss.
+        rename: As for `fit`, as are `batch_axis` and `bucket`.
+        batch_axis: Axes of samples.
+        bucket: Multiples of lengths.
 
     Returns:
         Numbers; an array for a metric that has several, such as the confusion matrix [K, K], whose
@@ -69,8 +77,9 @@ def evaluate(
     """
     if isinstance(loss, str) and loss in METRICS and loss not in LOSSES:
         metrics, loss = [loss, *as_list(metrics)], None
-    module = module.inference()
-    batches = as_batches(module, data, batch_size)
+    module, outputs = module.inference(), as_names(outputs)
+    reading = make_reading(module, rename, batch_axis, bucket)
+    batches = as_batches(module, data, batch_size, reading=reading)
     objective = None
     if loss is not None:
         function = with_class_weight(find_measure(loss, "loss", LOSSES), class_weight, batches)
@@ -133,7 +142,7 @@ def make_evaluation(
         nonlocal parts
         found: dict[str, Tally] = {}
         for inputs, targets in batches.epoch(0):
-            samples = np.float32(len(jax.tree.leaves(inputs)[0]))
+            samples = np.float32(batches.reading.count(inputs))
             parts = parts or divide(module, inputs, wanted)
             own = {name: params[name] for name in parts.after.params}
             prepared = parts.prepare(inputs, params)
@@ -189,3 +198,8 @@ def as_long(value: np.ndarray) -> Any:
     """Numbers in 64 bits."""
     whole = np.issubdtype(value.dtype, np.integer)
     return np.asarray(value, np.int64 if whole else np.float64)
+
+
+def as_data(measured: Mapping[str, Any]) -> dict[str, Any]:
+    """What was measured as data for JSON: arrays as nested lists."""
+    return {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in measured.items()}

@@ -4,32 +4,40 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from numbers import Integral
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from onnxla.interpret.rolling.stacks import NO_STACKS, Stacks
 from onnxla.interpret.rules.matmul_precision import asked_for, check_precision
+from onnxla.ir.names import as_names
 from onnxla.ir.problems import Problems
 from onnxla.left_open import left_open
 from onnxla.module import Module
 from onnxla.progress import ProgressBar
 from onnxla.train.averages import AVERAGE, begin_average
-from onnxla.train.batches import ArrayBatches, StreamedBatches, as_batches
+from onnxla.train.batches import ArrayBatches, as_batches
 from onnxla.train.callbacks import Callbacks
 from onnxla.train.checkpoints import Checkpoints
-from onnxla.train.description import describe_run, versions
+from onnxla.train.description import describe_options, describe_run, versions
 from onnxla.train.digests import digest_of_optimizer
 from onnxla.train.division import divide
-from onnxla.train.evaluation import Metrics, as_list, make_evaluation
+from onnxla.train.evaluation import Metrics, as_data, as_list, make_evaluation
 from onnxla.train.held_out import hold_out
-from onnxla.train.labels import number_of_classes, with_class_weight, wrong_label
+from onnxla.train.labels import (
+    check_labels,
+    number_of_classes,
+    targets_at_hand,
+    with_checked_labels,
+    with_class_weight,
+)
+from onnxla.train.lengths import has_mask
 from onnxla.train.live import Live, in_notebook
-from onnxla.train.loop import FitResult, Loop, NonFiniteLossError
-from onnxla.train.losses import LOSSES, Measure, find_measure, known_loss, options_of
+from onnxla.train.loop import FitResult, Loop
+from onnxla.train.losses import LOSSES, Measure, find_measure, known_loss
 from onnxla.train.metrics import name_of
 from onnxla.train.monitor import METRIC, find_monitor
 from onnxla.train.objective import make_objective
@@ -39,8 +47,11 @@ from onnxla.train.optimizer import (
     evaluates_loss,
     make_optimizer,
     make_rate,
+    named_or_type,
 )
+from onnxla.train.reading import make_reading
 from onnxla.train.resume import go_on_after_stop
+from onnxla.train.shapes import WatchedStep
 from onnxla.train.sparsity import choose_sparse, describe_zeros
 from onnxla.train.stacking import find_stacks
 from onnxla.train.step import double_precision, look_ahead, make_step, master
@@ -55,12 +66,15 @@ def fit(
     steps: int | None = None,
     batch_size: int = 32,
     shuffle: bool = True,
-    train: str | Sequence[str] = (),
-    roles: Sequence[str] | None = None,
+    rename: Mapping[str, str] | None = None,
+    batch_axis: Mapping[str, int] | None = None,
+    bucket: Mapping[str, int] | None = None,
+    train: str | Sequence[str] | None = None,
+    roles: str | Sequence[str] | None = None,
     freeze: str | Sequence[str] = (),
     freeze_statistics: bool | str | Sequence[str] | None = None,
     keep_zeros: bool | str | Sequence[str] = False,
-    outputs: Sequence[str] | None = None,
+    outputs: str | Sequence[str] | None = None,
     optimizer: Any = None,
     learning_rate: Any = None,
     schedule: str | None = None,
@@ -95,9 +109,11 @@ def fit(
         data: A tuple (inputs, targets) of arrays with a leading sample axis, where the inputs are
             one array, a tuple of them in order or a dict by name; or such a tuple (inputs, targets,
             weights), the weights being one number a sample or one an element of the loss, as a mask
-            of padding; or a dict of arrays, in which what is no input is a target; or any iterable
-            of batches in one of these forms, such as a list or a PyTorch DataLoader, or with
-            `steps` a generator. Each new shape of a batch compiles the step again.
+            of padding; or a dict of arrays, in which what is no input is a target; a DataFrame,
+            whose columns are these, or (DataFrame, Series); a dataset with a length, a Hugging Face
+            `Dataset` or a list, of samples in one of these forms; or any iterable of batches in one
+            of them, such as a list, a PyTorch DataLoader or a `tf.data.Dataset`, or with `steps` a
+            generator. Each new shape of a batch compiles the step again.
         loss: A name in `onnxla.losses.LOSSES`, such as `"cross_entropy"` (integer labels, of which
             -100 does not count) or `"mse"`; one of its functions with arguments fixed by
             `functools.partial`; or a function of the outputs, the targets and, if the data has
@@ -106,10 +122,17 @@ def fit(
             one.
         epochs: Number of passes over the data; 1 if `steps` is not given either.
         steps: Number of steps, in as many epochs as they need.
-        batch_size: Samples in a batch of arrays. In training, samples of an epoch's random order
-            that do not fill the last batch wait for the next epoch.
-        shuffle: Whether arrays are shuffled, in each epoch anew. If not, the last batch may be
+        batch_size: Samples in a batch, of data that is no batches. In training, samples of an
+            epoch's random order that do not fill the last batch wait for the next epoch.
+        shuffle: Whether samples are shuffled, in each epoch anew. If not, the last batch may be
             smaller.
+        rename: The inputs that names of the data are, such as `{"pixel_values": "x"}`.
+        batch_axis: The axis of the samples, by name, of inputs and targets of which it is not the
+            first, such as `{"h0": 1}`; in batches, too. Targets without a name are `"targets"`.
+        bucket: Multiples to which symbolic dimensions of the inputs are padded in each batch, such
+            as `{"seq": 16}`, so that there are few shapes: inputs with zeros, and integer targets
+            that have the dimension, too, with -100, which losses ignore. Samples of different
+            lengths are padded to the batch's longest in any case.
         train: Names or patterns of the parameters to train, as for `partition`.
         roles: Roles of the parameters to train, as for `partition`.
         freeze: Names or patterns of parameters that do not train all the same.
@@ -180,7 +203,11 @@ def fit(
     if epochs is not None and steps is not None:
         raise ValueError("pass epochs or steps, not both")
     epochs = 1 if epochs is None and steps is None else epochs
-    check_counts(epochs=epochs, steps=steps, patience=patience, validate_every=validate_every)
+    outputs = as_names(outputs)
+    counts = {"epochs": epochs, "steps": steps, "patience": patience, "batch_size": batch_size}
+    counts |= {"validate_every": validate_every, "accumulate": accumulate}
+    for name, number in counts.items():
+        require_count(name, number)
     if weight_average is not None and not 0 < weight_average < 1:
         raise ValueError(f"weight_average is between 0 and 1, as 0.999; got {weight_average}")
     if validation is None and (metrics or patience or validate_every or monitor or min_delta):
@@ -190,7 +217,8 @@ def fit(
         )
     if isinstance(validation, float):
         data, validation = hold_out(data, validation, seed)
-    batches = as_batches(module, data, batch_size, shuffle=shuffle, seed=seed)
+    reading = make_reading(module, rename, batch_axis, bucket)
+    batches = as_batches(module, data, batch_size, shuffle=shuffle, seed=seed, reading=reading)
     total = steps
     if epochs is not None and batches.length is not None:
         total = epochs * batches.length
@@ -256,19 +284,21 @@ def fit(
                 "an optimizer that evaluates the loss for itself, as L-BFGS, takes the gradient of"
                 " that loss: neither accumulate= nor clip_norm="
             )
-        take_step = make_step(
-            objective,
-            used,
-            seed,
-            remat,
-            rate=rate,
-            accumulate=accumulate,
-            weight_average=weight_average,
+        step = WatchedStep(
+            make_step(
+                objective,
+                used,
+                seed,
+                remat,
+                rate=rate,
+                accumulate=accumulate,
+                weight_average=weight_average,
+            )
         )
         loop = Loop(
             module,
             divided.prepare,
-            make_step(objective, used, seed, remat),
+            step,
             state,
             stacks.stacked(
                 {
@@ -297,9 +327,9 @@ def fit(
             every=checkpoint_every,
             length=total,
         )
-        if classes is not None and not isinstance(batches, ArrayBatches):
+        if classes is not None and targets_at_hand(batches) is None:
             loop.take_step = with_checked_labels(loop, function, classes)
-        for note in open_questions(module, trained, not train and roles is None):
+        for note in open_questions(module, trained, train is None and roles is None):
             loop.history.note(note)
         if sparse:
             loop.history.note(describe_zeros(module, sparse))
@@ -312,11 +342,20 @@ def fit(
                 "the optimizer evaluates the loss along a line, on one batch: each is to have all"
                 f" samples (batch_size=), and there are {batches.length or 'many'} batches"
             )
+        if not has_mask(module) and (bucket or batches.ragged):
+            loop.history.note(
+                "sequences are padded with zeros, and no input of the model is named as a mask: it"
+                " sees the padding"
+            )
         if (read := objective.outputs) != tuple(outputs or module.output_names):
             loop.history.note(
                 f"the loss reads '{', '.join(read)}', the logits before the last node"
             )
-        held_out = None if validation is None else as_batches(module, validation, batch_size)
+        held_out = (
+            None
+            if validation is None
+            else as_batches(module, validation, batch_size, reading=reading)
+        )
         if held_out is not None:
             check_labels(function, held_out, classes)
             evaluation = make_evaluation(tuned.inference(), objective, metrics, outputs)
@@ -335,6 +374,12 @@ def fit(
                 def update(total: int | None) -> str:
                     return digest_of_optimizer(optimizer_for(total), masters)
 
+                described = batches.describe()
+                if isinstance(batches, ArrayBatches) and "digest" not in described:
+                    loop.history.note(
+                        "the dataset gives other samples each time that they are read: a run that"
+                        " goes on from a checkpoint sees others than one that was not stopped"
+                    )
                 loop.description = describe_run(
                     module,
                     masters,
@@ -346,7 +391,7 @@ def fit(
                         if known_loss(function)
                         else objective.digest(divided.prepare(inputs), targets)
                     ),
-                    data=batches.describe(),
+                    data=described,
                     validation=None if held_out is None else held_out.describe(),
                     monitor=None if watched.name == METRIC else str(watched),
                     schedule=None if schedule == "cosine" else schedule,
@@ -354,79 +399,44 @@ def fit(
                     keep_zeros=sparse or None,
                     loops=objective.module.program.loops(objective.outputs, stacks) or None,
                     outputs=objective.outputs,
+                    bucket=reading.describe(),
                     update=update(total),
                     versions=versions(),
                 )
                 go_on_after_stop(loop, update)
             bar = ProgressBar(total, "training", "step", done=loop.step, shown=progress)
-            return loop.run(stack.enter_context(bar))
+            result = loop.run(stack.enter_context(bar))
+            if note := step.note(reading):
+                result.history.note(note)
+            return result
 
 
-def check_labels(
-    loss: Measure, batches: ArrayBatches | StreamedBatches, classes: int | None
-) -> None:
-    """Raises ValueError if a label of arrays is no class. Those of streams are seen one by one."""
-    if classes is None or not isinstance(batches, ArrayBatches):
-        return
-    if problem := wrong_label(loss, batches.targets, classes):
-        raise ValueError(problem)
-
-
-def with_checked_labels(loop: Loop, loss: Measure, classes: int) -> Callable[..., Any]:
-    """The loop's step, which is not taken where a label is no class.
-
-    Raises:
-        NonFiniteLossError: There is one; its loss would be NaN.
-    """
-    take_step = loop.take_step
-
-    def step(state: Any, frozen: Any, number: Any, inputs: Any, targets: Any) -> Any:
-        if problem := wrong_label(loss, targets, classes):
-            loop.read()
-            raise NonFiniteLossError(f"the batch of step {number} has no loss: {problem}")
-        return take_step(state, frozen, number, inputs, targets)
-
-    return step
-
-
-def as_data(measured: Mapping[str, Any]) -> dict[str, Any]:
-    """What was measured as data for JSON: arrays as nested lists."""
-    return {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in measured.items()}
-
-
-def describe_options(loss: Measure) -> dict[str, Any] | None:
-    """The arguments that are fixed of a named loss, as data for JSON."""
-    if known_loss(loss) is None:
-        return None
-    options = options_of(loss)
-    return {name: jax.tree.map(lambda v: np.asarray(v).tolist(), options[name]) for name in options}
-
-
-def check_counts(**counts: int | None) -> None:
-    """Raises ValueError if one of some numbers is given and not positive."""
-    for name, number in counts.items():
-        if number is not None and number < 1:
-            raise ValueError(f"{name} is at least 1, got {number}")
-
-
-def named_or_type(optimizer: Any) -> str:
-    """The name of an optimizer, or the type of one that was given."""
-    if isinstance(optimizer, str):
-        return optimizer
-    return DEFAULT if optimizer is None else type(optimizer).__name__
+def require_count(name: str, number: Any) -> None:
+    """Raises ValueError or TypeError unless a number is None, or a whole one of at least 1."""
+    if number is not None and not isinstance(number, Integral):
+        raise TypeError(f"{name} is a whole number, got {number!r:.100}")
+    if number is not None and number < 1:
+        raise ValueError(f"{name} is at least 1, got {number}")
 
 
 def choose_trained(
     module: Module,
-    train: str | Sequence[str],
-    roles: Sequence[str] | None,
+    train: str | Sequence[str] | None,
+    roles: str | Sequence[str] | None,
     freeze: str | Sequence[str],
 ) -> list[str]:
-    """Names of the parameters to train. Raises: ValueError if a pattern matches none."""
-    patterns, frozen_patterns = (
-        (given,) if isinstance(given, str) else tuple(given) for given in (train, freeze)
-    )
-    wanted, _ = module.partition(*patterns, roles=roles)
+    """Names of the parameters to train.
+
+    Raises:
+        ValueError: A pattern matches none, or there is no pattern in what was given.
+    """
+    patterns, frozen_patterns = as_names(train), as_names(freeze) or ()
+    if patterns == ():
+        raise ValueError(
+            "train= is empty, so no parameter trains: name some, or leave it out to train all"
+            " learned weights"
+        )
+    wanted, _ = module.partition(*(patterns or ()), roles=roles)
     frozen = module.partition(*frozen_patterns)[0] if frozen_patterns else {}
     return [
         name

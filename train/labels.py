@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from onnxla.ops.values import Value
-from onnxla.train.batches import ArrayBatches, StreamedBatches
+from onnxla.train.batches import ArrayBatches, ArraySamples, StreamedBatches
+from onnxla.train.loop import Loop, NonFiniteLossError
 from onnxla.train.losses import (
     IGNORED,
     LOSSES,
@@ -26,6 +27,7 @@ from onnxla.train.losses import (
     unweighted,
 )
 from onnxla.train.metrics import Metric
+from onnxla.train.reading import has_ragged
 
 LABELLED = (cross_entropy, cross_entropy_probabilities, focal, dice, distillation)
 
@@ -106,10 +108,10 @@ def with_class_weight(
             raise ValueError(
                 f"class_weight is an array, a dict or 'balanced'; got {class_weight!r}"
             )
-        if not isinstance(batches, ArrayBatches):
+        if (targets := targets_at_hand(batches)) is None:
             raise ValueError("class_weight='balanced' counts labels of arrays: pass a dict instead")
         ignored = options_of(loss).get("ignore_index", IGNORED)
-        class_weight = balanced(unweighted(batches.targets)[0], ignored)
+        class_weight = balanced(unweighted(targets)[0], ignored)
     return functools.partial(loss, class_weight=class_weight)
 
 
@@ -118,3 +120,39 @@ def balanced(labels: np.ndarray, ignore_index: int = IGNORED) -> dict[int, float
     found, counts = np.unique(labels[labels != ignore_index], return_counts=True)
     weights = counts.sum() / (len(found) * counts)
     return {int(k): float(w) for k, w in zip(found, weights, strict=True)}
+
+
+def targets_at_hand(batches: ArrayBatches | StreamedBatches) -> Any:
+    """The targets of all samples, where they are arrays; else None."""
+    samples = batches.samples if isinstance(batches, ArrayBatches) else None
+    if not isinstance(samples, ArraySamples) or has_ragged(samples.targets):
+        return None
+    return samples.targets
+
+
+def check_labels(
+    loss: Measure, batches: ArrayBatches | StreamedBatches, classes: int | None
+) -> None:
+    """Raises ValueError if a label of arrays is no class. Others are seen batch by batch."""
+    targets = targets_at_hand(batches)
+    if classes is None or targets is None:
+        return
+    if problem := wrong_label(loss, targets, classes):
+        raise ValueError(problem)
+
+
+def with_checked_labels(loop: Loop, loss: Measure, classes: int) -> Callable[..., Any]:
+    """The loop's step, which is not taken where a label is no class.
+
+    Raises:
+        NonFiniteLossError: There is one; its loss would be NaN.
+    """
+    take_step = loop.take_step
+
+    def step(state: Any, frozen: Any, number: Any, inputs: Any, targets: Any) -> Any:
+        if problem := wrong_label(loss, targets, classes):
+            loop.read()
+            raise NonFiniteLossError(f"the batch of step {number} has no loss: {problem}")
+        return take_step(state, frozen, number, inputs, targets)
+
+    return step

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from onnxla import ir
-from onnxla.ir.names import quoted
+from onnxla.ir.names import listed, quoted
 from onnxla.ir.traverse import is_standard
 from onnxla.module import Module
 from onnxla.ops.table import Operator, lookup
@@ -80,7 +80,13 @@ class Objective:
 
     def loss_of(self, found: Any, targets: Any) -> tuple[jax.Array, dict[str, Value]]:
         """The loss of outputs, and the further scalars. Raises: TypeError unless it is a scalar."""
-        result = call_measure(self.loss, jax.tree.map(as_wide, found), targets)
+        try:
+            result = call_measure(self.loss, jax.tree.map(as_wide, found), targets)
+        except AttributeError as error:
+            reason, name = no_array(targets), known_loss(self.loss)
+            if not reason or not name:
+                raise
+            raise TypeError(f"{name} is of one array of targets{reason}") from error
         value, further = result if isinstance(result, tuple) else (result, {})
         value = jnp.asarray(value)
         if value.shape != () or not is_floating(value):
@@ -110,6 +116,18 @@ class Objective:
         """Those of the module among some parameters, in the model's dtypes."""
         own = self.module.program.stacks(self.outputs).within(params).keyed(self.module.params)
         return {name: params[name].astype(value.dtype) for name, value in own.items()}
+
+
+def no_array(targets: Any) -> str:
+    """What to say where targets are no array: there are none, or several by name."""
+    if targets is None:
+        return ": the data is inputs alone; pass (inputs, targets), or a dict with one more array"
+    if not isinstance(targets, Mapping):
+        return ""
+    return (
+        f", and the data has {listed(targets)} beside the inputs: leave out what is no target, or"
+        " pass a function of (outputs, targets) as the loss"
+    )
 
 
 def make_objective(

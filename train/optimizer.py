@@ -274,3 +274,10 @@ def rates_known(rate: Any, state: Any, count: Value) -> dict[str, Value]:
     scales = [p.scale for p in jax.tree.leaves(state, is_leaf=is_plateau) if is_plateau(p)]
     found = {"learning_rate": rates, "learning_rate_scale": scales}
     return {name: values[0] for name, values in found.items() if len(values) == 1}
+
+
+def named_or_type(optimizer: Any) -> str:
+    """The name of an optimizer, or the type of one that was given."""
+    if isinstance(optimizer, str):
+        return optimizer
+    return DEFAULT if optimizer is None else type(optimizer).__name__

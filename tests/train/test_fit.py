@@ -324,7 +324,7 @@ def test_a_step_is_traced_once_and_wrong_data_before_anything_is_compiled() -> N
         ({"z": X, "y": LABELS}, TypeError, "missing inputs: x"),
         ((X[:0], LABELS[:0]), ValueError, "the data has no samples"),
         ([], ValueError, "the data has no batches"),
-        ([X, LABELS], TypeError, r"a batch is a pair .* got an array float32\[52, 4\]; arrays of"),
+        ([X], TypeError, r"a batch is a pair .* got an array float32\[52, 4\]; arrays of"),
         (X, TypeError, r"data is a tuple \(inputs, targets\), .* got an array"),
         (3, TypeError, "got int"),
         (((X, X), LABELS), TypeError, r"takes 1 inputs \(x\), got 2"),
