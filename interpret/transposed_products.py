@@ -10,6 +10,7 @@ import math
 from collections import ChainMap
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -73,7 +74,8 @@ def transposed_product(node: Node, makers: Mapping[str, Node]) -> TransposedProd
     transpose = makers.get(node.inputs[1]) if is_standard(node, "MatMul") else None
     if transpose is None or not is_standard(transpose, "Transpose"):
         return None
-    if tuple(transpose.attributes.get("perm", (1, 0))) != (1, 0):
+    perm: Any = transpose.attributes.get("perm", (1, 0))
+    if tuple(perm) != (1, 0):
         return None
     return TransposedProduct(
         op_type="TransposedProduct",
