@@ -49,8 +49,12 @@ class Lowering:
         return self.lowered[joined]
 
     def recognized(self, nodes: tuple[Node, ...], kept: Collection[str]) -> tuple[Node, ...]:
-        """The nodes of a scope with those that spell out an operator as one."""
-        if not self.recognize:
+        """The nodes of a scope with those that spell out an operator as one.
+
+        Not where operators mean something else, or one evaluates others of its scope again.
+        """
+        standard = all(domain for domain, *_ in self.rolling.functions)
+        if not (self.recognize and standard) or any(map(self.rolling.reads_around, nodes)):
             return nodes
         return with_composites(nodes, kept, (normalization, transposed_product))
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from onnxla.interpret.calls import Context, Env, Scope
 from onnxla.interpret.composite import Composite, Evaluate
-from onnxla.ir.model import Node
+from onnxla.ir.model import AttributeReference, Node
 from onnxla.ir.traverse import is_standard
 from onnxla.ops.standardize import standardized
 from onnxla.ops.values import Value, as_known, is_concrete, is_known
@@ -145,8 +145,10 @@ def normalization(node: Node, makers: Mapping[str, Node]) -> Normalization | Non
 
 
 def is_plainly(node: Node, *op_types: str) -> bool:
-    """Whether a node is of an operator, and no attribute says how it broadcasts."""
-    return is_standard(node, *op_types) and (node.op_type == "ReduceMean" or not node.attributes)
+    """Whether a node is of an operator, and no attribute says how it broadcasts, or is a call's."""
+    stated = not any(isinstance(v, AttributeReference) for v in node.attributes.values())
+    plain = node.op_type == "ReduceMean" or not node.attributes
+    return is_standard(node, *op_types) and stated and plain
 
 
 def quotients(

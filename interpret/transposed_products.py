@@ -10,7 +10,6 @@ import math
 from collections import ChainMap
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -38,30 +37,32 @@ class TransposedProduct(Composite):
     def evaluate(self, env: Env, context: Context, evaluate: Evaluate) -> Mapping[str, Value]:
         """Its output, whose other operand is the one that is transposed where it has one row."""
         (a, b), (out,) = self.inputs, self.outputs
-        rank, shape = np.ndim(env[a]), np.shape(env[a])
-        if np.ndim(env[b]) != 2 or not rank or math.prod(shape[:-1]) != 1:
-            nodes = [self.transposing(b, "B.T"), self.multiplying(a, "B.T", out)]
-        elif rank == 1:
-            nodes = [self.multiplying(b, a, out)]
-        else:
-            perm = (*range(rank - 2), rank - 1, rank - 2)
-            nodes = [
-                self.transposing(a, "A.T", perm),
-                self.multiplying(b, "A.T", "(A @ B.T).T"),
-                self.transposing("(A @ B.T).T", out, perm),
-            ]
+        given = env[a], env[b]
+        nodes = self.turned(np.ndim(env[a])) if has_one_row(*map(np.shape, given)) else self.plain()
         scope: Scope = ChainMap({}, env)  # type: ignore[arg-type]  # which is only read
         for index in range(len(nodes)):
             evaluate(index, nodes, scope, context)
         return {out: scope[out]}
 
-    def transposing(self, x: str, y: str, perm: tuple[int, ...] = (1, 0)) -> Node:
-        """Y = Transpose(x)."""
-        return replace(self.transpose, inputs=(x,), outputs=(y,), attributes={"perm": perm})
+    def plain(self) -> tuple[Node, ...]:
+        """The nodes that it stands for."""
+        a, b = self.inputs
+        transpose = replace(self.transpose, inputs=(b,))
+        return transpose, replace(self.product, inputs=(a, *transpose.outputs))
 
-    def multiplying(self, a: str, b: str, y: str) -> Node:
-        """Y = MatMul(a, b)."""
-        return replace(self.product, inputs=(a, b), outputs=(y,))
+    def turned(self, rank: int) -> tuple[Node, ...]:
+        """Nodes for (B @ A.T).T, which call all that they make as the output."""
+        (a, b), (out,) = self.inputs, self.outputs
+        if rank == 1:
+            return (replace(self.product, inputs=(b, a)),)
+        perm = (*range(rank - 2), rank - 1, rank - 2)
+        swap = replace(self.transpose, inputs=(out,), outputs=(out,), attributes={"perm": perm})
+        return replace(swap, inputs=(a,)), replace(self.product, inputs=(b, out)), swap
+
+
+def has_one_row(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
+    """Whether operands of such shapes are a matrix or vector of one row, and one to transpose."""
+    return len(b) == 2 and len(a) > 0 and a[-1] == b[1] and math.prod(a[:-1]) == 1
 
 
 def transposed_product(node: Node, makers: Mapping[str, Node]) -> TransposedProduct | None:
@@ -74,8 +75,7 @@ def transposed_product(node: Node, makers: Mapping[str, Node]) -> TransposedProd
     transpose = makers.get(node.inputs[1]) if is_standard(node, "MatMul") else None
     if transpose is None or not is_standard(transpose, "Transpose"):
         return None
-    perm: Any = transpose.attributes.get("perm", (1, 0))
-    if tuple(perm) != (1, 0):
+    if transpose.attributes.get("perm", (1, 0)) != (1, 0):
         return None
     return TransposedProduct(
         op_type="TransposedProduct",

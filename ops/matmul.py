@@ -61,7 +61,8 @@ def gemm(
 
     A = A.T if transA else A
     # XLA copies B.T for each product with one row on a CPU, which takes 20 times as long.
-    product = matmul(B, A.T).T if transB and A.shape[0] == 1 else matmul(A, B.T if transB else B)
+    turned = transB and A.shape == (1, B.shape[1])
+    product = matmul(B, A.T).T if turned else matmul(A, B.T if transB else B)
     product = scaled(product, alpha)
     return product if C is None else product + scaled(C, beta)
 

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import onnx
 import pytest
 
 import onnxla
@@ -108,3 +109,75 @@ def test_in_other_precisions(compute_dtype: str | None) -> None:
         else module.run({"x": x})["y"]
     )
     np.testing.assert_allclose(np.asarray(y, np.float32), x @ W.T, rtol=0.05, atol=0.05)
+
+
+def test_operands_of_other_ranks_are_as_the_file_says() -> None:
+    w = RNG.normal(size=(N, K, 2)).astype(np.float32)
+    x = RNG.normal(size=(2, 1, K)).astype(np.float32)
+    check(model("t = Transpose (w) y = MatMul (x, t)", f"2, 1, {K}", w=w), x)
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+@pytest.mark.parametrize("names", ["B.T w", "A.T w", "x A.T", "y.T B.T"])
+def test_names_of_the_file_are_its_own(names: str, rows: int) -> None:
+    x, w = names.split()
+    graph = onnx.helper.make_graph(
+        [
+            onnx.helper.make_node("Transpose", [w], ["t"], perm=[1, 0]),
+            onnx.helper.make_node("MatMul", [x, "t"], ["y"]),
+        ],
+        "g",
+        [onnx.helper.make_tensor_value_info(x, 1, [rows, K])],
+        [onnx.helper.make_tensor_value_info("y", 1, None)],
+        [onnx.numpy_helper.from_array(RNG.normal(size=(K, K)).astype(np.float32), w)],
+    )
+    opsets = [onnx.helper.make_opsetid("", 17)]
+    file = onnx.helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString()
+    given = {x: RNG.normal(size=(rows, K)).astype(np.float32)}
+    (want,) = OnnxRuntime().run(file, given)
+    np.testing.assert_allclose(onnxla.load(file).run(given)["y"], want, rtol=1e-5, atol=1e-6)
+
+
+def test_attributes_of_a_call() -> None:
+    """In a function, which axes there are is not known before it is called."""
+    text = """<ir_version: 10, opset_import: ["": 18, "own": 1]>
+        m (float[1, 3, 4] x, float[4, 4] w) => (float y, float z) {
+            y = own.product <p = [1, 0]> (x, w) z = own.centred <k = 0, a = [-1]> (x, w)
+        }
+        <domain: "own", opset_import: ["": 18]>
+        product <p> (x, w) => (y) {
+            t = Transpose <perm: ints = @p> (w) s = Constant <value_ints = [1]> ()
+            r = ReduceSum (x, s) y = MatMul (r, t)
+        }
+        <domain: "own", opset_import: ["": 13]>
+        centred <k, a> (x, w) => (n) {
+            m = ReduceMean <axes: ints = @a, keepdims: int = @k> (w) c = Sub (w, m)
+            q = Mul (c, c) v = ReduceMean <axes: ints = @a, keepdims: int = @k> (q)
+            e = Constant <value_float = 0.001> () f = Add (v, e) d = Sqrt (f) n = Div (c, d)
+        }"""
+    file = onnx.parser.parse_model(text).SerializeToString()
+    x, w = (RNG.normal(size=shape).astype(np.float32) for shape in ((1, 3, 4), (4, 4)))
+    y, z = onnxla.load(file).run({"x": x, "w": w}).values()
+    np.testing.assert_allclose(y, x.sum(1, keepdims=True) @ w.T, rtol=1e-5, atol=1e-5)
+    centred = w - w.mean(-1)
+    deviation = np.sqrt((centred**2).mean(-1) + 0.001)
+    np.testing.assert_allclose(z, centred / deviation, rtol=1e-5, atol=1e-5)
+
+
+def test_a_gradient_by_the_transpose() -> None:
+    """Gradient evaluates what is between its inputs and its output again, by their names."""
+    text = f"""<ir_version: 10, opset_import: ["": 17, "ai.onnx.preview.training": 1]>
+        m (float[1, {K}] x, float[{N}, {K}] w) => (float g) {{
+            t = Transpose <perm = [1, 0]> (w) p = MatMul (x, t) y = ReduceSum <keepdims = 0> (p)
+            g = ai.onnx.preview.training.Gradient <xs = ["t"], y = "y"> (t)
+        }}"""
+    file = onnx.parser.parse_model(text).SerializeToString()
+    x = RNG.normal(size=(1, K)).astype(np.float32)
+    g = onnxla.load(file).run({"x": x, "w": W})["g"]
+    np.testing.assert_allclose(g, np.broadcast_to(x.T, (K, N)), rtol=1e-6)
+
+
+def test_an_error_is_that_of_the_node() -> None:
+    module = onnxla.load(model(MATMUL, f"1, {K - 1}"))
+    with pytest.raises(onnxla.ModelError, match=r"MatMul -> y .* got \(4,\) and \(5,\)"):
+        module.run({"x": np.ones((1, K - 1), np.float32)})
