@@ -79,9 +79,9 @@ def summed(elements: Value, weights: Value | None = None, counts: Any = None) ->
     Raises:
         ValueError: The weights have another shape.
     """
-    weights = along(weights, elements)
-    counts = weights if counts is None else weights * counts
-    total, weight = (jnp.where(weights == 0, 0, x).sum() for x in (elements * weights, counts))
+    every = along(weights, elements)
+    counted = every if counts is None else every * counts
+    total, weight = (jnp.where(every == 0, 0, x).sum() for x in (elements * every, counted))
     return Sums(total, weight)
 
 
@@ -94,8 +94,8 @@ def along(weights: Value | None, like: Value) -> Any:
             f"weights have shape {list(weights.shape)}; they are one number a sample, "
             f"{list(like.shape[:1])}, or one an element, {list(like.shape)}"
         )
-    weights = weights.reshape(weights.shape + (1,) * (like.ndim - weights.ndim))
-    return jnp.broadcast_to(weights.astype(like.dtype), like.shape)
+    every = weights.reshape(weights.shape + (1,) * (like.ndim - weights.ndim))
+    return jnp.broadcast_to(every.astype(like.dtype), like.shape)
 
 
 # Of classes
@@ -555,8 +555,8 @@ def require_rows(name: str, *arrays: Value) -> None:
 def kept(labels: Value, ignore_index: int, weights: Value | None, outputs: Value) -> Any:
     """Labels, with 0 for those that are ignored, and weights, which are 0 there."""
     labels, counted = not_ignored(labels, ignore_index)
-    weights = along(weights, jax.ShapeDtypeStruct(labels.shape, outputs.dtype))
-    return labels, jnp.where(counted, weights, 0)
+    every = along(weights, jax.ShapeDtypeStruct(labels.shape, outputs.dtype))
+    return labels, jnp.where(counted, every, 0)
 
 
 def not_ignored(labels: Value, ignore_index: int) -> tuple[Value, Value]:

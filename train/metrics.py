@@ -140,34 +140,34 @@ def guesses_right(
     ignore_index: int = IGNORED,
 ) -> Sums:
     """How many of the labels are among the k classes of the largest outputs, and of how many."""
-    logits, labels, weights = by_class(outputs, labels, weights, ignore_index)
+    logits, labels, counts = by_class(outputs, labels, weights, ignore_index)
     if k == 1:
         right = logits.argmax(-1) == labels
     else:
         _, best = jax.lax.top_k(logits, min(k, logits.shape[-1]))
         right = (best == labels[:, None]).any(-1)
-    return Sums(jnp.where(right, weights, 0).sum(), weights.sum())
+    return Sums(jnp.where(right, counts, 0).sum(), counts.sum())
 
 
 def confusions(
     outputs: Value, labels: Value, weights: Value | None = None, *, ignore_index: int = IGNORED
 ) -> Value:
     """How often each class [K] was taken for each [K]."""
-    logits, labels, weights = by_class(outputs, labels, weights, ignore_index)
+    logits, labels, counts = by_class(outputs, labels, weights, ignore_index)
     classes = logits.shape[-1]
-    table = jnp.zeros((classes, classes), weights.dtype)
+    table = jnp.zeros((classes, classes), counts.dtype)
     labels = jnp.where(labels < 0, classes, labels)  # which is dropped, and not counted from behind
-    return table.at[labels, logits.argmax(-1)].add(weights, mode="drop")
+    return table.at[labels, logits.argmax(-1)].add(counts, mode="drop")
 
 
 def scores(
     outputs: Value, labels: Value, weights: Value | None = None, *, ignore_index: int = IGNORED
 ) -> tuple[Value, Value, Value]:
     """The probabilities [N, K] that logits mean, of two classes [N, 1] the logit; and labels."""
-    logits, labels, weights = by_class(outputs, labels, weights, ignore_index)
+    logits, labels, counts = by_class(outputs, labels, weights, ignore_index)
     if logits.shape[-1] == 2:
-        return logits[:, 1:] - logits[:, :1], labels, weights
-    return jax.nn.softmax(logits), labels, weights
+        return logits[:, 1:] - logits[:, :1], labels, counts
+    return jax.nn.softmax(logits), labels, counts
 
 
 def area_under_curve(collected: tuple[np.ndarray, np.ndarray, np.ndarray]) -> float:
