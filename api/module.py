@@ -947,7 +947,7 @@ def require_params(params: Any) -> None:
 def dtype_named(dtype: Any) -> np.dtype:
     """A dtype. Raises: TypeError, with the nearest name, if there is none such."""
     try:
-        return jnp.dtype(dtype)
+        return np.dtype(jnp.dtype(dtype))
     except TypeError as error:
         names = (np.dtype(each).name for each in PRECISIONS)
         raise TypeError(no_such("dtype", dtype, names)) from error
