@@ -947,10 +947,11 @@ def require_params(params: Any) -> None:
 def dtype_named(dtype: Any) -> np.dtype:
     """A dtype. Raises: TypeError, with the nearest name, if there is none such."""
     try:
-        return jnp.dtype(dtype)
+        found: np.dtype = jnp.dtype(dtype)
     except TypeError as error:
         names = (np.dtype(each).name for each in PRECISIONS)
         raise TypeError(no_such("dtype", dtype, names)) from error
+    return found
 
 
 def key_numbers(key: jax.Array | None) -> list[int]:

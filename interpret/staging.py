@@ -355,7 +355,7 @@ def advise(
         fixed = few([f"{plain(name)}=value" for name in given], str)
         message += f". Fix them with module.specialize({fixed}) or pass them as numpy arrays"
     nodes = [node for node in graph.nodes if node in plan.concrete or node is error.node]
-    message += f". Nodes that need concrete values: {few(nodes, short)}"
+    message += f". Nodes that need concrete values: {few([*map(short, nodes)], str)}"
     message += ". A call, module(...), evaluates them between compiled regions"
     if made := made_before(nodes, graph, plan):
         message += f"; apply can evaluate what comes before: module.cut(outputs=[{few(made)}])"

@@ -69,15 +69,25 @@ def as_numpy(value: Any) -> Any:
 def as_array(value: Any) -> Any:
     """A leaf of somebody's data as an array: one of objects, if it is sequences of many lengths."""
     if not isinstance(value, list):
-        return column(value) if hasattr(value, "to_numpy") else as_numpy(value)
+        return as_text(column(value) if hasattr(value, "to_numpy") else as_numpy(value))
     values = [as_numpy(each) for each in value]
     try:
-        return np.asarray(values)
+        return as_text(np.asarray(values))
     except ValueError:  # of different shapes
         ragged = np.empty(len(values), object)
         for index, each in enumerate(values):
             ragged[index] = np.asarray(each)
         return ragged
+
+
+def as_text(value: Any) -> Any:
+    """Bytes, as TensorFlow has strings, as text; anything else as it is."""
+    if not isinstance(value, np.ndarray) or value.dtype.kind not in "OS" or not value.size:
+        return value
+    if not isinstance(value.flat[0], bytes):
+        return value
+    decoded = [each.decode(errors="replace") for each in value.flat]
+    return np.array(decoded, object).reshape(value.shape)
 
 
 def as_arrays(value: Any) -> Any:
@@ -182,7 +192,7 @@ def kind_of_item(module: Module, item: Any, rename: Mapping[str, str]) -> str | 
             continue
         if (shape := declared.type.shape) is not None:
             found.add(len(shape) + module.program.batched - rank(value))
-    return {(0,): "batch", (1,): "sample"}.get(tuple(found))
+    return "batch" if found == {0} else "sample" if found == {1} else None
 
 
 def is_pair(module: Module, data: list[Any], rename: Mapping[str, str]) -> bool:

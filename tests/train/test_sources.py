@@ -496,6 +496,11 @@ def test_tensorflow() -> None:
     same(drawn(MODULE, data.map(lambda inputs, y: {**inputs, "y": y}).batch(SIZE)), ARRAYS)
     same(drawn(MODULE, (tf.constant(X), tf.constant(Y))), ARRAYS)
     assert as_batches(MODULE, data.batch(SIZE), 1).length == 4
+    words = tf.data.Dataset.from_tensor_slices({"x": [["a", "b"], ["c", "d"]], "y": [0, 1]}).batch(
+        2
+    )
+    ((inputs, _),) = drawn(MODULE, words)
+    assert inputs["x"].tolist() == [["a", "b"], ["c", "d"]]  # and no bytes
     with pytest.raises(TypeError, match=r"gives samples one by one, .* data\.batch\(32\)"):
         drawn(MODULE, data)
     fit = partial(
