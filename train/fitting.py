@@ -171,7 +171,13 @@ def fit(
     if epochs is not None and steps is not None:
         raise ValueError("pass epochs or steps, not both")
     epochs = 1 if epochs is None and steps is None else epochs
-    check_counts(epochs=epochs, steps=steps, patience=patience, validate_every=validate_every)
+    check_counts(
+        epochs=epochs,
+        steps=steps,
+        patience=patience,
+        validate_every=validate_every,
+        accumulate=accumulate,
+    )
     if weight_average is not None and not 0 < weight_average < 1:
         raise ValueError(f"weight_average is between 0 and 1, as 0.999; got {weight_average}")
     if validation is None and (metrics or patience or validate_every or monitor or min_delta):
