@@ -156,11 +156,17 @@ class TensorBoard:
             if not isinstance(value, list):  # a matrix
                 self.writer.add_scalar(name, value, step)
 
-    validation = step
+    def validation(self, step: int, logs: Mapping[str, float]) -> None:
+        """Adds a validation's numbers. What was added is written, as a checkpoint follows."""
+        self.step(step, logs)
+        self.writer.flush()
 
     def epoch(self, epoch: int, logs: Mapping[str, float]) -> None:
-        """Adds an epoch's numbers at its last step."""
-        self.step(int(logs["step"]), of_epoch(logs))
+        """Adds an epoch's numbers at its last step. What was added is written."""
+        self.validation(int(logs["step"]), of_epoch(logs))
+
+    def checkpoint(self, step: int, path: Path) -> None:
+        """Writes what was added: a run may go on from here."""
         self.writer.flush()
 
     def end(self, result: Any) -> None:
