@@ -12,7 +12,7 @@ EVENTS = ("start", "step", "validation", "epoch", "checkpoint", "end")
 
 
 @dataclass(frozen=True)
-class Run:
+class TrainingRun:
     """What a callback's `start` is told of the run that begins or goes on.
 
     Attributes:

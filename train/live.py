@@ -6,7 +6,7 @@ import sys
 import time
 from typing import Any
 
-from onnxla.train.callbacks import Run
+from onnxla.train.callbacks import TrainingRun
 from onnxla.train.history import History
 
 SECONDS = 3.0  # between two pictures, at least
@@ -28,7 +28,7 @@ class Live:
     def __init__(self) -> None:
         self.handle: Any = None
 
-    def start(self, run: Run) -> None:
+    def start(self, run: TrainingRun) -> None:
         """Begins to wait."""
         self.history, self.next = run.history, time.monotonic() + SECONDS
 

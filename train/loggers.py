@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from onnxla.train.callbacks import Run
+from onnxla.train.callbacks import TrainingRun
 
 Row = dict[str, Any]
 """Numbers by name: `step`, and of an epoch `epoch`."""
@@ -35,7 +35,7 @@ class RowsInFile:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
 
-    def start(self, run: Run) -> None:
+    def start(self, run: TrainingRun) -> None:
         """Opens the file, with those rows that are of what was done before."""
         before = [row for row in self.read() if is_before(row, run)] if run.step else []
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -82,7 +82,7 @@ class RowsInFile:
         raise NotImplementedError
 
 
-def is_before(row: Row, run: Run) -> bool:
+def is_before(row: Row, run: TrainingRun) -> bool:
     """Whether a row is of what was done before a run went on."""
     in_time = float(row["step"]) <= run.step
     return in_time and (row.get("epoch") in (None, "") or float(row["epoch"]) < run.epoch)
@@ -146,7 +146,7 @@ class TensorBoard:
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder, self.open = str(folder), find_writer()
 
-    def start(self, run: Run) -> None:
+    def start(self, run: TrainingRun) -> None:
         """Begins a file; TensorBoard takes what is after the run's step out of those before."""
         self.writer = self.open(self.folder, run.step + 1 if run.step else None)
 
@@ -156,11 +156,17 @@ class TensorBoard:
             if not isinstance(value, list):  # a matrix
                 self.writer.add_scalar(name, value, step)
 
-    validation = step
+    def validation(self, step: int, logs: Mapping[str, float]) -> None:
+        """Adds a validation's numbers. What was added is written, as a checkpoint follows."""
+        self.step(step, logs)
+        self.writer.flush()
 
     def epoch(self, epoch: int, logs: Mapping[str, float]) -> None:
-        """Adds an epoch's numbers at its last step."""
-        self.step(int(logs["step"]), of_epoch(logs))
+        """Adds an epoch's numbers at its last step. What was added is written."""
+        self.validation(int(logs["step"]), of_epoch(logs))
+
+    def checkpoint(self, step: int, path: Path) -> None:
+        """Writes what was added: a run may go on from here."""
         self.writer.flush()
 
     def end(self, result: Any) -> None:
@@ -186,7 +192,7 @@ class WandB:
             raise ImportError("WandB() needs wandb: pip install wandb") from error
         self.options = options
 
-    def start(self, run: Run) -> None:
+    def start(self, run: TrainingRun) -> None:
         """Begins a run whose configuration is what `fit` was asked for."""
         options = {**self.options, "config": {**run.settings, **self.options.get("config", {})}}
         self.run = self.wandb.init(**options)

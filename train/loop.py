@@ -24,7 +24,7 @@ from onnxla.ops.values import Value
 from onnxla.progress import ProgressBar
 from onnxla.train.averages import trained
 from onnxla.train.batches import ArrayBatches, Batch, StreamedBatches
-from onnxla.train.callbacks import Callbacks, Run
+from onnxla.train.callbacks import Callbacks, TrainingRun
 from onnxla.train.checkpoints import CheckpointError, Checkpoints
 from onnxla.train.history import History
 from onnxla.train.monitor import METRIC, Monitor
@@ -137,7 +137,7 @@ class Loop:
 
     def run(self, bar: ProgressBar) -> FitResult:
         """Trains to the end. Raises what `fit` says, with the attribute `result`."""
-        run = Run(self.step, self.epoch, self.length, self.history, self.settings)
+        run = TrainingRun(self.step, self.epoch, self.length, self.history, self.settings)
         self.clock = time.perf_counter()
         self.tell("start", run)
         try:

@@ -182,8 +182,6 @@ def make_optimizer(
     """
     import optax
 
-    if accumulate < 1:
-        raise ValueError(f"accumulate is at least 1, got {accumulate}")
     if clip_norm is not None and not clip_norm > 0:
         raise ValueError(f"clip_norm is positive, got {clip_norm}")
     made = bare_optimizer(DEFAULT if optimizer is None else optimizer, rate, roles)
