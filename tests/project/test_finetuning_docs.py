@@ -20,7 +20,7 @@ EXAMPLES = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
 OPTIONAL = {
     "pandas": ("pandas",),
     "sklearn": ("sklearn",),
-    "loggers import TensorBoard": ("wandb",),
+    "loggers import TensorBoard": ("wandb", "tensorboardX"),
 }
 
 

@@ -9,10 +9,8 @@ from onnxla.interpret.composite import Composite
 def composites(module: onnxla.Module) -> list[tuple[str, str]]:
     """The composite nodes of a module's graph and functions, by operator and name."""
     program = module.program
-    scopes = [program.lowered(None).nodes]
-    scopes += [
-        f.nodes for f in program.lowering.functions_for(program.lowering.rolling.joined).values()
-    ]
+    functions = program.lowering.functions_for(program.lowering.rolling.joined)
+    scopes = [program.lowered(None).nodes, *(function.nodes for function in functions.values())]
     found = [node for nodes in scopes for node in nodes if isinstance(node, Composite)]
     return [(node.op_type, node.name) for node in found]
 
