@@ -188,7 +188,7 @@ def make_optimizer(
     if clip_norm is not None:
         made = optax.chain(optax.clip_by_global_norm(clip_norm), made)
     if accumulate > 1:
-        steps = optax.MultiSteps(made, accumulate)
+        steps: Any = optax.MultiSteps(made, accumulate)
         made = optax.GradientTransformationExtraArgs(steps.init, steps.update)
     return keeping_zeros(made, sparse) if sparse else made
 

@@ -1,4 +1,7 @@
-"""Curves drawn with matplotlib, which is imported with this file."""
+"""Curves drawn with matplotlib, which is imported with this file.
+
+A history here is a `History`, which draws itself with these functions.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,6 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from onnxla.train.history import History
 from onnxla.train.smoothing import is_wide, smoothed
 
 SMOOTHED = 20  # values from which on a curve is smoothed
@@ -30,7 +32,7 @@ def png_of(figure: Any, dpi: int = 80) -> bytes:
     return picture.getvalue()
 
 
-def draw_history(history: History) -> Picture:
+def draw_history(history: Any) -> Picture:
     """Panels of the loss, the metrics and the learning rate: those that there are."""
     rates = history.steps.get("learning_rate", [])
     metrics = history.metrics
@@ -49,7 +51,7 @@ def draw_history(history: History) -> Picture:
     return figure
 
 
-def draw_loss(axes: Axes, history: History) -> None:
+def draw_loss(axes: Axes, history: Any) -> None:
     """The loss of each step, thin, and smoothed; the validation loss with its points."""
     steps = range(1, len(history.loss) + 1)
     smooth = len(history.loss) >= SMOOTHED
@@ -67,7 +69,7 @@ def draw_loss(axes: Axes, history: History) -> None:
         axes.legend()
 
 
-def draw_metrics(axes: Axes, history: History, names: Sequence[str]) -> None:
+def draw_metrics(axes: Axes, history: Any, names: Sequence[str]) -> None:
     """Each metric of the validation, with its points."""
     for number, name in enumerate(names):
         pairs = history.evaluations(name)

@@ -62,7 +62,7 @@ def keeping_zeros(optimizer: Any, names: Sequence[str]) -> Any:
     def init(params: Any) -> KeptZerosState:
         return KeptZerosState({name: params[name] == 0 for name in names}, optimizer.init(params))
 
-    every = optax.with_extra_args_support(optimizer)
+    every: Any = optax.with_extra_args_support(optimizer)
 
     def update(
         updates: Any, state: Any, params: Any = None, **extra: Any
