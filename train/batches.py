@@ -46,9 +46,11 @@ class Samples(Protocol):
 
     def take(self, rows: np.ndarray) -> Batch:
         """Some samples, whose axis is the first; it may have sequences of different lengths."""
+        ...
 
     def describe(self) -> dict[str, Any]:
         """What tells them from others."""
+        ...
 
 
 @dataclass(frozen=True)

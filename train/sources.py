@@ -32,7 +32,8 @@ class InOrder:
 
 def iterate(source: Iterable[Any]) -> Iterator[Any]:
     """An iterator over a source; of a `tf.data.Dataset`, over numpy arrays."""
-    return iter(source.as_numpy_iterator() if hasattr(source, "as_numpy_iterator") else source)
+    of_tensorflow = getattr(source, "as_numpy_iterator", None)
+    return iter(source) if of_tensorflow is None else iter(of_tensorflow())
 
 
 def is_array(value: Any) -> bool:
