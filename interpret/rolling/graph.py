@@ -98,9 +98,14 @@ class Rolling:
         made = {
             node.outputs[0]: fingerprint(node.attributes)
             for node in nodes
-            if is_standard(node, "Constant")
+            if is_standard(node, "Constant") and not self.is_learned(node)
         }
         return {**small, **made}
+
+    def is_learned(self, node: Node) -> bool:
+        """Whether a Constant's value is not known while tracing."""
+        values = node.attributes.values()
+        return any(isinstance(value, Tensor) and value in self.learned for value in values)
 
     def is_worth(self, run: Run, constants: Mapping[str, Tensor | SparseTensor]) -> bool:
         """Whether blocks become a loop."""

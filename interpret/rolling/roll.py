@@ -173,7 +173,9 @@ def rolled(
         found = constants.get(name)
         return found if isinstance(found, Tensor) else name
 
-    leaves = {column[0] for column in (*run.shared, *run.carried)}
+    leaves = {column[0] for column in run.carried}
+    # Equal constants may have names of their own, by which they are read one by one.
+    leaves |= {name for column in run.shared for name in column}
     leaves |= {name for column in run.stacked for name in column if name not in constants}
     return Roll(
         op_type="Roll",

@@ -374,3 +374,20 @@ def test_what_a_gradient_keeps() -> None:
         return sum(leaf.size for leaf in jax.tree.leaves(backward))
 
     assert kept(remat=True) < kept(roll=True)
+
+
+def test_equal_constants_have_gradients_of_their_own() -> None:
+    """Those of Constant nodes, too; and blocks that end up one by one read each by its name."""
+    for shapes, upsampled in ((((2, 3),), False), (((2, 1, 2, 2),), True)):
+        lines = []
+        for i in range(N):
+            lines.append(f"c{i} = Constant <value = float {{1.5}}> () d{i} = Mul (x{i}, c{i})")
+            lines.append(f"e{i} = Tanh (d{i})")
+            end = f"x{i + 1} = Resize (e{i}, , s{i})" if upsampled else f"x{i + 1} = Neg (e{i})"
+            lines.append(end)
+        shape = ", ".join(map(str, shapes[0]))
+        text = f"{header()} m (float[{shape}] x0) => (float x{N}) {{ {' '.join(lines)} }}"
+        scales = {f"s{i}": np.array([1, 1, 2, 1], np.float32) for i in range(N)}
+        model = onnx.load_from_string(make(text, **(scales if upsampled else {})))
+        module = check(model, {"x0": normal(*shapes[0])})
+        assert len([name for name in module.params if name.startswith("c")]) == N
