@@ -14,9 +14,7 @@ import numpy as np
 from onnxla import ir
 from onnxla.ir.names import no_such, quoted
 from onnxla.module import Module
-
-IGNORED = -100
-"""What integer targets are padded with: losses ignore it."""
+from onnxla.train.losses import IGNORED
 
 
 def is_ragged(value: Any) -> bool:

@@ -13,6 +13,7 @@ import io
 import json
 import os
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ Row = dict[str, Any]
 """Numbers by name: `step`, and of an epoch `epoch`."""
 
 
-class RowsInFile:
+class RowsInFile(ABC):
     """A logger with a row for each step, each epoch and each validation within one.
 
     A run that does not go on from a checkpoint begins the file anew.
@@ -69,17 +70,17 @@ class RowsInFile:
         text = self.path.read_text() if self.path.exists() else ""
         return text[: text.rfind("\n") + 1]
 
+    @abstractmethod
     def add(self, row: Row) -> None:
         """Adds a row."""
-        raise NotImplementedError
 
+    @abstractmethod
     def read(self) -> list[Row]:
         """The rows of the file."""
-        raise NotImplementedError
 
+    @abstractmethod
     def text(self, rows: Iterable[Row]) -> str:
         """A file of rows."""
-        raise NotImplementedError
 
 
 def is_before(row: Row, run: TrainingRun) -> bool:

@@ -14,7 +14,6 @@ from onnxla.ir.names import listed, no_such, plain, quoted
 from onnxla.module import Module
 from onnxla.ops.values import Value
 from onnxla.train.lengths import (
-    IGNORED,
     check_bucket,
     even,
     is_ragged,
@@ -22,6 +21,7 @@ from onnxla.train.lengths import (
     pad_to_multiples,
     symbolic,
 )
+from onnxla.train.losses import IGNORED
 from onnxla.train.sources import (
     as_array,
     as_arrays,
