@@ -17,6 +17,7 @@ import json
 import os
 import platform
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -33,6 +34,7 @@ PARTS = {  # by file, the heading
     "inference": "Inference",
     "products": "Products and convolutions, by shape",
     "training": "Training step",
+    "accelerator": "Training step on a GPU",
     "shares": "Where the time goes",
     "first_call": "First call",
     "depth": "Compiling a gradient, by depth",
@@ -42,6 +44,7 @@ PARTS = {  # by file, the heading
     "trees": "Forests of decision trees",
     "cache": "Compile cache",
 }
+TORCH = ("training", "accelerator")  # parts that compare with PyTorch
 PACKAGES = ("jax", "jaxlib", "numpy", "onnxruntime")
 HEAD = """# Performance
 
@@ -61,25 +64,30 @@ def measured(part: str, runs: int, torch_python: str) -> Iterator[dict[str, Any]
         return
     options: dict[str, Any] = {"runs": runs, "torch_python": torch_python}
     known = inspect.signature(module.measure).parameters
-    if part == "training" and not torch_python:
+    if part in TORCH and not torch_python:
         yield {"note": "not measured: --torch-python names no Python that has PyTorch"}
         return
     yield from module.measure(**{k: v for k, v in options.items() if k in known})
 
 
 def machine() -> str:
-    """Processor, cores and system."""
+    """Processor, cores and system, and the accelerator that JAX found."""
     info = Path("/proc/cpuinfo")
     names = re.findall(r"model name\s*: (.*)", info.read_text()) if info.is_file() else []
     model = names[0] if names else platform.processor()
-    return f"{model}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}"
+    system = f"{model}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}"
+    device = jax.devices()[0]
+    return system if device.platform == "cpu" else f"{system}, {device.device_kind}"
 
 
 def versions(torch_python: str) -> dict[str, str]:
     """Of what is compared."""
     command = ["git", "describe", "--always", "--dirty"]
-    own = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    found = {"onnxla": own.stdout.strip() or version("onnxla")}
+    own = ""
+    if shutil.which("git"):
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        own = done.stdout.strip()
+    found = {"onnxla": own or version("onnxla")}
     found |= {"Python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
     if torch_python:
         command = [torch_python, "-c", "import torch; print(torch.__version__)"]
@@ -149,7 +157,7 @@ def main() -> None:
         result = results[part] = {
             "date": datetime.date.today().isoformat(),
             "machine": machine(),
-            "versions": versions(arguments.torch_python if part in ("training", "memory") else ""),
+            "versions": versions(arguments.torch_python if part in {*TORCH, "memory"} else ""),
             "runs": arguments.runs,
             "rows": [],
         }

@@ -2,13 +2,17 @@
 
 `training.py` starts it, with a Python that has PyTorch:
 
-    python benchmarks/torch_worker.py MODEL BATCH LENGTH
+    python benchmarks/torch_worker.py MODEL BATCH LENGTH [PRECISION STEPS]
+
+With a precision (float32, tensorfloat32 or bfloat16) it is what `accelerator.py` compares with: on
+a GPU, through `torch.compile`, several steps a run; bfloat16 is `torch.autocast`.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -122,7 +126,7 @@ class BertBase(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         x = self.words(ids) + self.types(torch.zeros_like(ids))
-        x = self.blocks(self.norm(x + self.places(torch.arange(ids.shape[1]))))
+        x = self.blocks(self.norm(x + self.places(torch.arange(ids.shape[1], device=ids.device))))
         return torch.tanh(self.pooler(x[:, 0]))
 
 
@@ -138,7 +142,9 @@ class Gpt2(nn.Module):
         self.blocks = nn.Sequential(*blocks, nn.LayerNorm(n, 1e-5))
 
     def forward(self, ids: Tensor) -> Tensor:
-        x = self.blocks(self.words(ids) + self.places(torch.arange(ids.shape[1])))
+        x = self.blocks(
+            self.words(ids) + self.places(torch.arange(ids.shape[1], device=ids.device))
+        )
         return x @ self.words.weight.T
 
 
@@ -171,6 +177,45 @@ def make_step(name: str, batch: int, length: int) -> Callable[[], object]:
     return step
 
 
+def make_compiled_steps(
+    name: str, batch: int, length: int, precision: str, count: int
+) -> Callable[[], None]:
+    """`count` training steps on a GPU."""
+    torch.manual_seed(0)
+    torch.set_default_device("cuda")
+    exact = precision == "float32"
+    torch.set_float32_matmul_precision("highest" if exact else "high")
+    torch.backends.cudnn.allow_tf32 = not exact
+    network = NETWORKS[name]()
+    optimizer = torch.optim.SGD(network.parameters(), lr=1e-3)
+    x = torch.randint(30_000, (batch, length)) if length else torch.randn(batch, 3, 224, 224)
+    with torch.no_grad():
+        logits = network(x)
+    targets = torch.randint(logits.shape[-1], logits.shape[:-1])
+    del logits
+
+    @torch.compile
+    def loss_of(x: Tensor, targets: Tensor) -> Tensor:
+        return F.cross_entropy(network(x).flatten(0, -2), targets.flatten())
+
+    def steps() -> None:
+        for _ in range(count):
+            mixed = precision == "bfloat16"
+            with torch.autocast("cuda", torch.bfloat16) if mixed else nullcontext():
+                loss = loss_of(x, targets)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        torch.cuda.synchronize()
+
+    return steps
+
+
 if __name__ == "__main__":
-    name, batch, length = sys.argv[1:]
-    serve(lambda: make_step(name, int(batch), int(length)))
+    name, batch, length, *compiled = sys.argv[1:]
+    sizes = int(batch), int(length)
+    if compiled:
+        precision, count = compiled
+        serve(lambda: make_compiled_steps(name, *sizes, precision, int(count)))
+    else:
+        serve(lambda: make_step(name, *sizes))

@@ -51,9 +51,9 @@ class Example:
     logits: str
 
 
-def example(name: str, **options: Any) -> Example:
-    """A model and a batch of random data; options are those of `onnxla.load`."""
-    batch, length = BATCHES[name]
+def example(name: str, sizes: tuple[int, int] | None = None, **options: Any) -> Example:
+    """A model and random data, a batch as `BATCHES` has it; options are those of `onnxla.load`."""
+    batch, length = sizes or BATCHES[name]
     unfolded = {} if length or name == "vit_small" else {"folded": False}
     model = MODELS[name](**unfolded)
     module, inputs = onnxla.load(model, **options), feeds(model, batch, length)

@@ -59,7 +59,6 @@ from onnxla.ops.limits import (
     Budget,
     Limits,
     bytes_of,
-    memory_of_device,
 )
 from onnxla.ops.missing import missing_operators
 from onnxla.ops.transfer import on_device
@@ -391,7 +390,7 @@ class Program:
     def budget(self, inputs: Mapping[str, Value]) -> Budget:
         """What may be made of some inputs."""
         given = OF_CONSTANTS * self.size + OF_INPUTS * bytes_of([*inputs.values()])
-        return Budget(self.limits, max(given, memory_of_device() - self.limits.bytes))
+        return Budget(self.limits, given)
 
     @functools.cached_property
     def size(self) -> int:

@@ -49,7 +49,25 @@ def convert(x: Value, dtype: np.dtype, saturate: bool = True, round_mode: str = 
     if dtype in FLOAT8 and saturate:
         limit = float(ml_dtypes.finfo(dtype).max)
         x = xp(x).clip(x, -limit, limit)
-    return x.astype(dtype)
+    return narrowed(x, dtype) if narrows(x, dtype) else x.astype(dtype)
+
+
+def narrows(x: Value, dtype: np.dtype) -> bool:
+    """Whether `x` is traced and `dtype` a float of fewer bits."""
+    floats = is_float(x.dtype) and is_float(dtype)
+    return floats and not is_known(x) and dtype.itemsize < x.dtype.itemsize
+
+
+def narrowed(x: Value, dtype: np.dtype) -> Value:
+    """`x` as a float of fewer bits, rounded even where it is widened again at once.
+
+    There XLA leaves both conversions out but on CPU, and with them what quantization to floats is.
+    """
+
+    def kept(x: Value) -> Value:
+        return lax.optimization_barrier(x.astype(dtype))
+
+    return lax.platform_dependent(x, cpu=lambda x: x.astype(dtype), default=kept)
 
 
 def widen(x: Value) -> Value:

@@ -56,12 +56,14 @@ mlir.register_lowering(product_p, lower_exactly(multiply))
 batching.primitive_batchers[product_p] = batch
 
 
-def singular(function: Callable[..., Value]) -> Callable[..., Value]:
+def singular(
+    function: Callable[..., Value], value: Callable[..., Value] | None = None
+) -> Callable[..., Value]:
     """An elementwise function, with broadcasting, whose chain rule multiplies by `product`.
 
-    So do the chain rules of its derivatives, of any order.
+    So do the chain rules of its derivatives, of any order. `value` may compute it in another way.
     """
-    wrapped = jax.custom_jvp(function)
+    wrapped = jax.custom_jvp(value or function)
 
     def rule(primals: tuple[Value, ...], tangents: tuple[Any, ...]) -> tuple[Value, Value]:
         y = wrapped(*primals)

@@ -14,7 +14,6 @@ from contextvars import ContextVar
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import jax
 import numpy as np
 
 from onnxla.ir.checker import MAX_NODES
@@ -38,8 +37,7 @@ class Limits:
 
     Attributes:
         bytes: Of one value, and of all that is computed while a call is traced. Allowed beside them
-            are three times the bytes of the model's constants, 1,024 times those of the inputs, and
-            on an accelerator as much as its memory holds.
+            are three times the bytes of the model's constants and 1,024 times those of the inputs.
         calls: How many operators a call evaluates, those of functions counted at each call and
             those of loops at each step that is not compiled as one.
         steps: How many steps a compiled loop has whose number the file decides; of loops within
@@ -196,11 +194,3 @@ def bytes_of(value: Value) -> int:
     sizes: Sequence[Any] = [size for size in shape if isinstance(size, int)]  # others are symbolic
     size: int = math.prod(sizes) * max(value.dtype.itemsize, 1)
     return size
-
-
-def memory_of_device() -> float:
-    """Bytes of memory of an accelerator; 0 of the CPU, which is the caller's own."""
-    if jax.default_backend() == "cpu":
-        return 0
-    statistics = jax.devices()[0].memory_stats() or {}
-    return float(statistics.get("bytes_limit", 0))

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from onnxla.ir.errors import ModelError
+from onnxla.ops.arithmetic import div
 from onnxla.ops.attention import (
     inner_products,
     join_heads,
@@ -24,7 +25,6 @@ from onnxla.ops.attention import (
 from onnxla.ops.microsoft_fused import DOMAIN
 from onnxla.ops.microsoft_packed import unpacked
 from onnxla.ops.normalize import rms_normalization
-from onnxla.ops.quantize import divide
 from onnxla.ops.table import op
 from onnxla.ops.values import Value, as_traced
 
@@ -61,7 +61,7 @@ def encoded(x: Value, scale: Value | None, bits: int) -> Value:
     if scale is None:
         return x
     least = -(2 ** (bits - 1))
-    steps = jnp.rint(divide(x.astype(scale.dtype), scale))
+    steps = jnp.rint(div(x.astype(scale.dtype), scale))
     codes = jnp.clip(steps, least, -least - 1).astype(np.int8)
     if bits == 8:
         return codes

@@ -309,4 +309,4 @@ def lp_normalization(input: Value, *, axis: int = -1, p: int = 2) -> Value:
     if p == 1:
         return jnp.where(zero, 0, input / jnp.where(zero, 1, total))
     n, *_ = standardized(jnp.where(zero, 1, input), (axis % input.ndim,), 0.0, centered=False)
-    return jnp.where(zero, 0, n / np.sqrt(input.shape[axis], dtype=input.dtype))
+    return jnp.where(zero, 0, n / np.asarray(math.sqrt(input.shape[axis]), input.dtype))

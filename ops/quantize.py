@@ -18,7 +18,7 @@ from jax import lax
 
 from onnxla.ir.dtypes import dtype_of, is_float
 from onnxla.ir.errors import ModelError
-from onnxla.ops.arithmetic import clip
+from onnxla.ops.arithmetic import clip, div
 from onnxla.ops.cast import E8M0, convert, widen
 from onnxla.ops.straight_through import straight_through
 from onnxla.ops.table import op
@@ -48,17 +48,6 @@ def spread(scale: Value, x: Value, axis: int, block_size: int) -> Value:
         f"a scale or zero point of shape {list(scale.shape)} does not fit x of shape "
         f"{list(x.shape)} with axis={axis}, block_size={block_size}"
     )
-
-
-def divide(x: Value, scale: Value) -> Value:
-    """The quotient x / scale, rounded correctly.
-
-    XLA multiplies by the reciprocal of a constant, or of what it broadcasts, and then a quotient
-    half way between two integers can end up on the other side. Here every element might have a
-    divisor of its own, so that it does not.
-    """
-    m = xp(x, scale)
-    return x / m.where(m.isnan(x), x, scale)
 
 
 def quantized(
@@ -125,7 +114,7 @@ def quantize_linear(
         scale = convert(scale, dtype_of(precision))
     elif scale.dtype in (np.int32, E8M0):
         scale = scale.astype(np.float32)
-    y = widen(divide(x.astype(scale.dtype), scale))
+    y = widen(div(x.astype(scale.dtype), scale))
     zero = None if y_zero_point is None else spread(y_zero_point, x, axis, block_size)
     return quantized(y, zero, dtype, bool(saturate), train=train)
 
@@ -163,8 +152,8 @@ def dynamic_quantize_linear(x: Value, *, train: bool = False) -> tuple[Value, Va
     low, high = jnp.min(x, initial=0), jnp.max(x, initial=0)
     if train:
         low, high = lax.stop_gradient((low, high))
-    spacing = jnp.where(high == low, 1, divide(high - low, np.asarray(255, low.dtype)))
+    spacing = jnp.where(high == low, 1, div(high - low, np.asarray(255, low.dtype)))
     uint8 = np.dtype("u1")
-    zero_point = quantized(divide(-low, spacing), None, uint8, train=train)
-    y = quantized(divide(x, spacing), zero_point, uint8, train=train)
+    zero_point = quantized(div(-low, spacing), None, uint8, train=train)
+    y = quantized(div(x, spacing), zero_point, uint8, train=train)
     return y, spacing, zero_point

@@ -100,7 +100,7 @@ def test_an_operator_that_is_linear_in_a_weight_is_adapted(name: str, tmp_path: 
     base = onnxla.load(make(f"{HEADER} m (float[N, 4] x) => (y) {{ {body} }}", **tensors))
     x = f32(5, 4)
     module = base.lora("W", rank=2)
-    np.testing.assert_array_equal(module(x), base(x))
+    np.testing.assert_allclose(module(x), base(x), rtol=1e-5, atol=1e-6)
     assert set(module.partition()[0]) == {"W.lora_A", "W.lora_B"}
 
     target = f32(*np.shape(base(x)))

@@ -18,7 +18,7 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 import onnxla
-from support.compiling import QUICKLY
+from support.compiling import QUICKLY, TWO_DEVICES
 from support.real_models import FURTHER, LISTED
 from support.small_models import header, make
 
@@ -277,7 +277,7 @@ def test_data_parallel_on_two_devices(tmp_path: Path) -> None:
     path.write_bytes(make(header() + text, w=f32(3, 2)))
     result = subprocess.run(
         [sys.executable, "-c", SHARDED, str(path)],
-        env={**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2"},
+        env={**os.environ, **TWO_DEVICES},
         capture_output=True,
         text=True,
         check=True,

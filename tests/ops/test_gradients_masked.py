@@ -15,7 +15,7 @@ import pytest
 
 import onnxla
 from onnxla.ops.chain_rule import product, singular
-from support.compiling import QUICKLY
+from support.compiling import QUICKLY, TWO_DEVICES
 from support.sample_models import ROWS, build
 from support.samples import Sample, i64
 from support.small_models import header, make
@@ -358,9 +358,8 @@ print(bool(jnp.allclose(sharded(*operands), turned(*operands), rtol=1e-4)))
 
 
 def test_what_is_the_same_on_all_devices_gets_the_sum_of_their_gradients() -> None:
-    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
     command = [sys.executable, "-c", SHARDED]
     result = subprocess.run(
-        command, env={**os.environ, **flags}, capture_output=True, text=True, check=True
+        command, env={**os.environ, **TWO_DEVICES}, capture_output=True, text=True, check=True
     )
     assert result.stdout == "[10.]\nTrue\n"

