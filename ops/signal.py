@@ -108,7 +108,10 @@ def stft(
 
     A frame starts `frame_step` after the one before, and has n = `frame_length` samples, by default
     as many as the window [n], and without one as the signal.
+
+    Departs from ONNX: a signal may be [B, L], as PyTorch's exporter wrote it until 2026.
     """
+    signal = signal.reshape(*signal.shape[:2], -1)
     size = signal.shape[1] if window is None else window.shape[0]
     size, step = size if frame_length is None else int(frame_length), int(frame_step)
     if step < 1 or size < 1:

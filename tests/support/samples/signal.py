@@ -47,6 +47,7 @@ SAMPLES = [
     Sample("STFT", (f32(2, 20, 1), np.asarray(3), None, np.asarray(7)), grad=(0,), atol=1e-5),
     Sample("STFT", (f32(2, 20, 1), np.asarray(5), f32(6)), {"onesided": 0}, atol=1e-5),
     Sample("STFT", (f32(2, 20, 2), np.asarray(4), f32(8)), {"onesided": 0}, atol=1e-5),
+    Sample("STFT", (f32(2, 20), np.asarray(4), f32(8)), grad=(0, 2), atol=1e-5),
     *(
         Sample(name, (size,), {"periodic": periodic, "output_datatype": dtype}, atol=2e-6)
         for name in ("HannWindow", "HammingWindow", "BlackmanWindow")
