@@ -52,6 +52,7 @@ from onnxla.parameters.roles import (
     shared_parameters,
 )
 from onnxla.parameters.selection import chosen, kept_statistics, matching
+from onnxla.parameters.sharding import Rules, shardings
 from onnxla.public import find
 from onnxla.summary import describe_type, summarize
 from onnxla.tables import Report
@@ -806,6 +807,28 @@ class Module:
         recurrent operators. `save` writes the model as it was.
         """
         return Module(self.params, self.program.edited(compute_dtype=dtype_named(dtype)))
+
+    def with_sharding(self, mesh: jax.sharding.Mesh, rules: Rules = None) -> Module:
+        """The same module with its parameters on the devices of a mesh.
+
+        A call, `apply` and gradients then run on all of these. Inputs are to be on the mesh too,
+        the batch split: `jax.device_put(x, NamedSharding(mesh, PartitionSpec("data")))`. Outputs
+        are split as the inputs that they grow with. `save` writes the file as ever.
+
+        Args:
+            mesh: The devices, as `jax.make_mesh((4,), ("data",))`; axes explicit or automatic.
+            rules: Specs by name, pattern or role, as `{"weight": PartitionSpec(None, "model")}`:
+                the first that chooses a parameter counts, and without one it is on every device.
+                Or "fsdp": each parameter of at least 4,096 elements is split over the axis "data",
+                or the first, along the longest of its axes that can be.
+
+        Raises:
+            TypeError: A rule is no `PartitionSpec`.
+            ValueError: A pattern matches no parameter, or a spec does not fit one.
+        """
+        where = shardings(self.params, self.roles, mesh, rules)
+        with jax.enable_x64(True):
+            return Module(jax.device_put(dict(self.params), where), self.program)
 
     def save(
         self,

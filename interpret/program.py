@@ -16,6 +16,7 @@ from onnxla.interpret.eval import eval_graph
 from onnxla.interpret.kept import Kept
 from onnxla.interpret.layouts import Reordered, is_on_cpu, kernels
 from onnxla.interpret.lowering import Lowering
+from onnxla.interpret.placement import is_placed, placed
 from onnxla.interpret.regions import Regions, trace_key
 from onnxla.interpret.rolling.graph import HELD, JOINED, NEVER, Rolling
 from onnxla.interpret.rolling.roll import Roll, join_values
@@ -303,6 +304,8 @@ class Program:
         training: Training | None = None,
     ) -> tuple[Value, ...]:
         """Values of `outputs`: pure, and traceable where no shape depends on traced data."""
+        if is_placed((params, buffers, inputs, key)):
+            return self._evaluate_placed(params, inputs, buffers, key, outputs, training)
         if self.batched:
             return self._evaluate_batched(params, inputs, buffers, key, outputs, training)
         wanted = None if outputs is None else tuple(outputs)
@@ -456,6 +459,33 @@ class Program:
                 training.updates.update(found)
             return tuple(values)
 
+    def _evaluate_placed(
+        self,
+        params: Mapping[str, Value],
+        inputs: Mapping[str, Value],
+        buffers: Mapping[str, Value] | None,
+        key: jax.Array | None,
+        outputs: Sequence[str] | None,
+        training: Training | None,
+    ) -> tuple[Value, ...]:
+        """`evaluate` of operands that are sharded over explicit axes of a mesh."""
+
+        def evaluate(constants: Any, inputs: Mapping[str, Value]) -> Any:
+            found: dict[str, Value] = {}
+            params, buffers, key = constants
+            noted = training and replace(training, updates=found)
+            values = self.evaluate(
+                params, {**known, **inputs}, buffers, key=key, outputs=outputs, training=noted
+            )
+            return values, found
+
+        known = {name: value for name, value in inputs.items() if is_known(value)}
+        traced = {name: value for name, value in inputs.items() if name not in known}
+        values, found = placed(evaluate, (params, buffers, key), traced)
+        if training is not None:
+            training.updates.update(found)
+        return tuple(values)
+
     @functools.cached_property
     def programs(self) -> Kept[Any]:
         """Compiled programs by known inputs and by the shapes of the others."""
@@ -477,9 +507,16 @@ class Program:
         def run(
             params: Mapping[str, Value], *values: Value, key: jax.Array | None = None
         ) -> tuple[Value, ...]:
-            params = stored.restored(params)
             buffers = dict(zip(self.buffers, values, strict=False))
-            inputs = {**known.inputs, **dict(zip(names, values[len(buffers) :], strict=True))}
+            inputs = dict(zip(names, values[len(buffers) :], strict=True))
+            outputs: tuple[Value, ...] = placed(
+                evaluate, (stored.restored(params), buffers, key), inputs
+            )
+            return outputs
+
+        def evaluate(constants: Any, inputs: Mapping[str, Value]) -> tuple[Value, ...]:
+            params, buffers, key = constants
+            inputs = {**known.inputs, **inputs}
             if self.batched:
                 return self.evaluate(params, inputs, buffers, key=key)
             inputs = {**self.fixed, **inputs}
