@@ -21,10 +21,10 @@ from jax.sharding import AxisType, PartitionSpec, auto_axes
 from onnxla.ir.errors import OnnxlaError
 from onnxla.ops.values import Value
 
-Function = Callable[[Any, Any], Any]
+Computation = Callable[[Any, Any], Any]
 """Of parameters, or whatever else keeps its shape, and of inputs."""
-Place = tuple[int, int]
-"""An axis of an input: the input's number, and the axis."""
+InputAxis = tuple[int, int]
+"""The number of an input, and an axis."""
 
 
 def spec_of(x: Value) -> tuple[Any, ...]:
@@ -38,7 +38,7 @@ def is_placed(operands: Any) -> bool:
     return any(any(spec_of(x)) for x in jax.tree.leaves(operands))
 
 
-def placed(function: Function, params: Any, inputs: Any) -> Any:
+def placed(function: Computation, params: Any, inputs: Any) -> Any:
     """The function's results, computed with automatic axes where operands have explicit ones."""
     if not is_placed((params, inputs)):
         return function(params, inputs)
@@ -47,16 +47,16 @@ def placed(function: Function, params: Any, inputs: Any) -> Any:
         return auto_axes(function, out_sharding=specs)(params, inputs)
 
 
-def output_specs(function: Function, params: Any, inputs: Any) -> Any:
+def output_specs(function: Computation, params: Any, inputs: Any) -> Any:
     """How the results are to be sharded: as the axes of inputs that they grow with."""
     leaves, inputs_of = jax.tree.flatten(inputs)
-    places = defaultdict[Any, list[Place]](list)
+    places = defaultdict[Any, list[InputAxis]](list)
     for number, x in enumerate(leaves):
         for axis, names in enumerate(spec_of(x)):
             if names is not None:
                 places[names].append((number, axis))
 
-    def results(grown: Sequence[Place]) -> Any:
+    def results(grown: Sequence[InputAxis]) -> Any:
         """Shapes of the results if some axes are twice as long."""
         shapes = [[*x.shape] for x in leaves]
         for number, axis in grown:
