@@ -18,7 +18,7 @@ from onnxla.ops.values import Value
 from onnxla.train.checkpoints import CheckpointError
 from onnxla.train.digests import add_arrays, digest_of
 from onnxla.train.lengths import is_ragged
-from onnxla.train.losses import Weighted
+from onnxla.train.means import Weighted
 from onnxla.train.reading import Reading, has_ragged
 from onnxla.train.sources import (
     InOrder,

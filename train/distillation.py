@@ -7,7 +7,8 @@ from typing import Any
 
 from onnxla.module import Module
 from onnxla.train.batches import kind_of, split_batch
-from onnxla.train.losses import Weighted, distillation
+from onnxla.train.losses import distillation
+from onnxla.train.means import Weighted
 from onnxla.train.objective import values_read
 from onnxla.train.prediction import predict
 

@@ -17,15 +17,9 @@ from onnxla.ops.values import Value
 from onnxla.train.batches import ArrayBatches, StreamedBatches, as_batches
 from onnxla.train.division import Divided, divide
 from onnxla.train.labels import number_of_classes, with_class_weight, wrong_label
-from onnxla.train.losses import (
-    LOSSES,
-    Measure,
-    Sums,
-    as_wide,
-    call_measure,
-    find_measure,
-    unweighted,
-)
+from onnxla.train.losses import LOSSES, Measure
+from onnxla.train.means import Sums, as_wide, unweighted
+from onnxla.train.measures import call_measure, find_measure
 from onnxla.train.metrics import METRICS, Metric, as_metric, divided, name_of
 from onnxla.train.objective import Objective, make_objective, values_read
 from onnxla.train.reading import make_reading
@@ -93,6 +87,11 @@ def evaluate(
 def as_list(metrics: Metrics) -> list[str | Measure]:
     """Several metrics, or one, as a list."""
     return [metrics] if isinstance(metrics, str) or callable(metrics) else [*metrics]
+
+
+def names_of(metrics: Metrics) -> list[str]:
+    """The names of metrics in results."""
+    return [each if isinstance(each, str) else name_of(each) for each in as_list(metrics)]
 
 
 def make_evaluation(

@@ -11,21 +11,19 @@ import numpy as np
 
 from onnxla.ops.values import Value
 from onnxla.train.batches import ArrayBatches, ArraySamples, StreamedBatches
+from onnxla.train.classes import IGNORED, class_axis
 from onnxla.train.loop import Loop, NonFiniteLossError
 from onnxla.train.losses import (
-    IGNORED,
     LOSSES,
     Measure,
-    class_axis,
     cross_entropy,
     cross_entropy_probabilities,
     dice,
     distillation,
     focal,
-    options_of,
-    plain,
-    unweighted,
 )
+from onnxla.train.means import unweighted
+from onnxla.train.measures import options_of, plain
 from onnxla.train.metrics import Metric
 from onnxla.train.reading import has_ragged
 

@@ -14,7 +14,7 @@ import numpy as np
 from onnxla import ir
 from onnxla.ir.names import no_such, quoted
 from onnxla.module import Module
-from onnxla.train.losses import IGNORED
+from onnxla.train.classes import IGNORED
 
 
 def is_ragged(value: Any) -> bool:

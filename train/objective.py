@@ -17,18 +17,9 @@ from onnxla.module import Module
 from onnxla.ops.table import Operator, lookup
 from onnxla.ops.values import Value, is_floating
 from onnxla.train.digests import digest_of_programs
-from onnxla.train.losses import (
-    LOGITS,
-    OUTPUTS,
-    Measure,
-    Sums,
-    as_wide,
-    call_measure,
-    known_loss,
-    plain,
-    sums_of,
-    unweighted,
-)
+from onnxla.train.losses import LOGITS, OUTPUTS, Measure
+from onnxla.train.means import Sums, as_wide, unweighted
+from onnxla.train.measures import call_measure, known_loss, plain, sums_of
 from onnxla.train.metrics import Metric, name_of
 
 

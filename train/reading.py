@@ -13,6 +13,7 @@ from onnxla.inputs import by_name
 from onnxla.ir.names import listed, no_such, plain, quoted
 from onnxla.module import Module
 from onnxla.ops.values import Value
+from onnxla.train.classes import IGNORED
 from onnxla.train.lengths import (
     check_bucket,
     even,
@@ -21,7 +22,6 @@ from onnxla.train.lengths import (
     pad_to_multiples,
     symbolic,
 )
-from onnxla.train.losses import IGNORED
 from onnxla.train.sources import (
     as_array,
     as_arrays,

@@ -13,7 +13,7 @@ from onnxla.interpret.remat import keeps_products
 from onnxla.module import Module
 from onnxla.ops.values import Value
 from onnxla.train.averages import AVERAGE, next_average
-from onnxla.train.losses import as_wide
+from onnxla.train.means import as_wide
 from onnxla.train.objective import Objective
 from onnxla.train.optimizer import rates_known, update
 
@@ -52,7 +52,7 @@ def make_step(
         optimizer: An optax optimizer.
         seed: Decides what Dropout drops.
         remat: Whether values other than products are computed again for the gradient.
-        rate: The optimizer's learning rate, see `make_rate`.
+        rate: The optimizer's learning rate, see `Recipe.rate`.
         accumulate: Number of steps that make one update.
         weight_average: The decay of the parameters' average.
     """

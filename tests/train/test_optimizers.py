@@ -16,7 +16,9 @@ import pytest
 import onnxla
 from onnxla.train.digests import digest_of_optimizer
 from onnxla.train.lr_find import steepest
-from onnxla.train.optimizer import NORMALIZED, OPTIMIZERS, SCHEDULES, make_optimizer, make_rate
+from onnxla.train.optimizer import NORMALIZED, OPTIMIZERS
+from onnxla.train.recipe import Recipe
+from onnxla.train.schedules import SCHEDULES
 from onnxla.train.stacking import cannot_tell
 from support.small_models import header, make
 
@@ -81,7 +83,7 @@ def test_adamw_is_the_default() -> None:
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_each_name_makes_an_update(name: str) -> None:
     rate = None if name in NORMALIZED | {"lbfgs"} else 1e-3
-    made = make_optimizer({"w": "weight"}, name, make_rate(name, rate, None, 9))
+    made = Recipe(name, rate).make({"w": "weight"}, 9)
     params = {"w": jnp.ones((2, 3))}
     with jax.numpy_dtype_promotion("standard"):
         assert len(digest_of_optimizer(made, params)) == 64

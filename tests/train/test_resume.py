@@ -171,7 +171,7 @@ def test_a_schedule_of_more_steps_is_told(tmp_path: Path) -> None:
 
 def test_other_versions_cannot_be_compared(tmp_path: Path, monkeypatch: Any) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("onnxla.train.fitting.versions", lambda: {"jax": "0.1", "optax": "0.1"})
+        patch.setattr("onnxla.train.description.versions", lambda: {"jax": "0.1", "optax": "0.1"})
         fit((X, Y), epochs=1, optimizer=optax.sgd(0.1), checkpoint=tmp_path)
     with pytest.warns(UserWarning, match="optax 0.1: whether optimizer and loss are the same"):
         fit((X, Y), epochs=2, optimizer=optax.sgd(0.2), checkpoint=tmp_path)
