@@ -72,6 +72,7 @@ def describe_run(
     trained = {name: f"{value.dtype}{list(value.shape)}" for name, value in task.masters.items()}
     state = jax.eval_shape(recipe.of_task(task, length).init, task.masters)
     schedule = None if recipe.schedule == "cosine" else recipe.schedule
+    frozen = objective.freeze_statistics
     every = {
         **settings,
         "model": task.module.fingerprint(),
@@ -83,7 +84,7 @@ def describe_run(
         "data": batches.describe(),
         "validation": None if held_out is None else held_out.describe(),
         "monitor": None if monitor.name == METRIC else str(monitor),
-        "freeze_statistics": () if (kept := objective.freeze_statistics) is None else kept,
+        "freeze_statistics": () if frozen is None else frozen,
         "keep_zeros": task.sparse or None,
         "loops": objective.module.program.loops(objective.outputs, start.stacks) or None,
         "outputs": objective.outputs,

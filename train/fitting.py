@@ -16,7 +16,7 @@ from onnxla.interpret.rules.matmul_precision import asked_for
 from onnxla.ir.names import as_names
 from onnxla.module import Module
 from onnxla.progress import ProgressBar
-from onnxla.train.batches import as_batches
+from onnxla.train.batches import ArrayBatches, StreamedBatches, as_batches
 from onnxla.train.callbacks import Callbacks
 from onnxla.train.checkpoints import Checkpoints
 from onnxla.train.description import describe_run
@@ -142,7 +142,8 @@ def fit(
         weight_average: Decay of an exponential moving average of parameters and running statistics,
             such as 0.999: validation and the result have the average. It begins with shorter ones.
         validation: Data to evaluate on after each epoch, every sample of it, as `evaluate` does. Or
-            the share of the data, such as 0.2, to hold out for it: random samples of arrays.
+            the share of the data, such as 0.2, to hold out for it: random samples, which `seed`
+            decides, of data that is no iterable of batches.
         validate_every: Number of steps between further validations within epochs.
         metrics: As for `evaluate`, computed on the validation data.
         class_weight: How much the classes count in a loss of integer labels: an array [K], a dict
@@ -166,7 +167,7 @@ def fit(
             the module's.
         remat: Whether values other than products are computed again for the gradient, which takes
             less memory and more time.
-        seed: Decides the order of arrays, and what Dropout drops.
+        seed: Decides the order of samples, which are held out, and what Dropout drops.
         checkpoint: Folder for checkpoints: one after each epoch and each validation, when
             interrupted, and every `checkpoint_every` steps. The last three are kept, and the best.
         checkpoint_every: Number of steps.
@@ -201,15 +202,15 @@ def fit(
             "metrics, monitor, min_delta, patience and validate_every are about validation data:"
             " pass validation="
         )
-    if isinstance(validation, float):
-        data, validation = hold_out(data, validation, seed)
     outputs = as_names(outputs)
 
     # What is read.
     reading = make_reading(module, rename, batch_axis, bucket)
     batches = as_batches(module, data, batch_size, shuffle=shuffle, seed=seed, reading=reading)
-    held_out = None
-    if validation is not None:
+    held_out: ArrayBatches | StreamedBatches | None = None
+    if isinstance(validation, float):
+        batches, held_out = hold_out(batches, validation)
+    elif validation is not None:
         held_out = as_batches(module, validation, batch_size, reading=reading)
     length = steps
     if epochs is not None and batches.length is not None:

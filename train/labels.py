@@ -125,15 +125,14 @@ def targets_at_hand(batches: ArrayBatches | StreamedBatches) -> Any:
     samples = batches.samples if isinstance(batches, ArrayBatches) else None
     if not isinstance(samples, ArraySamples) or has_ragged(samples.targets):
         return None
-    return samples.targets
+    return samples.take_targets()
 
 
 def check_labels(
     loss: Measure, batches: ArrayBatches | StreamedBatches, classes: int | None
 ) -> None:
     """Raises ValueError if a label of arrays is no class. Others are seen batch by batch."""
-    targets = targets_at_hand(batches)
-    if classes is None or targets is None:
+    if classes is None or (targets := targets_at_hand(batches)) is None:
         return
     if problem := wrong_label(loss, targets, classes):
         raise ValueError(problem)

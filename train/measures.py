@@ -65,7 +65,7 @@ def call_measure(measure: Measure, outputs: Any, targets: Any) -> Any:
     except TypeError:
         name = getattr(measure, "__name__", type(measure).__name__)
         raise TypeError(
-            f"the data has weights, and {name} takes none: it needs a third argument, as in "
-            f"def {name}(outputs, targets, weights)"
+            f"the data has weights, or padding that weighs nothing, and {name} takes none: it needs"
+            f" a third argument, as in def {name}(outputs, targets, weights)"
         ) from None
     return measure(outputs, targets.targets, targets.weights)

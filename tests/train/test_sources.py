@@ -301,13 +301,22 @@ def test_what_targets_have_of_a_length() -> None:
     assert labels.shape == (4,)
     ((_, labels),) = read((ids, np.zeros((4, 3), np.float32)))
     assert labels.shape == (4, 3)
-    with pytest.raises(TypeError, match="float32 and would be padded: only integers can be, with"):
-        read((ids, np.zeros((4, 6), np.float32)))
+    ((_, found),) = read((ids, np.ones((4, 6, 2), np.float32)))
+    np.testing.assert_array_equal(found.targets.sum(2), [[2] * 6 + [0] * 2] * 4)
+    np.testing.assert_array_equal(found.weights, [[1] * 6 + [0] * 2] * 4)
+    ((_, found),) = read((ids, np.ones((4, 6)), np.arange(4)))  # weights of samples
+    np.testing.assert_array_equal(found.weights, [[i] * 6 + [0] * 2 for i in range(4)])
+    ((_, found),) = read((ids, np.ones((4, 6, 2)), np.ones((4, 6))))  # and of places
+    assert found.weights.tolist() == [[1] * 6 + [0] * 2] * 4
     with pytest.raises(ValueError, match=r"inputs differ in the size of 'seq': \[5, 6\]"):
         read(({**ids, "attention_mask": np.ones((4, 5), np.int64)}, np.zeros(4, np.int64)))
     ragged = [{"ids": [1] * n, "attention_mask": [1] * n, "y": [0.5] * n} for n in (2, 3)]
-    with pytest.raises(TypeError, match="targets are float64 and would be padded"):
-        drawn(TAGGER, ragged)
+    ((_, found),) = drawn(TAGGER, ragged)
+    assert found.targets.tolist() == [[0.5, 0.5, 0], [0.5] * 3]
+    assert found.weights.tolist() == [[1, 1, 0], [1] * 3]
+    two = [{**sample, "z": sample["y"] + [0.5]} for sample in ragged]
+    with pytest.raises(TypeError, match="differ in their lengths, or in the axes that would be"):
+        drawn(TAGGER, two)
 
 
 def test_padding_changes_no_loss_where_the_loss_ignores_it() -> None:
@@ -317,6 +326,34 @@ def test_padding_changes_no_loss_where_the_loss_ignores_it() -> None:
     for bucket in (None, {"seq": 16}):
         found = onnxla.evaluate(TAGGER, TOKENS, masked, batch_size=12, bucket=bucket)
         assert found["loss"] == pytest.approx(sum(alone) / sum(LENGTHS), rel=1e-5)
+
+
+NUMBERS = [{**sample, "labels": normal(len(sample["ids"]), 5)} for sample in TOKENS]
+
+
+@pytest.mark.parametrize("weighed", [False, True], ids=["alike", "weighed"])
+@pytest.mark.parametrize("loss", ["mse", "huber", "binary_cross_entropy"])
+def test_padding_weighs_nothing_in_losses_of_numbers(loss: str, weighed: bool) -> None:
+    weights = np.linspace(0.5, 2, len(NUMBERS))
+
+    def data(rows: slice) -> Any:
+        ids = {n: [sample[n] for sample in NUMBERS[rows]] for n in ("ids", "attention_mask")}
+        targets = [sample["labels"] for sample in NUMBERS[rows]]
+        return (ids, targets, weights[rows]) if weighed else (ids, targets)
+
+    lengths = np.array(LENGTHS) * (weights if weighed else 1)
+    alone = [
+        onnxla.evaluate(TAGGER, data(slice(i, i + 1)), loss)["loss"] for i in range(len(NUMBERS))
+    ]
+    expected = (alone * lengths).sum() / lengths.sum()
+    for bucket in (None, {"seq": 16}):
+        found = onnxla.evaluate(TAGGER, data(slice(None)), loss, batch_size=5, bucket=bucket)
+        assert found["loss"] == pytest.approx(expected, rel=1e-5)
+        options: dict[str, Any] = {"optimizer": optax.sgd(0.0), "progress": False}
+        everything = onnxla.fit(
+            TAGGER, data(slice(None)), loss, batch_size=12, bucket=bucket, **options
+        )
+        assert everything.history.loss[0] == pytest.approx(expected, rel=1e-5)
 
 
 def test_notes_of_lengths() -> None:
