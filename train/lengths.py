@@ -59,12 +59,8 @@ def is_label(leaf: Any) -> bool:
 
     Padded with `IGNORED` these do not count; others are padded with 0, and weigh 0 there.
     """
-    first = (
-        next((np.asarray(each) for each in leaf if np.size(each)), leaf)
-        if is_ragged(leaf)
-        else leaf
-    )
-    return bool(np.asarray(first).dtype.kind == "i")
+    arrays = [a for a in map(np.asarray, leaf) if a.size] if is_ragged(leaf) else [leaf]
+    return all(array.dtype.kind == "i" for array in arrays)
 
 
 def real_places(sequences: np.ndarray) -> np.ndarray:

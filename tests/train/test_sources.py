@@ -15,6 +15,7 @@ import pytest
 
 import onnxla
 from onnxla.train.batches import ArrayBatches, as_batches
+from onnxla.train.held_out import hold_out
 from onnxla.train.reading import make_reading
 from support.small_models import header, make
 
@@ -440,6 +441,17 @@ def test_augmented_samples_go_on_with_a_note(tmp_path: Path) -> None:
 # The packages themselves
 
 
+def split_alike(module: onnxla.Module, data: Any, expected: Any, **options: Any) -> None:
+    """Asserts that a share held out of some data is that held out of other data."""
+    parts = []
+    for each in (data, expected):
+        reading = make_reading(module, **options)
+        both = hold_out(as_batches(module, each, SIZE, seed=1, reading=reading), 0.3)
+        parts.append([[*part.epoch(0)] for part in both])
+    for found, wanted in zip(*parts, strict=True):
+        same(found, wanted)
+
+
 @pytest.mark.parametrize("package", ["pandas", "polars"])
 def test_data_frames(package: str) -> None:
     library = pytest.importorskip(package)
@@ -447,6 +459,7 @@ def test_data_frames(package: str) -> None:
     frame = library.DataFrame({**columns, "kind": Y})
     for data in ((frame[COLUMNS], frame["kind"]), [frame[COLUMNS], frame["kind"]]):
         same(drawn(MODULE, data), ARRAYS)
+        split_alike(MODULE, data, (X, Y))
     whole = library.DataFrame({"a": [1, 2, 3], "b": [0.5, 1.5, 2.5], "kind": [0, 1, 2]})
     ((inputs, labels),) = drawn(SCALARS, whole)
     assert inputs["a"].dtype == np.float32  # integers are numbers to this input, too
@@ -459,6 +472,7 @@ def test_data_frames(package: str) -> None:
     ((inputs, _),) = drawn(SCALARS, renamed, rename={"c": "b"})
     np.testing.assert_array_equal(inputs["b"], [[0.5], [1.5], [2.5]])
     lists = library.DataFrame(TOGETHER)
+    split_alike(TAGGER, lists, TOKENS)
     same(drawn(TAGGER, lists, bucket={"seq": 8}), drawn(TAGGER, TOKENS, bucket={"seq": 8}))
     with pytest.raises(TypeError, match=r"is named as an input \(x\): write \(frame\[features\], "):
         drawn(MODULE, frame)
@@ -478,6 +492,7 @@ def test_hugging_face_datasets(tmp_path: Path) -> None:
     words = datasets.Dataset.from_list(TOKENS)
     for data in (words, words.with_format("numpy")):
         same(drawn(TAGGER, data, bucket={"seq": 8}), drawn(TAGGER, TOKENS, bucket={"seq": 8}))
+        split_alike(TAGGER, data, TOKENS, bucket={"seq": 8})
     text = words.add_column("text", ["a text"] * len(words))
     with pytest.raises(TypeError, match=r"'text' of the dataset are text.*remove_columns\(\['text"):
         drawn(TAGGER, text)
@@ -505,6 +520,9 @@ def test_pytorch(tmp_path: Path) -> None:
     loader = partial(torch.utils.data.DataLoader, batch_size=SIZE)
     for data in ((x, y), [x, y], tensors, Dicts(), loader(tensors), loader(Dicts())):
         same(drawn(MODULE, data), ARRAYS)
+    split_alike(MODULE, tensors, (X, Y))
+    with pytest.raises(TypeError, match=r"or its \.dataset instead of it"):
+        hold_out(as_batches(MODULE, loader(tensors), SIZE), 0.3)
     ((inputs, _), *_) = drawn(MODULE, [(x[:SIZE].requires_grad_(), y[:SIZE])])
     assert np.shares_memory(inputs["x"], X)  # no copy
     nested = [({"x": x[:SIZE]}, {"a": y[:SIZE], "b": {"c": x[:SIZE]}})]
