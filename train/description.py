@@ -53,6 +53,7 @@ def describe_run(
     batches: ArrayBatches | StreamedBatches,
     held_out: ArrayBatches | StreamedBatches | None,
     monitor: Monitor,
+    schedule: Any,
     length: int | None,
     **settings: Any,
 ) -> dict[str, Any]:
@@ -65,20 +66,21 @@ def describe_run(
         batches: Its data.
         held_out: Its validation data.
         monitor: Which validation is the best.
+        schedule: What becomes of the learning rate, if it is not the default.
         length: Number of steps, where it is known.
         **settings: What else `fit` was asked for.
     """
     objective, measure = task.objective, task.objective.loss
     trained = {name: f"{value.dtype}{list(value.shape)}" for name, value in task.masters.items()}
     state = jax.eval_shape(recipe.of_task(task, length).init, task.masters)
-    schedule = None if recipe.schedule == "cosine" else recipe.schedule
     frozen = objective.freeze_statistics
     every = {
         **settings,
         "model": task.module.fingerprint(),
         "trained": trained,
         "optimizer": ", ".join(re.findall(r"\w+State", str(jax.tree.structure(state)))),
-        "schedule": schedule,
+        "schedule": None if schedule in (None, "cosine") else str(schedule),
+        "warmup": recipe.warmup,
         "loss_options": describe_options(measure),
         "loss_program": None if known_loss(measure) else task.digest(),
         "data": batches.describe(),

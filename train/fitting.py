@@ -33,8 +33,9 @@ from onnxla.train.loop import FitResult, Loop
 from onnxla.train.losses import LOSSES, Measure
 from onnxla.train.measures import find_measure, known_loss
 from onnxla.train.metrics import name_of
-from onnxla.train.monitor import METRIC, find_monitor
+from onnxla.train.monitor import METRIC, Monitor, find_monitor
 from onnxla.train.notes import note_on_samples, notes_before
+from onnxla.train.plateau import Lowering, Plateau
 from onnxla.train.reading import make_reading
 from onnxla.train.recipe import Recipe
 from onnxla.train.resume import go_on_after_stop
@@ -63,7 +64,8 @@ def fit(
     outputs: str | Sequence[str] | None = None,
     optimizer: Any = None,
     learning_rate: Any = None,
-    schedule: str | None = None,
+    schedule: str | Plateau | None = None,
+    warmup: float | None = None,
     accumulate: int = 1,
     clip_norm: float | None = None,
     weight_average: float | None = None,
@@ -135,8 +137,11 @@ def fit(
             it. L-BFGS is for batches of all samples.
         learning_rate: The largest learning rate of an optimizer by name, or a schedule of optax;
             for AdamW and those akin to it 1e-4 by default.
-        schedule: What becomes of the learning rate after it has risen during the first twentieth of
-            the steps: `"cosine"`, the default, and `"linear"` fall to 0, `"constant"` stays.
+        schedule: What becomes of the learning rate after it has risen: `"cosine"`, the default, and
+            `"linear"` fall to 0, `"constant"` stays, and `"plateau"` falls to a tenth where ten
+            validations are no better than the best (by `monitor`), or without validation data the
+            mean losses of ten epochs; `onnxla.Plateau` has other numbers.
+        warmup: Share of the steps in which it rises, by default a twentieth.
         accumulate: Number of steps whose mean gradient makes one update of the parameters.
         clip_norm: Largest norm of the gradient.
         weight_average: Decay of an exponential moving average of parameters and running statistics,
@@ -218,10 +223,14 @@ def fit(
 
     # What is made small, how, and what is measured.
     measure = with_class_weight(find_measure(loss, "loss", LOSSES), class_weight, batches)
-    recipe = Recipe(optimizer, learning_rate, schedule, accumulate, clip_norm)
+    recipe = Recipe(optimizer, learning_rate, schedule, warmup, accumulate, clip_norm)
     # A loss that is a function may return further numbers.
     known = [METRIC, *names_of(metrics)] if known_loss(measure) else []
     watched = find_monitor(monitor, known, min_delta)
+    lowering = None
+    if recipe.plateau is not None:
+        lowering = Lowering(recipe.plateau, Monitor("loss") if held_out is None else watched)
+    falling = schedule if lowering is None else str(lowering)
     told = Callbacks(callbacks)
     if progress and in_notebook():
         told.members = [*told.members, Live()]
@@ -236,7 +245,7 @@ def fit(
         "matmul_precision": asked_for(computing.program.matmul_precision),
         "seed": seed,
     }
-    asked = {"schedule": schedule, "batch_size": batch_size, "epochs": epochs, "steps": steps}
+    asked = {"schedule": falling, "batch_size": batch_size, "epochs": epochs, "steps": steps}
 
     with jax.numpy_dtype_promotion("standard"), double_precision(module):
         task = find_task(
@@ -266,6 +275,7 @@ def fit(
             monitor=watched,
             keep_best=patience is not None or monitor is not None,
             patience=patience,
+            lowering=lowering,
             callbacks=told,
             settings={**settings, "optimizer": recipe.name, **asked},
             every=checkpoint_every,
@@ -286,7 +296,7 @@ def fit(
                 loop.checkpoints = stack.enter_context(contextlib.closing(Checkpoints(checkpoint)))
                 check_may_resume(loop.checkpoints, resume)
                 loop.description = describe_run(
-                    task, recipe, start, batches, held_out, watched, length, **settings
+                    task, recipe, start, batches, held_out, watched, falling, length, **settings
                 )
                 if note := note_on_samples(batches, loop.description):
                     loop.history.note(note)

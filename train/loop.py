@@ -28,6 +28,7 @@ from onnxla.train.callbacks import Callbacks, TrainingRun
 from onnxla.train.checkpoints import CheckpointError, Checkpoints
 from onnxla.train.history import History
 from onnxla.train.monitor import METRIC, Monitor
+from onnxla.train.plateau import SCALE, Lowering
 
 REPORTED = 10  # steps between two updates of the progress bar's numbers
 
@@ -79,7 +80,7 @@ class Loop:
         module: The module in training, with the parameters that it started from.
         prepare: From a batch's inputs by name to those of a step.
         take_step: The compiled step, see `make_step`.
-        state: What steps change: `params`, `statistics`, `optimizer`, and perhaps `average`.
+        state: What steps change, see `make_step`.
         frozen: The other parameters.
         stacks: Which parameters are one array, in the state and among the frozen ones.
         batches: The training data.
@@ -90,6 +91,7 @@ class Loop:
         monitor: Which number of the validation says which is the best.
         keep_best: Whether the result has the parameters of the best validation.
         patience: Number of validations after the best one after which the run ends.
+        lowering: How far the learning rate has fallen by what the history says.
         callbacks: What is told of steps, epochs and the like.
         settings: What they are told of the run.
         checkpoints: Where checkpoints go.
@@ -119,6 +121,7 @@ class Loop:
     monitor: Monitor = field(default_factory=Monitor)
     keep_best: bool = False
     patience: int | None = None
+    lowering: Lowering | None = None
     callbacks: Callbacks = field(default_factory=Callbacks)
     settings: Mapping[str, Any] = field(default_factory=dict)
     checkpoints: Checkpoints | None = None
@@ -278,6 +281,7 @@ class Loop:
         row = {"step": self.step, "loss": math.fsum(losses) / len(losses), **measured}
         self.history.add_epoch(**row)
         self.take_best()
+        self.lower_rate()
         if self.tell("epoch", self.epoch, row):
             self.stopping = self.step
         self.epoch += 1
@@ -289,6 +293,7 @@ class Loop:
         measured = self.measure()
         self.history.add_validation(step=self.step, **measured)
         self.take_best()
+        self.lower_rate()
         if self.tell("validation", self.step, measured) or self.out_of_patience():
             self.stopping = self.step
         if self.checkpoints is not None:
@@ -315,6 +320,11 @@ class Loop:
         best = self.monitor.best(self.history)
         if self.keep_best and best is not None and best[0] == self.step:
             self.best = jax.tree.map(jnp.copy, self.stacks.by_name(self.moving()))
+
+    def lower_rate(self) -> None:
+        """Lowers the learning rate where the last value was one too many that is no better."""
+        if self.lowering is not None:
+            self.state = {**self.state, SCALE: jnp.float32(self.lowering.scale(self.history))}
 
     def out_of_patience(self) -> bool:
         """Whether there were so many validations after the best one."""

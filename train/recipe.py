@@ -16,11 +16,13 @@ from onnxla.train.optimizer import (
     OPTIMIZERS,
     bare_optimizer,
 )
+from onnxla.train.plateau import Plateau
 from onnxla.train.schedules import SCHEDULES
 from onnxla.train.sparsity import keeping_zeros
 from onnxla.train.task import Task
 
 WARMUP = 0.05  # share of the steps
+PLATEAU = "plateau"  # the name of a schedule that goes by more than the number of steps
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,8 @@ class Recipe:
     Attributes:
         optimizer: An optax optimizer, or the name of one; None for AdamW.
         learning_rate: The largest of one by name, or a schedule of optax.
-        schedule: The name of a schedule.
+        schedule: The name of a schedule, or a plateau.
+        warmup: Share of the steps in which the learning rate rises, by default a twentieth.
         accumulate: Number of steps whose mean gradient makes one update.
         clip_norm: Largest norm of a gradient.
 
@@ -40,13 +43,16 @@ class Recipe:
 
     optimizer: Any = None
     learning_rate: Any = None
-    schedule: str | None = None
+    schedule: str | Plateau | None = None
+    warmup: float | None = None
     accumulate: int = 1
     clip_norm: float | None = None
 
     def __post_init__(self) -> None:
         if self.clip_norm is not None and not self.clip_norm > 0:
             raise ValueError(f"clip_norm is positive, got {self.clip_norm}")
+        if self.warmup is not None and not 0 <= self.warmup < 1:
+            raise ValueError(f"warmup is a share of the steps, below 1; got {self.warmup}")
 
     @property
     def chosen(self) -> Any:
@@ -57,6 +63,13 @@ class Recipe:
     def name(self) -> str:
         """The name of the optimizer, or the type of one that was given."""
         return self.chosen if isinstance(self.chosen, str) else type(self.chosen).__name__
+
+    @property
+    def plateau(self) -> Plateau | None:
+        """The plateau at which the learning rate falls, if it does so."""
+        if self.schedule == PLATEAU:
+            return Plateau()
+        return self.schedule if isinstance(self.schedule, Plateau) else None
 
     def rate(self, length: int | None) -> Any:
         """The learning rate of an optimizer by name: a number, a function of the number of updates.
@@ -72,21 +85,24 @@ class Recipe:
         """
         rate, schedule = self.learning_rate, self.schedule
         if not isinstance(self.chosen, str):
-            if rate is not None or schedule is not None:
+            if any(given is not None for given in (rate, schedule, self.warmup)):
                 raise ValueError(
-                    "learning_rate and schedule are of an optimizer by name, by default 'adamw';"
-                    " one that is given has its own"
+                    "learning_rate, schedule and warmup are of an optimizer by name, by default"
+                    " 'adamw'; one that is given has its own"
                 )
             return None
         if self.name not in OPTIMIZERS:
             raise ValueError(no_such("optimizer", self.name, OPTIMIZERS))
+        if self.plateau is not None:
+            schedule = "constant"  # which `Loop` lowers
         if schedule is not None and schedule not in SCHEDULES:
-            raise ValueError(no_such("schedule", schedule, SCHEDULES))
+            raise ValueError(no_such("schedule", schedule, [*SCHEDULES, PLATEAU]))
         if callable(rate):
-            if schedule is not None:
-                raise ValueError(
-                    f"learning_rate is a schedule already, besides schedule={schedule!r}"
-                )
+            for name, given in (("schedule", self.schedule), ("warmup", self.warmup)):
+                if given is not None:
+                    raise ValueError(
+                        f"learning_rate is a schedule already, besides {name}={given!r}"
+                    )
             return rate
         if rate is None and self.name in NORMALIZED:
             rate = LEARNING_RATE
@@ -99,7 +115,8 @@ class Recipe:
         if length is None:
             return rate
         updates = max(1, length // self.accumulate)
-        return SCHEDULES[schedule or "cosine"](rate, int(WARMUP * updates), updates)
+        warmup = WARMUP if self.warmup is None else self.warmup
+        return SCHEDULES[schedule or "cosine"](rate, int(warmup * updates), updates)
 
     def given(self, length: int | None) -> Any:
         """The optimizer that somebody asked for, with nothing around it; None for the default."""

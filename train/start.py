@@ -13,6 +13,7 @@ from onnxla.interpret.rolling.stacks import NO_STACKS, Stacks
 from onnxla.ops.values import Value
 from onnxla.train.averages import AVERAGE, begin_average
 from onnxla.train.optimizer import evaluates_loss
+from onnxla.train.plateau import SCALE
 from onnxla.train.recipe import Recipe
 from onnxla.train.shapes import WatchedStep
 from onnxla.train.stacking import find_stacks
@@ -74,11 +75,14 @@ def make_start(
     state["optimizer"] = jax.tree.map(jnp.copy, optimizer.init(state["params"]))
     if weight_average is not None:
         state[AVERAGE] = begin_average(state)
+    if recipe.plateau is not None:
+        state[SCALE] = jnp.float32(1)
     line_search = given is not None and evaluates_loss(given, task.params)
-    if line_search and (recipe.accumulate > 1 or recipe.clip_norm is not None):
+    around = recipe.accumulate > 1 or recipe.clip_norm is not None or recipe.plateau is not None
+    if line_search and around:
         raise ValueError(
             "an optimizer that evaluates the loss for itself, as L-BFGS, takes the gradient of"
-            " that loss: neither accumulate= nor clip_norm="
+            " that loss: neither accumulate= nor clip_norm=, and no plateau"
         )
     step = make_step(
         task.objective,
