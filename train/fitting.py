@@ -199,6 +199,7 @@ def fit(
         patience=patience,
         batch_size=batch_size,
         validate_every=validate_every,
+        checkpoint_every=checkpoint_every,
         accumulate=accumulate,
         weight_average=weight_average,
     )
@@ -207,6 +208,8 @@ def fit(
             "metrics, monitor, min_delta, patience and validate_every are about validation data:"
             " pass validation="
         )
+    if checkpoint_every is not None and checkpoint is None:
+        raise ValueError("checkpoint_every is about checkpoints: pass checkpoint=")
     outputs = as_names(outputs)
 
     # What is read.
