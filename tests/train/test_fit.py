@@ -345,6 +345,7 @@ def test_wrong_data(data: Any, error: type[Exception], message: str) -> None:
         ({"batch_size": 0}, ValueError, "batch_size is at least 1, got 0"),
         ({"accumulate": 0}, ValueError, "accumulate is at least 1, got 0"),
         ({"clip_norm": -1.0}, ValueError, "clip_norm is positive"),
+        ({"checkpoint_every": 2}, ValueError, "about checkpoints: pass checkpoint="),
         ({"metrics": "accuracy"}, ValueError, "pass validation="),
         ({"patience": 2}, ValueError, "pass validation="),
         (
