@@ -46,7 +46,7 @@ def distilled(
             f"{kind_of(data)}"
         )
     inputs, targets = split_batch(teacher, data)
-    logits = values_read(teacher, outputs, distillation)
+    logits = values_read(teacher, outputs, distillation).names
     said = {"teacher": predict(teacher, inputs, batch_size, logits, progress)}
     given = inputs if isinstance(data, Mapping) else data[0]
     labels, weights = (

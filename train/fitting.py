@@ -304,7 +304,7 @@ def fit(
                 if note := note_on_samples(batches, loop.description):
                     loop.history.note(note)
                 go_on_after_stop(loop, partial(recipe.digest, task))
-            bar = ProgressBar(length, "training", "step", done=loop.step, shown=progress)
+            bar = ProgressBar(length, "compiling", "step", done=loop.step, shown=progress)
             result = loop.run(stack.enter_context(bar))
             if note := start.step.note(reading):
                 result.history.note(note)

@@ -99,6 +99,7 @@ class Loop:
         description: What a run that goes on from a checkpoint must have in common with this one.
         length: Number of steps at which the run ends, as its optimizer knows it.
         step: Number of steps done.
+        begun: Number of steps that were done before, where the run goes on from a checkpoint.
         epoch: Number of epochs done.
         position: Number of steps done in the epoch at hand.
         best: Parameters and statistics of the best validation.
@@ -130,6 +131,7 @@ class Loop:
     length: int | None = None
     history: History = field(default_factory=History)
     step: int = 0
+    begun: int = 0
     epoch: int = 0
     position: int = 0
     stacks: Stacks = NO_STACKS
@@ -141,7 +143,7 @@ class Loop:
     def run(self, bar: ProgressBar) -> FitResult:
         """Trains to the end. Raises what `fit` says, with the attribute `result`."""
         run = TrainingRun(self.step, self.epoch, self.length, self.history, self.settings)
-        self.clock = time.perf_counter()
+        self.clock, self.begun = time.perf_counter(), self.step
         self.tell("start", run)
         try:
             with interrupts() as pressed:
@@ -231,9 +233,11 @@ class Loop:
             self.stopping = number + 2
 
     def count_step(self, bar: ProgressBar) -> None:
-        """Shows a step on the progress bar."""
+        """Shows a step on the progress bar. The first of this process is compiled by then."""
         if self.step % REPORTED == 0 and self.history.loss:
-            bar.show(epoch=self.epoch, loss=f"{self.history.loss[-1]:.4g}")
+            bar.show("training", epoch=self.epoch, loss=f"{self.history.loss[-1]:.4g}")
+        elif self.step == self.begun + 1:
+            bar.show("training")
         bar.advance()
 
     def interrupt(self) -> None:

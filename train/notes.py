@@ -33,7 +33,7 @@ def notes_before(
         weight_average: The decay of its average.
         all_by_default: Whether nobody chose the parameters that train.
     """
-    module, read = task.module, task.objective.outputs
+    module, read = task.module, task.objective.values.read
     yield from open_questions(module, task.trained, all_by_default)
     if task.sparse:
         yield describe_zeros(module, task.sparse)

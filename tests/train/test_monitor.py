@@ -15,25 +15,13 @@ from onnxla.train.batches import ArrayBatches, ArraySamples, DatasetSamples, as_
 from onnxla.train.held_out import hold_out
 from onnxla.train.history import History
 from onnxla.train.monitor import Monitor, direction_of, find_monitor
-from support.small_models import header, make
+from support.small_runs import MODULE, same_parameters
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((20, 4)).astype(np.float32)
 Y = np.arange(20) % 3
-MODULE = onnxla.load(
-    make(
-        header() + " m (float[N, 4] x) => (float[N, 3] z) { z = Gemm (x, w, b) }",
-        w=RNG.standard_normal((4, 3)).astype(np.float32),
-        b=np.zeros(3, np.float32),
-    )
-)
 SGD: dict[str, Any] = {"optimizer": optax.sgd(0.1), "progress": False, "batch_size": 4}
 fit = partial(onnxla.fit, MODULE, loss="cross_entropy")
-
-
-def same(a: onnxla.Module, b: onnxla.Module) -> None:
-    for name, value in a.params.items():
-        np.testing.assert_array_equal(value, b.params[name], name)
 
 
 # A share of the data
@@ -98,7 +86,7 @@ def test_fit_holds_out_a_share(form: str, tmp_path: Path) -> None:
     measured = onnxla.evaluate(result.module, (X[held], Y[held]), "cross_entropy")["loss"]
     assert result.history.epochs["validation_loss"][-1] == pytest.approx(measured)
     resumed = fit(FORMS[form](), epochs=3, **options)
-    same(resumed.module, fit((X, Y), epochs=3, validation=0.2, seed=3, **SGD).module)
+    same_parameters(resumed.module, fit((X, Y), epochs=3, validation=0.2, seed=3, **SGD).module)
     with pytest.raises(onnxla.CheckpointError, match="of another run"):
         fit(FORMS[form](), epochs=3, **{**options, "seed": 4})
     with pytest.raises(onnxla.CheckpointError, match="of another run"):
@@ -195,7 +183,7 @@ def test_the_best_is_the_lowest_or_the_highest(name: str, direction: str) -> Non
     result = onnxla.fit(MODULE, (X, Y), epochs=4, monitor=(name, direction), **options)
     first = onnxla.fit(MODULE, (X, Y), epochs=1, **options)
     last = onnxla.fit(MODULE, (X, Y), epochs=4, **options)
-    same(result.module, first.module if direction == "max" else last.module)
+    same_parameters(result.module, first.module if direction == "max" else last.module)
 
 
 def test_patience_counts_validations(tmp_path: Path) -> None:
@@ -204,12 +192,12 @@ def test_patience_counts_validations(tmp_path: Path) -> None:
     assert [step for step, _ in result.history.evaluations("validation_loss")] == [2, 4, 5, 6]
     assert len(result.history.loss) == 6
     assert "stopped after 6 steps: the lowest validation_loss was at step 2" in str(result.history)
-    same(result.module, onnxla.fit(MODULE, (X, Y), steps=2, **options).module)
+    same_parameters(result.module, onnxla.fit(MODULE, (X, Y), steps=2, **options).module)
     patient: dict[str, Any] = {"epochs": 9, "patience": 3, "validate_every": 2, **options}
     for _ in range(2):  # the second finds the first at its end
         saved = onnxla.fit(MODULE, (X, Y), checkpoint=tmp_path, **patient)
         assert saved.history == result.history
-        same(saved.module, result.module)
+        same_parameters(saved.module, result.module)
 
 
 def test_a_gain_below_min_delta_is_none() -> None:
@@ -249,7 +237,7 @@ def test_the_best_checkpoint_is_kept_and_the_run_goes_on_from_the_last(tmp_path:
     onnxla.fit(MODULE, (X, Y), epochs=2, checkpoint=tmp_path, **options)
     resumed = onnxla.fit(MODULE, (X, Y), epochs=4, checkpoint=tmp_path, **options)
     assert resumed.history == whole.history
-    same(resumed.module, whole.module)
+    same_parameters(resumed.module, whole.module)
     assert sorted(int(path.name) for path in tmp_path.iterdir()) == [2, 16, 18, 20]
 
 

@@ -21,29 +21,15 @@ import pytest
 import onnxla
 from onnxla.train.digests import digest_of, digest_of_optimizer
 from support.small_models import header, make
+from support.small_runs import MODULE, X, Y, same
 
 RNG = np.random.default_rng(0)
-X = RNG.standard_normal((12, 4)).astype(np.float32)
-Y = np.arange(12) % 3
-MODULE = onnxla.load(
-    make(
-        header() + " m (float[N, 4] x) => (float[N, 3] z) { z = Gemm (x, w, b) }",
-        w=RNG.standard_normal((4, 3)).astype(np.float32),
-        b=np.zeros(3, np.float32),
-    )
-)
 OTHER = X[:, ::-1].copy()
 fit = partial(onnxla.fit, MODULE, loss="cross_entropy", progress=False)
 
 
 def pieces(x: np.ndarray = X, size: int = 4) -> list[Any]:
     return [(x[i : i + size], Y[i : i + size]) for i in range(0, len(x), size)]
-
-
-def same(a: onnxla.FitResult, b: onnxla.FitResult) -> None:
-    assert a.history.steps == b.history.steps
-    for name, value in a.module.params.items():
-        np.testing.assert_array_equal(value, b.module.params[name], name)
 
 
 class Loader:
