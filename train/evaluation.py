@@ -21,7 +21,7 @@ from onnxla.train.losses import LOSSES, Measure
 from onnxla.train.means import Sums, as_wide, unweighted
 from onnxla.train.measures import call_measure, find_measure
 from onnxla.train.metrics import METRICS, Metric, as_metric, divided, name_of
-from onnxla.train.objective import Objective, Values, make_objective, values_read
+from onnxla.train.objective import Objective, ValuesRead, make_objective, values_read
 from onnxla.train.reading import make_reading
 from onnxla.train.step import double_precision
 
@@ -120,7 +120,7 @@ def make_evaluation(
         values = part.apply(params, inputs, outputs=wanted)
         by_name = dict(zip(wanted, values if len(wanted) > 1 else (values,), strict=True))
 
-        def outputs_of(values: Values) -> Any:
+        def outputs_of(values: ValuesRead) -> Any:
             return values.of(unpack(tuple(as_wide(by_name[name]) for name in values.names)))
 
         measured: dict[str, Any] = {}

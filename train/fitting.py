@@ -35,7 +35,7 @@ from onnxla.train.measures import find_measure, known_loss
 from onnxla.train.metrics import name_of
 from onnxla.train.monitor import METRIC, Monitor, find_monitor
 from onnxla.train.notes import note_on_samples, notes_before
-from onnxla.train.plateau import Lowering, Plateau
+from onnxla.train.plateau import Plateau
 from onnxla.train.reading import make_reading
 from onnxla.train.recipe import Recipe
 from onnxla.train.resume import go_on_after_stop
@@ -230,10 +230,8 @@ def fit(
     # A loss that is a function may return further numbers.
     known = [METRIC, *names_of(metrics)] if known_loss(measure) else []
     watched = find_monitor(monitor, known, min_delta)
-    lowering = None
-    if recipe.plateau is not None:
-        lowering = Lowering(recipe.plateau, Monitor("loss") if held_out is None else watched)
-    falling = schedule if lowering is None else str(lowering)
+    falling = recipe.falling(Monitor("loss") if held_out is None else watched)
+    rates = schedule if falling is None else str(falling)
     told = Callbacks(callbacks)
     if progress and in_notebook():
         told.members = [*told.members, Live()]
@@ -248,7 +246,7 @@ def fit(
         "matmul_precision": asked_for(computing.program.matmul_precision),
         "seed": seed,
     }
-    asked = {"schedule": falling, "batch_size": batch_size, "epochs": epochs, "steps": steps}
+    asked = {"schedule": rates, "batch_size": batch_size, "epochs": epochs, "steps": steps}
 
     with jax.numpy_dtype_promotion("standard"), double_precision(module):
         task = find_task(
@@ -278,7 +276,7 @@ def fit(
             monitor=watched,
             keep_best=patience is not None or monitor is not None,
             patience=patience,
-            lowering=lowering,
+            falling=falling,
             callbacks=told,
             settings={**settings, "optimizer": recipe.name, **asked},
             every=checkpoint_every,
@@ -299,7 +297,7 @@ def fit(
                 loop.checkpoints = stack.enter_context(contextlib.closing(Checkpoints(checkpoint)))
                 check_may_resume(loop.checkpoints, resume)
                 loop.description = describe_run(
-                    task, recipe, start, batches, held_out, watched, falling, length, **settings
+                    task, recipe, start, batches, held_out, watched, rates, length, **settings
                 )
                 if note := note_on_samples(batches, loop.description):
                     loop.history.note(note)

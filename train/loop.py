@@ -28,7 +28,7 @@ from onnxla.train.callbacks import Callbacks, TrainingRun
 from onnxla.train.checkpoints import CheckpointError, Checkpoints
 from onnxla.train.history import History
 from onnxla.train.monitor import METRIC, Monitor
-from onnxla.train.plateau import SCALE, Lowering
+from onnxla.train.plateau import SCALE, FallingRate
 
 REPORTED = 10  # steps between two updates of the progress bar's numbers
 
@@ -91,7 +91,7 @@ class Loop:
         monitor: Which number of the validation says which is the best.
         keep_best: Whether the result has the parameters of the best validation.
         patience: Number of validations after the best one after which the run ends.
-        lowering: How far the learning rate has fallen by what the history says.
+        falling: How far the learning rate has fallen by what the history says.
         callbacks: What is told of steps, epochs and the like.
         settings: What they are told of the run.
         checkpoints: Where checkpoints go.
@@ -122,7 +122,7 @@ class Loop:
     monitor: Monitor = field(default_factory=Monitor)
     keep_best: bool = False
     patience: int | None = None
-    lowering: Lowering | None = None
+    falling: FallingRate | None = None
     callbacks: Callbacks = field(default_factory=Callbacks)
     settings: Mapping[str, Any] = field(default_factory=dict)
     checkpoints: Checkpoints | None = None
@@ -327,8 +327,8 @@ class Loop:
 
     def lower_rate(self) -> None:
         """Lowers the learning rate where the last value was one too many that is no better."""
-        if self.lowering is not None:
-            self.state = {**self.state, SCALE: jnp.float32(self.lowering.scale(self.history))}
+        if self.falling is not None:
+            self.state = {**self.state, SCALE: jnp.float32(self.falling.scale(self.history))}
 
     def out_of_patience(self) -> bool:
         """Whether there were so many validations after the best one."""

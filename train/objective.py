@@ -24,7 +24,7 @@ from onnxla.train.metrics import Metric, name_of
 
 
 @dataclass(frozen=True)
-class Values:
+class ValuesRead:
     """Which of a module's values a loss or metric is of.
 
     Attributes:
@@ -63,7 +63,7 @@ class Objective:
 
     module: Module
     loss: Measure
-    values: Values
+    values: ValuesRead
     trained: tuple[str, ...] | None = None
     freeze_statistics: Any = None
 
@@ -166,7 +166,7 @@ def make_objective(
     return Objective(module, loss, values, trained, freeze_statistics)
 
 
-def values_read(module: Module, outputs: Sequence[str] | None, measure: Measure) -> Values:
+def values_read(module: Module, outputs: Sequence[str] | None, measure: Measure) -> ValuesRead:
     """The values that a loss or metric is a function of: of one output, the logits if any.
 
     Raises:
@@ -186,10 +186,10 @@ def values_read(module: Module, outputs: Sequence[str] | None, measure: Measure)
         )
     if len(names) == 1:
         return find_logits(module.program.model, names[0], measure)
-    return Values(names)
+    return ValuesRead(names)
 
 
-def find_logits(model: ir.Model, output: str, loss: Measure) -> Values:
+def find_logits(model: ir.Model, output: str, loss: Measure) -> ValuesRead:
     """What a loss or metric should read for an output: what its Softmax or Sigmoid reads.
 
     Computing probabilities and their logarithm in one step is exact where two steps underflow. A
@@ -224,18 +224,18 @@ def find_logits(model: ir.Model, output: str, loss: Measure) -> Values:
 
     _, node = maker(output)
     if node is None or not kinds:
-        return Values((output,))
+        return ValuesRead((output,))
     if probabilities(node) in kinds:
-        return Values((node.inputs[0],))
+        return ValuesRead((node.inputs[0],))
     if is_standard(node, "Div") and "categorical" in kinds:
         exponentials, exp = maker(node.inputs[0])
         _, total = maker(node.inputs[1], "reshaped", "repeated")
         summed = total is not None and is_standard(total, "ReduceSum") and total.inputs[0]
         if exp is not None and is_standard(exp, "Exp") and summed == exponentials:
-            return Values((exp.inputs[0],))
+            return ValuesRead((exp.inputs[0],))
     _, node = maker(output, "reshaped")
     if "binary" in kinds and node is not None and probabilities(node) == "binary":
-        return Values((node.inputs[0], output), reshaped=True)
+        return ValuesRead((node.inputs[0], output), reshaped=True)
     _, node = maker(output, "reshaped", "repeated", "permuted")
     if node is not None and probabilities(node) in warned:
         warnings.warn(
@@ -243,4 +243,4 @@ def find_logits(model: ir.Model, output: str, loss: Measure) -> Values:
             "outputs=[...] with the name of the logits, or a loss of probabilities",
             stacklevel=2,
         )
-    return Values((output,))
+    return ValuesRead((output,))

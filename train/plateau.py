@@ -41,7 +41,7 @@ class Plateau:
 
 
 @dataclass(frozen=True)
-class Lowering:
+class FallingRate:
     """How far a plateau has lowered the learning rate, as a history tells.
 
     Attributes:

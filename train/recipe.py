@@ -8,6 +8,7 @@ from typing import Any
 
 from onnxla.ir.names import no_such
 from onnxla.train.digests import digest_of_optimizer
+from onnxla.train.monitor import Monitor
 from onnxla.train.optimizer import (
     DEFAULT,
     LEARNING_RATE,
@@ -16,7 +17,7 @@ from onnxla.train.optimizer import (
     OPTIMIZERS,
     bare_optimizer,
 )
-from onnxla.train.plateau import Plateau
+from onnxla.train.plateau import FallingRate, Plateau
 from onnxla.train.schedules import SCHEDULES
 from onnxla.train.sparsity import keeping_zeros
 from onnxla.train.task import Task
@@ -70,6 +71,10 @@ class Recipe:
         if self.schedule == PLATEAU:
             return Plateau()
         return self.schedule if isinstance(self.schedule, Plateau) else None
+
+    def falling(self, monitor: Monitor) -> FallingRate | None:
+        """How far the learning rate falls by what a monitor says, if it does so."""
+        return None if self.plateau is None else FallingRate(self.plateau, monitor)
 
     def rate(self, length: int | None) -> Any:
         """The learning rate of an optimizer by name: a number, a function of the number of updates.

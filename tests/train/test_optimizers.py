@@ -20,7 +20,7 @@ from onnxla.train.history import History
 from onnxla.train.lr_find import steepest
 from onnxla.train.monitor import Monitor
 from onnxla.train.optimizer import NORMALIZED, OPTIMIZERS
-from onnxla.train.plateau import Lowering
+from onnxla.train.plateau import FallingRate
 from onnxla.train.recipe import Recipe
 from onnxla.train.schedules import SCHEDULES
 from onnxla.train.stacking import cannot_tell
@@ -199,7 +199,7 @@ def test_a_rate_falls_at_a_plateau(options: dict[str, Any], lowered: list[int]) 
 def test_how_far_a_rate_falls() -> None:
     def scale(values: list[float], **options: Any) -> float:
         history = History(epochs={"step": [*range(len(values))], "auc": values})
-        return Lowering(onnxla.Plateau(**options), Monitor("auc", True, 0.1)).scale(history)
+        return FallingRate(onnxla.Plateau(**options), Monitor("auc", True, 0.1)).scale(history)
 
     assert scale([1.0] * 10) == 1.0
     assert scale([1.0] * 11) == 0.1
