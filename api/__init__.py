@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # what `PUBLIC` says, in the words of type checkers
     from onnxla.train.loop import NonFiniteLossError as NonFiniteLossError
     from onnxla.train.loop import TrainingInterrupted as TrainingInterrupted
     from onnxla.train.lr_find import lr_find as lr_find
+    from onnxla.train.plateau import Plateau as Plateau
     from onnxla.train.prediction import predict as predict
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "Module",
     "NonFiniteLossError",
     "OnnxlaError",
+    "Plateau",
     "StaticOperandError",
     "TrainingInterrupted",
     "UnsupportedError",

@@ -26,6 +26,7 @@ PUBLIC = {
     "FitResult": "onnxla.train.loop",
     "NonFiniteLossError": "onnxla.train.loop",
     "TrainingInterrupted": "onnxla.train.loop",
+    "Plateau": "onnxla.train.plateau",
     "evaluate": "onnxla.train.evaluation",
     "fit": "onnxla.train.fitting",
     "lr_find": "onnxla.train.lr_find",

@@ -44,3 +44,11 @@ def positive(text: str) -> float:
     if not 0 < number < math.inf:
         raise ArgumentTypeError(f"must be above 0 and finite, got {quoted(text)}")
     return number
+
+
+def share(text: str) -> float:
+    """A number between 0 and 1."""
+    number = real(text)
+    if not 0 < number < 1:
+        raise ArgumentTypeError(f"must be between 0 and 1, got {quoted(text)}")
+    return number

@@ -1,8 +1,10 @@
 """Kills `fit` at random moments and lets it go on: `python tools/stress_fit.py --kills 100`.
 
-Each run trains a small model with a checkpoint every second step. It is killed (SIGKILL) again and
-again, started anew, and at its end compared with a run that nobody killed: all losses, parameters
-and statistics are the same bit for bit, or the script says what is not and exits with 1.
+Each run trains a small model on a dataset of weighed samples whose lengths differ, with all that
+`fit` may have around its steps: a checkpoint every second one, validation by steps, a plateau,
+early stopping, averages of weights, callbacks. It is killed (SIGKILL) again and again, started
+anew, and at its end compared with a run that nobody killed: history, parameters, statistics and log
+are the same bit for bit, or the script says what is not and exits with 1.
 """
 
 from __future__ import annotations
@@ -17,7 +19,9 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from onnx import helper, numpy_helper
@@ -25,37 +29,43 @@ from tqdm import tqdm
 
 import onnxla
 
-STEPS = 60
+WORDS, CLASSES = 12, 3
 NEIGHBOUR = "notes.txt"  # a file of the user's in the checkpoints' folder
 
 
 def write_model(path: Path) -> None:
-    """A model with running statistics and Dropout, in a file."""
+    """A tagger of tokens with running statistics and Dropout, in a file."""
     rng = np.random.default_rng(0)
     shapes = {
-        "w0": (4, 64),
-        "scale": (64,),
-        "bias": (64,),
-        "mean": (64,),
-        "var": (64,),
-        "w1": (64, 3),
+        "table": (WORDS, 16),
+        "scale": (16,),
+        "bias": (16,),
+        "mean": (16,),
+        "var": (16,),
+        "w": (16, CLASSES),
     }
     arrays = {
         name: np.abs(rng.standard_normal(shape)).astype(np.float32)
         for name, shape in shapes.items()
     }
-    arrays["ratio"] = np.float32(0.2)
+    arrays["ratio"], arrays["last"] = np.float32(0.2), np.array([2])
     nodes = [
-        helper.make_node("MatMul", ["x", "w0"], ["h"]),
-        helper.make_node("BatchNormalization", ["h", "scale", "bias", "mean", "var"], ["n"]),
-        helper.make_node("Dropout", ["n", "ratio"], ["d"]),
-        helper.make_node("MatMul", ["d", "w1"], ["z"]),
+        helper.make_node("Gather", ["table", "ids"], ["e"]),
+        helper.make_node("Transpose", ["e"], ["t"], perm=[0, 2, 1]),
+        helper.make_node("BatchNormalization", ["t", "scale", "bias", "mean", "var"], ["n"]),
+        helper.make_node("Transpose", ["n"], ["r"], perm=[0, 2, 1]),
+        helper.make_node("Cast", ["mask"], ["f"], to=1),
+        helper.make_node("Unsqueeze", ["f", "last"], ["u"]),
+        helper.make_node("Mul", ["r", "u"], ["m"]),
+        helper.make_node("Dropout", ["m", "ratio"], ["d"]),
+        helper.make_node("MatMul", ["d", "w"], ["z"]),
     ]
+    inputs = [helper.make_tensor_value_info(name, 7, ["N", "seq"]) for name in ("ids", "mask")]
     graph = helper.make_graph(
         nodes,
         "live",
-        [helper.make_tensor_value_info("x", 1, ["N", 4])],
-        [helper.make_tensor_value_info("z", 1, ["N", 3])],
+        inputs,
+        [helper.make_tensor_value_info("z", 1, ["N", "seq", CLASSES])],
         [numpy_helper.from_array(np.asarray(array), name) for name, array in arrays.items()],
     )
     opset = [helper.make_opsetid("", 21)]
@@ -64,23 +74,57 @@ def write_model(path: Path) -> None:
     )
 
 
+class Sentences:
+    """A dataset that makes a sample when it is asked for one."""
+
+    def __len__(self) -> int:
+        return 40
+
+    def __getitem__(self, index: int) -> tuple[dict[str, np.ndarray], np.ndarray, np.float32]:
+        rng = np.random.default_rng(index)
+        ids = rng.integers(1, WORDS, rng.integers(2, 16))
+        return {"ids": ids, "mask": np.ones_like(ids)}, ids % CLASSES, np.float32(rng.uniform())
+
+
+class Announcer:
+    """A callback that says when steps begin."""
+
+    def start(self, run: Any) -> None:
+        """Says it."""
+        print(f"goes on from step {run.step}", flush=True)
+
+
 def train(folder: Path, checkpoint: Path | None) -> dict[str, np.ndarray]:
     """The run, and the numbers that it ends with."""
-    rng = np.random.default_rng(1)
-    x = rng.standard_normal((24, 4)).astype(np.float32)
+    log = folder / f"log_{checkpoint.name if checkpoint else None}.jsonl"
     result = onnxla.fit(
         onnxla.load(folder / "model.onnx"),
-        (x, np.arange(24) % 3),
+        Sentences(),
         "cross_entropy",
-        steps=STEPS,
+        epochs=30,
         batch_size=8,
+        bucket={"seq": 8},
         learning_rate=0.01,
+        schedule=onnxla.Plateau(factor=0.5, patience=2),
+        weight_average=0.9,
+        validation=0.2,
+        validate_every=3,
+        metrics="accuracy",
+        monitor="accuracy",
+        min_delta=1.0,  # which nothing reaches: the first validation is the best
+        patience=10,
+        callbacks=[Announcer(), onnxla.loggers.JSONL(log)],
         checkpoint=checkpoint,
         checkpoint_every=2,
         progress=False,
     )
+    assert "the highest accuracy was at step 3" in result.history.notes[-1]
+    assert result.history.steps["learning_rate"][-1] < 0.01 / 15
     numbers = {name: np.asarray(value) for name, value in result.module.params.items()}
-    return {**numbers, "history": np.array(json.dumps(result.history.steps))}
+    history = {**result.history.to_dict(), "speed": None}
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    logged = [{k: v for k, v in row.items() if k != "samples_per_second"} for row in rows]
+    return {**numbers, "history": np.array(json.dumps(history)), "log": np.array(str(logged))}
 
 
 def child(folder: Path) -> None:
@@ -91,8 +135,15 @@ def child(folder: Path) -> None:
     print("done", flush=True)
 
 
-def survive(folder: Path, seconds: float, seed: int) -> tuple[int, list[str]]:
-    """One run to its end: how often it was killed, and what is wrong then."""
+def survive(folder: Path, seconds: float, seed: int, most: int) -> tuple[int, list[str]]:
+    """One run to its end: how often it was killed, and what is wrong then.
+
+    Args:
+        folder: Where it is.
+        seconds: It is killed within these, once it has begun, or once its steps have.
+        seed: Decides when.
+        most: How often.
+    """
     generator, kills = random.Random(seed), 0
     while True:
         command = [sys.executable, __file__, "--child", str(folder)]
@@ -101,9 +152,11 @@ def survive(folder: Path, seconds: float, seed: int) -> tuple[int, list[str]]:
         )
         assert process.stdout is not None
         assert process.stderr is not None
-        process.stdout.readline()
-        time.sleep(generator.uniform(0, seconds))
-        if process.poll() is None:
+        for _ in range(generator.choice((1, 2, 2, 2))):
+            process.stdout.readline()
+        if kills < most:
+            time.sleep(generator.uniform(0, seconds))
+        if kills < most and process.poll() is None:
             os.kill(process.pid, signal.SIGKILL)
         said, error = process.communicate()
         if "done" in said:
@@ -120,7 +173,9 @@ def check(folder: Path, whole: dict[str, np.ndarray], files: dict[Path, bytes]) 
     return wrong + [str(path) for path, content in files.items() if path.read_bytes() != content]
 
 
-def one(number: int, whole: dict[str, np.ndarray], seconds: float) -> tuple[int, list[str]]:
+def one(
+    number: int, whole: dict[str, np.ndarray], seconds: float, most: int
+) -> tuple[int, list[str]]:
     """A run in a folder of its own: how often it was killed, and what is wrong."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -129,7 +184,7 @@ def one(number: int, whole: dict[str, np.ndarray], seconds: float) -> tuple[int,
         neighbour = folder / "checkpoints" / NEIGHBOUR
         neighbour.write_text("mine")
         files = {path: path.read_bytes() for path in (folder / "model.onnx", neighbour)}
-        kills, wrong = survive(folder, seconds, number)
+        kills, wrong = survive(folder, seconds, number, most)
         return kills, wrong or check(folder, whole, files)
 
 
@@ -141,12 +196,13 @@ def main(kills: int, workers: int, seed: int) -> int:
         train(folder, folder / "warm")  # compiled programs are kept, so this run is the slow one
         began = time.perf_counter()
         whole = train(folder, folder / "checkpoints")
-        seconds = 2 * (time.perf_counter() - began)
+        seconds = time.perf_counter() - began
     done, runs, wrong = 0, 0, []
     with ThreadPoolExecutor(workers) as pool, tqdm(total=kills, unit="kill") as bar:
         while done < kills:
             numbers = range(seed + runs, seed + runs + workers)
-            for killed, problems in pool.map(lambda n: one(n, whole, seconds), numbers):
+            each = partial(one, whole=whole, seconds=seconds, most=-(-(kills - done) // workers))
+            for killed, problems in pool.map(each, numbers):
                 runs += 1
                 done += killed
                 wrong += problems

@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeAlias
 
 import jax
@@ -16,9 +16,9 @@ from onnxla.inputs import by_name
 from onnxla.module import Module
 from onnxla.ops.values import Value
 from onnxla.train.checkpoints import CheckpointError
-from onnxla.train.digests import add_arrays, digest_of
+from onnxla.train.digests import Rows, add_arrays, digest_of
 from onnxla.train.lengths import is_ragged
-from onnxla.train.losses import Weighted
+from onnxla.train.means import Weighted
 from onnxla.train.reading import Reading, has_ragged
 from onnxla.train.sources import (
     InOrder,
@@ -48,6 +48,10 @@ class Samples(Protocol):
         """Some samples, whose axis is the first; it may have sequences of different lengths."""
         ...
 
+    def part(self, rows: np.ndarray) -> Samples:
+        """Some samples as such samples. Nothing is copied before it is taken."""
+        ...
+
     def describe(self) -> dict[str, Any]:
         """What tells them from others."""
         ...
@@ -60,24 +64,46 @@ class ArraySamples:
     Attributes:
         inputs: Inputs by name.
         targets: An array, or a tree of arrays.
+        rows: Which rows are samples; None for all.
     """
 
     inputs: dict[str, np.ndarray]
     targets: Any
+    rows: np.ndarray | None = None
 
     def __len__(self) -> int:
-        return len(jax.tree.leaves((self.inputs, self.targets))[0])
+        leaves = jax.tree.leaves((self.inputs, self.targets))
+        return len(leaves[0] if self.rows is None else self.rows)
 
     def take(self, rows: np.ndarray) -> Batch:
         """Some rows of all arrays."""
+        rows = among(self.rows, rows)
         taken: Batch = jax.tree.map(lambda array: array[rows], (self.inputs, self.targets))
         return taken
+
+    def take_targets(self) -> Any:
+        """The targets of all samples."""
+        if self.rows is None:
+            return self.targets
+        return jax.tree.map(lambda array: array[self.rows], self.targets)
+
+    def part(self, rows: np.ndarray) -> ArraySamples:
+        """Some samples."""
+        return replace(self, rows=among(self.rows, rows))
 
     def describe(self) -> dict[str, Any]:
         """Shapes, dtypes and contents."""
         shapes = jax.tree.map(lambda a: f"{a.dtype}{list(a.shape[1:])}", self.inputs)
-        listed = jax.tree.map(lambda a: [*a] if is_ragged(a) else a, (self.inputs, self.targets))
-        return {"inputs": shapes, "digest": digest_of(listed)}
+
+        def contents(array: np.ndarray) -> Any:
+            if is_ragged(array):
+                return [*array] if self.rows is None else [*array[self.rows]]
+            return array if self.rows is None else Rows(array, self.rows)
+
+        return {
+            "inputs": shapes,
+            "digest": digest_of(jax.tree.map(contents, (self.inputs, self.targets))),
+        }
 
 
 @dataclass(frozen=True)
@@ -87,24 +113,35 @@ class DatasetSamples:
     Attributes:
         reading: How they are read.
         source: Has a length, and a sample for each number; or it is a Hugging Face `Dataset`.
+        rows: Numbers of those that are samples; None for all.
     """
 
     reading: Reading
     source: Any
+    rows: np.ndarray | None = None
 
     def __len__(self) -> int:
-        return len(self.source)
+        return len(self.source if self.rows is None else self.rows)
 
     def take(self, rows: np.ndarray) -> Batch:
         """Some samples, read one by one, or by a Hugging Face `Dataset` all at once."""
-        item = self.reading.named(read_rows(self.source, rows))
+        item = self.reading.named(read_rows(self.source, among(self.rows, rows)))
         return split_batch(self.reading.module, item)
+
+    def part(self, rows: np.ndarray) -> DatasetSamples:
+        """Some samples."""
+        return replace(self, rows=among(self.rows, rows))
 
     def describe(self) -> dict[str, Any]:
         """The contents of a few samples, unless they are others each time, as augmented ones."""
         rows = spread(len(self), COMPARED)
         digests = {digest_of([self.take(row[None]) for row in rows]) for _ in range(2)}
         return {"digest": digests.pop()} if len(digests) == 1 else {}
+
+
+def among(chosen: np.ndarray | None, rows: np.ndarray) -> np.ndarray:
+    """Those with some numbers among rows that were chosen, which are all rows if it is None."""
+    return rows if chosen is None else chosen[rows]
 
 
 @dataclass(frozen=True)

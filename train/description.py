@@ -14,8 +14,14 @@ import numpy as np
 
 from onnxla.ir.traverse import all_nodes
 from onnxla.module import Module
+from onnxla.train.batches import ArrayBatches, StreamedBatches
 from onnxla.train.checkpoints import CheckpointError
-from onnxla.train.losses import Measure, known_loss, options_of
+from onnxla.train.losses import Measure
+from onnxla.train.measures import known_loss, options_of
+from onnxla.train.monitor import METRIC, Monitor
+from onnxla.train.recipe import Recipe
+from onnxla.train.start import Start
+from onnxla.train.task import Task
 
 UPDATE, VERSIONS = "update", "versions"
 # Digests say that there is a difference, not which: what to say, and what may say it better.
@@ -41,12 +47,53 @@ DIGESTS = {
 
 
 def describe_run(
-    module: Module, params: Any, optimizer_state: Any, **settings: Any
+    task: Task,
+    recipe: Recipe,
+    start: Start,
+    batches: ArrayBatches | StreamedBatches,
+    held_out: ArrayBatches | StreamedBatches | None,
+    monitor: Monitor,
+    schedule: Any,
+    length: int | None,
+    **settings: Any,
 ) -> dict[str, Any]:
-    """The description of a run, as JSON has it."""
-    tensors = {name: f"{value.dtype}{list(value.shape)}" for name, value in params.items()}
-    parts = ", ".join(re.findall(r"\w+State", str(jax.tree.structure(optimizer_state))))
-    every = {"model": module.fingerprint(), "trained": tensors, "optimizer": parts, **settings}
+    """The description of a run, as JSON has it.
+
+    Args:
+        task: What it makes small.
+        recipe: How it makes updates.
+        start: What it begins with.
+        batches: Its data.
+        held_out: Its validation data.
+        monitor: Which validation is the best.
+        schedule: What becomes of the learning rate, if it is not the default.
+        length: Number of steps, where it is known.
+        **settings: What else `fit` was asked for.
+    """
+    objective, measure = task.objective, task.objective.loss
+    trained = {name: f"{value.dtype}{list(value.shape)}" for name, value in task.masters.items()}
+    state = jax.eval_shape(recipe.of_task(task, length).init, task.masters)
+    frozen = objective.freeze_statistics
+    every = {
+        **settings,
+        "model": task.module.fingerprint(),
+        "trained": trained,
+        "optimizer": ", ".join(re.findall(r"\w+State", str(jax.tree.structure(state)))),
+        "schedule": None if schedule in (None, "cosine") else str(schedule),
+        "warmup": recipe.warmup,
+        "loss_options": describe_options(measure),
+        "loss_program": None if known_loss(measure) else task.digest(),
+        "data": batches.describe(),
+        "validation": None if held_out is None else held_out.describe(),
+        "monitor": None if monitor.name == METRIC else str(monitor),
+        "freeze_statistics": () if frozen is None else frozen,
+        "keep_zeros": task.sparse or None,
+        "loops": objective.module.program.loops(objective.outputs, start.stacks) or None,
+        "outputs": objective.outputs,
+        "bucket": batches.reading.describe(),
+        UPDATE: recipe.digest(task, length),
+        VERSIONS: versions(),
+    }
     return dict(json.loads(json.dumps(every)))
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -15,15 +17,44 @@ from onnxla.train.optimizer import update_of_some_loss
 PIECE = 2**26  # bytes of an array that are hashed at a time: it may be a file's, larger than memory
 
 
+@dataclass(frozen=True)
+class Rows:
+    """Some rows of an array, which are copied piece by piece, and count as an array of them."""
+
+    array: np.ndarray
+    rows: np.ndarray
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The elements' dtype."""
+        return self.array.dtype
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of that array."""
+        return (len(self.rows), *self.array.shape[1:])
+
+    @property
+    def nbytes(self) -> int:
+        """Its size in bytes."""
+        return math.prod(self.shape) * self.array.itemsize
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        return np.asarray(self.array[self.rows[rows]])
+
+
 def add_arrays(hashed: Any, tree: Any) -> None:
     """Hashes a tree of arrays: names, dtypes, shapes and elements.
 
     Args:
         hashed: What `hashlib` makes.
-        tree: The tree; objects, such as strings, count by their text.
+        tree: The tree of arrays or `Rows`; objects, such as strings, count by their text.
     """
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        array = np.atleast_1d(np.asarray(leaf))
+        array = leaf if isinstance(leaf, Rows) else np.atleast_1d(np.asarray(leaf))
         hashed.update(f"{jax.tree_util.keystr(path)} {array.dtype}{np.shape(leaf)}".encode())
         rows = max(1, PIECE * len(array) // max(array.nbytes, 1))
         for start in range(0, len(array), rows):

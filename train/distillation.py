@@ -7,7 +7,8 @@ from typing import Any
 
 from onnxla.module import Module
 from onnxla.train.batches import kind_of, split_batch
-from onnxla.train.losses import Weighted, distillation
+from onnxla.train.losses import distillation
+from onnxla.train.means import Weighted
 from onnxla.train.objective import values_read
 from onnxla.train.prediction import predict
 
@@ -45,7 +46,7 @@ def distilled(
             f"{kind_of(data)}"
         )
     inputs, targets = split_batch(teacher, data)
-    logits = values_read(teacher, outputs, distillation)
+    logits = values_read(teacher, outputs, distillation).names
     said = {"teacher": predict(teacher, inputs, batch_size, logits, progress)}
     given = inputs if isinstance(data, Mapping) else data[0]
     labels, weights = (

@@ -17,17 +17,11 @@ from onnxla.ops.values import Value
 from onnxla.train.batches import ArrayBatches, StreamedBatches, as_batches
 from onnxla.train.division import Divided, divide
 from onnxla.train.labels import number_of_classes, with_class_weight, wrong_label
-from onnxla.train.losses import (
-    LOSSES,
-    Measure,
-    Sums,
-    as_wide,
-    call_measure,
-    find_measure,
-    unweighted,
-)
+from onnxla.train.losses import LOSSES, Measure
+from onnxla.train.means import Sums, as_wide, unweighted
+from onnxla.train.measures import call_measure, find_measure
 from onnxla.train.metrics import METRICS, Metric, as_metric, divided, name_of
-from onnxla.train.objective import Objective, make_objective, values_read
+from onnxla.train.objective import Objective, ValuesRead, make_objective, values_read
 from onnxla.train.reading import make_reading
 from onnxla.train.step import double_precision
 
@@ -95,6 +89,11 @@ def as_list(metrics: Metrics) -> list[str | Measure]:
     return [metrics] if isinstance(metrics, str) or callable(metrics) else [*metrics]
 
 
+def names_of(metrics: Metrics) -> list[str]:
+    """The names of metrics in results."""
+    return [each if isinstance(each, str) else name_of(each) for each in as_list(metrics)]
+
+
 def make_evaluation(
     module: Module,
     objective: Objective | None,
@@ -111,8 +110,8 @@ def make_evaluation(
         raise ValueError("nothing to evaluate: pass loss= or metrics=")
     read = [(f, values_read(module, outputs, f)) for f in functions]
     known = {name_of(f): as_metric(f) for f in functions}
-    of_loss = [] if objective is None else [(objective.loss, objective.outputs)]
-    wanted = tuple(dict.fromkeys(name for _, names in (*of_loss, *read) for name in names))
+    of_loss = [] if objective is None else [(objective.loss, objective.values)]
+    wanted = tuple(dict.fromkeys(name for _, each in (*of_loss, *read) for name in each.names))
 
     @functools.partial(jax.jit, static_argnums=0)
     def measure(
@@ -121,17 +120,15 @@ def make_evaluation(
         values = part.apply(params, inputs, outputs=wanted)
         by_name = dict(zip(wanted, values if len(wanted) > 1 else (values,), strict=True))
 
-        def outputs_of(names: Sequence[str]) -> Any:
-            return unpack(tuple(as_wide(by_name[name]) for name in names))
+        def outputs_of(values: ValuesRead) -> Any:
+            return values.of(unpack(tuple(as_wide(by_name[name]) for name in values.names)))
 
         measured: dict[str, Any] = {}
         if objective is not None:
-            measured |= objective.sums(outputs_of(objective.outputs), targets, samples)
-        for function, names in read:
-            measured[name_of(function)] = of_batch(function, outputs_of(names), targets, samples)
-        classes = [
-            number_of_classes(f, outputs_of(names), targets) for f, names in (*of_loss, *read)
-        ]
+            measured |= objective.sums(outputs_of(objective.values), targets, samples)
+        for function, own in read:
+            measured[name_of(function)] = of_batch(function, outputs_of(own), targets, samples)
+        classes = [number_of_classes(f, outputs_of(own), targets) for f, own in (*of_loss, *read)]
         return measured, classes
 
     parts: Divided | None = None

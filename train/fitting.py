@@ -5,56 +5,43 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from numbers import Integral
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from onnxla.interpret.rolling.stacks import NO_STACKS, Stacks
-from onnxla.interpret.rules.matmul_precision import asked_for, check_precision
+from onnxla.interpret.rules.matmul_precision import asked_for
 from onnxla.ir.names import as_names
-from onnxla.ir.problems import Problems
-from onnxla.left_open import left_open
 from onnxla.module import Module
 from onnxla.progress import ProgressBar
-from onnxla.train.averages import AVERAGE, begin_average
-from onnxla.train.batches import ArrayBatches, as_batches
+from onnxla.train.batches import ArrayBatches, StreamedBatches, as_batches
 from onnxla.train.callbacks import Callbacks
 from onnxla.train.checkpoints import Checkpoints
-from onnxla.train.description import describe_options, describe_run, versions
-from onnxla.train.digests import digest_of_optimizer
-from onnxla.train.division import divide
-from onnxla.train.evaluation import Metrics, as_data, as_list, make_evaluation
+from onnxla.train.description import describe_run
+from onnxla.train.evaluation import Metrics, as_data, make_evaluation, names_of
 from onnxla.train.held_out import hold_out
 from onnxla.train.labels import (
     check_labels,
-    number_of_classes,
     targets_at_hand,
     with_checked_labels,
     with_class_weight,
 )
-from onnxla.train.lengths import has_mask
 from onnxla.train.live import Live, in_notebook
 from onnxla.train.loop import FitResult, Loop
-from onnxla.train.losses import LOSSES, Measure, find_measure, known_loss
+from onnxla.train.losses import LOSSES, Measure
+from onnxla.train.measures import find_measure, known_loss
 from onnxla.train.metrics import name_of
-from onnxla.train.monitor import METRIC, find_monitor
-from onnxla.train.objective import make_objective
-from onnxla.train.optimizer import (
-    DEFAULT,
-    bare_optimizer,
-    evaluates_loss,
-    make_optimizer,
-    make_rate,
-    named_or_type,
-)
+from onnxla.train.monitor import METRIC, Monitor, find_monitor
+from onnxla.train.notes import note_on_samples, notes_before
+from onnxla.train.plateau import Plateau
 from onnxla.train.reading import make_reading
+from onnxla.train.recipe import Recipe
 from onnxla.train.resume import go_on_after_stop
-from onnxla.train.shapes import WatchedStep
-from onnxla.train.sparsity import choose_sparse, describe_zeros
-from onnxla.train.stacking import find_stacks
-from onnxla.train.step import double_precision, look_ahead, make_step, master
+from onnxla.train.start import make_start
+from onnxla.train.step import double_precision
+from onnxla.train.task import choose_trained, find_task, in_precision
 
 
 def fit(
@@ -77,7 +64,8 @@ def fit(
     outputs: str | Sequence[str] | None = None,
     optimizer: Any = None,
     learning_rate: Any = None,
-    schedule: str | None = None,
+    schedule: str | Plateau | None = None,
+    warmup: float | None = None,
     accumulate: int = 1,
     clip_norm: float | None = None,
     weight_average: float | None = None,
@@ -149,14 +137,18 @@ def fit(
             it. L-BFGS is for batches of all samples.
         learning_rate: The largest learning rate of an optimizer by name, or a schedule of optax;
             for AdamW and those akin to it 1e-4 by default.
-        schedule: What becomes of the learning rate after it has risen during the first twentieth of
-            the steps: `"cosine"`, the default, and `"linear"` fall to 0, `"constant"` stays.
+        schedule: What becomes of the learning rate after it has risen: `"cosine"`, the default, and
+            `"linear"` fall to 0, `"constant"` stays, and `"plateau"` falls to a tenth where ten
+            validations are no better than the best (by `monitor`), or without validation data the
+            mean losses of ten epochs; `onnxla.Plateau` has other numbers.
+        warmup: Share of the steps in which it rises, by default a twentieth.
         accumulate: Number of steps whose mean gradient makes one update of the parameters.
         clip_norm: Largest norm of the gradient.
         weight_average: Decay of an exponential moving average of parameters and running statistics,
             such as 0.999: validation and the result have the average. It begins with shorter ones.
         validation: Data to evaluate on after each epoch, every sample of it, as `evaluate` does. Or
-            the share of the data, such as 0.2, to hold out for it: random samples of arrays.
+            the share of the data, such as 0.2, to hold out for it: random samples, which `seed`
+            decides, of data that is no iterable of batches.
         validate_every: Number of steps between further validations within epochs.
         metrics: As for `evaluate`, computed on the validation data.
         class_weight: How much the classes count in a loss of integer labels: an array [K], a dict
@@ -180,7 +172,7 @@ def fit(
             the module's.
         remat: Whether values other than products are computed again for the gradient, which takes
             less memory and more time.
-        seed: Decides the order of arrays, and what Dropout drops.
+        seed: Decides the order of samples, which are held out, and what Dropout drops.
         checkpoint: Folder for checkpoints: one after each epoch and each validation, when
             interrupted, and every `checkpoint_every` steps. The last three are kept, and the best.
         checkpoint_every: Number of steps.
@@ -200,215 +192,131 @@ def fit(
         The last three, and an error of a callback, have an attribute `result` with what was trained
         until then.
     """
-    if epochs is not None and steps is not None:
-        raise ValueError("pass epochs or steps, not both")
     epochs = 1 if epochs is None and steps is None else epochs
-    outputs = as_names(outputs)
-    counts = {"epochs": epochs, "steps": steps, "patience": patience, "batch_size": batch_size}
-    counts |= {"validate_every": validate_every, "accumulate": accumulate}
-    for name, number in counts.items():
-        require_count(name, number)
-    if weight_average is not None and not 0 < weight_average < 1:
-        raise ValueError(f"weight_average is between 0 and 1, as 0.999; got {weight_average}")
+    check_numbers(
+        epochs=epochs,
+        steps=steps,
+        patience=patience,
+        batch_size=batch_size,
+        validate_every=validate_every,
+        checkpoint_every=checkpoint_every,
+        accumulate=accumulate,
+        weight_average=weight_average,
+    )
     if validation is None and (metrics or patience or validate_every or monitor or min_delta):
         raise ValueError(
             "metrics, monitor, min_delta, patience and validate_every are about validation data:"
             " pass validation="
         )
-    if isinstance(validation, float):
-        data, validation = hold_out(data, validation, seed)
+    if checkpoint_every is not None and checkpoint is None:
+        raise ValueError("checkpoint_every is about checkpoints: pass checkpoint=")
+    outputs = as_names(outputs)
+
+    # What is read.
     reading = make_reading(module, rename, batch_axis, bucket)
     batches = as_batches(module, data, batch_size, shuffle=shuffle, seed=seed, reading=reading)
-    total = steps
+    held_out: ArrayBatches | StreamedBatches | None = None
+    if isinstance(validation, float):
+        batches, held_out = hold_out(batches, validation)
+    elif validation is not None:
+        held_out = as_batches(module, validation, batch_size, reading=reading)
+    length = steps
     if epochs is not None and batches.length is not None:
-        total = epochs * batches.length
-    tuned = module if compute_dtype is None else module.autocast(compute_dtype)
-    if matmul_precision is not None:
-        check_precision(matmul_precision)
-        tuned = Module(tuned.params, tuned.program.edited(matmul_precision=matmul_precision))
-    function = with_class_weight(find_measure(loss, "loss", LOSSES), class_weight, batches)
-    names = [each if isinstance(each, str) else name_of(each) for each in as_list(metrics)]
+        length = epochs * batches.length
+
+    # What is made small, how, and what is measured.
+    measure = with_class_weight(find_measure(loss, "loss", LOSSES), class_weight, batches)
+    recipe = Recipe(optimizer, learning_rate, schedule, warmup, accumulate, clip_norm)
     # A loss that is a function may return further numbers.
-    watched = find_monitor(monitor, [METRIC, *names] if known_loss(function) else [], min_delta)
+    known = [METRIC, *names_of(metrics)] if known_loss(measure) else []
+    watched = find_monitor(monitor, known, min_delta)
+    falling = recipe.falling(Monitor("loss") if held_out is None else watched)
+    rates = schedule if falling is None else str(falling)
     told = Callbacks(callbacks)
     if progress and in_notebook():
         told.members = [*told.members, Live()]
-    trained = choose_trained(module, train, roles, freeze)
-    objective = make_objective(tuned, function, outputs, trained, freeze_statistics)
+    computing = in_precision(module, compute_dtype, matmul_precision)
+    settings = {
+        "loss": name_of(measure),
+        "learning_rate": None if callable(learning_rate) else learning_rate,
+        "accumulate": accumulate,
+        "clip_norm": clip_norm,
+        "weight_average": weight_average,
+        "compute_dtype": None if compute_dtype is None else str(jnp.dtype(compute_dtype)),
+        "matmul_precision": asked_for(computing.program.matmul_precision),
+        "seed": seed,
+    }
+    asked = {"schedule": rates, "batch_size": batch_size, "epochs": epochs, "steps": steps}
+
     with jax.numpy_dtype_promotion("standard"), double_precision(module):
-        inputs, targets = batches.first()
-        divided = divide(tuned, inputs, objective.outputs, trained)
-        objective = objective.of(divided.after)
-        statistics, found = look_ahead(objective, divided.prepare(inputs), targets)
-        classes = number_of_classes(function, found, targets)
-        check_labels(function, batches, classes)
-        trained = [name for name in trained if name not in statistics]
-        check_some_train(module, trained)
-        sparse = choose_sparse(module, trained, keep_zeros)
-
-        params = {name: module.params[name] for name in trained}
-        roles_of = {name: module.roles[name] for name in trained}
-
-        def rate_for(total: int | None) -> Any:
-            return make_rate(optimizer, learning_rate, schedule, total, accumulate)
-
-        def optimizer_for(total: int | None, stacks: Stacks = NO_STACKS) -> Any:
-            roles = stacks.keyed(roles_of)
-            return make_optimizer(roles, optimizer, rate_for(total), accumulate, clip_norm, sparse)
-
-        rate = rate_for(total)
-        named = None if optimizer in (None, DEFAULT) else bare_optimizer(optimizer, rate)
-        stacks = NO_STACKS if sparse else find_stacks(objective, params, roles_of, named)
-        used = optimizer_for(total, stacks)
-        state = {
-            "params": jax.tree.map(master, stacks.stacked(params)),
-            "statistics": {name: master(module.params[name]) for name in statistics},
-        }
-        # Some keep the parameters, or one array twice; a step that takes its state over cannot.
-        state["optimizer"] = jax.tree.map(jnp.copy, used.init(state["params"]))
-        if weight_average is not None:
-            state[AVERAGE] = begin_average(state)
-        settings = {
-            "loss": name_of(function),
-            "learning_rate": None if callable(learning_rate) else learning_rate,
-            "accumulate": accumulate,
-            "clip_norm": clip_norm,
-            "weight_average": weight_average,
-            "compute_dtype": None if compute_dtype is None else str(jnp.dtype(compute_dtype)),
-            "matmul_precision": asked_for(tuned.program.matmul_precision),
-            "seed": seed,
-        }
-        line_search = named is not None and evaluates_loss(named, params)
-        if line_search and (accumulate > 1 or clip_norm is not None):
-            raise ValueError(
-                "an optimizer that evaluates the loss for itself, as L-BFGS, takes the gradient of"
-                " that loss: neither accumulate= nor clip_norm="
-            )
-        step = WatchedStep(
-            make_step(
-                objective,
-                used,
-                seed,
-                remat,
-                rate=rate,
-                accumulate=accumulate,
-                weight_average=weight_average,
-            )
+        task = find_task(
+            module,
+            measure,
+            batches,
+            choose_trained(module, train, roles, freeze),
+            outputs=outputs,
+            freeze_statistics=freeze_statistics,
+            keep_zeros=keep_zeros,
+            computing=computing,
+        )
+        start = make_start(
+            task, recipe, length, seed=seed, remat=remat, weight_average=weight_average
         )
         loop = Loop(
             module,
-            divided.prepare,
-            step,
-            state,
-            stacks.stacked(
-                {
-                    name: value
-                    for name, value in module.params.items()
-                    if name not in {*trained, *statistics}
-                }
-            ),
+            task.divided.prepare,
+            start.step,
+            start.state,
+            start.frozen,
             batches,
-            stacks=stacks,
+            stacks=start.stacks,
             epochs=epochs,
             total=steps,
             validate_every=validate_every,
             monitor=watched,
             keep_best=patience is not None or monitor is not None,
             patience=patience,
+            falling=falling,
             callbacks=told,
-            settings={
-                **settings,
-                "optimizer": named_or_type(optimizer),
-                "schedule": schedule,
-                "batch_size": batch_size,
-                "epochs": epochs,
-                "steps": steps,
-            },
+            settings={**settings, "optimizer": recipe.name, **asked},
             every=checkpoint_every,
-            length=total,
+            length=length,
         )
-        if classes is not None and targets_at_hand(batches) is None:
-            loop.take_step = with_checked_labels(loop, function, classes)
-        for note in open_questions(module, trained, train is None and roles is None):
-            loop.history.note(note)
-        if sparse:
-            loop.history.note(describe_zeros(module, sparse))
-        if weight_average is not None:
-            loop.history.note(
-                f"validation and the result have averages of the weights, of decay {weight_average}"
-            )
-        if line_search and batches.length != 1:
-            loop.history.note(
-                "the optimizer evaluates the loss along a line, on one batch: each is to have all"
-                f" samples (batch_size=), and there are {batches.length or 'many'} batches"
-            )
-        if not has_mask(module) and (bucket or batches.ragged):
-            loop.history.note(
-                "sequences are padded with zeros, and no input of the model is named as a mask: it"
-                " sees the padding"
-            )
-        if (read := objective.outputs) != tuple(outputs or module.output_names):
-            loop.history.note(
-                f"the loss reads '{', '.join(read)}', the logits before the last node"
-            )
-        held_out = (
-            None
-            if validation is None
-            else as_batches(module, validation, batch_size, reading=reading)
-        )
+        if task.classes is not None and targets_at_hand(batches) is None:
+            loop.take_step = with_checked_labels(loop, measure, task.classes)
         if held_out is not None:
-            check_labels(function, held_out, classes)
-            evaluation = make_evaluation(tuned.inference(), objective, metrics, outputs)
+            check_labels(measure, held_out, task.classes)
+            evaluation = make_evaluation(computing.inference(), task.objective, metrics, outputs)
             loop.evaluate = lambda params: as_data(evaluation(params, held_out))
+        by_default = train is None and roles is None
+        for note in notes_before(task, start, batches, outputs, weight_average, by_default):
+            loop.history.note(note)
+
         with contextlib.ExitStack() as stack:
             if checkpoint is not None:
                 loop.checkpoints = stack.enter_context(contextlib.closing(Checkpoints(checkpoint)))
-                if not resume and loop.checkpoints.steps:
-                    raise ValueError(
-                        f"'{checkpoint}' has checkpoints of steps {loop.checkpoints.steps}: "
-                        "resume from the last, or choose another folder"
-                    )
-
-                masters = {name: jax.eval_shape(master, value) for name, value in params.items()}
-
-                def update(total: int | None) -> str:
-                    return digest_of_optimizer(optimizer_for(total), masters)
-
-                described = batches.describe()
-                if isinstance(batches, ArrayBatches) and "digest" not in described:
-                    loop.history.note(
-                        "the dataset gives other samples each time that they are read: a run that"
-                        " goes on from a checkpoint sees others than one that was not stopped"
-                    )
+                check_may_resume(loop.checkpoints, resume)
                 loop.description = describe_run(
-                    module,
-                    masters,
-                    jax.eval_shape(optimizer_for(total).init, masters),
-                    **settings,
-                    loss_options=describe_options(function),
-                    loss_program=(
-                        None
-                        if known_loss(function)
-                        else objective.digest(divided.prepare(inputs), targets)
-                    ),
-                    data=described,
-                    validation=None if held_out is None else held_out.describe(),
-                    monitor=None if watched.name == METRIC else str(watched),
-                    schedule=None if schedule == "cosine" else schedule,
-                    freeze_statistics=() if freeze_statistics is None else freeze_statistics,
-                    keep_zeros=sparse or None,
-                    loops=objective.module.program.loops(objective.outputs, stacks) or None,
-                    outputs=objective.outputs,
-                    bucket=reading.describe(),
-                    update=update(total),
-                    versions=versions(),
+                    task, recipe, start, batches, held_out, watched, rates, length, **settings
                 )
-                go_on_after_stop(loop, update)
-            bar = ProgressBar(total, "training", "step", done=loop.step, shown=progress)
+                if note := note_on_samples(batches, loop.description):
+                    loop.history.note(note)
+                go_on_after_stop(loop, partial(recipe.digest, task))
+            bar = ProgressBar(length, "compiling", "step", done=loop.step, shown=progress)
             result = loop.run(stack.enter_context(bar))
-            if note := step.note(reading):
+            if note := start.step.note(reading):
                 result.history.note(note)
             return result
+
+
+def check_numbers(*, epochs: Any, steps: Any, weight_average: float | None, **counts: Any) -> None:
+    """Raises ValueError or TypeError unless numbers are what `fit` says, by their names."""
+    if epochs is not None and steps is not None:
+        raise ValueError("pass epochs or steps, not both")
+    for name, number in {"epochs": epochs, "steps": steps, **counts}.items():
+        require_count(name, number)
+    if weight_average is not None and not 0 < weight_average < 1:
+        raise ValueError(f"weight_average is between 0 and 1, as 0.999; got {weight_average}")
 
 
 def require_count(name: str, number: Any) -> None:
@@ -419,48 +327,10 @@ def require_count(name: str, number: Any) -> None:
         raise ValueError(f"{name} is at least 1, got {number}")
 
 
-def choose_trained(
-    module: Module,
-    train: str | Sequence[str] | None,
-    roles: str | Sequence[str] | None,
-    freeze: str | Sequence[str],
-) -> list[str]:
-    """Names of the parameters to train.
-
-    Raises:
-        ValueError: A pattern matches none, or there is no pattern in what was given.
-    """
-    patterns, frozen_patterns = as_names(train), as_names(freeze) or ()
-    if patterns == ():
+def check_may_resume(checkpoints: Checkpoints, resume: bool) -> None:
+    """Raises ValueError if there are checkpoints, and the run is not to go on from them."""
+    if not resume and checkpoints.steps:
         raise ValueError(
-            "train= is empty, so no parameter trains: name some, or leave it out to train all"
-            " learned weights"
-        )
-    wanted, _ = module.partition(*(patterns or ()), roles=roles)
-    frozen = module.partition(*frozen_patterns)[0] if frozen_patterns else {}
-    return [
-        name
-        for name in wanted
-        if name not in frozen and module.roles[name] != "running_statistic"  # which follow batches
-    ]
-
-
-def open_questions(module: Module, trained: Sequence[str], all_by_default: bool) -> list[str]:
-    """What the file leaves open: of what trains, and if no one chose that, of what does not."""
-    program = module.program
-    answered = program.parameters.undecided.keys() & {*trained}
-    return Problems(
-        text
-        for name, text in left_open(program.parameters, program.analysis)
-        if name not in answered and (all_by_default or name in trained)
-    ).listed()
-
-
-def check_some_train(module: Module, trained: Sequence[str]) -> None:
-    """Raises ValueError if no parameter trains."""
-    if not trained:
-        found = ", ".join(sorted(set(module.roles.values()))) or "none"
-        raise ValueError(
-            "no parameter trains: all are frozen, or have a role that does not train by default "
-            f"(the model's: {found}); pass train= patterns or roles="
+            f"'{checkpoints.folder}' has checkpoints of steps {checkpoints.steps}: resume from the"
+            " last, or choose another folder"
         )

@@ -11,21 +11,19 @@ import numpy as np
 
 from onnxla.ops.values import Value
 from onnxla.train.batches import ArrayBatches, ArraySamples, StreamedBatches
+from onnxla.train.classes import IGNORED, class_axis
 from onnxla.train.loop import Loop, NonFiniteLossError
 from onnxla.train.losses import (
-    IGNORED,
     LOSSES,
     Measure,
-    class_axis,
     cross_entropy,
     cross_entropy_probabilities,
     dice,
     distillation,
     focal,
-    options_of,
-    plain,
-    unweighted,
 )
+from onnxla.train.means import unweighted
+from onnxla.train.measures import options_of, plain
 from onnxla.train.metrics import Metric
 from onnxla.train.reading import has_ragged
 
@@ -127,15 +125,14 @@ def targets_at_hand(batches: ArrayBatches | StreamedBatches) -> Any:
     samples = batches.samples if isinstance(batches, ArrayBatches) else None
     if not isinstance(samples, ArraySamples) or has_ragged(samples.targets):
         return None
-    return samples.targets
+    return samples.take_targets()
 
 
 def check_labels(
     loss: Measure, batches: ArrayBatches | StreamedBatches, classes: int | None
 ) -> None:
     """Raises ValueError if a label of arrays is no class. Others are seen batch by batch."""
-    targets = targets_at_hand(batches)
-    if classes is None or targets is None:
+    if classes is None or (targets := targets_at_hand(batches)) is None:
         return
     if problem := wrong_label(loss, targets, classes):
         raise ValueError(problem)

@@ -5,7 +5,7 @@ Each new shape compiles the step again; with multiples there are few.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -14,7 +14,8 @@ import numpy as np
 from onnxla import ir
 from onnxla.ir.names import no_such, quoted
 from onnxla.module import Module
-from onnxla.train.losses import IGNORED
+from onnxla.train.classes import IGNORED
+from onnxla.train.means import Weighted, unweighted
 
 
 def is_ragged(value: Any) -> bool:
@@ -29,12 +30,11 @@ def even(value: Any, fill: int, what: str) -> Any:
 
     Args:
         value: An array, perhaps of sequences.
-        fill: What to pad with; `IGNORED` only among integers.
+        fill: What to pad with; `IGNORED` only among integers, 0 among others.
         what: Names it in messages.
 
     Raises:
         ValueError: The sequences differ in more than their lengths.
-        TypeError: They are targets, and no integers.
     """
     if not is_ragged(value):
         return value
@@ -43,9 +43,7 @@ def even(value: Any, fill: int, what: str) -> Any:
         raise ValueError(f"samples of {what} have different numbers of axes, or lists in lists")
     dtype = np.result_type(*[array for array in arrays if array.size] or arrays)
     shape = np.max([array.shape for array in arrays], axis=0)
-    if any(array.shape != tuple(shape) for array in arrays):
-        check_fill(fill, dtype, what)
-    padded = np.full((len(arrays), *shape), fill if dtype.kind != "b" else 0, dtype)
+    padded = np.full((len(arrays), *shape), fill if dtype.kind == "i" else 0, dtype)
     for row, array in zip(padded, arrays, strict=True):
         row[tuple(map(slice, array.shape))] = array
     return padded
@@ -56,13 +54,56 @@ def is_weights(path: Any) -> bool:
     return bool(path) and getattr(path[-1], "name", "") == "weights"
 
 
-def check_fill(fill: int, dtype: np.dtype, what: str) -> None:
-    """Raises TypeError where targets cannot be padded so that losses ignore it."""
-    if fill == IGNORED and dtype.kind != "i":
+def is_label(leaf: Any) -> bool:
+    """Whether a leaf of the targets, perhaps of sequences, is of integers.
+
+    Padded with `IGNORED` these do not count; others are padded with 0, and weigh 0 there.
+    """
+    arrays = [a for a in map(np.asarray, leaf) if a.size] if is_ragged(leaf) else [leaf]
+    return all(array.dtype.kind == "i" for array in arrays)
+
+
+def real_places(sequences: np.ndarray) -> np.ndarray:
+    """Where sequences have elements once they are padded: 1 there, else 0, [N, T].
+
+    It has further axes where they differ in the sizes of those.
+    """
+    shapes = np.array([np.shape(each) for each in sequences])
+    axes = 1 + max(np.flatnonzero((shapes != shapes[0]).any(0)), default=0)
+    return np.stack([ones_in(shapes.max(0)[:axes], shape[:axes]) for shape in shapes])
+
+
+def ones_in(shape: Sequence[int], part: Sequence[int]) -> np.ndarray:
+    """An array that is 1 in its first places, as many along each axis as a part has, and else 0."""
+    found = np.zeros(shape, np.float32)
+    found[tuple(map(slice, part))] = 1
+    return found
+
+
+def with_weights(targets: Any, real: Sequence[np.ndarray]) -> Any:
+    """Targets whose padding weighs nothing.
+
+    Args:
+        targets: A tree of them, perhaps `Weighted`.
+        real: For each array that is no label and may be padded, where it is not: 1, else 0.
+
+    Raises:
+        TypeError: Arrays differ in where they are padded.
+    """
+    if not real:
+        return targets
+    first = real[0]
+    if not all(np.array_equal(each, first) for each in real):
         raise TypeError(
-            f"{what} are {dtype} and would be padded: only integers can be, with {IGNORED}, which "
-            "losses ignore. Pad these to one length beforehand, and weigh the padding with 0"
+            "targets that are no integers differ in their lengths, or in the axes that would be"
+            " padded: pad them to one length beforehand, and weigh the padding with 0"
         )
+    targets, weights = unweighted(targets)
+    if weights is None:
+        return Weighted(targets, first)
+    if weights.ndim < first.ndim:
+        weights = first * weights.reshape(weights.shape + (1,) * (first.ndim - weights.ndim))
+    return Weighted(targets, weights)
 
 
 def symbolic(module: Module) -> dict[str, list[tuple[str, int]]]:
@@ -100,10 +141,11 @@ def pad_to_multiples(
         module: States which dimensions inputs have.
         bucket: Multiples by the names of dimensions.
         inputs: Padded with zeros.
-        targets: Where they have such a dimension, too, integers are padded with `IGNORED`.
+        targets: Where they have such a dimension, too, integers are padded with `IGNORED`, and
+            others with 0; then they have weights, which are 0 there.
 
     Raises:
-        TypeError: Targets that are no integers would be padded.
+        TypeError: Targets that are no integers differ in where they would be padded.
         ValueError: Inputs disagree in the size of a dimension.
     """
     places, padded = symbolic(module), dict(inputs)
@@ -121,19 +163,19 @@ def pad_to_multiples(
                 raise ValueError(
                     f"bucket: targets of size {size} would be padded to {longer[size]} or {new}"
                 )
-    if all(size == new for size, new in longer.items()):
-        return padded, targets
+    real = []
 
     def target(path: Any, leaf: Any) -> Any:
-        what = f"targets{jax.tree_util.keystr(path)}"
-        fill = 0 if is_weights(path) else IGNORED
         axis = next((a for a in range(1, leaf.ndim) if leaf.shape[a] in longer), None)
-        if axis is None or longer[leaf.shape[axis]] == leaf.shape[axis]:
+        if axis is None:
             return leaf
-        check_fill(fill, leaf.dtype, what)
-        return pad(leaf, axis, longer[leaf.shape[axis]], fill)
+        new, label = longer[leaf.shape[axis]], is_label(leaf)
+        if not label and not is_weights(path):
+            real.append(ones_in((*leaf.shape[:axis], new), leaf.shape[: axis + 1]))
+        return pad(leaf, axis, new, IGNORED if label and not is_weights(path) else 0)
 
-    return padded, jax.tree_util.tree_map_with_path(target, targets)
+    targets = jax.tree_util.tree_map_with_path(target, targets)
+    return padded, with_weights(targets, real)
 
 
 def may_be_of_outputs(module: Module, name: str) -> bool:

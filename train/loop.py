@@ -28,6 +28,7 @@ from onnxla.train.callbacks import Callbacks, TrainingRun
 from onnxla.train.checkpoints import CheckpointError, Checkpoints
 from onnxla.train.history import History
 from onnxla.train.monitor import METRIC, Monitor
+from onnxla.train.plateau import SCALE, FallingRate
 
 REPORTED = 10  # steps between two updates of the progress bar's numbers
 
@@ -79,7 +80,7 @@ class Loop:
         module: The module in training, with the parameters that it started from.
         prepare: From a batch's inputs by name to those of a step.
         take_step: The compiled step, see `make_step`.
-        state: What steps change: `params`, `statistics`, `optimizer`, and perhaps `average`.
+        state: What steps change, see `make_step`.
         frozen: The other parameters.
         stacks: Which parameters are one array, in the state and among the frozen ones.
         batches: The training data.
@@ -90,6 +91,7 @@ class Loop:
         monitor: Which number of the validation says which is the best.
         keep_best: Whether the result has the parameters of the best validation.
         patience: Number of validations after the best one after which the run ends.
+        falling: How far the learning rate has fallen by what the history says.
         callbacks: What is told of steps, epochs and the like.
         settings: What they are told of the run.
         checkpoints: Where checkpoints go.
@@ -97,6 +99,7 @@ class Loop:
         description: What a run that goes on from a checkpoint must have in common with this one.
         length: Number of steps at which the run ends, as its optimizer knows it.
         step: Number of steps done.
+        begun: Number of steps that were done before, where the run goes on from a checkpoint.
         epoch: Number of epochs done.
         position: Number of steps done in the epoch at hand.
         best: Parameters and statistics of the best validation.
@@ -119,6 +122,7 @@ class Loop:
     monitor: Monitor = field(default_factory=Monitor)
     keep_best: bool = False
     patience: int | None = None
+    falling: FallingRate | None = None
     callbacks: Callbacks = field(default_factory=Callbacks)
     settings: Mapping[str, Any] = field(default_factory=dict)
     checkpoints: Checkpoints | None = None
@@ -127,6 +131,7 @@ class Loop:
     length: int | None = None
     history: History = field(default_factory=History)
     step: int = 0
+    begun: int = 0
     epoch: int = 0
     position: int = 0
     stacks: Stacks = NO_STACKS
@@ -138,7 +143,7 @@ class Loop:
     def run(self, bar: ProgressBar) -> FitResult:
         """Trains to the end. Raises what `fit` says, with the attribute `result`."""
         run = TrainingRun(self.step, self.epoch, self.length, self.history, self.settings)
-        self.clock = time.perf_counter()
+        self.clock, self.begun = time.perf_counter(), self.step
         self.tell("start", run)
         try:
             with interrupts() as pressed:
@@ -228,9 +233,11 @@ class Loop:
             self.stopping = number + 2
 
     def count_step(self, bar: ProgressBar) -> None:
-        """Shows a step on the progress bar."""
+        """Shows a step on the progress bar. The first of this process is compiled by then."""
         if self.step % REPORTED == 0 and self.history.loss:
-            bar.show(epoch=self.epoch, loss=f"{self.history.loss[-1]:.4g}")
+            bar.show("training", epoch=self.epoch, loss=f"{self.history.loss[-1]:.4g}")
+        elif self.step == self.begun + 1:
+            bar.show("training")
         bar.advance()
 
     def interrupt(self) -> None:
@@ -278,6 +285,7 @@ class Loop:
         row = {"step": self.step, "loss": math.fsum(losses) / len(losses), **measured}
         self.history.add_epoch(**row)
         self.take_best()
+        self.lower_rate()
         if self.tell("epoch", self.epoch, row):
             self.stopping = self.step
         self.epoch += 1
@@ -289,6 +297,7 @@ class Loop:
         measured = self.measure()
         self.history.add_validation(step=self.step, **measured)
         self.take_best()
+        self.lower_rate()
         if self.tell("validation", self.step, measured) or self.out_of_patience():
             self.stopping = self.step
         if self.checkpoints is not None:
@@ -315,6 +324,11 @@ class Loop:
         best = self.monitor.best(self.history)
         if self.keep_best and best is not None and best[0] == self.step:
             self.best = jax.tree.map(jnp.copy, self.stacks.by_name(self.moving()))
+
+    def lower_rate(self) -> None:
+        """Lowers the learning rate where the last value was one too many that is no better."""
+        if self.falling is not None:
+            self.state = {**self.state, SCALE: jnp.float32(self.falling.scale(self.history))}
 
     def out_of_patience(self) -> bool:
         """Whether there were so many validations after the best one."""

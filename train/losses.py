@@ -1,101 +1,20 @@
-"""Losses by name: functions of a model's outputs, the targets and perhaps weights.
-
-Each is a weighted mean of elements: a sum, divided by the weights' sum. Both add up over batches,
-so that a mean over all of them is exact, however many labels count in each. Weights are one number
-a sample [N], or one an element, as a mask of padding; they may stop at any axis between.
-"""
+"""Losses by name: functions of a model's outputs, the targets and perhaps weights."""
 
 from __future__ import annotations
 
-import functools
-import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, NamedTuple, ParamSpec, TypeAlias
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from onnxla.ir.names import no_such
-from onnxla.ops.values import Value, is_floating
-
-IGNORED = -100  # the label that PyTorch and the Hugging Face libraries leave out
-P = ParamSpec("P")
+from onnxla.ops.values import Value
+from onnxla.train.classes import IGNORED, at_labels, class_axis, kept, of_labels, require_integers
+from onnxla.train.means import Sums, as_outputs, mean_of, summed
 
 Measure: TypeAlias = Callable[..., Any]
 """A loss or metric of (outputs, targets), and of weights where the data has them."""
-
-
-@functools.partial(
-    jax.tree_util.register_dataclass, data_fields=["targets", "weights"], meta_fields=[]
-)
-@dataclass(frozen=True)
-class Weighted:
-    """Targets of which some count more than others, as a batch (inputs, targets, weights) has them.
-
-    Attributes:
-        targets: An array, or any tree of them.
-        weights: One number a sample, or one an element of a loss.
-    """
-
-    targets: Any
-    weights: Any
-
-
-class Sums(NamedTuple):
-    """A mean before it is divided.
-
-    Attributes:
-        total: The sum of the elements times their weights.
-        weight: The sum of the weights.
-    """
-
-    total: Any
-    weight: Any
-
-
-def mean_of(sums: Callable[P, Sums]) -> Callable[P, jax.Array]:
-    """The loss whose sums a function returns, which `sums_of` finds again."""
-
-    @functools.wraps(sums)
-    def mean(*args: P.args, **options: P.kwargs) -> jax.Array:
-        total, weight = sums(*args, **options)
-        return jnp.asarray(total / jnp.where(weight == 0, 1, weight))
-
-    signature = inspect.signature(sums).replace(return_annotation="jax.Array")
-    mean.__signature__ = signature  # type: ignore[attr-defined]
-    return mean
-
-
-def summed(elements: Value, weights: Value | None = None, counts: Any = None) -> Sums:
-    """The sums of elements, of which those of weight 0 may be anything.
-
-    Args:
-        elements: The elements.
-        weights: What they are multiplied by: their shape, or the first axes of it.
-        counts: What each adds to the divisor, times its weight; by default 1.
-
-    Raises:
-        ValueError: The weights have another shape.
-    """
-    every = along(weights, elements)
-    counted = every if counts is None else every * counts
-    total, weight = (jnp.where(every == 0, 0, x).sum() for x in (elements * every, counted))
-    return Sums(total, weight)
-
-
-def along(weights: Value | None, like: Value) -> Any:
-    """Weights in the shape and dtype of an array. Raises: ValueError if they do not fit it."""
-    if weights is None:
-        return jnp.ones(like.shape, like.dtype)
-    if weights.ndim == 0 or weights.shape != like.shape[: weights.ndim]:
-        raise ValueError(
-            f"weights have shape {list(weights.shape)}; they are one number a sample, "
-            f"{list(like.shape[:1])}, or one an element, {list(like.shape)}"
-        )
-    every = weights.reshape(weights.shape + (1,) * (like.ndim - weights.ndim))
-    return jnp.broadcast_to(every.astype(like.dtype), like.shape)
 
 
 # Of classes
@@ -455,165 +374,12 @@ LOGITS: dict[Measure, tuple[str, ...]] = {
 OUTPUTS: dict[Measure, tuple[int, ...]] = {contrastive: (1, 2), triplet: (3,)}
 
 
-def find_measure(given: str | Measure, what: str, table: Mapping[str, Measure]) -> Measure:
-    """A loss or metric by its name, or as it was given.
-
-    Raises:
-        ValueError: None has this name.
-    """
-    if callable(given):
-        return given
-    if given not in table:
-        raise ValueError(no_such(what, given, table))
-    return table[given]
-
-
-def plain(measure: Measure) -> Measure:
-    """A loss or metric without the arguments that `partial` fixed."""
-    return measure.func if isinstance(measure, functools.partial) else measure
-
-
-def options_of(measure: Measure) -> dict[str, Any]:
-    """The arguments that `partial` fixed."""
-    return dict(measure.keywords) if isinstance(measure, functools.partial) else {}
-
-
-def known_loss(measure: Measure) -> str | None:
-    """The name of one of the losses above, perhaps with some arguments fixed by `partial`."""
-    return next((name for name, known in LOSSES.items() if known is plain(measure)), None)
-
-
-def sums_of(measure: Measure) -> Callable[..., Sums] | None:
-    """What sums a loss divides, as a function of the same arguments, if it is one of those above.
-
-    Those of batches add up to those of all data.
-    """
-    if known_loss(measure) is None:
-        return None
-    sums: Any = inspect.unwrap(plain(measure))
-    fixed = measure.args if isinstance(measure, functools.partial) else ()
-    return functools.partial(sums, *fixed, **options_of(measure))
-
-
-def call_measure(measure: Measure, outputs: Any, targets: Any) -> Any:
-    """What a loss or metric returns, which gets weights where there are any.
-
-    Raises:
-        TypeError: It takes none.
-    """
-    if not isinstance(targets, Weighted):
-        return measure(outputs, targets)
-    try:
-        inspect.signature(measure).bind(outputs, targets.targets, targets.weights)
-    except TypeError:
-        name = getattr(measure, "__name__", type(measure).__name__)
-        raise TypeError(
-            f"the data has weights, and {name} takes none: it needs a third argument, as in "
-            f"def {name}(outputs, targets, weights)"
-        ) from None
-    return measure(outputs, targets.targets, targets.weights)
-
-
-def unweighted(targets: Any) -> tuple[Any, Any]:
-    """Targets, and their weights or None."""
-    return (targets.targets, targets.weights) if isinstance(targets, Weighted) else (targets, None)
-
-
-def class_axis(outputs: Value, labels: Value) -> int:
-    """The axis of the classes: the last one, or the second, whichever the labels lack.
-
-    Raises:
-        ValueError: The labels' shape is not that of the outputs without such an axis.
-        TypeError: The labels are no integers.
-    """
-    require_integers(labels)
-    for axis in (outputs.ndim - 1, 1):
-        if 0 < axis < outputs.ndim and labels.shape == (
-            outputs.shape[:axis] + outputs.shape[axis + 1 :]
-        ):
-            return axis
-    raise ValueError(
-        f"labels have shape {list(labels.shape)}; outputs of shape {list(outputs.shape)} take "
-        f"integers of shape {list(outputs.shape[:-1])}, without the axis of the classes"
-    )
-
-
-def require_integers(labels: Value) -> None:
-    """Raises TypeError unless the labels are integers."""
-    if not jnp.issubdtype(labels.dtype, jnp.integer):
-        raise TypeError(f"labels are integers, the numbers of the classes; got {labels.dtype}")
-
-
 def require_rows(name: str, *arrays: Value) -> None:
     """Raises ValueError unless a loss is given arrays [N, D] of one shape."""
     shapes = [list(np.shape(array)) for array in arrays]
     if len(shapes[0]) != 2 or shapes.count(shapes[0]) != len(shapes):
         found = ", ".join(map(str, shapes))
         raise ValueError(f"{name} takes {len(shapes)} arrays of one shape [N, D], got {found}")
-
-
-def kept(labels: Value, ignore_index: int, weights: Value | None, outputs: Value) -> Any:
-    """Labels, with 0 for those that are ignored, and weights, which are 0 there."""
-    labels, counted = not_ignored(labels, ignore_index)
-    every = along(weights, jax.ShapeDtypeStruct(labels.shape, outputs.dtype))
-    return labels, jnp.where(counted, every, 0)
-
-
-def not_ignored(labels: Value, ignore_index: int) -> tuple[Value, Value]:
-    """Labels, with 0 for those that are ignored, and whether each is not."""
-    if labels.dtype.itemsize < 4:  # which may hold neither that number nor that of the classes
-        labels = labels.astype(jnp.float32 if is_floating(labels) else jnp.int32)
-    if jnp.issubdtype(labels.dtype, jnp.unsignedinteger) and ignore_index < 0:
-        return labels, jnp.ones(labels.shape, bool)
-    counted = labels != ignore_index
-    return jnp.where(counted, labels, 0), counted
-
-
-def at_labels(values: Value, labels: Value, axis: int) -> jax.Array:
-    """The values of the labelled classes; NaN for a label that is no class."""
-    labels = jnp.where((labels < 0) | (labels >= values.shape[axis]), values.shape[axis], labels)
-    index = jnp.expand_dims(labels, axis)
-    chosen: jax.Array = jnp.take_along_axis(values, index, axis, mode="fill").squeeze(axis)
-    return chosen
-
-
-def of_labels(
-    logarithms: Value,
-    labels: Value,
-    axis: int,
-    weights: Value,
-    class_weight: Any,
-    label_smoothing: float = 0.0,
-) -> Sums:
-    """The sums of a loss that is -1 times the logarithm of the label's probability, or the like."""
-    counts: Any = None
-    if class_weight is not None:
-        size = logarithms.shape[axis]
-        of_classes = jnp.asarray(classes_weighed(class_weight, size), logarithms.dtype)
-        counts = jnp.take(of_classes, labels, mode="fill")
-        spread = [size if i == axis else 1 for i in range(logarithms.ndim)]
-        logarithms = logarithms * of_classes.reshape(spread)
-    elements = -at_labels(logarithms, labels, axis)
-    if label_smoothing:
-        elements = (1 - label_smoothing) * elements - label_smoothing * logarithms.mean(axis)
-    return summed(elements, weights, counts)
-
-
-def classes_weighed(class_weight: Any, classes: int) -> Any:
-    """The weight of each class [K]. Raises: ValueError if there is another number of them."""
-    if isinstance(class_weight, Mapping):
-        if wrong := [k for k in class_weight if k not in range(classes)]:
-            raise ValueError(
-                f"class_weight has class {wrong[0]!r}; the outputs have {classes}, 0 to "
-                f"{classes - 1}"
-            )
-        return np.array([class_weight.get(k, 1.0) for k in range(classes)])
-    if np.shape(class_weight) != (classes,):
-        raise ValueError(
-            f"class_weight has shape {list(np.shape(class_weight))}; the outputs have {classes} "
-            "classes"
-        )
-    return class_weight
 
 
 def divergence(logits: Value, probabilities: Value, axis: int) -> Any:
@@ -627,19 +393,3 @@ def normalized(rows: Value) -> Any:
     """Rows of length 1, or less where they are nearly 0, as PyTorch's `normalize`."""
     square = jnp.square(rows).sum(1, keepdims=True)
     return rows * jax.lax.rsqrt(jnp.maximum(square, 1e-24))
-
-
-def as_outputs(outputs: Value, targets: Value) -> Any:
-    """Targets in the outputs' dtype. Raises: ValueError if their shape is another."""
-    if outputs.shape != targets.shape:
-        raise ValueError(
-            f"targets have shape {list(targets.shape)}, the outputs {list(outputs.shape)}; they "
-            "are compared element by element"
-        )
-    return targets.astype(outputs.dtype)
-
-
-def as_wide(value: Value) -> Value:
-    """A floating-point value in float32 at least, in which losses are computed."""
-    narrow = is_floating(value) and value.dtype.itemsize < 4
-    return value.astype(jnp.float32) if narrow else value

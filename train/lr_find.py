@@ -20,7 +20,7 @@ from onnxla.train.smoothing import smoothed
 
 DIVERGED = 4.0  # times the lowest loss, smoothed: what comes after tells nothing more
 IGNORED = 0.1  # share of the curve at its beginning, where the average is of few values
-CHOSEN = frozenset({"checkpoint", "epochs", "learning_rate", "schedule", "callbacks"})
+CHOSEN = frozenset({"checkpoint", "epochs", "learning_rate", "schedule", "warmup", "callbacks"})
 
 
 @dataclass(frozen=True)

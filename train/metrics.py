@@ -17,21 +17,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from onnxla.ops.values import Value, is_floating, xp
-from onnxla.train.losses import (
-    IGNORED,
-    LOGITS,
-    LOSSES,
-    Measure,
-    Sums,
-    along,
-    class_axis,
-    cross_entropy,
-    known_loss,
-    not_ignored,
-    options_of,
-    plain,
-    sums_of,
-)
+from onnxla.train.classes import IGNORED, class_axis, not_ignored
+from onnxla.train.losses import LOGITS, LOSSES, Measure, cross_entropy
+from onnxla.train.means import Sums, along
+from onnxla.train.measures import known_loss, options_of, plain, sums_of
 
 AVERAGES = ("binary", "macro", "weighted", "micro", None)
 

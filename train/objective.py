@@ -17,19 +17,36 @@ from onnxla.module import Module
 from onnxla.ops.table import Operator, lookup
 from onnxla.ops.values import Value, is_floating
 from onnxla.train.digests import digest_of_programs
-from onnxla.train.losses import (
-    LOGITS,
-    OUTPUTS,
-    Measure,
-    Sums,
-    as_wide,
-    call_measure,
-    known_loss,
-    plain,
-    sums_of,
-    unweighted,
-)
+from onnxla.train.losses import LOGITS, OUTPUTS, Measure
+from onnxla.train.means import Sums, as_wide, unweighted
+from onnxla.train.measures import call_measure, known_loss, plain, sums_of
 from onnxla.train.metrics import Metric, name_of
+
+
+@dataclass(frozen=True)
+class ValuesRead:
+    """Which of a module's values a loss or metric is of.
+
+    Attributes:
+        names: Their names.
+        reshaped: Whether they are logits and the output that the model makes of them, whose shape
+            they are to have; nothing else of it counts.
+    """
+
+    names: tuple[str, ...]
+    reshaped: bool = False
+
+    @property
+    def read(self) -> tuple[str, ...]:
+        """The names of those that it reads."""
+        return self.names[:1] if self.reshaped else self.names
+
+    def of(self, found: Any) -> Any:
+        """What the loss or metric is of, from the values with these names."""
+        if not self.reshaped:
+            return found
+        logits, output = found
+        return logits.reshape(output.shape)
 
 
 @dataclass(frozen=True)
@@ -39,16 +56,21 @@ class Objective:
     Attributes:
         module: The module; of its parameters only the dtypes matter.
         loss: Function of the outputs and the targets: a scalar, or with a dict of further ones.
-        outputs: Names of the values that the loss gets.
+        values: Which values the loss is of.
         trained: Names of the parameters that train, as for `apply_train`.
         freeze_statistics: As for `apply_train`.
     """
 
     module: Module
     loss: Measure
-    outputs: tuple[str, ...]
+    values: ValuesRead
     trained: tuple[str, ...] | None = None
     freeze_statistics: Any = None
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the values that the model computes."""
+        return self.values.names
 
     def of(self, module: Module) -> Objective:
         """The same of a part of the module, which makes the outputs from other inputs."""
@@ -69,7 +91,7 @@ class Objective:
         self, params: Mapping[str, Value], inputs: Mapping[str, Value], key: jax.Array
     ) -> tuple[Any, dict[str, Value]]:
         """What the loss is of, and the next running statistics."""
-        return self.module.apply_train(
+        found, updates = self.module.apply_train(
             self.narrowed(params),
             inputs,
             key=key,
@@ -77,6 +99,7 @@ class Objective:
             train=self.trained,
             freeze_statistics=self.freeze_statistics,
         )
+        return self.values.of(found), updates
 
     def loss_of(self, found: Any, targets: Any) -> tuple[jax.Array, dict[str, Value]]:
         """The loss of outputs, and the further scalars. Raises: TypeError unless it is a scalar."""
@@ -138,13 +161,13 @@ def make_objective(
     freeze_statistics: Any = None,
 ) -> Objective:
     """The objective of a loss, which reads logits where the model would make probabilities."""
-    names = values_read(module, outputs, loss)
+    values = values_read(module, outputs, loss)
     trained = None if trained is None else tuple(trained)
-    return Objective(module, loss, names, trained, freeze_statistics)
+    return Objective(module, loss, values, trained, freeze_statistics)
 
 
-def values_read(module: Module, outputs: Sequence[str] | None, measure: Measure) -> tuple[str, ...]:
-    """Names of the values that a loss or metric is a function of: of one output, the logits if any.
+def values_read(module: Module, outputs: Sequence[str] | None, measure: Measure) -> ValuesRead:
+    """The values that a loss or metric is a function of: of one output, the logits if any.
 
     Raises:
         ValueError: It is one of `onnxla.losses`, and there are more outputs than it takes, or less.
@@ -162,15 +185,15 @@ def values_read(module: Module, outputs: Sequence[str] | None, measure: Measure)
             f"{name_of(measure)} is of {number}, and there are {', '.join(names)}; {which}"
         )
     if len(names) == 1:
-        names = (find_logits(module.program.model, names[0], measure),)
-    return names
+        return find_logits(module.program.model, names[0], measure)
+    return ValuesRead(names)
 
 
-def find_logits(model: ir.Model, output: str, loss: Measure) -> str:
-    """The value that a loss or metric should read for an output: what its Softmax or Sigmoid reads.
+def find_logits(model: ir.Model, output: str, loss: Measure) -> ValuesRead:
+    """What a loss or metric should read for an output: what its Softmax or Sigmoid reads.
 
     Computing probabilities and their logarithm in one step is exact where two steps underflow. A
-    Softmax may also be written out: Exp(z) divided by its sum.
+    Softmax may also be written out: Exp(z) divided by its sum. A Sigmoid's result may be reshaped.
     """
     inner = plain(loss)
     kinds = inner.logits if isinstance(inner, Metric) else LOGITS.get(inner, ())
@@ -194,24 +217,30 @@ def find_logits(model: ir.Model, output: str, loss: Measure) -> str:
             node = makers.get(name)
         return name, node
 
+    def probabilities(node: ir.Node) -> str | None:
+        """Which kind of probabilities a node makes, if any."""
+        found = operator(node)
+        return None if found is None else found.probabilities
+
     _, node = maker(output)
     if node is None or not kinds:
-        return output
-    found = operator(node)
-    if found is not None and found.probabilities in kinds:
-        return node.inputs[0]
+        return ValuesRead((output,))
+    if probabilities(node) in kinds:
+        return ValuesRead((node.inputs[0],))
     if is_standard(node, "Div") and "categorical" in kinds:
         exponentials, exp = maker(node.inputs[0])
         _, total = maker(node.inputs[1], "reshaped", "repeated")
         summed = total is not None and is_standard(total, "ReduceSum") and total.inputs[0]
         if exp is not None and is_standard(exp, "Exp") and summed == exponentials:
-            return exp.inputs[0]
+            return ValuesRead((exp.inputs[0],))
+    _, node = maker(output, "reshaped")
+    if "binary" in kinds and node is not None and probabilities(node) == "binary":
+        return ValuesRead((node.inputs[0], output), reshaped=True)
     _, node = maker(output, "reshaped", "repeated", "permuted")
-    found = operator(node) if node is not None else None
-    if found is not None and found.probabilities in warned:
+    if node is not None and probabilities(node) in warned:
         warnings.warn(
             f"{quoted(output)} comes from {node}, and {name_of(loss)} is of logits: pass "
             "outputs=[...] with the name of the logits, or a loss of probabilities",
             stacklevel=2,
         )
-    return output
+    return ValuesRead((output,))

@@ -1,17 +1,15 @@
-"""The optimizer of a training run, with what `fit` puts around it."""
+"""Optimizers of optax: by name, and what is to be known of one that is given."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from onnxla.ir.names import no_such
 from onnxla.ops.values import Value
-from onnxla.train.sparsity import keeping_zeros
 
 # Those of optax that need a learning rate, or a schedule of it, and nothing else.
 OPTIMIZERS = (
@@ -48,88 +46,7 @@ NORMALIZED = frozenset(
     | {"radam", "yogi"}
 )
 LEARNING_RATE = 1e-4
-WARMUP = 0.05  # share of the steps
 DECAYED = frozenset({"weight", "embedding", "adapter"})
-
-
-def cosine(rate: float, warmup: int, updates: int) -> Any:
-    """Rises linearly, then falls to zero along a cosine."""
-    import optax
-
-    return optax.warmup_cosine_decay_schedule(rate / (warmup + 1), rate, warmup, updates)
-
-
-def linear(rate: float, warmup: int, updates: int) -> Any:
-    """Rises linearly, then falls to zero linearly."""
-
-    def schedule(count: Value) -> Value:
-        rising, falling = (count + 1) / (warmup + 1), (updates - count) / (updates - warmup)
-        return rate * jnp.clip(jnp.minimum(rising, falling), 0, 1)
-
-    return schedule
-
-
-def constant(rate: float, warmup: int, updates: int) -> Any:
-    """Rises linearly, then stays."""
-    return lambda count: rate * jnp.minimum((count + 1) / (warmup + 1), 1)
-
-
-SCHEDULES: dict[str, Callable[[float, int, int], Any]] = {
-    "cosine": cosine,
-    "linear": linear,
-    "constant": constant,
-}
-
-
-def make_rate(
-    optimizer: Any,
-    learning_rate: Any = None,
-    schedule: str | None = None,
-    total: int | None = None,
-    accumulate: int = 1,
-) -> Any:
-    """The learning rate of an optimizer by name: a number, a function of the number of updates.
-
-    None for an optimizer that is given, which has its own, and for L-BFGS, which searches for one.
-
-    Args:
-        optimizer: An optax optimizer, or the name of one; None for AdamW.
-        learning_rate: The largest, or a schedule of optax.
-        schedule: The name of a schedule.
-        total: Number of steps, where it is known.
-        accumulate: Number of steps that make one update.
-
-    Raises:
-        ValueError: An optimizer and a learning rate are given, or a name is not known.
-    """
-    name = DEFAULT if optimizer is None else optimizer
-    if not isinstance(name, str):
-        if learning_rate is not None or schedule is not None:
-            raise ValueError(
-                "learning_rate and schedule are of an optimizer by name, by default 'adamw'; one"
-                " that is given has its own"
-            )
-        return None
-    if name not in OPTIMIZERS:
-        raise ValueError(no_such("optimizer", name, OPTIMIZERS))
-    if schedule is not None and schedule not in SCHEDULES:
-        raise ValueError(no_such("schedule", schedule, SCHEDULES))
-    if callable(learning_rate):
-        if schedule is not None:
-            raise ValueError(f"learning_rate is a schedule already, besides schedule={schedule!r}")
-        return learning_rate
-    if learning_rate is None and name in NORMALIZED:
-        learning_rate = LEARNING_RATE
-    if name == LINE_SEARCH and schedule is None:
-        return learning_rate
-    if learning_rate is None:
-        raise ValueError(f"{name} has no learning rate by default: pass learning_rate=")
-    if total is None and schedule not in (None, "constant"):
-        raise ValueError(f"schedule={schedule!r} needs the number of steps: pass steps=")
-    if total is None:
-        return learning_rate
-    updates = max(1, total // accumulate)
-    return SCHEDULES[schedule or "cosine"](learning_rate, int(WARMUP * updates), updates)
 
 
 def bare_optimizer(optimizer: Any, rate: Any, roles: Mapping[str, str] | None = None) -> Any:
@@ -137,7 +54,7 @@ def bare_optimizer(optimizer: Any, rate: Any, roles: Mapping[str, str] | None = 
 
     Args:
         optimizer: The optimizer, or its name.
-        rate: The learning rate of one by name, see `make_rate`.
+        rate: The learning rate of one by name, see `Recipe.rate`.
         roles: The parameters in training, with their roles: of one by name, weights decay, and
             biases and scales do not. Without them, all do.
 
@@ -157,40 +74,6 @@ def bare_optimizer(optimizer: Any, rate: Any, roles: Mapping[str, str] | None = 
             f"got {optimizer!r}"
         )
     return optimizer
-
-
-def make_optimizer(
-    roles: Mapping[str, str],
-    optimizer: Any = None,
-    rate: Any = None,
-    accumulate: int = 1,
-    clip_norm: float | None = None,
-    sparse: Sequence[str] = (),
-) -> Any:
-    """An optax optimizer, by default AdamW; with clipping before, and accumulation around.
-
-    Args:
-        roles: The parameters in training, with their roles.
-        optimizer: An optax optimizer, or the name of one.
-        rate: The learning rate of one by name, see `make_rate`.
-        accumulate: Number of steps whose mean gradient makes one update.
-        clip_norm: Largest norm of a gradient.
-        sparse: Names of parameters whose zeros stay zero.
-
-    Raises:
-        ValueError: A number is out of range.
-    """
-    import optax
-
-    if clip_norm is not None and not clip_norm > 0:
-        raise ValueError(f"clip_norm is positive, got {clip_norm}")
-    made = bare_optimizer(DEFAULT if optimizer is None else optimizer, rate, roles)
-    if clip_norm is not None:
-        made = optax.chain(optax.clip_by_global_norm(clip_norm), made)
-    if accumulate > 1:
-        steps: Any = optax.MultiSteps(made, accumulate)
-        made = optax.GradientTransformationExtraArgs(steps.init, steps.update)
-    return keeping_zeros(made, sparse) if sparse else made
 
 
 def update(
@@ -272,10 +155,3 @@ def rates_known(rate: Any, state: Any, count: Value) -> dict[str, Value]:
     scales = [p.scale for p in jax.tree.leaves(state, is_leaf=is_plateau) if is_plateau(p)]
     found = {"learning_rate": rates, "learning_rate_scale": scales}
     return {name: values[0] for name, values in found.items() if len(values) == 1}
-
-
-def named_or_type(optimizer: Any) -> str:
-    """The name of an optimizer, or the type of one that was given."""
-    if isinstance(optimizer, str):
-        return optimizer
-    return DEFAULT if optimizer is None else type(optimizer).__name__

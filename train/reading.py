@@ -13,15 +13,18 @@ from onnxla.inputs import by_name
 from onnxla.ir.names import listed, no_such, plain, quoted
 from onnxla.module import Module
 from onnxla.ops.values import Value
+from onnxla.train.classes import IGNORED
 from onnxla.train.lengths import (
     check_bucket,
     even,
+    is_label,
     is_ragged,
     is_weights,
     pad_to_multiples,
+    real_places,
     symbolic,
+    with_weights,
 )
-from onnxla.train.losses import IGNORED
 from onnxla.train.sources import (
     as_array,
     as_arrays,
@@ -163,17 +166,29 @@ class Reading:
         )
 
     def even(self, batch: tuple[dict[str, Any], Any]) -> tuple[dict[str, Any], Any]:
-        """A batch without sequences of different lengths, which are padded to the longest."""
+        """A batch without sequences of different lengths, which are padded to the longest.
+
+        Targets that are no integers then have weights, which are 0 in the padding.
+        """
         inputs, targets = batch
+        real = []
 
         def target(path: Any, leaf: Any) -> Any:
             what = f"targets{jax.tree_util.keystr(path)}"
             if is_text(leaf):
                 raise TypeError(f"{what} are text: a loss takes numbers, such as those of classes")
+            if is_ragged(leaf) and not is_weights(path) and not is_label(leaf):
+                if self.axis_of(path) != 0:
+                    raise TypeError(
+                        f"{what} are no integers and have different lengths, which batch_axis does"
+                        " not go with: pad them to one length, and weigh the padding with 0"
+                    )
+                real.append(real_places(leaf))
             return even(leaf, 0 if is_weights(path) else IGNORED, what)
 
         inputs = {name: even(v, 0, f"input {quoted(name)}") for name, v in inputs.items()}
-        return inputs, jax.tree_util.tree_map_with_path(target, targets)
+        targets = jax.tree_util.tree_map_with_path(target, targets)
+        return inputs, with_weights(targets, real)
 
     def padded(self, batch: tuple[dict[str, Any], Any]) -> tuple[dict[str, Any], Any]:
         """A batch as the model takes it, padded to the multiples of `bucket`."""

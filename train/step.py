@@ -13,9 +13,10 @@ from onnxla.interpret.remat import keeps_products
 from onnxla.module import Module
 from onnxla.ops.values import Value
 from onnxla.train.averages import AVERAGE, next_average
-from onnxla.train.losses import as_wide
+from onnxla.train.means import as_wide
 from onnxla.train.objective import Objective
 from onnxla.train.optimizer import rates_known, update
+from onnxla.train.plateau import SCALE
 
 
 def double_precision(module: Module) -> contextlib.AbstractContextManager[Any]:
@@ -43,16 +44,16 @@ def make_step(
 
     It maps (state, frozen parameters, step number, inputs, targets) to the next state and a dict of
     the loss, the gradient's norm, the learning rate where it is known, and the further scalars. The
-    state has the trained `params`, the running `statistics`, that of the `optimizer`, and if there
-    is to be one their `average`. It is donated, and stays as it is where the loss or the gradient
-    is not finite.
+    state has the trained `params`, the running `statistics`, that of the `optimizer`, and perhaps
+    their `average`, and the `scale` of updates that a plateau has lowered. It is donated, and stays
+    as it is where the loss or the gradient is not finite.
 
     Args:
         objective: The loss of parameters and a batch.
         optimizer: An optax optimizer.
         seed: Decides what Dropout drops.
         remat: Whether values other than products are computed again for the gradient.
-        rate: The optimizer's learning rate, see `make_rate`.
+        rate: The optimizer's learning rate, see `Recipe.rate`.
         accumulate: Number of steps that make one update.
         weight_average: The decay of the parameters' average.
     """
@@ -81,14 +82,20 @@ def make_step(
             value,
             lambda params: loss(params)[0],
         )
+        rates = rates_known(rate, following, number.astype(jnp.int32) // accumulate)
+        kept = {}
+        if SCALE in state:
+            kept[SCALE] = state[SCALE]
+            changes = {k: (v * state[SCALE]).astype(v.dtype) for k, v in changes.items()}
+            rates["learning_rate"] = rates["learning_rate"] * state[SCALE]
         new = {
+            **kept,
             "params": optax.apply_updates(state["params"], changes),
             "statistics": {name: as_wide(value) for name, value in updates.items()},
             "optimizer": following,
         }
         if weight_average is not None:
             new[AVERAGE] = next_average(state[AVERAGE], new, weight_average, number, accumulate)
-        rates = rates_known(rate, following, number.astype(jnp.int32) // accumulate)
         finite = jnp.isfinite(value) & jnp.isfinite(norm)
         state = jax.tree.map(lambda after, before: jnp.where(finite, after, before), new, state)
         return state, {"loss": value, "gradient_norm": norm, **rates, **further}

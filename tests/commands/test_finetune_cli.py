@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -98,10 +99,104 @@ def test_a_pruned_model_stays_pruned(folder: Path) -> None:
         assert (np.asarray(onnxla.load(folder / "tuned.onnx").params["w"]) == 0).sum() == expected
 
 
+def test_options_are_those_of_fit(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    logs = folder / "logs" / "run.jsonl"
+    more = [
+        *("--validation", "0.25", "--metrics", "accuracy", "--metrics", "f1"),
+        *("--validate-every", "2", "--monitor", "accuracy", "--patience", "9"),
+        *("--min-delta", "0.01", "--optimizer", "sgd", "--learning-rate", "0.5"),
+        *("--schedule", "plateau", "--warmup", "0.2", "--weight-average", "0.5"),
+        *("--class-weight", "0=1,1=2.5", "--logger", "csv", "--logger", f"jsonl={logs}"),
+        *("--epochs", "5", "--batch-size", "16", "--seed", "3"),
+    ]
+    assert main(command(folder, *more)) == 0
+    result = onnxla.fit(
+        onnxla.load(folder / "model.onnx"),
+        (X, LABELS),
+        "cross_entropy",
+        validation=0.25,
+        metrics=["accuracy", "f1"],
+        validate_every=2,
+        monitor="accuracy",
+        patience=9,
+        min_delta=0.01,
+        optimizer="sgd",
+        learning_rate=0.5,
+        schedule="plateau",
+        warmup=0.2,
+        weight_average=0.5,
+        class_weight={0: 1.0, 1: 2.5},
+        epochs=5,
+        batch_size=16,
+        seed=3,
+        progress=False,
+    )
+    tuned = onnxla.load(folder / "tuned.onnx").params
+    for name, value in result.module.params.items():
+        np.testing.assert_array_equal(tuned[name], value)
+    rows = [json.loads(line) for line in logs.read_text().splitlines()]
+    assert [row["loss"] for row in rows if "gradient_norm" in row] == result.history.loss
+    assert (folder / "tuned.csv").read_text().startswith("step,epoch,")
+    _, best = max(result.history.evaluations("accuracy"), key=lambda pair: pair[1])
+    after = capsys.readouterr().out.splitlines()[-1]
+    assert f"accuracy {best:.6g}" in after  # of the samples that were held out
+    assert ", f1 " in after
+
+
+def test_balanced_classes_and_matrices(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rare = LABELS * (np.arange(64) % 8 == 0)
+    np.savez(folder / "train.npz", x=X, target=rare)
+    more = ["--steps", "4", "--learning-rate", "0.1", "--metrics", "confusion_matrix"]
+    assert main(command(folder, *more, "--class-weight", "balanced")) == 0
+    module = onnxla.load(folder / "model.onnx")
+    options = {"steps": 4, "learning_rate": 0.1, "class_weight": "balanced", "progress": False}
+    expected = onnxla.fit(module, (X, rare), "cross_entropy", **options).module
+    tuned = onnxla.load(folder / "tuned.onnx")
+    np.testing.assert_array_equal(tuned.params["w"], expected.params["w"])
+    matrix = onnxla.evaluate(tuned, (X, rare), metrics="confusion_matrix")["confusion_matrix"]
+    assert f"confusion_matrix {matrix.tolist()}" in capsys.readouterr().out.splitlines()[-1]
+
+
+def test_lengths_are_padded_to_multiples(folder: Path) -> None:
+    text = """ m (float[N, seq, 3] x) => (float[N, seq, 2] z) { z = MatMul (x, w) }"""
+    (folder / "model.onnx").write_bytes(make(header() + text, w=WEIGHT))
+    x, y = RNG.standard_normal((8, 5, 3)), RNG.standard_normal((8, 5, 2))
+    np.savez(folder / "train.npz", x=x.astype(np.float32), target=y.astype(np.float32))
+    found = []
+    for bucket in ([], ["--bucket", "seq=8"]):
+        assert main(command(folder, "--steps", "3", *bucket, loss="mse")) == 0
+        found.append(onnxla.load(folder / "tuned.onnx").params["w"])
+    np.testing.assert_allclose(*found, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--validation", "1.5"], "must be between 0 and 1, got '1.5'"),
+        (["--class-weight", "even"], "takes a whole number, got 'even'"),
+        (["--class-weight", "0=much"], "takes a number, got 'much'"),
+        (["--bucket", "16"], "takes NAME=N, got '16'"),
+        (["--bucket", "seq=0"], "must be at least 1, got '0'"),
+        (["--logger", "wandb"], "is one of csv, jsonl, tensorboard, got 'wandb'"),
+        (["--schedule", "cosin"], "invalid choice: 'cosin'"),
+        (["--metrics", "acuracy"], "invalid choice: 'acuracy'"),
+    ],
+)
+def test_words_that_are_none_of_an_option(
+    folder: Path, capsys: pytest.CaptureFixture[str], more: list[str], message: str
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(command(folder, *more))
+    assert stopped.value.code == 2
+    assert f"argument {more[0]}: {message}" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("more", "data", "loss", "message"),
     [
         (["--resume"], "train.npz", "cross_entropy", "pass --checkpoint"),
+        (["--patience", "2"], "train.npz", "cross_entropy", "--patience is about validation data"),
+        (["--optimizer", "adm"], "train.npz", "cross_entropy", "did you mean 'adam'"),
         ([], "missing.npz", "cross_entropy", "there is no file"),
         ([], "x.npy", "cross_entropy", "holds one array; an .npz file has them by name"),
         ([], "none.npz", "cross_entropy", "has the arrays x; the model takes x, and the loss one"),
@@ -221,4 +316,7 @@ def test_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         main(["finetune", "--help"])
     assert stopped.value.code == 0
-    assert "--freeze-statistics GLOB" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert "--freeze-statistics GLOB" in text
+    assert "validation and the best parameters:" in text
+    assert "None" not in text

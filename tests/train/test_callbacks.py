@@ -14,18 +14,8 @@ import optax
 import pytest
 
 import onnxla
-from support.small_models import header, make
+from support.small_runs import MODULE, X, Y, same
 
-RNG = np.random.default_rng(0)
-X = RNG.standard_normal((12, 4)).astype(np.float32)
-Y = np.arange(12) % 3
-MODULE = onnxla.load(
-    make(
-        header() + " m (float[N, 4] x) => (float[N, 3] z) { z = Gemm (x, w, b) }",
-        w=RNG.standard_normal((4, 3)).astype(np.float32),
-        b=np.zeros(3, np.float32),
-    )
-)
 fit = partial(onnxla.fit, MODULE, (X, Y), "cross_entropy", batch_size=4, progress=False)
 
 
@@ -131,8 +121,7 @@ def test_a_run_that_goes_on_says_from_where(tmp_path: Path) -> None:
     assert second.names[1] == ("step", 6)
     whole = fit(**sgd)
     assert resumed.history == whole.history
-    for name, value in whole.module.params.items():
-        np.testing.assert_array_equal(resumed.module.params[name], value)
+    same(resumed, whole)
 
 
 @pytest.mark.parametrize("event", ["start", "step", "epoch", "end"])

@@ -345,6 +345,7 @@ def test_wrong_data(data: Any, error: type[Exception], message: str) -> None:
         ({"batch_size": 0}, ValueError, "batch_size is at least 1, got 0"),
         ({"accumulate": 0}, ValueError, "accumulate is at least 1, got 0"),
         ({"clip_norm": -1.0}, ValueError, "clip_norm is positive"),
+        ({"checkpoint_every": 2}, ValueError, "about checkpoints: pass checkpoint="),
         ({"metrics": "accuracy"}, ValueError, "pass validation="),
         ({"patience": 2}, ValueError, "pass validation="),
         (
@@ -400,6 +401,37 @@ def test_a_softmax_that_is_written_out(opset: int) -> None:
     assert make_objective(module, partial(losses.ctc, blank=1), None).outputs == ("shifted",)
     assert make_objective(module, losses.mean_squared_error, None).outputs == ("p",)
     assert make_objective(module, losses.binary_cross_entropy, None).outputs == ("p",)
+
+
+@pytest.mark.parametrize(
+    "last", ["q = Squeeze (p, axis)", "r = Squeeze (p, axis) q = Identity (r)"]
+)
+@pytest.mark.filterwarnings("error")
+def test_a_sigmoid_is_seen_through_a_reshape(last: str) -> None:
+    text = f" m (float[N, 4] x) => (float[N] q) {{ z = MatMul (x, w) p = Sigmoid (z) {last} }}"
+    module = onnxla.load(make(header() + text, w=100 * normal(4, 1), axis=np.array([1])))
+    plain = onnxla.load(
+        make(
+            header() + " m (float[N, 4] x) => (float[N, 1] z) { z = MatMul (x, w) }",
+            w=np.asarray(module.params["w"]),
+        )
+    )
+    x, y = 100 * X, (RNG.random(len(X)) < 0.5).astype(np.float32)
+    loss = "binary_cross_entropy"
+    result, expected = (
+        onnxla.fit(m, (x, t), loss, steps=3, learning_rate=0.1, progress=False)
+        for m, t in ((module, y), (plain, y[:, None]))
+    )
+    assert max(result.history.loss) > 1000  # where a Sigmoid is 0 or 1
+    np.testing.assert_allclose(result.history.loss, expected.history.loss, rtol=1e-5)
+    assert "the loss reads 'z', the logits before the last node" in result.history.notes
+    names = ["auc", "f1", "mae"]
+    found = onnxla.evaluate(result.module, (x, y), loss, names)
+    other = onnxla.evaluate(expected.module, (x, y[:, None]), loss, names)
+    assert {k: found[k] for k in ("loss", "auc", "f1")} == pytest.approx(
+        {k: other[k] for k in ("loss", "auc", "f1")}, rel=1e-5
+    )
+    assert found["mae"] < 1  # of probabilities
 
 
 def test_probabilities_that_are_rearranged_are_not_taken_for_logits_unnoticed() -> None:
@@ -662,7 +694,12 @@ def test_history_as_text_picture_and_data() -> None:
 
 def test_the_progress_bar(capsys: pytest.CaptureFixture[str]) -> None:
     onnxla.fit(onnxla.load(TINY), (X, LABELS), epochs=12, batch_size=52, **PLAIN_SGD)
-    assert "12/12" in capsys.readouterr().err
+    shown = capsys.readouterr().err.split("\r")
+    assert any(text.startswith("compiling:   0%") for text in shown)
+    assert shown[-1].startswith("training: 100%")
+    assert "12/12" in shown[-1]
+    onnxla.fit(onnxla.load(TINY), (X, LABELS), epochs=2, batch_size=52, **PLAIN_SGD)
+    assert capsys.readouterr().err.split("\r")[-1].startswith("training: 100%")
 
 
 def test_import_needs_none_of_the_extras() -> None:

@@ -323,7 +323,7 @@ def test_a_loss_of_ones_own_gets_weights() -> None:
         return outputs.mean()
 
     with pytest.raises(
-        TypeError, match=r"data has weights, and unaware takes none: .*\(outputs, t"
+        TypeError, match=r"data has weights, or .*, and unaware takes none: .*\(outputs, t"
     ):
         fit(MODULE, data, unaware)
     with pytest.raises(TypeError, match="and unaware takes none"):

@@ -11,54 +11,119 @@ import optax
 import pytest
 
 import onnxla
+from onnxla.train.batches import ArrayBatches, ArraySamples, DatasetSamples, as_batches
 from onnxla.train.held_out import hold_out
 from onnxla.train.history import History
 from onnxla.train.monitor import Monitor, direction_of, find_monitor
-from support.small_models import header, make
+from support.small_runs import MODULE, same_parameters
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((20, 4)).astype(np.float32)
 Y = np.arange(20) % 3
-MODULE = onnxla.load(
-    make(
-        header() + " m (float[N, 4] x) => (float[N, 3] z) { z = Gemm (x, w, b) }",
-        w=RNG.standard_normal((4, 3)).astype(np.float32),
-        b=np.zeros(3, np.float32),
-    )
-)
 SGD: dict[str, Any] = {"optimizer": optax.sgd(0.1), "progress": False, "batch_size": 4}
 fit = partial(onnxla.fit, MODULE, loss="cross_entropy")
-
-
-def same(a: onnxla.Module, b: onnxla.Module) -> None:
-    for name, value in a.params.items():
-        np.testing.assert_array_equal(value, b.params[name], name)
 
 
 # A share of the data
 
 
+class Dataset:
+    """Samples that are read when they are needed; it notes which."""
+
+    def __init__(self) -> None:
+        self.read: list[int] = []
+
+    def __len__(self) -> int:
+        return len(X)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, Any]:
+        self.read.append(index)
+        return X[index], Y[index]
+
+
+def parts(data: Any, share: float = 0.2, seed: int = 0) -> list[ArrayBatches]:
+    """What trains, and what is held out."""
+    return [*hold_out(as_batches(MODULE, data, 4, seed=seed), share)]
+
+
+def rows(part: ArrayBatches) -> list[int]:
+    assert isinstance(part.samples, ArraySamples | DatasetSamples)
+    assert part.samples.rows is not None
+    return part.samples.rows.tolist()
+
+
 def test_a_share_is_held_out_at_random_and_no_sample_twice() -> None:
-    data = {"x": np.arange(20), "y": [*range(20)]}
-    train, held = hold_out(data, 0.2, seed=0)
-    assert len(held["x"]) == 4
-    assert sorted([*train["x"], *held["x"]]) == [*range(20)]
+    train, held = parts((X, Y))
+    assert len(held.samples) == 4
+    assert sorted([*rows(train), *rows(held)]) == [*range(20)]
     for part in (train, held):
-        np.testing.assert_array_equal(part["x"], part["y"])
-    assert [*held["x"]] != [16, 17, 18, 19]
-    again = hold_out(data, 0.2, seed=0)[1]["x"]
-    other = hold_out(data, 0.2, seed=1)[1]["x"]
-    np.testing.assert_array_equal(held["x"], again)
-    assert [*held["x"]] != [*other]
+        inputs, labels = part.samples.take(np.arange(len(part.samples)))
+        np.testing.assert_array_equal(inputs["x"], X[rows(part)])
+        np.testing.assert_array_equal(labels, Y[rows(part)])
+    assert rows(held) != [16, 17, 18, 19]
+    assert rows(held) == rows(parts((X, Y))[1])
+    assert rows(held) != rows(parts((X, Y), seed=1)[1])
 
 
-@pytest.mark.parametrize("form", [(X, Y), ({"x": X}, Y), ((X,), Y.tolist()), {"x": X, "y": Y}])
-def test_fit_holds_out_a_share(form: Any) -> None:
-    _, (x, y) = hold_out((X, Y), 0.2, seed=3)
-    result = fit(form, epochs=2, validation=0.2, seed=3, **SGD)
+FORMS: dict[str, Any] = {
+    "tuple": lambda: (X, Y),
+    "list": lambda: [X, Y],
+    "inputs by name": lambda: ({"x": X}, Y),
+    "lists": lambda: ((X,), Y.tolist()),
+    "dict": lambda: {"x": X, "y": Y},
+    "samples": lambda: [*zip(X, Y, strict=True)],
+    "samples by name": lambda: [{"x": x, "y": y} for x, y in zip(X, Y, strict=True)],
+    "dataset": Dataset,
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_fit_holds_out_a_share(form: str, tmp_path: Path) -> None:
+    held = rows(parts((X, Y), seed=3)[1])
+    options: dict[str, Any] = {"validation": 0.2, "seed": 3, "checkpoint": tmp_path, **SGD}
+    result = fit(FORMS[form](), epochs=2, **options)
     assert len(result.history.loss) == 2 * 4
-    measured = onnxla.evaluate(result.module, (x, y), "cross_entropy")["loss"]
+    measured = onnxla.evaluate(result.module, (X[held], Y[held]), "cross_entropy")["loss"]
     assert result.history.epochs["validation_loss"][-1] == pytest.approx(measured)
+    resumed = fit(FORMS[form](), epochs=3, **options)
+    same_parameters(resumed.module, fit((X, Y), epochs=3, validation=0.2, seed=3, **SGD).module)
+    with pytest.raises(onnxla.CheckpointError, match="of another run"):
+        fit(FORMS[form](), epochs=3, **{**options, "seed": 4})
+    with pytest.raises(onnxla.CheckpointError, match="of another run"):
+        fit(FORMS[form](), epochs=3, **{**options, "validation": 0.3})
+
+
+def test_no_step_reads_what_is_held_out() -> None:
+    data = Dataset()
+    fit(data, epochs=3, validation=0.2, **SGD)
+    counts = np.bincount(data.read, minlength=20)
+    counts[0] -= 1  # to see whether it is a sample
+    assert {*counts[rows(parts((X, Y))[1])]} == {3}  # once an epoch, to evaluate
+
+
+def test_a_share_of_arrays_is_no_copy_and_known_by_its_contents() -> None:
+    for part in parts((X, Y), 0.5):
+        assert isinstance(part.samples, ArraySamples)
+        assert part.samples.inputs["x"] is X
+        copied = as_batches(MODULE, tuple(part.samples.take(np.arange(10))), 4)
+        assert part.describe() == copied.describe()
+    ragged = [list(range(n)) for n in range(1, 11)]
+    for part in parts({"x": ragged, "y": Y[:10]}, 0.3):
+        chosen = {"x": [ragged[row] for row in rows(part)], "y": Y[rows(part)]}
+        assert part.describe() == as_batches(MODULE, chosen, 4).describe()
+
+
+def pieces() -> Any:
+    return [(X[:10], Y[:10]), (X[10:], Y[10:])]
+
+
+class Loader:
+    """Batches of a dataset, as a loader of PyTorch."""
+
+    dataset = Dataset()
+
+    def __iter__(self) -> Any:
+        return iter(pieces())
 
 
 @pytest.mark.parametrize(
@@ -66,9 +131,11 @@ def test_fit_holds_out_a_share(form: Any) -> None:
     [
         ((X, Y), 1.5, ValueError, "a share between 0 and 1; got 1.5"),
         ((X, Y), 0.0, ValueError, "a share between 0 and 1; got 0.0"),
-        ([(X, Y)], 0.5, TypeError, "validation=0.5 splits arrays, and the data is list"),
-        ((X, Y[1:]), 0.5, ValueError, "arrays of one number of samples, at least 2; got 19, 20"),
-        ((X[:1], Y[:1]), 0.5, ValueError, "at least 2; got 1"),
+        (pieces(), 0.5, TypeError, "the data, list of 2, gives batches in an order of its own"),
+        (iter(pieces()), 0.5, TypeError, "pass arrays or a dataset with a length; or validation"),
+        (Loader(), 0.5, TypeError, r"or its \.dataset instead of it; or validation data of its"),
+        ((X, Y[1:]), 0.5, ValueError, "inputs and targets need one number of samples"),
+        ((X[:1], Y[:1]), 0.5, ValueError, "at least 2 samples, got 1"),
     ],
 )
 def test_what_cannot_be_split(data: Any, share: float, error: Any, message: str) -> None:
@@ -116,7 +183,7 @@ def test_the_best_is_the_lowest_or_the_highest(name: str, direction: str) -> Non
     result = onnxla.fit(MODULE, (X, Y), epochs=4, monitor=(name, direction), **options)
     first = onnxla.fit(MODULE, (X, Y), epochs=1, **options)
     last = onnxla.fit(MODULE, (X, Y), epochs=4, **options)
-    same(result.module, first.module if direction == "max" else last.module)
+    same_parameters(result.module, first.module if direction == "max" else last.module)
 
 
 def test_patience_counts_validations(tmp_path: Path) -> None:
@@ -125,12 +192,12 @@ def test_patience_counts_validations(tmp_path: Path) -> None:
     assert [step for step, _ in result.history.evaluations("validation_loss")] == [2, 4, 5, 6]
     assert len(result.history.loss) == 6
     assert "stopped after 6 steps: the lowest validation_loss was at step 2" in str(result.history)
-    same(result.module, onnxla.fit(MODULE, (X, Y), steps=2, **options).module)
+    same_parameters(result.module, onnxla.fit(MODULE, (X, Y), steps=2, **options).module)
     patient: dict[str, Any] = {"epochs": 9, "patience": 3, "validate_every": 2, **options}
     for _ in range(2):  # the second finds the first at its end
         saved = onnxla.fit(MODULE, (X, Y), checkpoint=tmp_path, **patient)
         assert saved.history == result.history
-        same(saved.module, result.module)
+        same_parameters(saved.module, result.module)
 
 
 def test_a_gain_below_min_delta_is_none() -> None:
@@ -170,7 +237,7 @@ def test_the_best_checkpoint_is_kept_and_the_run_goes_on_from_the_last(tmp_path:
     onnxla.fit(MODULE, (X, Y), epochs=2, checkpoint=tmp_path, **options)
     resumed = onnxla.fit(MODULE, (X, Y), epochs=4, checkpoint=tmp_path, **options)
     assert resumed.history == whole.history
-    same(resumed.module, whole.module)
+    same_parameters(resumed.module, whole.module)
     assert sorted(int(path.name) for path in tmp_path.iterdir()) == [2, 16, 18, 20]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -15,8 +16,13 @@ import pytest
 
 import onnxla
 from onnxla.train.digests import digest_of_optimizer
+from onnxla.train.history import History
 from onnxla.train.lr_find import steepest
-from onnxla.train.optimizer import NORMALIZED, OPTIMIZERS, SCHEDULES, make_optimizer, make_rate
+from onnxla.train.monitor import Monitor
+from onnxla.train.optimizer import NORMALIZED, OPTIMIZERS
+from onnxla.train.plateau import FallingRate
+from onnxla.train.recipe import Recipe
+from onnxla.train.schedules import SCHEDULES
 from onnxla.train.stacking import cannot_tell
 from support.small_models import header, make
 
@@ -81,7 +87,7 @@ def test_adamw_is_the_default() -> None:
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_each_name_makes_an_update(name: str) -> None:
     rate = None if name in NORMALIZED | {"lbfgs"} else 1e-3
-    made = make_optimizer({"w": "weight"}, name, make_rate(name, rate, None, 9))
+    made = Recipe(name, rate).make({"w": "weight"}, 9)
     params = {"w": jnp.ones((2, 3))}
     with jax.numpy_dtype_promotion("standard"):
         assert len(digest_of_optimizer(made, params)) == 64
@@ -95,6 +101,13 @@ def test_schedules_rise_and_then_fall_or_stay(name: str) -> None:
     done = np.arange(38) / 38
     expected = {"cosine": (1 + np.cos(np.pi * done)) / 2, "linear": 1 - done, "constant": done**0}
     np.testing.assert_allclose(rates[2:], 0.01 * expected[name], rtol=1e-4, atol=1e-8)
+
+
+def test_a_schedule_rises_as_long_as_it_is_told() -> None:
+    for warmup, rising in ((0.0, []), (0.25, [1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6])):
+        rates = fit(steps=20, learning_rate=0.01, schedule="constant", warmup=warmup).history.steps
+        expected = [*rising, *[1.0] * (20 - len(rising))]
+        np.testing.assert_allclose(rates["learning_rate"], np.multiply(0.01, expected), rtol=1e-5)
 
 
 def test_rates_count_updates_where_gradients_accumulate() -> None:
@@ -122,6 +135,18 @@ def test_rates_that_an_optimizer_tells() -> None:
             ValueError,
             "learning_rate is a schedule already, besides schedule='linear'",
         ),
+        (
+            {"warmup": 0.1, "learning_rate": optax.constant_schedule(1.0)},
+            ValueError,
+            "learning_rate is a schedule already, besides warmup=0.1",
+        ),
+        ({"warmup": 1.0}, ValueError, "warmup is a share of the steps, below 1; got 1.0"),
+        ({"schedule": "plateu"}, ValueError, "no schedule is named 'plateu'; did you mean 'platea"),
+        (
+            {"optimizer": "lbfgs", "learning_rate": 1.0, "schedule": "plateau"},
+            ValueError,
+            "and no plateau",
+        ),
         ({"optimizer": "lbfgs", "accumulate": 2}, ValueError, "neither accumulate= nor clip_norm="),
         ({"optimizer": "lbfgs", "clip_norm": 1.0}, ValueError, "neither accumulate= nor clip_nor"),
         ({"weight_average": 1.0}, ValueError, "weight_average is between 0 and 1"),
@@ -136,6 +161,80 @@ def test_a_schedule_of_an_unknown_number_of_steps() -> None:
     batches = (batch for batch in [(X, Y)] * 3)
     with pytest.raises(ValueError, match="schedule='linear' needs the number of steps"):
         onnxla.fit(MODULE, batches, "cross_entropy", epochs=1, schedule="linear", progress=False)
+
+
+# A rate that falls where nothing gets better
+
+
+def unmoved(outputs: Any, targets: Any) -> Any:
+    """A loss that nothing makes smaller, and that has a gradient all the same."""
+    return 1 + outputs.mean() - jax.lax.stop_gradient(outputs.mean())
+
+
+def constant(outputs: Any, targets: Any) -> Any:
+    return jnp.float32(0.5)
+
+
+@pytest.mark.parametrize(
+    ("options", "lowered"),
+    [
+        ({"validate_every": 2, "monitor": ("constant", "max")}, [3, 4, 6, 8, 9, 10]),
+        ({"monitor": ("constant", "min")}, [6, 9]),  # by epochs of three steps
+        ({"validation": None, "metrics": ()}, [6, 9]),
+        ({"patience": 2}, [6]),  # where the run ends, too
+    ],
+)
+def test_a_rate_falls_at_a_plateau(options: dict[str, Any], lowered: list[int]) -> None:
+    given: dict[str, Any] = {"validation": (X, Y), "metrics": [constant], **options}
+    run = partial(onnxla.fit, MODULE, (X, Y), unmoved, batch_size=4, steps=11, progress=False)
+    plateau = onnxla.Plateau(factor=0.5, patience=1)
+    found = run(optimizer="sgd", learning_rate=0.1, schedule=plateau, warmup=0.0, **given)
+    halves = optax.piecewise_constant_schedule(0.1, dict.fromkeys(lowered, 0.5))
+    expected = run(optimizer="sgd", learning_rate=halves, **given)
+    same(found, expected)
+    rates = (each.history.steps["learning_rate"] for each in (found, expected))
+    np.testing.assert_allclose(*rates, rtol=1e-6)
+
+
+def test_how_far_a_rate_falls() -> None:
+    def scale(values: list[float], **options: Any) -> float:
+        history = History(epochs={"step": [*range(len(values))], "auc": values})
+        return FallingRate(onnxla.Plateau(**options), Monitor("auc", True, 0.1)).scale(history)
+
+    assert scale([1.0] * 10) == 1.0
+    assert scale([1.0] * 11) == 0.1
+    assert scale([1.0] * 5, factor=0.5, patience=2) == 0.25
+    assert scale([1.0, 1.05, 1.08], factor=0.5, patience=2) == 0.5  # not by min_delta
+    assert scale([1.0, 1.05, 1.2, 1.2], factor=0.5, patience=2) == 1.0
+    assert scale([float("nan"), 1.0, 0.0], factor=0.5, patience=1) == 0.25
+    assert scale([1.0] * 9, factor=0.5, patience=1, lowest=0.3) == 0.3
+    assert scale([], patience=1) == 1.0
+
+
+@pytest.mark.parametrize("options", [{"factor": 1.0}, {"patience": 0}, {"lowest": -0.1}])
+def test_what_is_no_plateau(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=f"{next(iter(options))} is "):
+        onnxla.Plateau(**options)
+
+
+def test_a_run_goes_on_with_the_plateau_that_it_had(tmp_path: Path) -> None:
+    plateau = onnxla.Plateau(factor=0.5, patience=1)
+    given: dict[str, Any] = {"schedule": plateau, "learning_rate": 0.3, "warmup": 0.0}
+    options: dict[str, Any] = {**given, "validation": (X, Y), "metrics": "accuracy"}
+    whole = fit(epochs=6, monitor="accuracy", **options)
+    assert whole.history.steps["learning_rate"][-1] < 0.3
+    options |= {"checkpoint": tmp_path}
+    fit(epochs=3, monitor="accuracy", **options)
+    for changed in (
+        {"schedule": onnxla.Plateau(factor=0.4, patience=1)},
+        {"monitor": "validation_loss"},
+        {"validation": None, "metrics": (), "monitor": None},
+    ):
+        with pytest.raises(onnxla.CheckpointError, match="schedule was plateau of highest accurac"):
+            fit(epochs=6, **{"monitor": "accuracy", **options, **changed})
+    resumed = fit(epochs=6, monitor="accuracy", **options)
+    assert resumed.history.steps == whole.history.steps
+    same(resumed, whole)
 
 
 # What optax's optimizers ask for

@@ -21,29 +21,15 @@ import pytest
 import onnxla
 from onnxla.train.digests import digest_of, digest_of_optimizer
 from support.small_models import header, make
+from support.small_runs import MODULE, X, Y, same
 
 RNG = np.random.default_rng(0)
-X = RNG.standard_normal((12, 4)).astype(np.float32)
-Y = np.arange(12) % 3
-MODULE = onnxla.load(
-    make(
-        header() + " m (float[N, 4] x) => (float[N, 3] z) { z = Gemm (x, w, b) }",
-        w=RNG.standard_normal((4, 3)).astype(np.float32),
-        b=np.zeros(3, np.float32),
-    )
-)
 OTHER = X[:, ::-1].copy()
 fit = partial(onnxla.fit, MODULE, loss="cross_entropy", progress=False)
 
 
 def pieces(x: np.ndarray = X, size: int = 4) -> list[Any]:
     return [(x[i : i + size], Y[i : i + size]) for i in range(0, len(x), size)]
-
-
-def same(a: onnxla.FitResult, b: onnxla.FitResult) -> None:
-    assert a.history.steps == b.history.steps
-    for name, value in a.module.params.items():
-        np.testing.assert_array_equal(value, b.module.params[name], name)
 
 
 class Loader:
@@ -171,7 +157,7 @@ def test_a_schedule_of_more_steps_is_told(tmp_path: Path) -> None:
 
 def test_other_versions_cannot_be_compared(tmp_path: Path, monkeypatch: Any) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("onnxla.train.fitting.versions", lambda: {"jax": "0.1", "optax": "0.1"})
+        patch.setattr("onnxla.train.description.versions", lambda: {"jax": "0.1", "optax": "0.1"})
         fit((X, Y), epochs=1, optimizer=optax.sgd(0.1), checkpoint=tmp_path)
     with pytest.warns(UserWarning, match="optax 0.1: whether optimizer and loss are the same"):
         fit((X, Y), epochs=2, optimizer=optax.sgd(0.2), checkpoint=tmp_path)
@@ -419,7 +405,7 @@ def test_what_is_averaged_and_monitored_stays_in_a_run(tmp_path: Path) -> None:
 def test_runs_that_are_killed_again_and_again_end_as_if_nobody_had() -> None:
     tool = Path(__file__).parents[2] / "tools" / "stress_fit.py"
     done = subprocess.run(
-        [sys.executable, tool, "--kills", "8"], capture_output=True, text=True, check=False
+        [sys.executable, tool, "--kills", "6"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
 

@@ -15,6 +15,7 @@ import pytest
 
 import onnxla
 from onnxla.train.batches import ArrayBatches, as_batches
+from onnxla.train.held_out import hold_out
 from onnxla.train.reading import make_reading
 from support.small_models import header, make
 
@@ -301,13 +302,22 @@ def test_what_targets_have_of_a_length() -> None:
     assert labels.shape == (4,)
     ((_, labels),) = read((ids, np.zeros((4, 3), np.float32)))
     assert labels.shape == (4, 3)
-    with pytest.raises(TypeError, match="float32 and would be padded: only integers can be, with"):
-        read((ids, np.zeros((4, 6), np.float32)))
+    ((_, found),) = read((ids, np.ones((4, 6, 2), np.float32)))
+    np.testing.assert_array_equal(found.targets.sum(2), [[2] * 6 + [0] * 2] * 4)
+    np.testing.assert_array_equal(found.weights, [[1] * 6 + [0] * 2] * 4)
+    ((_, found),) = read((ids, np.ones((4, 6)), np.arange(4)))  # weights of samples
+    np.testing.assert_array_equal(found.weights, [[i] * 6 + [0] * 2 for i in range(4)])
+    ((_, found),) = read((ids, np.ones((4, 6, 2)), np.ones((4, 6))))  # and of places
+    assert found.weights.tolist() == [[1] * 6 + [0] * 2] * 4
     with pytest.raises(ValueError, match=r"inputs differ in the size of 'seq': \[5, 6\]"):
         read(({**ids, "attention_mask": np.ones((4, 5), np.int64)}, np.zeros(4, np.int64)))
     ragged = [{"ids": [1] * n, "attention_mask": [1] * n, "y": [0.5] * n} for n in (2, 3)]
-    with pytest.raises(TypeError, match="targets are float64 and would be padded"):
-        drawn(TAGGER, ragged)
+    ((_, found),) = drawn(TAGGER, ragged)
+    assert found.targets.tolist() == [[0.5, 0.5, 0], [0.5] * 3]
+    assert found.weights.tolist() == [[1, 1, 0], [1] * 3]
+    two = [{**sample, "z": sample["y"] + [0.5]} for sample in ragged]
+    with pytest.raises(TypeError, match="differ in their lengths, or in the axes that would be"):
+        drawn(TAGGER, two)
 
 
 def test_padding_changes_no_loss_where_the_loss_ignores_it() -> None:
@@ -317,6 +327,34 @@ def test_padding_changes_no_loss_where_the_loss_ignores_it() -> None:
     for bucket in (None, {"seq": 16}):
         found = onnxla.evaluate(TAGGER, TOKENS, masked, batch_size=12, bucket=bucket)
         assert found["loss"] == pytest.approx(sum(alone) / sum(LENGTHS), rel=1e-5)
+
+
+NUMBERS = [{**sample, "labels": normal(len(sample["ids"]), 5)} for sample in TOKENS]
+
+
+@pytest.mark.parametrize("weighed", [False, True], ids=["alike", "weighed"])
+@pytest.mark.parametrize("loss", ["mse", "huber", "binary_cross_entropy"])
+def test_padding_weighs_nothing_in_losses_of_numbers(loss: str, weighed: bool) -> None:
+    weights = np.linspace(0.5, 2, len(NUMBERS))
+
+    def data(rows: slice) -> Any:
+        ids = {n: [sample[n] for sample in NUMBERS[rows]] for n in ("ids", "attention_mask")}
+        targets = [sample["labels"] for sample in NUMBERS[rows]]
+        return (ids, targets, weights[rows]) if weighed else (ids, targets)
+
+    lengths = np.array(LENGTHS) * (weights if weighed else 1)
+    alone = [
+        onnxla.evaluate(TAGGER, data(slice(i, i + 1)), loss)["loss"] for i in range(len(NUMBERS))
+    ]
+    expected = (alone * lengths).sum() / lengths.sum()
+    for bucket in (None, {"seq": 16}):
+        found = onnxla.evaluate(TAGGER, data(slice(None)), loss, batch_size=5, bucket=bucket)
+        assert found["loss"] == pytest.approx(expected, rel=1e-5)
+        options: dict[str, Any] = {"optimizer": optax.sgd(0.0), "progress": False}
+        everything = onnxla.fit(
+            TAGGER, data(slice(None)), loss, batch_size=12, bucket=bucket, **options
+        )
+        assert everything.history.loss[0] == pytest.approx(expected, rel=1e-5)
 
 
 def test_notes_of_lengths() -> None:
@@ -403,6 +441,17 @@ def test_augmented_samples_go_on_with_a_note(tmp_path: Path) -> None:
 # The packages themselves
 
 
+def split_alike(module: onnxla.Module, data: Any, expected: Any, **options: Any) -> None:
+    """Asserts that a share held out of some data is that held out of other data."""
+    parts = []
+    for each in (data, expected):
+        reading = make_reading(module, **options)
+        both = hold_out(as_batches(module, each, SIZE, seed=1, reading=reading), 0.3)
+        parts.append([[*part.epoch(0)] for part in both])
+    for found, wanted in zip(*parts, strict=True):
+        same(found, wanted)
+
+
 @pytest.mark.parametrize("package", ["pandas", "polars"])
 def test_data_frames(package: str) -> None:
     library = pytest.importorskip(package)
@@ -410,6 +459,7 @@ def test_data_frames(package: str) -> None:
     frame = library.DataFrame({**columns, "kind": Y})
     for data in ((frame[COLUMNS], frame["kind"]), [frame[COLUMNS], frame["kind"]]):
         same(drawn(MODULE, data), ARRAYS)
+        split_alike(MODULE, data, (X, Y))
     whole = library.DataFrame({"a": [1, 2, 3], "b": [0.5, 1.5, 2.5], "kind": [0, 1, 2]})
     ((inputs, labels),) = drawn(SCALARS, whole)
     assert inputs["a"].dtype == np.float32  # integers are numbers to this input, too
@@ -422,6 +472,7 @@ def test_data_frames(package: str) -> None:
     ((inputs, _),) = drawn(SCALARS, renamed, rename={"c": "b"})
     np.testing.assert_array_equal(inputs["b"], [[0.5], [1.5], [2.5]])
     lists = library.DataFrame(TOGETHER)
+    split_alike(TAGGER, lists, TOKENS)
     same(drawn(TAGGER, lists, bucket={"seq": 8}), drawn(TAGGER, TOKENS, bucket={"seq": 8}))
     with pytest.raises(TypeError, match=r"is named as an input \(x\): write \(frame\[features\], "):
         drawn(MODULE, frame)
@@ -441,6 +492,7 @@ def test_hugging_face_datasets(tmp_path: Path) -> None:
     words = datasets.Dataset.from_list(TOKENS)
     for data in (words, words.with_format("numpy")):
         same(drawn(TAGGER, data, bucket={"seq": 8}), drawn(TAGGER, TOKENS, bucket={"seq": 8}))
+        split_alike(TAGGER, data, TOKENS, bucket={"seq": 8})
     text = words.add_column("text", ["a text"] * len(words))
     with pytest.raises(TypeError, match=r"'text' of the dataset are text.*remove_columns\(\['text"):
         drawn(TAGGER, text)
@@ -468,6 +520,9 @@ def test_pytorch(tmp_path: Path) -> None:
     loader = partial(torch.utils.data.DataLoader, batch_size=SIZE)
     for data in ((x, y), [x, y], tensors, Dicts(), loader(tensors), loader(Dicts())):
         same(drawn(MODULE, data), ARRAYS)
+    split_alike(MODULE, tensors, (X, Y))
+    with pytest.raises(TypeError, match=r"or its \.dataset instead of it"):
+        hold_out(as_batches(MODULE, loader(tensors), SIZE), 0.3)
     ((inputs, _), *_) = drawn(MODULE, [(x[:SIZE].requires_grad_(), y[:SIZE])])
     assert np.shares_memory(inputs["x"], X)  # no copy
     nested = [({"x": x[:SIZE]}, {"a": y[:SIZE], "b": {"c": x[:SIZE]}})]
