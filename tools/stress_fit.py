@@ -87,16 +87,23 @@ class Sentences:
 
 
 class Announcer:
-    """A callback that says when steps begin."""
+    """A callback that says when a process begins its run, and when its first step is done."""
 
     def start(self, run: Any) -> None:
-        """Says it."""
+        """Says from where it goes on."""
+        self.first = 0.0
         print(f"goes on from step {run.step}", flush=True)
 
+    def step(self, step: int, logs: Any) -> None:
+        """Says it of the first step that it sees: programs are compiled by then."""
+        if not self.first:
+            self.first = time.perf_counter()
+            print(f"done with step {step}", flush=True)
 
-def train(folder: Path, checkpoint: Path | None) -> dict[str, np.ndarray]:
+
+def train(folder: Path, checkpoint: Path, announcer: Announcer) -> dict[str, np.ndarray]:
     """The run, and the numbers that it ends with."""
-    log = folder / f"log_{checkpoint.name if checkpoint else None}.jsonl"
+    log = folder / f"log_of_{checkpoint.name}.jsonl"
     result = onnxla.fit(
         onnxla.load(folder / "model.onnx"),
         Sentences(),
@@ -113,7 +120,7 @@ def train(folder: Path, checkpoint: Path | None) -> dict[str, np.ndarray]:
         monitor="accuracy",
         min_delta=1.0,  # which nothing reaches: the first validation is the best
         patience=10,
-        callbacks=[Announcer(), onnxla.loggers.JSONL(log)],
+        callbacks=[announcer, onnxla.loggers.JSONL(log)],
         checkpoint=checkpoint,
         checkpoint_every=2,
         progress=False,
@@ -131,8 +138,8 @@ def child(folder: Path) -> None:
     """Trains in this process, which may be killed, and tells when it begins and that it is done."""
     (folder / "checkpoints").mkdir(exist_ok=True)
     print("begins", flush=True)
-    np.savez(folder / "done.npz", **train(folder, folder / "checkpoints"))
-    print("done", flush=True)
+    np.savez(folder / "done.npz", **train(folder, folder / "checkpoints", Announcer()))
+    print("ended", flush=True)
 
 
 def survive(folder: Path, seconds: float, seed: int, most: int) -> tuple[int, list[str]]:
@@ -140,7 +147,7 @@ def survive(folder: Path, seconds: float, seed: int, most: int) -> tuple[int, li
 
     Args:
         folder: Where it is.
-        seconds: It is killed within these, once it has begun, or once its steps have.
+        seconds: It is killed within these, once it has begun, goes on, or has done a step.
         seed: Decides when.
         most: How often.
     """
@@ -152,14 +159,14 @@ def survive(folder: Path, seconds: float, seed: int, most: int) -> tuple[int, li
         )
         assert process.stdout is not None
         assert process.stderr is not None
-        for _ in range(generator.choice((1, 2, 2, 2))):
+        for _ in range(generator.choice((1, 2, 3, 3, 3))):
             process.stdout.readline()
         if kills < most:
             time.sleep(generator.uniform(0, seconds))
         if kills < most and process.poll() is None:
             os.kill(process.pid, signal.SIGKILL)
         said, error = process.communicate()
-        if "done" in said:
+        if "ended" in said:
             return kills, []
         if process.returncode != -signal.SIGKILL:
             return kills, [f"exit code {process.returncode}: {error[-2000:]}"]
@@ -193,10 +200,10 @@ def main(kills: int, workers: int, seed: int) -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_model(folder / "model.onnx")
-        train(folder, folder / "warm")  # compiled programs are kept, so this run is the slow one
-        began = time.perf_counter()
-        whole = train(folder, folder / "checkpoints")
-        seconds = time.perf_counter() - began
+        announcer = Announcer()
+        train(folder, folder / "warm", announcer)  # compiled programs are kept, so this is slow
+        whole = train(folder, folder / "checkpoints", announcer)
+        seconds = time.perf_counter() - announcer.first
     done, runs, wrong = 0, 0, []
     with ThreadPoolExecutor(workers) as pool, tqdm(total=kills, unit="kill") as bar:
         while done < kills:

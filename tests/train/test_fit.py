@@ -406,7 +406,6 @@ def test_a_softmax_that_is_written_out(opset: int) -> None:
 @pytest.mark.parametrize(
     "last", ["q = Squeeze (p, axis)", "r = Squeeze (p, axis) q = Identity (r)"]
 )
-@pytest.mark.filterwarnings("error")
 def test_a_sigmoid_is_seen_through_a_reshape(last: str) -> None:
     text = f" m (float[N, 4] x) => (float[N] q) {{ z = MatMul (x, w) p = Sigmoid (z) {last} }}"
     module = onnxla.load(make(header() + text, w=100 * normal(4, 1), axis=np.array([1])))

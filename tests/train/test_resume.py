@@ -405,7 +405,7 @@ def test_what_is_averaged_and_monitored_stays_in_a_run(tmp_path: Path) -> None:
 def test_runs_that_are_killed_again_and_again_end_as_if_nobody_had() -> None:
     tool = Path(__file__).parents[2] / "tools" / "stress_fit.py"
     done = subprocess.run(
-        [sys.executable, tool, "--kills", "6"], capture_output=True, text=True, check=False
+        [sys.executable, tool, "--kills", "4"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
 
