@@ -5,7 +5,10 @@ BIN = $(VENV)/bin
 # As many test processes as processors.
 WORKERS ?= auto
 
-.PHONY: demo dev test test-more lint types notebook generate docs clean
+# Both type checkers run at once: each has one process.
+MAKEFLAGS += --jobs=2
+
+.PHONY: demo dev test test-more lint types build/typing mypy pyright notebook generate docs clean
 
 demo: $(VENV)/demo.stamp
 	$(BIN)/onnxla demo
@@ -29,10 +32,16 @@ lint: $(VENV)/dev.stamp
 # The rooms are one package; linked together, type checkers see it as it is imported.
 ROOMS = commands edit interpret ir ops parameters peers testing train
 
-types: $(VENV)/dev.stamp
+types: mypy pyright
+
+build/typing: $(VENV)/dev.stamp
 	rm -rf build/typing && mkdir -p build/typing/onnxla
 	for path in api/*.py api/py.typed api/auditing $(ROOMS); do ln -s ../../../$$path build/typing/onnxla/; done
+
+mypy: build/typing
 	cd build/typing && ../../$(BIN)/mypy --config-file ../../pyproject.toml -p onnxla
+
+pyright: build/typing
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 # Every file that is made from others: commit what changes.

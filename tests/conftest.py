@@ -1,6 +1,8 @@
 import collections
+import functools
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +14,9 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
 import jax
 import numpy as np
+from jax._src import compiler
+
+from support.compiling import QUICKLY
 
 # An operator must state its dtypes: no promotion happens on its own.
 jax.config.update("jax_numpy_dtype_promotion", "strict")
@@ -36,3 +41,17 @@ def the_same_numbers(request: pytest.FixtureRequest) -> None:
     rng = getattr(request.module, "RNG", None)
     if rng is not None:
         rng.bit_generator.state = np.random.default_rng(0).bit_generator.state
+
+
+@pytest.fixture(autouse=True)
+def compiled_quickly(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compiles all that a test marked `quickly` runs as `QUICKLY` says, eager operations too."""
+    if request.node.get_closest_marker("quickly") is not None:
+        make = compiler.get_compile_options
+
+        @functools.wraps(make)
+        def quick(*args: Any, env_options_overrides: Any = None, **options: Any) -> Any:
+            overrides = {**QUICKLY, **(env_options_overrides or {})}
+            return make(*args, env_options_overrides=overrides, **options)
+
+        monkeypatch.setattr(compiler, "get_compile_options", quick)

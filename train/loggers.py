@@ -228,7 +228,10 @@ def find_writer() -> Any:
     """
     with contextlib.suppress(ImportError):
         writer = importlib.import_module("tensorboardX").SummaryWriter
-        return lambda folder, purge: writer(folder, purge_step=purge)
+        # It names a file by the second, and writes over one of that name. They are read by name.
+        return lambda folder, purge: writer(
+            folder, purge_step=purge, filename_suffix=f".{purge or 0:010}"
+        )
     with contextlib.suppress(ImportError):
         importlib.import_module("tensorboard.summary.writer.event_file_writer")
         return EventFile

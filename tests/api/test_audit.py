@@ -16,6 +16,8 @@ from onnx import helper, numpy_helper
 import onnxla
 from support.small_models import graph, header, linear, make
 
+pytestmark = pytest.mark.quickly
+
 X = {"x": (1, [2])}
 
 

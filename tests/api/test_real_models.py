@@ -28,18 +28,20 @@ SHOWN = "deepfilternet/erb_dec"
 LARGEST = {f"light/{name}" for name in LARGE}
 
 
-def grouped(name: str, *values: Any, more: bool) -> Any:
+def grouped(name: str, *values: Any, more: bool, quickly: bool = False) -> Any:
     """A test's parameters, all of one model to be run by one worker, which loads it once."""
-    marks = [pytest.mark.xdist_group(name)]
-    return pytest.param(name, *values, marks=[*marks, pytest.mark.more] if more else marks)
+    marks = {"more": more, "quickly": quickly}
+    chosen = [getattr(pytest.mark, mark) for mark, holds in marks.items() if holds]
+    return pytest.param(name, *values, marks=[pytest.mark.xdist_group(name), *chosen])
 
 
-NAMED = [grouped(name, more=name != SHOWN) for name in MODELS]
+NAMED = [grouped(name, more=name != SHOWN, quickly=model.quickly) for name, model in MODELS.items()]
 SIZED = [
-    grouped(name, size, more=name != SHOWN)
+    grouped(name, size, more=name != SHOWN, quickly=model.quickly)
     for name, model in MODELS.items()
     for size in model.sizes
 ]
+# As users compile them.
 CALLED = [
     grouped(name, size, more=name in LARGEST or (name != SHOWN and size != model.sizes[0]))
     for name, model in MODELS.items()
@@ -87,10 +89,7 @@ def test_call(name: str, size: int) -> None:
 def test_jit_apply(name: str, size: int) -> None:
     model, _, module = loaded(name)
     traced, known = split(module, model.feeds(size))
-    apply = jax.jit(
-        lambda params, inputs: module.apply(params, **inputs, **known),
-        compiler_options=model.compiler_options,
-    )
+    apply = jax.jit(lambda params, inputs: module.apply(params, **inputs, **known))
     assert_agree(apply(module.params, traced), expected(name, size))
 
 
@@ -102,19 +101,25 @@ def test_vmap(name: str) -> None:
     known = split(module, feeds[0])[1]
     stacked = jax.tree.map(lambda *xs: jnp.stack(xs), *(split(module, f)[0] for f in feeds))
     apply = jax.vmap(lambda p, inputs: module.apply(p, **inputs, **known), in_axes=(None, 0))
-    outputs = jax.jit(apply, compiler_options=model.compiler_options)(module.params, stacked)
+    outputs = jax.jit(apply)(module.params, stacked)
     outputs = outputs if isinstance(outputs, tuple) else (outputs,)
     for index, feed in enumerate(feeds):
         assert_agree(tuple(y[index] for y in outputs), THEIRS.run(data, {**feed, **known}))
 
 
+WAYS: dict[str, dict[str, bool]] = {
+    "loops": {"roll": True},
+    "loops that compute again": {"roll": True, "remat": True},
+    "no loops": {"roll": False},
+    "as spelled out": {"recognize": False},
+}
 # A step small enough to meet no kink on the way, and large enough to be seen in double precision.
 STEPS = (1e-8, 1e-7, 1e-9)
 
 
 @pytest.mark.parametrize("name", NAMED)
 def test_gradient_of_all_parameters(name: str) -> None:
-    """Against central differences along random directions, in double precision.
+    """Against central differences along random directions, in double precision; all ways to XLA.
 
     Exported weights sit on kinks: a dead channel is exactly zero where Relu bends. So the point is
     moved off them first, by a thousandth of each parameter's size.
@@ -130,10 +135,13 @@ def test_gradient_of_all_parameters(name: str) -> None:
         rng = np.random.default_rng(0)
         weights = [rng.standard_normal(y.shape) for y in expected(name, model.sizes[0])]
 
-        def scalar(params: dict[str, jax.Array]) -> jax.Array:
+        def scalar(module: onnxla.Module, params: Mapping[str, jax.Array]) -> jax.Array:
             outputs = module.apply(params, **traced, **known)
             outputs = outputs if isinstance(outputs, tuple) else (outputs,)
             return sum(jnp.vdot(w, y) for w, y in zip(weights, outputs, strict=True))
+
+        def gradient_of(module: onnxla.Module) -> dict[str, jax.Array]:
+            return jax.jit(jax.grad(functools.partial(scalar, module)))(module.params)
 
         def moved(
             point: Mapping[str, jax.Array], direction: Mapping[str, jax.Array], step: float
@@ -148,10 +156,12 @@ def test_gradient_of_all_parameters(name: str) -> None:
                 for k, size in sizes.items()
             }
 
-        value = jax.jit(lambda point, direction, step: scalar(moved(point, direction, step)))
+        value = jax.jit(
+            lambda point, direction, step: scalar(module, moved(point, direction, step))
+        )
         point = jax.jit(moved, donate_argnums=0)(module.params, random_direction(), 1e-3)
         module = module.replace(point)
-        gradient = jax.jit(jax.grad(scalar))(point)
+        gradient = gradient_of(module)
         for _ in range(3):
             direction = random_direction()
             slope = sum(
@@ -165,42 +175,12 @@ def test_gradient_of_all_parameters(name: str) -> None:
                 if errors[-1] <= 1e-4:
                     break
             assert errors[-1] <= 1e-4, errors
-
-
-WAYS: dict[str, dict[str, bool]] = {
-    "loops": {"roll": True},
-    "loops that compute again": {"roll": True, "remat": True},
-    "no loops": {"roll": False},
-    "as spelled out": {"recognize": False},
-}
-
-
-@pytest.mark.parametrize("name", NAMED)
-def test_all_ways_to_xla_have_one_gradient(name: str) -> None:
-    model, data, _ = loaded(name)
-    with jax.enable_x64(True):
-        module = onnxla.load(in_double_precision(onnxla.ir.read(data)))
-        feeds = {
-            k: v.astype(np.float64) if v.dtype == np.float32 else v
-            for k, v in model.feeds(model.sizes[0]).items()
-        }
-        traced, known = split(module, feeds)
-
-        def gradient(module: onnxla.Module) -> dict[str, jax.Array]:
-            def scalar(params: dict[str, jax.Array]) -> jax.Array:
-                outputs = jax.tree.leaves(module.apply(params, **traced, **known))
-                return sum(jnp.sum(jnp.sin(y)) for y in outputs)
-
-            return jax.jit(jax.grad(scalar))(module.params)
-
-        want = None
         for way, options in WAYS.items():
-            if (other := edited(module, **options)) is None:
-                continue
-            want, got = want or gradient(module), gradient(other)
-            for key, value in want.items():
-                scale = float(jnp.abs(value).max(initial=0))
-                np.testing.assert_allclose(got[key], value, 1e-6, 1e-9 * scale, err_msg=(way, key))
+            if (other := edited(module, **options)) is not None:
+                got = gradient_of(other)
+                for key, want in gradient.items():
+                    near = 1e-9 * float(jnp.abs(want).max(initial=0))
+                    np.testing.assert_allclose(got[key], want, 1e-6, near, err_msg=(way, key))
 
 
 def size_of(value: jax.Array, role: str) -> np.ndarray:
@@ -227,7 +207,7 @@ def test_adam_lowers_a_loss_and_the_saved_file_agrees(name: str, tmp_path: Path)
 
     optimizer = optax.adam(model.rate)
 
-    @functools.partial(jax.jit, donate_argnums=(0, 1), compiler_options=model.compiler_options)
+    @functools.partial(jax.jit, donate_argnums=(0, 1))
     def step(train: Any, state: Any) -> Any:
         def loss(train: Any) -> jax.Array:
             outputs = module.apply({**train, **frozen}, **traced, **known)

@@ -16,6 +16,8 @@ from support.exporters import FILES, cells
 from support.real_models import FURTHER, LISTED
 from support.small_models import header, make
 
+pytestmark = pytest.mark.quickly
+
 RNG = np.random.default_rng(0)
 BATCHES = (1, 2, 5)
 

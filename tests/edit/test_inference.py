@@ -16,6 +16,8 @@ import pytest
 import onnxla
 from support.small_models import header, make
 
+pytestmark = pytest.mark.quickly
+
 RNG = np.random.default_rng(0)
 X = RNG.normal([3, -1], [2, 5], (40, 2)).astype(np.float32)
 LABELS = (X[:, 0] > 3).astype(np.int64)

@@ -18,10 +18,10 @@ from onnxruntime import quantization as ort
 
 import onnxla
 from onnxla import ir
-from support.compiling import QUICKLY
 from support.small_models import header, make
 
-compiled = functools.partial(jax.jit, compiler_options=QUICKLY)
+pytestmark = pytest.mark.quickly
+
 # Sums of two products of 8 bits saturate at 16 bits on processors without VNNI.
 REDUCED = {"reduce_range": True}
 RNG = np.random.default_rng(0)
@@ -240,7 +240,7 @@ def test_gradients_of_all_adapters_are_those_of_the_float_model(name: str, folde
             y, _ = module.apply_train({**p, **frozen}, x)
             return ((y - target) ** 2).mean()
 
-        found = compiled(jax.grad(loss))(train)
+        found = jax.jit(jax.grad(loss))(train)
         return [np.asarray(found[name]).ravel() for name in sorted(found)]
 
     for wanted, found in zip(*map(slopes, modules), strict=True):
@@ -258,10 +258,10 @@ def test_the_last_gradient_is_that_of_finite_differences(folder: Path) -> None:
     def loss(p: Any) -> jax.Array:
         return (module.apply_train({**p, **frozen}, x)[0] ** 2).sum()
 
-    slope, rng = compiled(jax.grad(loss))(train), np.random.default_rng(2)
+    slope, rng = jax.jit(jax.grad(loss))(train), np.random.default_rng(2)
     along = {name: rng.standard_normal(v.shape).astype(np.float32) for name, v in train.items()}
     ahead, behind = (
-        compiled(loss)({name: v + step * along[name] for name, v in train.items()})
+        jax.jit(loss)({name: v + step * along[name] for name, v in train.items()})
         for step in (1e-2, -1e-2)
     )
     expected = sum(float((slope[name] * along[name]).sum()) for name in train)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,9 +19,10 @@ import onnxla
 from onnxla import ir
 from onnxla.ops import lookup
 from onnxla.ops.quantize import dequantize_linear, quantize_linear
-from support.compiling import QUICKLY
 from support.samples import Sample, samples
 from support.small_models import header, make
+
+pytestmark = pytest.mark.quickly
 
 RNG = np.random.default_rng(0)
 F8 = np.dtype(ml_dtypes.float8_e4m3fn)
@@ -33,8 +33,6 @@ def f32(*shape: int) -> np.ndarray:
     fan_in = np.prod(shape[1:]) if len(shape) > 2 else shape[0]
     return (RNG.standard_normal(shape) / np.sqrt(fan_in)).astype(np.float32)
 
-
-compiled = functools.partial(jax.jit, compiler_options=QUICKLY)
 
 # Operators
 
@@ -106,7 +104,7 @@ def test_the_gradient_is_that_of_a_learned_step_size(dtype: Any) -> None:
     # What is compared with is without `train`: integers.
     integers = quantize_linear(x, scale, zero)
 
-    @compiled
+    @jax.jit
     def run(x: Any, scale: Any) -> Any:
         y, tangent = jax.jvp(lambda x: fake(x, scale), (x,), (jnp.ones_like(x),))
         by_x = jax.grad(lambda x: fake(x, scale).sum())(x)
@@ -139,7 +137,7 @@ def test_every_granularity_has_gradients() -> None:
             y = quantize_linear(x, scale, output_dtype=3, train=True, **keywords)
             return dequantize_linear(y, scale, **keywords).sum()
 
-        gradient = compiled(jax.grad(fake))(scale)
+        gradient = jax.jit(jax.grad(fake))(scale)
         error = np.rint(x / np.float32(0.05)) - x / np.float32(0.05)
         expected = {(): error.sum(), (4,): error.sum(1)}.get(shape)
         expected = error.reshape(4, 2, 3).sum(2) if expected is None else expected
@@ -195,7 +193,7 @@ def test_what_stands_between_takes_floats_that_hold_integers(name: str) -> None:
         )
     )
 
-    @compiled
+    @jax.jit
     def run(x: Any) -> Any:
         def train(x: Any) -> Any:
             (numbers, y), _ = module.apply_train(module.params, x)
@@ -229,7 +227,7 @@ def test_outputs_that_are_integers_are_integers_in_training() -> None:
     for batched in (module, module.batched()):
         given = x[None] if batched is not module else x
 
-        @compiled
+        @jax.jit
         def run(x: Any, batched: onnxla.Module = batched) -> Any:
             return batched.apply(module.params, x), batched.apply_train(module.params, x)[0]
 
@@ -359,7 +357,7 @@ def fit(
         y, _ = module.apply_train({**train, **frozen}, x)
         return jnp.mean((y - target[: y.size].reshape(y.shape)) ** 2), y
 
-    step = compiled(jax.value_and_grad(loss, has_aux=True))
+    step = jax.jit(jax.value_and_grad(loss, has_aux=True))
     outputs, losses = [], []
     for _ in range(12):
         (value, y), slope = step(train)
@@ -392,7 +390,7 @@ def test_a_quantized_file_trains_and_stays_quantized(name: str, tmp_path: Path) 
     assert expected <= set(aware.partition()[0])
 
     # The same values, to the last bit, and the same file.
-    y, apply = np.asarray(compiled(module.apply)(module.params, x)), compiled(aware.apply)
+    y, apply = np.asarray(jax.jit(module.apply)(module.params, x)), jax.jit(aware.apply)
     np.testing.assert_array_equal(apply(aware.params, x), y)
     assert ir.write(aware.to_ir()) == path.read_bytes()
 
@@ -425,7 +423,7 @@ def test_scales_are_learned_when_asked(tmp_path: Path) -> None:
     product = (saved["x_scale"] * saved["w1_scale"]).ravel()
     np.testing.assert_allclose(saved["b1_quantized_scale"].ravel(), product, rtol=1e-6)
     served = serve(path, x)
-    ours = compiled(tuned.apply)(tuned.params, x)
+    ours = jax.jit(tuned.apply)(tuned.params, x)
     np.testing.assert_allclose(served, ours, atol=0.02 * np.abs(served).max())
 
 
@@ -478,7 +476,7 @@ def test_weights_of_every_kind(name: str) -> None:
     assert aware.params["w"].dtype == scale.dtype
     assert aware.roles["w"] == "weight"
 
-    @compiled
+    @jax.jit
     def run(params: Any, x: Any) -> Any:
         y, pull = jax.vjp(lambda params: aware.apply_train(params, x)[0], params)
         return module.apply(module.params, x), aware.apply(params, x), y, *pull(jnp.ones_like(y))
@@ -500,7 +498,7 @@ def test_weights_of_every_kind(name: str) -> None:
         np.testing.assert_array_equal(one.numpy(), other.numpy())
     reloaded = onnxla.load(ir.write(tuned.to_ir()))
     np.testing.assert_allclose(
-        compiled(reloaded.apply)(reloaded.params, x), run(tuned.params, x)[1], rtol=1e-5, atol=1e-6
+        jax.jit(reloaded.apply)(reloaded.params, x), run(tuned.params, x)[1], rtol=1e-5, atol=1e-6
     )
 
 
@@ -564,7 +562,7 @@ def test_rounding_that_a_file_spells_out() -> None:
             y = module.apply_train(params, x)[0] if train else module.apply(params, x)
             return y.sum()
 
-        return np.asarray(compiled(jax.grad(total))(module.params)["w"])
+        return np.asarray(jax.jit(jax.grad(total))(module.params)["w"])
 
     np.testing.assert_allclose(slope(marked, True), x.sum(0) * [1, 1, 1, 0], rtol=1e-5)
     assert not slope(module, True).any()

@@ -28,6 +28,8 @@ from support.sample_models import ROWS, case_at
 from support.samples import Sample, samples
 from support.small_models import header, make
 
+pytestmark = pytest.mark.quickly
+
 RNG = np.random.default_rng(0)
 KEY = jax.random.key(0)
 # What no newer opset has.

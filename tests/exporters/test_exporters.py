@@ -10,6 +10,8 @@ import onnxla
 from support import curves
 from support.exporters import EDITS, FILES, cells, compare, expected_failures
 
+pytestmark = pytest.mark.quickly
+
 LOST = expected_failures()
 # By what `check` tells that a file may have been another network.
 TOLD = re.compile(

@@ -16,6 +16,8 @@ from onnxla.interpret.rules.budget import equations
 from onnxla.testing import OnnxRuntime
 from support.small_models import header, make
 
+pytestmark = pytest.mark.quickly
+
 CENTERED = "m = ReduceMean (x, axes) c = Sub (x, m)"
 VARIANCE = "q = Pow (c, two) v = ReduceMean (q, axes) e = Add (v, eps) s = Sqrt (e)"
 SCALED = "z = Mul (n, g) y = Add (z, g)"

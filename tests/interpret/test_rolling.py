@@ -17,6 +17,8 @@ import onnxla
 from onnxla.interpret.rolling.roll import Roll
 from support.small_models import header, make
 
+pytestmark = pytest.mark.quickly
+
 N = 5  # blocks
 
 

@@ -18,12 +18,13 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 import onnxla
-from support.compiling import QUICKLY, TWO_DEVICES
+from support.compiling import TWO_DEVICES
 from support.real_models import FURTHER, LISTED
 from support.small_models import header, make
 
+pytestmark = pytest.mark.quickly
+
 RNG = np.random.default_rng(0)
-jit = functools.partial(jax.jit, compiler_options=QUICKLY)
 
 
 def f32(*shape: int) -> np.ndarray:
@@ -159,7 +160,7 @@ def test_derivatives_agree_however_they_are_taken(name: str) -> None:
             "reverse over forward": jax.grad(lambda q: jax.jvp(loss, (q,), (v,))[1])(p),
         }
 
-    for found in jit(lambda p: (first(p), second(p)))(start):
+    for found in jax.jit(lambda p: (first(p), second(p)))(start):
         expected, *others = found.values()
         assert float(jnp.abs(expected).max()) > 0
         for other in others:
@@ -170,11 +171,11 @@ def test_derivatives_agree_however_they_are_taken(name: str) -> None:
 @pytest.mark.parametrize("name", ["loop", "if"])
 def test_hessian_and_jacobians(name: str) -> None:
     loss, start = flat_loss(name)
-    hessian = jit(jax.hessian(loss))(start)
+    hessian = jax.jit(jax.hessian(loss))(start)
     close(hessian, hessian.T)
-    close(jit(jax.jacrev(jax.jacfwd(loss)))(start), hessian)
+    close(jax.jit(jax.jacrev(jax.jacfwd(loss)))(start), hessian)
     step = 1e-2  # central differences of the gradient
-    gradient = jit(jax.grad(loss))
+    gradient = jax.jit(jax.grad(loss))
     e = jnp.zeros_like(start).at[1].set(step)
     numeric = (gradient(start + e) - gradient(start - e)) / (2 * step)
     np.testing.assert_allclose(hessian[1], numeric, rtol=0.05, atol=1e-3)
@@ -190,7 +191,7 @@ def test_ten_steps_lower_the_loss_and_onnx_runtime_agrees(name: str, tmp_path: P
     def loss(train: dict[str, jax.Array]) -> jax.Array:
         return jnp.mean((module.apply({**train, **frozen}, x) - target) ** 2)
 
-    @jit
+    @jax.jit
     def step(train: Any, state: Any) -> Any:
         value, gradient = jax.value_and_grad(loss)(train)
         updates, state = optimizer.update(gradient, state)
@@ -219,8 +220,8 @@ def test_per_example_gradients_equal_single_ones() -> None:
         return jnp.log(module.apply({**train, **frozen}, x).max())
 
     stacked = jnp.stack([f[key] for f in feeds])
-    gradients = jit(jax.vmap(jax.grad(loss), (None, 0)))(train, stacked)
-    single = jit(jax.grad(loss))
+    gradients = jax.jit(jax.vmap(jax.grad(loss), (None, 0)))(train, stacked)
+    single = jax.jit(jax.grad(loss))
     for i, feed in enumerate(feeds):
         close(jax.tree.map(lambda g, i=i: g[i], gradients), single(train, feed[key]), 1e-3)
 
@@ -233,7 +234,7 @@ def test_second_derivatives_of_a_real_recurrent_network() -> None:
         return module.apply({**module.params, name: bias}, **feeds[0])[0].sum()
 
     bias = module.params[name]
-    p, slope, curvature = jit(
+    p, slope, curvature = jax.jit(
         lambda b: (probability(b), jax.grad(probability)(b), jax.hessian(probability)(b))
     )(bias)
     # The bias goes into a sigmoid, so derivatives are p (1 - p) and p (1 - p) (1 - 2 p).
@@ -249,7 +250,7 @@ def test_batched_where_the_batch_of_one_is_written_in() -> None:
     outputs = batched.run({key: stacked})
     for i, feed in enumerate(feeds):
         close({k: v[i] for k, v in outputs.items()}, module.run(feed))
-    gradient = jit(jax.grad(lambda p: batched.apply(p, stacked).sum()))(batched.params)
+    gradient = jax.jit(jax.grad(lambda p: batched.apply(p, stacked).sum()))(batched.params)
     assert all(np.isfinite(np.asarray(g)).all() for g in gradient.values())
 
 

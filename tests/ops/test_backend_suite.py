@@ -21,13 +21,16 @@ def parameters() -> list:
 @pytest.mark.one_in(2)
 @pytest.mark.parametrize("name", parameters())
 @pytest.mark.parametrize(
-    "known", [False, pytest.param(True, marks=pytest.mark.more)], ids=["called", "known"]
+    "known",
+    [False, pytest.param(True, marks=[pytest.mark.more, pytest.mark.quickly])],
+    ids=["called", "known"],
 )
 def test_case(name: str, known: bool) -> None:
     run_case(cases()[name], known)
 
 
 @pytest.mark.more
+@pytest.mark.quickly
 @pytest.mark.parametrize("name", [name for name in cases() if name not in FAILURES])
 @pytest.mark.parametrize("option", [{"roll": True}, {"recognize": False}], ids=str)
 def test_case_in_other_ways(name: str, option: dict[str, bool]) -> None:

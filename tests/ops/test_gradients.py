@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,9 +13,10 @@ import pytest
 
 import onnxla
 from onnxla.ops import Operator
-from support.compiling import QUICKLY
 from support.sample_models import ROWS, build, in_double_precision
 from support.samples import Sample, samples
+
+pytestmark = pytest.mark.quickly
 
 # Why an operand has no gradient sample. What each reason claims is tested below.
 INTEGERS = "all outputs are integers, booleans or strings"
@@ -151,9 +151,7 @@ def shows(reason: str, sample: Sample, version: int, position: int) -> bool:
         if reason == ROUNDED:
             assert "round" in str(jax.make_jaxpr(function)(x))
         else:
-            slopes = jax.jit(
-                lambda x: jax.jvp(function, (x,), (jnp.ones_like(x),))[1], compiler_options=QUICKLY
-            )
+            slopes = jax.jit(lambda x: jax.jvp(function, (x,), (jnp.ones_like(x),))[1])
             for tangent in jax.tree.leaves(slopes(x)):
                 assert not np.asarray(tangent).astype(bool).any()
         return True
@@ -187,7 +185,7 @@ def test_second_derivatives(sample: Sample, version: int) -> None:
 
         gradient = jax.grad(total, tuple(range(len(sample.grad))))
 
-        @functools.partial(jax.jit, compiler_options=QUICKLY)
+        @jax.jit
         def derivatives(points: Any, direction: Any) -> Any:
             def along(*points: jax.Array) -> jax.Array:
                 terms = zip(gradient(*points), direction, strict=True)

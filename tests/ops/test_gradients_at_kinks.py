@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 import onnxla
-from support.compiling import QUICKLY
 from support.sample_models import ROWS, build
 from support.samples import Sample, i64
+
+pytestmark = pytest.mark.quickly
 
 INF = math.inf
 
@@ -106,7 +107,7 @@ def test_gradient_at_a_kink(sample: Sample, expected: Sequence[Any]) -> None:
         y = jax.tree.leaves(module.apply(module.params, *traced, *arrays[len(traced) :]))[0]
         return jnp.sum(y)
 
-    gradient = jax.jit(jax.grad(total, tuple(sample.grad)), compiler_options=QUICKLY)
+    gradient = jax.jit(jax.grad(total, tuple(sample.grad)))
     gradients = gradient(*arrays[: len(expected)])
     for gradient, right in zip(gradients, expected, strict=True):
         np.testing.assert_allclose(gradient, right, rtol=1e-6)

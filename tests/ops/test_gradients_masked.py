@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import subprocess
 import sys
@@ -15,10 +14,12 @@ import pytest
 
 import onnxla
 from onnxla.ops.chain_rule import product, singular
-from support.compiling import QUICKLY, TWO_DEVICES
+from support.compiling import TWO_DEVICES
 from support.sample_models import ROWS, build
 from support.samples import Sample, i64
 from support.small_models import header, make
+
+pytestmark = pytest.mark.quickly
 
 INF = np.inf
 MICROSOFT = "com.microsoft"
@@ -33,7 +34,7 @@ def derivatives(function: Any, *points: Any) -> tuple[Any, ...]:
     every = tuple(range(len(points)))
     ones = tuple(map(jnp.ones_like, points))
 
-    @functools.partial(jax.jit, compiler_options=QUICKLY)
+    @jax.jit
     def compute(*points: Any) -> tuple[Any, ...]:
         gradient = jax.grad(function, every)
         value, along = jax.jvp(function, points, ones)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import jax
@@ -15,7 +14,6 @@ from jax.test_util import check_jvp, check_vjp
 import onnxla
 from onnxla.peers.difference import difference
 from onnxla.testing import Case, NotSupported, OnnxRuntime, Reference
-from support.compiling import QUICKLY
 from support.sample_models import ROWS, case_at, in_double_precision
 from support.samples import Sample, samples
 
@@ -110,25 +108,24 @@ def test_equals_another_runtime(sample: Sample, version: int) -> None:
 
 
 @pytest.mark.one_in(4)
+@pytest.mark.quickly
 @pytest.mark.parametrize(("sample", "version"), parameters(gradients=True))
 def test_gradients(sample: Sample, version: int) -> None:
     with jax.enable_x64(True):
-        check_gradients(*in_double_precision(sample, version), QUICKLY)
+        check_gradients(*in_double_precision(sample, version))
 
 
 @pytest.mark.more
 @pytest.mark.parametrize(("sample", "version"), parameters(gradients=True, every=False))
 def test_gradients_as_users_compile_them(sample: Sample, version: int) -> None:
     with jax.enable_x64(True):
-        check_gradients(*in_double_precision(sample, version), {})
+        check_gradients(*in_double_precision(sample, version))
 
 
-def check_gradients(
-    function: Callable[..., Any], points: tuple[np.ndarray, ...], options: Mapping[str, Any]
-) -> None:
+def check_gradients(function: Callable[..., Any], points: tuple[np.ndarray, ...]) -> None:
     """Compares derivatives, forward and reverse, with differences; all of them in one program."""
 
-    @functools.partial(jax.jit, compiler_options=options)
+    @jax.jit
     def derivatives(points: Any, tangents: Any, cotangents: Any) -> Any:
         outputs, pull = jax.vjp(function, *points)
         return outputs, jax.jvp(function, points, tangents)[1], pull(cotangents)

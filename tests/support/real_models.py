@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,6 @@ from onnx import numpy_helper
 
 from onnxla import ir
 from onnxla.commands.downloads import fetch
-from support.compiling import QUICKLY
 
 Shapes = Mapping[str, tuple[Any, ...]]
 
@@ -29,8 +28,8 @@ class RealModel:
         others: Its other inputs, as a function of the same size.
         rate: A learning rate at which adam does not overshoot.
         train: What to train where nothing does by default.
-        compiler_options: How to compile what runs a few times: quickly, unless running it then
-            takes longer than compiling it well.
+        quickly: Whether to compile quickly what runs a few times: unless running it then takes
+            longer than compiling it well.
     """
 
     load: Callable[[], bytes]
@@ -39,7 +38,7 @@ class RealModel:
     others: Callable[[int], Mapping[str, np.ndarray]] = lambda n: {}
     rate: float = 1e-5
     train: tuple[str, ...] = ()
-    compiler_options: Mapping[str, Any] = field(default_factory=lambda: QUICKLY)
+    quickly: bool = True
 
     def feeds(self, size: int, seed: int = 0) -> dict[str, np.ndarray]:
         """Random inputs by name."""
@@ -165,7 +164,7 @@ LISTED = {
     "basic_pitch": RealModel(
         fetched("basic_pitch/nmp.onnx"),
         **image("serving_default_input_2:0", 43844, 1),
-        compiler_options={},
+        quickly=False,
     ),
     "silero_vad/vad": RealModel(fetched("silero_vad/vad.onnx"), **speech(rate=True)),
     "silero_vad/16k_op15": RealModel(fetched("silero_vad/16k_op15.onnx"), **speech(rate=True)),
@@ -207,7 +206,7 @@ LISTED = {
             light(name),
             **image(data, 3, 224, 224),
             sizes=(1,),
-            compiler_options={} if name in LARGE else QUICKLY,
+            quickly=name not in LARGE,
         )
         for name, data in (
             ("bvlc_alexnet", "data_0"),

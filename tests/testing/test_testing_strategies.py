@@ -103,6 +103,7 @@ def test_equals_the_others(case: Case) -> None:
 
 
 @pytest.mark.one_in(24)
+@pytest.mark.quickly
 @for_operators(examples=2)
 def test_properties(case: Case) -> None:
     for holds in PROPERTIES:

@@ -14,6 +14,7 @@ import optax
 import pytest
 
 import onnxla
+from onnxla.train.loggers import find_writer
 from support.small_runs import MODULE, X, Y, same
 
 fit = partial(onnxla.fit, MODULE, (X, Y), "cross_entropy", batch_size=4, progress=False)
@@ -255,6 +256,16 @@ def test_tensorboard(writer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     accuracy = {event.step: event.value for event in read.Scalars("accuracy")}
     assert accuracy == pytest.approx(dict(history.evaluations("accuracy")))
     assert len(read.Scalars("epoch_loss")) == 3
+
+
+def test_runs_of_one_second_have_event_files_of_their_own(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboardX")
+    opened = []
+    for step in (None, 6, 10):
+        find_writer()(str(tmp_path), step).close()
+        opened += [path for path in tmp_path.iterdir() if path not in opened]
+    assert opened == sorted(tmp_path.iterdir())
+    assert len(opened) == 3
 
 
 def test_wandb(tmp_path: Path) -> None:
