@@ -38,7 +38,7 @@ METHODS = {
     "write_runtime_adapters": "onnxla.peers.adapters",
 }
 # Modules that are attributes of the package once it is imported.
-MODULES = ("backend", "ir", "loggers", "losses", "testing")
+MODULES = ("backend", "generate", "ir", "loggers", "losses", "testing")
 
 
 def find(name: str) -> Any:

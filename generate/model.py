@@ -1,0 +1,174 @@
+"""A decoder as two pure functions: a prompt's cache, and one token's logits and next cache.
+
+Token i of each sequence lies in slot i of the cache, whatever else is in the batch. So all
+sequences are at the same position in a step, and one number says which slots are filled. The token
+that was read last lies in the last slot, as graphs expect that take positions from the last column
+of a mask, and goes to its own slot before the next step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from onnxla import ir
+from onnxla.generate.appending import BUFFER, with_buffers
+from onnxla.generate.caches import Cache
+from onnxla.interpret.program import Program
+from onnxla.ir.names import listed, plain, quoted
+from onnxla.ops.values import Value
+
+# Names that exporters give, by what they mean.
+IDS = ("input_ids", "decoder_input_ids", "tokens", "ids")
+MASKS = ("attention_mask", "decoder_attention_mask")
+POSITIONS = ("position_ids", "decoder_position_ids")
+PLACES = ("cache_position",)
+LOGITS = ("logits", "lm_logits")
+
+Caches = dict[str, Value]
+"""By the names of the pasts."""
+
+
+@dataclass(frozen=True, eq=False)
+class CachedModel:
+    """A decoder's program, and what its ends mean.
+
+    Attributes:
+        program: The program, as its file has it.
+        caches: The tensors of its cache.
+    """
+
+    program: Program
+    caches: Sequence[Cache]
+
+    @cached_property
+    def ids(self) -> str:
+        """The input that takes tokens. Raises: ValueError if there is none."""
+        return self.required(IDS, self.program.input_names, "input takes tokens")
+
+    @cached_property
+    def logits(self) -> str:
+        """The output with logits. Raises: ValueError if there is none."""
+        return self.required(LOGITS, self.program.output_names, "output has logits")
+
+    def required(self, names: Sequence[str], known: Sequence[str], what: str) -> str:
+        """The one of some names that there is."""
+        if (found := next((name for name in names if name in known), None)) is None:
+            raise ValueError(
+                f"no {what}: none of [{listed(known, plain)}] is called {listed(names, quoted)}"
+            )
+        return found
+
+    @cached_property
+    def further(self) -> list[str]:
+        """Inputs that a caller has to give."""
+        own = {self.ids, *MASKS, *POSITIONS, *PLACES, *(cache.past for cache in self.caches)}
+        return [name for name in self.program.input_names if name not in own]
+
+    @cached_property
+    def stepping(self) -> Program:
+        """The program of one step."""
+        model = with_buffers(self.program.model, self.caches)
+        return self.program.edited(model=model, roll=False)
+
+    def ends(self, ids: Value, place: Value, mask: Value) -> dict[str, Value]:
+        """Inputs of tokens [B, S], of which the first is at a place; the mask is [keys]."""
+        batch, size = ids.shape
+        at = place + jnp.arange(size, dtype=np.int64)
+        values = {
+            self.ids: ids,
+            **dict.fromkeys(MASKS, jnp.broadcast_to(mask, (batch, len(mask)))),
+            **dict.fromkeys(POSITIONS, jnp.broadcast_to(at, (batch, size))),
+            **dict.fromkeys(PLACES, at),
+        }
+        return {k: v.astype(self.dtype(k)) for k, v in values.items() if k in self.inputs}
+
+    @cached_property
+    def inputs(self) -> frozenset[str]:
+        """Names of the inputs."""
+        return frozenset(self.program.input_names)
+
+    def dtype(self, name: str) -> np.dtype:
+        """The element type of an input."""
+        kind = self.program.declared[name].type
+        if not isinstance(kind, ir.TensorType) or kind.dtype is None:
+            raise ir.UnsupportedError(f"the file states no type of input {quoted(name)}")
+        return kind.dtype
+
+    def empty(self, batch: int, length: int) -> Caches:
+        """A cache of zeros."""
+        return {
+            cache.past: jnp.zeros(cache.shape(batch, length), self.dtype(cache.past))
+            for cache in self.caches
+        }
+
+    def prompt(
+        self,
+        params: Mapping[str, Value],
+        buffers: Mapping[str, Value],
+        further: Mapping[str, Value],
+        ids: Value,
+        place: Value,
+        length: int,
+    ) -> Caches:
+        """The cache, of so many slots, of tokens [B, S], for a step that reads that at a place."""
+        batch, size = ids.shape
+        given = self.ends(ids, np.int64(0), jnp.ones(size, np.int64))
+        values = self.program.evaluate(
+            params,
+            {**further, **given, **self.empty(batch, 0)},
+            buffers,
+            outputs=[cache.present for cache in self.caches],
+        )
+        return {
+            cache.past: filled_up(value, cache, length, place)
+            for cache, value in zip(self.caches, values, strict=True)
+        }
+
+    def step(
+        self,
+        params: Mapping[str, Value],
+        buffers: Mapping[str, Value],
+        further: Mapping[str, Value],
+        ids: Value,
+        place: Value,
+        caches: Caches,
+    ) -> tuple[Value, Caches]:
+        """Logits [B, V] after tokens [B, 1] at a place, and the cache with them."""
+        growing = next((c for c in self.caches if c.axis is not None), None)
+        length = 0 if growing is None else caches[growing.past].shape[growing.axis or 0]
+        slots = np.arange(length)
+        mask = (slots < place) | (slots == length - 1)
+        inputs = {**further, **self.ends(ids, place, mask.astype(np.int64))}
+        for cache in self.caches:
+            inputs[cache.past] = buffer = caches[cache.past]
+            if cache.axis is not None and cache.kind != "shared":
+                last = lax.slice_in_dim(buffer, length - 1, length, axis=cache.axis)
+                buffer = lax.dynamic_update_slice_in_dim(buffer, last, place - 1, cache.axis)
+                inputs[cache.past] = lax.slice_in_dim(buffer, 0, length - 1, axis=cache.axis)
+                inputs[BUFFER + cache.past] = buffer
+        outputs = [self.logits, *(cache.present for cache in self.caches)]
+        logits, *values = self.stepping.evaluate(params, inputs, buffers, outputs=outputs)
+        new = {cache.past: value for cache, value in zip(self.caches, values, strict=True)}
+        return logits[:, -1], new
+
+
+def filled_up(value: Value, cache: Cache, length: int, place: Value) -> Any:
+    """A prompt's cache with zeros after it, and before a step the token before in the last slot."""
+    if cache.axis is None:
+        return value
+    missing = [(0, 0)] * value.ndim
+    missing[cache.axis] = 0, length - value.shape[cache.axis]
+    filled = jnp.pad(value, missing)
+    if cache.kind == "shared":
+        return filled
+    before = lax.dynamic_slice_in_dim(value, place - 1, 1, cache.axis)
+    return lax.dynamic_update_slice_in_dim(filled, before, length - 1, cache.axis)
+
+
