@@ -34,6 +34,7 @@ PUBLIC = {
 }
 # What methods of `Module` are made of, and users call through them alone.
 METHODS = {
+    "Decoder": "onnxla.generate.decoder",
     "check_saved_file": "onnxla.peers.saved_file",
     "write_runtime_adapters": "onnxla.peers.adapters",
 }

@@ -32,9 +32,11 @@ class Append(Composite):
         """The buffer of the past, which ends with the new values."""
         past, new = self.inputs
         buffer, values = jnp.asarray(env[BUFFER + past]), jnp.asarray(env[new])
-        start = buffer.shape[self.axis] - values.shape[self.axis]
-        written = lax.dynamic_update_slice_in_dim(buffer, values, start, self.axis)
-        return {self.outputs[0]: written}
+        shape = (*values.shape[: self.axis], buffer.shape[1], *values.shape[self.axis + 1 :])
+        flat = values.reshape(-1, *values.shape[self.axis :])
+        start = buffer.shape[1] - flat.shape[1]
+        written = lax.dynamic_update_slice_in_dim(buffer, flat, start, 1)
+        return {self.outputs[0]: written.reshape(shape)}
 
 
 def with_buffers(model: ir.Model, caches: Iterable[Cache]) -> ir.Model:

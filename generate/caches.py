@@ -19,7 +19,7 @@ NAMES = (
     (r"past", "present"),
     (r"(_in|\.in)$", "_out"),
 )
-Kind = Literal["appended", "joined", "shared", "state"]
+Growth = Literal["appended", "joined", "shared", "state"]
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Cache:
 
     past: str
     present: str
-    kind: Kind
+    kind: Growth
     axis: int | None
     batch: int
     sizes: tuple[int, ...]
@@ -104,7 +104,7 @@ def described(program: Program, past: str, present: str, makers: Mapping[str, ir
     open_axes = [i for i, size in enumerate(kind.shape) if not isinstance(size, int) and i != batch]
     node = maker(present, makers)
     axis: int | None = open_axes[0] if open_axes else None
-    how: Kind = "joined" if open_axes else "state"
+    how: Growth = "joined" if open_axes else "state"
     if node is not None and is_standard(node, "Concat") and node.inputs[:-1] == (past,):
         stated = node.attributes.get("axis", 1)
         how, axis = "appended", int(str(stated)) % rank

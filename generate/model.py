@@ -32,7 +32,8 @@ PLACES = ("cache_position",)
 LOGITS = ("logits", "lm_logits")
 
 Caches = dict[str, Value]
-"""By the names of the pasts."""
+"""By the names of the pasts. One that grows along an axis is held as [all axes before it, slots,
+...]: so products read it, and XLA writes in place into what it need not reshape."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +65,14 @@ class CachedModel:
                 f"no {what}: none of [{listed(known, plain)}] is called {listed(names, quoted)}"
             )
         return found
+
+    @cached_property
+    def words(self) -> int | None:
+        """How many tokens there are, if the file says it."""
+        outputs = {value.name: value.type for value in self.program.model.graph.outputs}
+        kind = outputs[self.logits]
+        size = kind.shape[-1] if isinstance(kind, ir.TensorType) and kind.shape else None
+        return size if isinstance(size, int) else None
 
     @cached_property
     def further(self) -> list[str]:
@@ -141,34 +150,40 @@ class CachedModel:
         caches: Caches,
     ) -> tuple[Value, Caches]:
         """Logits [B, V] after tokens [B, 1] at a place, and the cache with them."""
-        growing = next((c for c in self.caches if c.axis is not None), None)
-        length = 0 if growing is None else caches[growing.past].shape[growing.axis or 0]
+        batch = len(ids)
+        held: dict[str, Any] = {c.past: caches[c.past] for c in self.caches if c.axis is not None}
+        length = next(iter(held.values())).shape[1] if held else 1
         slots = np.arange(length)
         mask = (slots < place) | (slots == length - 1)
-        inputs = {**further, **self.ends(ids, place, mask.astype(np.int64))}
+        inputs = {**further, **self.ends(ids, place, mask.astype(np.int64)), **caches}
         for cache in self.caches:
-            inputs[cache.past] = buffer = caches[cache.past]
-            if cache.axis is not None and cache.kind != "shared":
-                last = lax.slice_in_dim(buffer, length - 1, length, axis=cache.axis)
-                buffer = lax.dynamic_update_slice_in_dim(buffer, last, place - 1, cache.axis)
-                inputs[cache.past] = lax.slice_in_dim(buffer, 0, length - 1, axis=cache.axis)
+            if cache.axis is None:
+                continue
+            buffer = held[cache.past]
+            if cache.kind == "shared":
+                inputs[cache.past] = buffer.reshape(cache.shape(batch, length))
+            else:
+                last = buffer[:, -1:]
+                buffer = lax.dynamic_update_slice_in_dim(buffer, last, place - 1, 1)
                 inputs[BUFFER + cache.past] = buffer
+                inputs[cache.past] = buffer[:, :-1].reshape(cache.shape(batch, length - 1))
         outputs = [self.logits, *(cache.present for cache in self.caches)]
         logits, *values = self.stepping.evaluate(params, inputs, buffers, outputs=outputs)
-        new = {cache.past: value for cache, value in zip(self.caches, values, strict=True)}
+        new = {
+            cache.past: value.reshape(caches[cache.past].shape)
+            for cache, value in zip(self.caches, values, strict=True)
+        }
         return logits[:, -1], new
 
 
 def filled_up(value: Value, cache: Cache, length: int, place: Value) -> Any:
-    """A prompt's cache with zeros after it, and before a step the token before in the last slot."""
+    """A prompt's cache as it is held: zeros after it, and in the last slot the token before."""
     if cache.axis is None:
         return value
-    missing = [(0, 0)] * value.ndim
-    missing[cache.axis] = 0, length - value.shape[cache.axis]
-    filled = jnp.pad(value, missing)
+    flat = value.reshape(-1, *value.shape[cache.axis :])
+    missing = [(0, 0), (0, length - flat.shape[1])] + [(0, 0)] * (flat.ndim - 2)
+    before = lax.dynamic_slice_in_dim(flat, place - 1, 1, 1)
+    filled = jnp.pad(flat, missing)
     if cache.kind == "shared":
         return filled
-    before = lax.dynamic_slice_in_dim(value, place - 1, 1, cache.axis)
-    return lax.dynamic_update_slice_in_dim(filled, before, length - 1, cache.axis)
-
-
+    return lax.dynamic_update_slice_in_dim(filled, before, length - 1, 1)

@@ -135,7 +135,9 @@ class Decoder:
             self.angles(places)
         allowed = self.allowed(past, total)
         for i, (key, value) in enumerate(pasts):
-            x = net.Add(x, self.attention(net.rms_norm(x, f"{i}.n1", s.width), i, key, value, allowed))
+            x = net.Add(
+                x, self.attention(net.rms_norm(x, f"{i}.n1", s.width), i, key, value, allowed)
+            )
             x = net.Add(x, self.feed_forward(net.rms_norm(x, f"{i}.n2", s.width), i))
         x = net.rms_norm(x, "norm", s.width)
         net.MatMul(x, net.Transpose(words, perm=[1, 0]), outputs=["logits"])
@@ -224,7 +226,8 @@ class Decoder:
         net, s = self.net, self.sizes
         up = net.MatMul(x, net.weight(f"{i}.up", s.width, 4 * s.width, scale=s.scale))
         return net.MatMul(
-            net.Mul(up, net.Sigmoid(up)), net.weight(f"{i}.down", 4 * s.width, s.width, scale=s.scale)
+            net.Mul(up, net.Sigmoid(up)),
+            net.weight(f"{i}.down", 4 * s.width, s.width, scale=s.scale),
         )
 
 
