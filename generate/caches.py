@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from onnxla import ir
 from onnxla.interpret.program import Program
@@ -54,6 +55,11 @@ class Cache:
             sizes[self.axis] = length
         return tuple(sizes)
 
+    def held(self, batch: int, length: int) -> tuple[int, ...]:
+        """Its shape as it is held between steps: all axes before the one that grows are one."""
+        shape = self.shape(batch, length)
+        return shape if self.axis is None else (math.prod(shape[: self.axis]), *shape[self.axis :])
+
 
 def find_caches(program: Program, names: Mapping[str, str] | None = None) -> list[Cache]:
     """The tensors of a decoder's cache, by its inputs' order.
@@ -100,7 +106,7 @@ def described(program: Program, past: str, present: str, makers: Mapping[str, ir
     if not isinstance(kind, ir.TensorType) or kind.dtype is None or kind.shape is None:
         raise ir.UnsupportedError(f"the file states no type and shape of input {quoted(past)}")
     rank = len(kind.shape)
-    batch = int(rank == 5 and kind.shape[0] == 2)  # keys and values in one
+    batch = batch_axis(program, kind.shape)
     open_axes = [i for i, size in enumerate(kind.shape) if not isinstance(size, int) and i != batch]
     node = maker(present, makers)
     axis: int | None = open_axes[0] if open_axes else None
@@ -117,6 +123,15 @@ def described(program: Program, past: str, present: str, makers: Mapping[str, ir
         )
     sizes = tuple(size if isinstance(size, int) else 0 for size in kind.shape)
     return Cache(past, present, how, axis, batch, sizes, node if how == "appended" else None)
+
+
+def batch_axis(program: Program, shape: Sequence[Any]) -> int:
+    """The axis that is called as the first one of the first input, or else the likeliest."""
+    kind = program.declared[program.input_names[0]].type
+    stated = kind.shape if isinstance(kind, ir.TensorType) and kind.shape else ()
+    if stated and isinstance(stated[0], str) and stated[0] in shape:
+        return shape.index(stated[0])
+    return int(len(shape) == 5 and shape[0] == 2)  # keys and values in one
 
 
 def maker(name: str, makers: Mapping[str, ir.Node]) -> ir.Node | None:

@@ -9,9 +9,8 @@ import jax
 import numpy as np
 
 from onnxla.generate.agreement import compare, slots
-from onnxla.generate.caches import find_caches
 from onnxla.generate.loop import Fixed, Sequences, Stepper
-from onnxla.generate.model import CachedModel
+from onnxla.generate.model import CachedModel, Given
 from onnxla.generate.prompts import Prompts, as_prompts
 from onnxla.generate.sampling import sampling
 from onnxla.inputs import checked
@@ -31,6 +30,8 @@ class Decoder:
     Attributes:
         module: The module.
         model: What its inputs and outputs mean.
+        caches: The tensors of its cache.
+        ends: The names of its tokens and its logits.
         length: Tokens that the cache has room for; None: as a call needs.
         stepper: What is compiled.
     """
@@ -52,8 +53,8 @@ class Decoder:
             UnsupportedError: The file does not state shapes and types of the cache.
         """
         self.module, self.length = module.inference(), length
-        program = self.module.program
-        self.model = CachedModel(program, find_caches(program, caches))
+        self.model = CachedModel(self.module.program, caches)
+        self.caches, self.ends = self.model.caches, (self.model.ids, self.model.logits)
         self.stepper = Stepper(self.model)
         self.compared: set[tuple[int, int]] = set()  # batches and lengths of which that was done
 
@@ -111,9 +112,7 @@ class Decoder:
         prompts = as_prompts(ids, attention_mask, self.model.words)
         module = self.module if params is None else self.module.replace(params)
         fixed = Fixed(
-            module.params,
-            module.program.buffers,
-            self.further(inputs or {}),
+            Given(module.params, module.program.buffers, self.further(inputs or {})),
             prompts.lengths,
             np.int64(max_new_tokens),
             ends,
@@ -167,6 +166,8 @@ class Generation:
         model = decoder.model
         self.tokens = prompts.filled(self.length + 1, pad, model.dtype(model.ids))
         self.place, self.end = self.shortest - 1, needed
+        if model.has_states:  # as many tokens at once as are compiled for few lengths
+            self.place = 1 << self.place.bit_length() >> 1
         self.total = self.end - self.place
 
     def steps(self, at_once: int) -> Iterator[int]:
@@ -180,25 +181,34 @@ class Generation:
             yield self.place - start
 
     def begun(self) -> Sequences:
-        """The state after the tokens that all prompts have, the last of which is to be read again.
+        """The sequences after tokens that all prompts have, the last of which is to be read again.
+
+        States of a fixed shape keep nothing of the token before: there it is not read again, and
+        there must be nothing after the tokens.
 
         Raises:
             UnsupportedError: A step makes something else of that token.
         """
         decoder, batch = self.decoder, len(self.lengths)
         size = min(max(SHORTEST, 1 << (self.shortest - 1).bit_length()), self.length)
+        if decoder.model.has_states:
+            size = self.place
         # What fills it up is like the last token, in case all tokens decide on a scale.
         ids = self.tokens[:, np.minimum(np.arange(size), self.shortest - 1)]
         place, done = np.int64(self.place), np.zeros(batch, np.bool_)
         with jax.enable_x64(True), decoder.model.program.explaining_errors():
-            caches = decoder.stepper.begin(self.fixed, ids, place, length=self.length)
-            state = Sequences(*jax.device_put((place, self.tokens, done, caches)))
-        if (batch, self.length) not in decoder.compared:
+            if size:
+                caches = decoder.stepper.begin(self.fixed, ids, place, length=self.length)
+            else:
+                caches = decoder.model.nothing(batch, self.length)
+            sequences = Sequences(*jax.device_put((place, self.tokens, done, caches)))
+        if not decoder.model.has_states and (batch, self.length) not in decoder.compared:
             before = slots(decoder.model, caches, self.place)
-            state = self.advanced(state, self.place + 1)
-            compare(before, slots(decoder.model, state.caches, self.length - 1, self.place))
+            sequences = self.advanced(sequences, self.place + 1)
+            after = slots(decoder.model, sequences.caches, self.length - 1, self.place)
+            compare(before, after)
             decoder.compared.add((batch, self.length))
-        return state
+        return sequences
 
     def advanced(self, state: Sequences, end: int) -> Sequences:
         """The state before a position is read."""

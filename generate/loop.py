@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -10,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from onnxla.generate.model import CachedModel, Caches
+from onnxla.generate.model import CachedModel, Caches, Given
 from onnxla.generate.sampling import Sampling, choose
 from onnxla.ops.values import Value
 
@@ -35,9 +34,7 @@ class Fixed(NamedTuple):
     """What stays the same in all steps.
 
     Attributes:
-        params: The module's parameters.
-        buffers: Its large constants.
-        further: Inputs that a caller gives.
+        given: What the model is given.
         lengths: Tokens of each prompt [B].
         limit: How many are made after each.
         eos: Tokens that end a sequence.
@@ -45,9 +42,7 @@ class Fixed(NamedTuple):
         key: JAX key that tokens are drawn with, if they are.
     """
 
-    params: Mapping[str, Value]
-    buffers: Mapping[str, Value]
-    further: Mapping[str, Value]
+    given: Given
     lengths: Value
     limit: Value
     eos: Value
@@ -65,7 +60,7 @@ class Stepper:
 
     def _begin(self, fixed: Fixed, ids: Value, place: Value, length: int) -> Caches:
         """A cache of prompts' first tokens [B, S], for a step that reads that at a place."""
-        return self.model.prompt(fixed.params, fixed.buffers, fixed.further, ids, place, length)
+        return self.model.prompt(fixed.given, ids, place, length)
 
     def _advance(self, fixed: Fixed, state: Sequences, end: Value) -> Sequences:
         """The state where the position `end` would be read next, or all sequences have ended."""
@@ -76,8 +71,7 @@ class Stepper:
         def step(state: Sequences) -> Sequences:
             place, tokens = state.place, state.tokens
             read = lax.dynamic_slice_in_dim(tokens, place, 1, 1)
-            given = fixed.params, fixed.buffers, fixed.further
-            logits, caches = self.model.step(*given, read, place, state.caches)
+            logits, caches = self.model.step(fixed.given, read, place, state.caches)
             seen = np.arange(tokens.shape[1]) < jnp.maximum(place + 1, fixed.lengths)[:, None]
             key = None if fixed.key is None else jax.random.fold_in(fixed.key, place)
             chosen = choose(logits, jnp.where(seen, tokens, logits.shape[1]), fixed.how, key)

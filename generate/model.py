@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -19,7 +19,8 @@ from jax import lax
 
 from onnxla import ir
 from onnxla.generate.appending import BUFFER, with_buffers
-from onnxla.generate.caches import Cache
+from onnxla.generate.branches import BRANCH, with_branch
+from onnxla.generate.caches import Cache, find_caches
 from onnxla.interpret.program import Program
 from onnxla.ir.names import listed, plain, quoted
 from onnxla.ops.values import Value
@@ -36,17 +37,56 @@ Caches = dict[str, Value]
 ...]: so products read it, and XLA writes in place into what it need not reshape."""
 
 
+class Given(NamedTuple):
+    """What a model is given in all steps.
+
+    Attributes:
+        params: The module's parameters.
+        buffers: Its large constants.
+        further: Inputs that a caller gives.
+    """
+
+    params: Mapping[str, Value]
+    buffers: Mapping[str, Value]
+    further: Mapping[str, Value]
+
+
 @dataclass(frozen=True, eq=False)
 class CachedModel:
     """A decoder's program, and what its ends mean.
 
     Attributes:
         program: The program, as its file has it.
-        caches: The tensors of its cache.
+        names: Outputs by the inputs whose next values they are, if their names do not say it.
     """
 
     program: Program
-    caches: Sequence[Cache]
+    names: Mapping[str, str] | None = None
+
+    @cached_property
+    def first(self) -> Program:
+        """The program for a prompt's tokens."""
+        return self.program.edited(model=with_branch(self.program.model, cached=False))
+
+    @cached_property
+    def then(self) -> Program:
+        """The program for the tokens after."""
+        return self.program.edited(model=with_branch(self.program.model, cached=True))
+
+    @cached_property
+    def caches(self) -> list[Cache]:
+        """The tensors of the cache; for errors see `find_caches`."""
+        return find_caches(self.then, self.names)
+
+    @cached_property
+    def stepping(self) -> Program:
+        """`then`, with a cache of fixed length."""
+        return self.then.edited(model=with_buffers(self.then.model, self.caches), roll=False)
+
+    @cached_property
+    def has_states(self) -> bool:
+        """Whether tokens cannot be read again, as a state keeps nothing of those before them."""
+        return any(cache.kind == "state" for cache in self.caches)
 
     @cached_property
     def ids(self) -> str:
@@ -77,14 +117,15 @@ class CachedModel:
     @cached_property
     def further(self) -> list[str]:
         """Inputs that a caller has to give."""
-        own = {self.ids, *MASKS, *POSITIONS, *PLACES, *(cache.past for cache in self.caches)}
+        own = {
+            self.ids,
+            *MASKS,
+            *POSITIONS,
+            *PLACES,
+            BRANCH,
+            *(cache.past for cache in self.caches),
+        }
         return [name for name in self.program.input_names if name not in own]
-
-    @cached_property
-    def stepping(self) -> Program:
-        """The program of one step."""
-        model = with_buffers(self.program.model, self.caches)
-        return self.program.edited(model=model, roll=False)
 
     def ends(self, ids: Value, place: Value, mask: Value) -> dict[str, Value]:
         """Inputs of tokens [B, S], of which the first is at a place; the mask is [keys]."""
@@ -111,51 +152,54 @@ class CachedModel:
         return kind.dtype
 
     def empty(self, batch: int, length: int) -> Caches:
-        """A cache of zeros."""
+        """A cache of zeros, as graphs have it."""
         return {
             cache.past: jnp.zeros(cache.shape(batch, length), self.dtype(cache.past))
             for cache in self.caches
         }
 
-    def prompt(
-        self,
-        params: Mapping[str, Value],
-        buffers: Mapping[str, Value],
-        further: Mapping[str, Value],
-        ids: Value,
-        place: Value,
-        length: int,
-    ) -> Caches:
+    def nothing(self, batch: int, length: int) -> Caches:
+        """The cache before the first token, as it is held."""
+        return {
+            cache.past: np.zeros(cache.held(batch, length), self.dtype(cache.past))
+            for cache in self.caches
+        }
+
+    def evaluate(
+        self, program: Program, given: Given, inputs: Mapping[str, Value], outputs: Sequence[str]
+    ) -> tuple[Value, ...]:
+        """Outputs of one of the programs, which may call the model's constants otherwise."""
+        whole, own = self.program.parameters, program.parameters
+        names = {tensor: name for name, tensor in {**whole.params, **whole.buffers}.items()}
+        constants = {**given.params, **given.buffers}
+        params, buffers = (
+            {name: constants[names[tensor]] for name, tensor in tensors.items()}
+            for tensors in (own.params, own.buffers)
+        )
+        inputs = {**given.further, **inputs}
+        if BRANCH in self.inputs:
+            inputs[BRANCH] = np.array([program is not self.first])
+        return program.evaluate(params, inputs, buffers, outputs=outputs)
+
+    def prompt(self, given: Given, ids: Value, place: Value, length: int) -> Caches:
         """The cache, of so many slots, of tokens [B, S], for a step that reads that at a place."""
         batch, size = ids.shape
-        given = self.ends(ids, np.int64(0), jnp.ones(size, np.int64))
-        values = self.program.evaluate(
-            params,
-            {**further, **given, **self.empty(batch, 0)},
-            buffers,
-            outputs=[cache.present for cache in self.caches],
-        )
+        ends = self.ends(ids, np.int64(0), jnp.ones(size, np.int64))
+        presents = [cache.present for cache in self.caches]
+        values = self.evaluate(self.first, given, {**ends, **self.empty(batch, 0)}, presents)
         return {
             cache.past: filled_up(value, cache, length, place)
             for cache, value in zip(self.caches, values, strict=True)
         }
 
-    def step(
-        self,
-        params: Mapping[str, Value],
-        buffers: Mapping[str, Value],
-        further: Mapping[str, Value],
-        ids: Value,
-        place: Value,
-        caches: Caches,
-    ) -> tuple[Value, Caches]:
+    def step(self, given: Given, ids: Value, place: Value, caches: Caches) -> tuple[Value, Caches]:
         """Logits [B, V] after tokens [B, 1] at a place, and the cache with them."""
         batch = len(ids)
         held: dict[str, Any] = {c.past: caches[c.past] for c in self.caches if c.axis is not None}
         length = next(iter(held.values())).shape[1] if held else 1
         slots = np.arange(length)
         mask = (slots < place) | (slots == length - 1)
-        inputs = {**further, **self.ends(ids, place, mask.astype(np.int64)), **caches}
+        inputs = {**self.ends(ids, place, mask.astype(np.int64)), **caches}
         for cache in self.caches:
             if cache.axis is None:
                 continue
@@ -168,7 +212,7 @@ class CachedModel:
                 inputs[BUFFER + cache.past] = buffer
                 inputs[cache.past] = buffer[:, :-1].reshape(cache.shape(batch, length - 1))
         outputs = [self.logits, *(cache.present for cache in self.caches)]
-        logits, *values = self.stepping.evaluate(params, inputs, buffers, outputs=outputs)
+        logits, *values = self.evaluate(self.stepping, given, inputs, outputs)
         new = {
             cache.past: value.reshape(caches[cache.past].shape)
             for cache, value in zip(self.caches, values, strict=True)

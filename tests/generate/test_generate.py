@@ -13,9 +13,8 @@ import pytest
 
 import onnxla
 from onnxla.generate import Decoder
-from onnxla.generate.caches import find_caches
-from onnxla.generate.model import CachedModel
-from support.decoders import SMALL, Peer, gpt, llama
+from onnxla.generate.model import CachedModel, Given
+from support.decoders import SMALL, Peer, gpt, grouped, llama, merged, recurrent, standard
 from support.small_models import linear
 
 PROMPT = [3, 14, 15, 9, 26, 53, 58]
@@ -24,6 +23,10 @@ FILES: dict[str, Callable[[], bytes]] = {
     "learned positions from the mask": functools.partial(gpt, positions="mask"),
     "rotary positions": llama,
     "rotary positions from the mask": functools.partial(llama, positions="mask"),
+    "Attention": standard,
+    "GroupQueryAttention": grouped,
+    "two graphs in one file": merged,
+    "states": recurrent,
 }
 
 
@@ -51,14 +54,14 @@ def test_greedy_tokens_are_those_of_onnxruntime(name: str) -> None:
 
 def test_logits_are_those_of_onnxruntime() -> None:
     module = onnxla.load(llama())
-    model = CachedModel(module.program, find_caches(module.program))
+    model = CachedModel(module.program)
     tokens, expected = peer("rotary positions").greedy(PROMPT, 5)
-    given: Any = module.params, module.program.buffers, {}
+    given = Given(module.params, module.program.buffers, {})
     with jax.enable_x64(True):
         place = len(PROMPT) - 1
-        caches = model.prompt(*given, np.array([PROMPT]), np.int64(place), 16)
+        caches = model.prompt(given, np.array([PROMPT]), np.int64(place), 16)
         for token, row in zip([PROMPT[-1], *tokens], expected, strict=False):
-            logits, caches = model.step(*given, np.array([[token]]), np.int64(place), caches)
+            logits, caches = model.step(given, np.array([[token]]), np.int64(place), caches)
             np.testing.assert_allclose(logits[0], row, rtol=1e-4, atol=1e-4)
             place += 1
 
@@ -82,15 +85,16 @@ def test_prompts_and_steps_are_compiled_once() -> None:
     assert len(compiled) == 2, compiled
 
 
+@pytest.mark.parametrize("name", ["learned positions", "GroupQueryAttention", "states"])
 @pytest.mark.parametrize("left", [True, False])
-def test_padded_prompts_are_as_single_ones(left: bool) -> None:
+def test_padded_prompts_are_as_single_ones(left: bool, name: str) -> None:
     prompts = [PROMPT, [7], [40, 2, 33]]
     ids, mask = np.zeros((3, 9), np.int64), np.zeros((3, 9), np.int64)
     for row, marks, prompt in zip(ids, mask, prompts, strict=True):
         place = slice(9 - len(prompt), 9) if left else slice(0, len(prompt))
         row[place], marks[place] = prompt, 1
-    made = generate(ids, mask, max_new_tokens=12)
-    expected = [peer().greedy(prompt, 12)[0] for prompt in prompts]
+    made = decoder(name).generate(ids, mask, max_new_tokens=12, progress=False)
+    expected = [peer(name).greedy(prompt, 12)[0] for prompt in prompts]
     np.testing.assert_array_equal(made, expected)
 
 

@@ -77,14 +77,14 @@ class Net:
     def output(self, name: str, kind: int, *shape: Any) -> None:
         self.outputs.append(helper.make_tensor_value_info(name, kind, shape))
 
-    def model(self, opset: int = 17) -> bytes:
+    def model(self, opset: int = 18) -> bytes:
         graph = helper.make_graph(self.nodes, "main_graph", self.inputs, self.outputs, self.tensors)
         opsets = [helper.make_opsetid("", opset), helper.make_opsetid(DOMAIN, 1)]
         made = helper.make_model(graph, opset_imports=opsets, ir_version=10)
         return made.SerializeToString()
 
     def rms_norm(self, x: str, name: str, width: int) -> str:
-        square = self.ReduceMean(self.Pow(x, np.float32(2)), axes=[-1])
+        square = self.ReduceMean(self.Pow(x, np.float32(2)), np.int64([-1]))
         root = self.Sqrt(self.Add(square, np.float32(1e-6)))
         return self.Mul(self.Div(x, root), self.weight(name, width, scale=1))
 
@@ -101,12 +101,18 @@ class Decoder:
             the past.
         rotary: Whether keys and queries are turned by their positions; otherwise these are learned.
         masked: Whether there is an attention mask.
+        attention_23: Whether it is ONNX's own operator, which adds to the past by itself.
+        cached: Whether there is a past; otherwise this is the graph for the first tokens.
+        fused: Whether attention is ONNX Runtime's GroupQueryAttention, as its model builder has it.
     """
 
     sizes: Sizes = SMALL
     positions: str = "input"
     rotary: bool = False
     masked: bool = True
+    fused: bool = False
+    attention_23: bool = False
+    cached: bool = True
     net: Net = field(default_factory=Net)
 
     def build(self) -> bytes:
@@ -116,24 +122,24 @@ class Decoder:
             net.input("attention_mask", TensorProto.INT64, "batch", "total")
         if self.positions == "input":
             net.input("position_ids", TensorProto.INT64, "batch", "sequence")
-        cache = "batch", s.key_heads, "past", s.size
-        pasts = [
-            [net.input(f"past_key_values.{i}.{part}", TensorProto.FLOAT, *cache)
-             for part in ("key", "value")]
-            for i in range(s.layers)
-        ]  # fmt: skip
+        cache = TensorProto.FLOAT, "batch", s.key_heads, "past", s.size
+        parts = [[f"past_key_values.{i}.{p}" for p in ("key", "value")] for i in range(s.layers)]
+        pasts = [[net.input(name, *cache) if self.cached else "" for name in p] for p in parts]
         net.output("logits", TensorProto.FLOAT, "batch", "sequence", s.words)
         words = net.weight("embed.weight", s.words, s.width, scale=s.scale)
         x = net.Gather(words, "input_ids")
-        past, new = net.size_of(pasts[0][0], 2), net.size_of("input_ids", 1)
+        new = net.size_of("input_ids", 1)
+        past = net.size_of(pasts[0][0], 2) if self.cached else net.constant(np.int64(0))
         total = net.Add(past, new)
-        places = self.places(past, total)
-        if not self.rotary:
+        places = "" if self.fused else self.places(past, total)
+        if self.fused:
+            self.lengths()
+        elif not self.rotary:
             table = net.weight("positions.weight", s.longest, s.width, scale=s.scale)
             x = net.Add(x, net.Gather(table, places))
         else:
             self.angles(places)
-        allowed = self.allowed(past, total)
+        allowed = "" if self.fused else self.allowed(past, total)
         for i, (key, value) in enumerate(pasts):
             x = net.Add(
                 x, self.attention(net.rms_norm(x, f"{i}.n1", s.width), i, key, value, allowed)
@@ -141,7 +147,7 @@ class Decoder:
             x = net.Add(x, self.feed_forward(net.rms_norm(x, f"{i}.n2", s.width), i))
         x = net.rms_norm(x, "norm", s.width)
         net.MatMul(x, net.Transpose(words, perm=[1, 0]), outputs=["logits"])
-        return net.model()
+        return net.model(23 if self.attention_23 else 18)
 
     def places(self, past: str, total: str) -> str:
         """Positions [batch or 1, sequence]."""
@@ -201,15 +207,55 @@ class Decoder:
         wide = net.Expand(net.Unsqueeze(x, np.int64([2])), shape)
         return net.Reshape(wide, np.int64([0, s.heads, -1, s.size]))
 
+    def lengths(self) -> None:
+        """What GroupQueryAttention wants to know of the mask."""
+        net, s = self.net, self.sizes
+        counted = net.ReduceSum("attention_mask", np.int64([1]))
+        self.last = net.Cast(net.Sub(counted, np.int64([1])), to=TensorProto.INT32)
+        self.total = net.Cast(net.size_of("attention_mask", 1), to=TensorProto.INT32)
+        angles = np.outer(np.arange(s.longest), 10000.0 ** -(np.arange(0, s.size, 2) / s.size))
+        self.cos, self.sin = (
+            net.constant(f(angles).astype(np.float32), f"{f.__name__}_cache")
+            for f in (np.cos, np.sin)
+        )
+
+    def fused_attention(self, x: str, i: int, key: str, value: str) -> str:
+        net, s = self.net, self.sizes
+        q, k, v = (
+            net.MatMul(x, net.weight(f"{i}.{part}", s.width, heads * s.size, scale=s.scale))
+            for part, heads in (("q", s.heads), ("k", s.key_heads), ("v", s.key_heads))
+        )
+        y, *_ = net.GroupQueryAttention(
+            *(q, k, v, key, value, self.last, self.total, self.cos, self.sin),
+            outputs=[f"{i}.attention", f"present.{i}.key", f"present.{i}.value"],
+            domain=DOMAIN,
+            num_heads=s.heads,
+            kv_num_heads=s.key_heads,
+            do_rotary=1,
+        )
+        for part in ("key", "value"):
+            shape = "batch", s.key_heads, "total", s.size
+            net.output(f"present.{i}.{part}", TensorProto.FLOAT, *shape)
+        return net.MatMul(y, net.weight(f"{i}.o", s.width, s.width, scale=s.scale))
+
     def attention(self, x: str, i: int, key: str, value: str, allowed: str) -> str:
+        if self.fused:
+            return self.fused_attention(x, i, key, value)
         net, s = self.net, self.sizes
         q = self.by_heads(x, f"{i}.q", s.heads)
         k, v = (self.by_heads(x, f"{i}.{part}", s.key_heads) for part in "kv")
         if self.rotary:
             q, k = self.turned(q), self.turned(k)
         names = [f"present.{i}.{part}" for part in ("key", "value")]
+        if self.attention_23:
+            given = q, k, v, allowed, key, value
+            y, *_ = net.Attention(*given, outputs=[f"{i}.attention", *names])
+            for name in names:
+                net.output(name, TensorProto.FLOAT, "batch", s.key_heads, "total", s.size)
+            y = net.Reshape(net.Transpose(y, perm=[0, 2, 1, 3]), np.int64([0, 0, s.width]))
+            return net.MatMul(y, net.weight(f"{i}.o", s.width, s.width, scale=s.scale))
         k, v = (
-            net.Concat(old, new, axis=2, outputs=[name])
+            net.Concat(*filter(None, (old, new)), axis=2, outputs=[name])
             for old, new, name in zip((key, value), (k, v), names, strict=True)
         )
         for name in names:
@@ -241,6 +287,76 @@ def llama(sizes: Sizes = GROUPED, positions: str = "input") -> bytes:
     return Decoder(sizes, positions, rotary=True).build()
 
 
+def standard(sizes: Sizes = GROUPED) -> bytes:
+    """Of ONNX's operator Attention."""
+    return Decoder(sizes, rotary=True, attention_23=True).build()
+
+
+def grouped(sizes: Sizes = Sizes(width=64, key_heads=2)) -> bytes:
+    """As ONNX Runtime's model builder writes it: GroupQueryAttention, which counts the mask."""
+    return Decoder(sizes, "none", fused=True).build()
+
+
+def merged(sizes: Sizes = SMALL) -> bytes:
+    """Two graphs in one file, for the first tokens and for those after, as optimum merges them."""
+    first, then = Decoder(sizes, cached=False), Decoder(sizes)
+    graphs = [onnx.load_from_string(each.build()).graph for each in (then, first)]
+    whole = onnx.GraphProto(name="merged", input=graphs[0].input, output=graphs[0].output)
+    shared = {tensor.name: tensor for tensor in graphs[0].initializer}
+    for graph, prefix in zip(graphs, ("then", "else"), strict=True):
+        own = [t for t in graph.initializer if t.name.startswith("c")]  # others are weights
+        renamed = {name: f"{prefix}.{name}" for node in graph.node for name in node.output}
+        renamed |= {tensor.name: f"{prefix}.{tensor.name}" for tensor in own}
+        for tensor in own:
+            shared.pop(tensor.name, None)
+            tensor.name = renamed[tensor.name]
+        for node in graph.node:
+            node.input[:] = [renamed.get(name, name) for name in node.input]
+            node.output[:] = [renamed[name] for name in node.output]
+        for value in graph.output:
+            value.name = renamed[value.name]
+        del graph.input[:], graph.initializer[:]
+        graph.initializer.extend(own)
+    whole.initializer.extend(shared.values())
+    kind = helper.make_tensor_value_info("use_cache_branch", TensorProto.BOOL, [1])
+    whole.input.append(kind)
+    names = [value.name for value in whole.output]
+    branches = dict(zip(("then_branch", "else_branch"), graphs, strict=True))
+    whole.node.append(helper.make_node("If", ["use_cache_branch"], names, **branches))
+    opsets = [helper.make_opsetid("", 18)]
+    return helper.make_model(whole, opset_imports=opsets, ir_version=10).SerializeToString()
+
+
+def recurrent(sizes: Sizes = SMALL) -> bytes:
+    """Layers whose past are states: the last inputs of a causal convolution, and a GRU's."""
+    net, s, taps = Net(), sizes, 4
+    net.input("input_ids", TensorProto.INT64, "batch", "sequence")
+    net.output("logits", TensorProto.FLOAT, "batch", "sequence", s.words)
+    words = net.weight("embed.weight", s.words, s.width, scale=s.scale)
+    x = net.Gather(words, "input_ids")
+    for i in range(s.layers):
+        past = net.input(f"past_conv.{i}", TensorProto.FLOAT, "batch", s.width, taps - 1)
+        channels = net.Concat(past, net.Transpose(x, perm=[0, 2, 1]), axis=2)
+        ends = np.int64([1 - taps]), np.int64([2**62]), np.int64([2])
+        net.Slice(channels, *ends, outputs=[f"present_conv.{i}"])
+        net.output(f"present_conv.{i}", TensorProto.FLOAT, "batch", s.width, taps - 1)
+        kernel = net.weight(f"{i}.conv", s.width, 1, taps, scale=1)
+        x = net.Add(x, net.Transpose(net.Conv(channels, kernel, group=s.width), perm=[0, 2, 1]))
+        state = net.input(f"past_ssm.{i}", TensorProto.FLOAT, 1, "batch", s.width)
+        weights = [
+            net.weight(f"{i}.{part}", 1, 3 * s.width, s.width, scale=s.scale) for part in "wr"
+        ]
+        y, _ = net.GRU(
+            *(net.Transpose(x, perm=[1, 0, 2]), *weights, "", "", state),
+            outputs=[f"{i}.y", f"present_ssm.{i}"],
+            hidden_size=s.width,
+        )
+        net.output(f"present_ssm.{i}", TensorProto.FLOAT, 1, "batch", s.width)
+        x = net.Add(x, net.Transpose(net.Squeeze(y, np.int64([1])), perm=[1, 0, 2]))
+    net.MatMul(x, net.Transpose(words, perm=[1, 0]), outputs=["logits"])
+    return net.model()
+
+
 class Peer:
     """ONNX Runtime's own loop: the cache grows with each token."""
 
@@ -255,11 +371,11 @@ class Peer:
     def greedy(self, ids: Sequence[int], new: int) -> tuple[np.ndarray, np.ndarray]:
         """The next tokens [new] of one prompt, and their logits [new, words]."""
         fed, place = np.array([ids], np.int64), 0
-        past = {
-            value.name: np.zeros([1, *(d if isinstance(d, int) else 0 for d in value.shape[1:])],
-                                 np.float32)
-            for value in self.pasts
-        }  # fmt: skip
+        past = {}
+        for value in self.pasts:
+            sizes = {"batch": 1, "past": 0}
+            shape = [sizes[size] if isinstance(size, str) else size for size in value.shape]
+            past[value.name] = np.zeros(shape, np.float32)
         tokens, rows = [], []
         for _ in range(new):
             end = place + fed.shape[1]
@@ -267,6 +383,7 @@ class Peer:
                 "input_ids": fed,
                 "attention_mask": np.ones((1, end), np.int64),
                 "position_ids": np.arange(place, end)[None],
+                "use_cache_branch": np.array([place > 0]),
             }
             feeds = {**{k: v for k, v in given.items() if k in self.names}, **past}
             logits, *presents = self.session.run(None, feeds)
