@@ -2,7 +2,7 @@
 
 The graph sees a past that is as much shorter than the buffer as there are new tokens, so that all
 shapes in it are as they would be; its numbers are read by nothing but the Concat. What the Concat
-makes is the buffer itself, whose end XLA writes in place: nothing is copied.
+makes is the buffer itself, in which XLA writes in place: nothing is copied.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from onnxla.interpret.calls import Context, Env
 from onnxla.interpret.composite import Composite, Evaluate
 from onnxla.ops.values import Value
 
-BUFFER = "\0buffer of "  # what the environment calls the buffer of a past; no file can
+# What the environment calls the buffer of a past, and the slot to write in; no file can.
+BUFFER, SLOT = "\0buffer of ", "\0slot"
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,13 +30,12 @@ class Append(Composite):
     axis: int = 0
 
     def evaluate(self, env: Env, context: Context, evaluate: Evaluate) -> Mapping[str, Value]:
-        """The buffer of the past, which ends with the new values."""
+        """The buffer of the past, with the new values in their slot."""
         past, new = self.inputs
         buffer, values = jnp.asarray(env[BUFFER + past]), jnp.asarray(env[new])
         shape = (*values.shape[: self.axis], buffer.shape[1], *values.shape[self.axis + 1 :])
         flat = values.reshape(-1, *values.shape[self.axis :])
-        start = buffer.shape[1] - flat.shape[1]
-        written = lax.dynamic_update_slice_in_dim(buffer, flat, start, 1)
+        written = lax.dynamic_update_slice_in_dim(buffer, flat, env[SLOT], 1)
         return {self.outputs[0]: written.reshape(shape)}
 
 

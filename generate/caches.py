@@ -20,7 +20,7 @@ NAMES = (
     (r"past", "present"),
     (r"(_in|\.in)$", "_out"),
 )
-Growth = Literal["appended", "joined", "shared", "state"]
+Growth = Literal["appended", "joined", "shared", "state", "constant"]
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,8 @@ class Cache:
         kind: How it grows. `appended`: a Concat in the graph adds what is new, which can be written
             into a buffer instead. `joined`: some operator adds it. `shared`: what is new is written
             into the past, whose length stays. `state`: the next value has the same shape.
-        axis: The axis along which it grows; of a state None.
+            `constant`: an encoder's, which a prompt's pass makes.
+        axis: The axis along which it grows; None if it does not.
         batch: The axis that counts sequences.
         sizes: Sizes of its axes, 0 where the file does not state a number.
         node: The node that makes the present of what is appended.
@@ -116,6 +117,8 @@ def described(program: Program, past: str, present: str, makers: Mapping[str, ir
         how, axis = "appended", int(str(stated)) % rank
     elif node is not None and node.op_type == "GroupQueryAttention":
         how, axis = "shared", 2
+    if re.search("encoder|cross", past):
+        how, axis, open_axes = "constant", None, []
     if unknown := [i for i in open_axes if i != axis]:
         raise ir.UnsupportedError(
             f"the file does not state the size of axis {listed(unknown, str)} of input "

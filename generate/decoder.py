@@ -205,7 +205,8 @@ class Generation:
         if not decoder.model.has_states and (batch, self.length) not in decoder.compared:
             before = slots(decoder.model, caches, self.place)
             sequences = self.advanced(sequences, self.place + 1)
-            after = slots(decoder.model, sequences.caches, self.length - 1, self.place)
+            slot = self.place if decoder.model.in_order else self.length - 1
+            after = slots(decoder.model, sequences.caches, slot, self.place)
             compare(before, after)
             decoder.compared.add((batch, self.length))
         return sequences

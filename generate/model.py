@@ -1,9 +1,9 @@
 """A decoder as two pure functions: a prompt's cache, and one token's logits and next cache.
 
 Token i of each sequence lies in slot i of the cache, whatever else is in the batch. So all
-sequences are at the same position in a step, and one number says which slots are filled. The token
-that was read last lies in the last slot, as graphs expect that take positions from the last column
-of a mask, and goes to its own slot before the next step.
+sequences are at the same position in a step, and one number says which slots are filled. Where a
+graph expects it (see `in_order`) the token that is read lies in the last slot, and goes to its own
+before the next step.
 """
 
 from __future__ import annotations
@@ -18,11 +18,13 @@ import numpy as np
 from jax import lax
 
 from onnxla import ir
-from onnxla.generate.appending import BUFFER, with_buffers
+from onnxla.generate.appending import BUFFER, SLOT, with_buffers
 from onnxla.generate.branches import BRANCH, with_branch
 from onnxla.generate.caches import Cache, find_caches
+from onnxla.generate.positions import LENGTH, PLACE, from_places
 from onnxla.interpret.program import Program
 from onnxla.ir.names import listed, plain, quoted
+from onnxla.ir.traverse import is_standard
 from onnxla.ops.values import Value
 
 # Names that exporters give, by what they mean.
@@ -81,7 +83,24 @@ class CachedModel:
     @cached_property
     def stepping(self) -> Program:
         """`then`, with a cache of fixed length."""
-        return self.then.edited(model=with_buffers(self.then.model, self.caches), roll=False)
+        model = with_buffers(self.then.model, self.caches)
+        return self.then.edited(model=from_places(model) if self.in_order else model, roll=False)
+
+    @cached_property
+    def in_order(self) -> bool:
+        """Whether the token that is read lies in its own slot; otherwise in the last one.
+
+        So it must be where a graph compares slots with positions. A graph that counts positions
+        along its mask wants it in the last one, and what an operator adds to a past is there.
+        """
+        nodes = self.then.model.graph.nodes
+        counts = not self.inputs.isdisjoint(MASKS) and any(
+            is_standard(node, "CumSum") for node in nodes
+        )
+        joined = any(cache.kind == "joined" for cache in self.caches)
+        places = not self.inputs.isdisjoint(POSITIONS) and not self.inputs.isdisjoint(MASKS)
+        by_slot = not self.inputs.isdisjoint(PLACES) or not (counts or places)
+        return by_slot and not joined
 
     @cached_property
     def has_states(self) -> bool:
@@ -197,9 +216,11 @@ class CachedModel:
         batch = len(ids)
         held: dict[str, Any] = {c.past: caches[c.past] for c in self.caches if c.axis is not None}
         length = next(iter(held.values())).shape[1] if held else 1
+        slot = place if self.in_order else length - 1
         slots = np.arange(length)
-        mask = (slots < place) | (slots == length - 1)
-        inputs = {**self.ends(ids, place, mask.astype(np.int64)), **caches}
+        mask = ((slots < place) | (slots == slot)).astype(np.int64)
+        inputs = {**self.ends(ids, place, mask), **caches}
+        inputs |= {PLACE: place, SLOT: slot, LENGTH: np.int64(length - 1)}
         for cache in self.caches:
             if cache.axis is None:
                 continue
@@ -207,17 +228,19 @@ class CachedModel:
             if cache.kind == "shared":
                 inputs[cache.past] = buffer.reshape(cache.shape(batch, length))
             else:
-                last = buffer[:, -1:]
-                buffer = lax.dynamic_update_slice_in_dim(buffer, last, place - 1, 1)
+                if not self.in_order:
+                    last = buffer[:, -1:]
+                    buffer = lax.dynamic_update_slice_in_dim(buffer, last, place - 1, 1)
                 inputs[BUFFER + cache.past] = buffer
                 inputs[cache.past] = buffer[:, :-1].reshape(cache.shape(batch, length - 1))
-        outputs = [self.logits, *(cache.present for cache in self.caches)]
+        changing = [cache for cache in self.caches if cache.kind != "constant"]
+        outputs = [self.logits, *(cache.present for cache in changing)]
         logits, *values = self.evaluate(self.stepping, given, inputs, outputs)
         new = {
             cache.past: value.reshape(caches[cache.past].shape)
-            for cache, value in zip(self.caches, values, strict=True)
+            for cache, value in zip(changing, values, strict=True)
         }
-        return logits[:, -1], new
+        return logits[:, -1], {**caches, **new}
 
 
 def filled_up(value: Value, cache: Cache, length: int, place: Value) -> Any:
