@@ -21,6 +21,7 @@ from onnxla import ir
 from onnxla.generate.appending import BUFFER, SLOT, with_buffers
 from onnxla.generate.branches import BRANCH, with_branch
 from onnxla.generate.caches import Cache, find_caches
+from onnxla.generate.hiding import FILLED, with_hidden_slots
 from onnxla.generate.positions import LENGTH, PLACE, from_places
 from onnxla.interpret.program import Program
 from onnxla.ir.names import listed, plain, quoted
@@ -83,7 +84,8 @@ class CachedModel:
     @cached_property
     def stepping(self) -> Program:
         """`then`, with a cache of fixed length."""
-        model = with_buffers(self.then.model, self.caches)
+        growing = [c.node.outputs[0] for c in self.caches if c.node is not None]
+        model = with_hidden_slots(with_buffers(self.then.model, self.caches), growing)
         return self.then.edited(model=from_places(model) if self.in_order else model, roll=False)
 
     @cached_property
@@ -218,9 +220,9 @@ class CachedModel:
         length = next(iter(held.values())).shape[1] if held else 1
         slot = place if self.in_order else length - 1
         slots = np.arange(length)
-        mask = ((slots < place) | (slots == slot)).astype(np.int64)
-        inputs = {**self.ends(ids, place, mask), **caches}
-        inputs |= {PLACE: place, SLOT: slot, LENGTH: np.int64(length - 1)}
+        filled = (slots < place) | (slots == slot)
+        inputs = {**self.ends(ids, place, filled.astype(np.int64)), **caches}
+        inputs |= {PLACE: place, SLOT: slot, LENGTH: np.int64(length - 1), FILLED: filled}
         for cache in self.caches:
             if cache.axis is None:
                 continue

@@ -23,6 +23,12 @@ FILES: dict[str, Callable[[], bytes]] = {
     "learned positions from the mask": functools.partial(gpt, positions="mask"),
     "rotary positions": llama,
     "rotary positions from the mask": functools.partial(llama, positions="mask"),
+    "positions from a range": functools.partial(gpt, positions="range"),
+    "rotary positions from a range, no mask": functools.partial(
+        llama, positions="range", masked=False
+    ),
+    "positions and mask from slices": functools.partial(gpt, positions="slice", masked=False),
+    "distances": functools.partial(gpt, positions="relative", masked=False),
     "Attention": standard,
     "GroupQueryAttention": grouped,
     "two graphs in one file": merged,
@@ -134,8 +140,24 @@ def test_a_bar_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     assert "33/33" in capsys.readouterr().err
 
 
-def test_positions_from_the_length_of_the_past_are_refused() -> None:
-    module = onnxla.load(gpt(positions="shape"))
+@pytest.mark.parametrize("positions", ["slice", "relative"])
+@pytest.mark.parametrize("bare", [True, False])
+def test_an_encoder(positions: str, bare: bool) -> None:
+    file = merged(positions=positions, masked=False, crossed=True, bare=bare)
+    hidden = np.random.default_rng(0).standard_normal((2, 11, SMALL.width)).astype(np.float32)
+    module, other = onnxla.load(file), Peer(file)
+    prompts = [PROMPT[:2], PROMPT[2:4]]
+    given = {"encoder_hidden_states": hidden}
+    made = module.generate(prompts, inputs=given, max_new_tokens=30, progress=False)
+    for row, prompt, states in zip(made, prompts, hidden, strict=True):
+        expected, _ = other.greedy(prompt, 30, encoder_hidden_states=states[None])
+        np.testing.assert_array_equal(row, expected)
+    with pytest.raises(TypeError, match=r"further inputs \[encoder_hidden_states\]: give them as"):
+        module.generate(prompts)
+
+
+def test_positions_that_are_numbers_of_the_past_are_refused() -> None:
+    module = onnxla.load(gpt(positions="number"))
     with pytest.raises(
         onnxla.UnsupportedError, match=r"another 'past_key_values.0.key' of the same"
     ):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import count
@@ -97,9 +98,12 @@ class Decoder:
     """A decoder of a stack of layers, in the words of its exporter.
 
     Attributes:
-        positions: Where positions come from: an `input`, the attention `mask`, or the `shape` of
-            the past.
+        positions: Where positions come from: an `input`, the attention `mask`, or the length of
+            the past, by a `range` or as the start of a `slice`; `relative`: by their distances; or
+            `number`, of that length as a number, which is right for one token.
         rotary: Whether keys and queries are turned by their positions; otherwise these are learned.
+        bare: Whether the graph with a past has no mask at all, which is right for one token.
+        crossed: Whether there is attention to what an encoder made.
         masked: Whether there is an attention mask.
         attention_23: Whether it is ONNX's own operator, which adds to the past by itself.
         cached: Whether there is a past; otherwise this is the graph for the first tokens.
@@ -109,6 +113,8 @@ class Decoder:
     sizes: Sizes = SMALL
     positions: str = "input"
     rotary: bool = False
+    bare: bool = False
+    crossed: bool = False
     masked: bool = True
     fused: bool = False
     attention_23: bool = False
@@ -122,9 +128,9 @@ class Decoder:
             net.input("attention_mask", TensorProto.INT64, "batch", "total")
         if self.positions == "input":
             net.input("position_ids", TensorProto.INT64, "batch", "sequence")
-        cache = TensorProto.FLOAT, "batch", s.key_heads, "past", s.size
-        parts = [[f"past_key_values.{i}.{p}" for p in ("key", "value")] for i in range(s.layers)]
-        pasts = [[net.input(name, *cache) if self.cached else "" for name in p] for p in parts]
+        if self.crossed:
+            net.input("encoder_hidden_states", TensorProto.FLOAT, "batch", "frames", s.width)
+        pasts = [[self.past(i, part, "past") for part in ("key", "value")] for i in range(s.layers)]
         net.output("logits", TensorProto.FLOAT, "batch", "sequence", s.words)
         words = net.weight("embed.weight", s.words, s.width, scale=s.scale)
         x = net.Gather(words, "input_ids")
@@ -134,27 +140,77 @@ class Decoder:
         places = "" if self.fused else self.places(past, total)
         if self.fused:
             self.lengths()
+        elif self.positions == "relative":
+            self.bias = self.distances(past, total)
         elif not self.rotary:
             table = net.weight("positions.weight", s.longest, s.width, scale=s.scale)
-            x = net.Add(x, net.Gather(table, places))
+            if self.positions == "slice":
+                ends = (net.Unsqueeze(end, np.int64([0])) for end in (past, total))
+                x = net.Add(x, net.Slice(table, *ends, np.int64([0])))
+            else:
+                x = net.Add(x, net.Gather(table, places))
         else:
             self.angles(places)
-        allowed = "" if self.fused else self.allowed(past, total)
+        hides = not (self.fused or (self.bare and self.cached))
+        allowed = self.allowed(past, total) if hides else ""
         for i, (key, value) in enumerate(pasts):
             x = net.Add(
                 x, self.attention(net.rms_norm(x, f"{i}.n1", s.width), i, key, value, allowed)
             )
+            if self.crossed:
+                x = net.Add(x, self.cross_attention(net.rms_norm(x, f"{i}.nc", s.width), i))
             x = net.Add(x, self.feed_forward(net.rms_norm(x, f"{i}.n2", s.width), i))
         x = net.rms_norm(x, "norm", s.width)
         net.MatMul(x, net.Transpose(words, perm=[1, 0]), outputs=["logits"])
         return net.model(23 if self.attention_23 else 18)
+
+    def past(self, i: int, part: str, length: str) -> str:
+        """An input with keys or values of a layer, if there is a past."""
+        kind = {"past": "decoder.", "frames": "encoder."}[length] if self.crossed else ""
+        shape = "batch", self.sizes.key_heads, length, self.sizes.size
+        name = f"past_key_values.{i}.{kind}{part}"
+        return self.net.input(name, TensorProto.FLOAT, *shape) if self.cached else ""
+
+    def present(self, i: int, part: str, length: str) -> str:
+        """An output with keys or values of a layer."""
+        kind = {"total": "decoder.", "frames": "encoder."}[length] if self.crossed else ""
+        shape = "batch", self.sizes.key_heads, length, self.sizes.size
+        self.net.output(name := f"present.{i}.{kind}{part}", TensorProto.FLOAT, *shape)
+        return name
+
+    def cross_attention(self, x: str, i: int) -> str:
+        net, s = self.net, self.sizes
+        q = self.by_heads(x, f"{i}.cq", s.heads)
+        made = []
+        for part in ("key", "value"):
+            new = self.by_heads("encoder_hidden_states", f"{i}.c{part}", s.key_heads)
+            kept = self.past(i, part, "frames") or new
+            made.append(net.Identity(kept, outputs=[self.present(i, part, "frames")]))
+        k, v = map(self.repeated, made)
+        scores = net.MatMul(q, net.Transpose(k, perm=[0, 1, 3, 2]))
+        y = net.MatMul(net.Softmax(scores, axis=-1), v)
+        y = net.Reshape(net.Transpose(y, perm=[0, 2, 1, 3]), np.int64([0, 0, s.width]))
+        return net.MatMul(y, net.weight(f"{i}.co", s.width, s.width, scale=s.scale))
+
+    def distances(self, past: str, total: str) -> str:
+        """What each distance of a query from a key adds to their score, as T5 has it."""
+        net, s, one = self.net, self.sizes, np.int64(1)
+        queries = net.Unsqueeze(net.Range(past, total, one), np.int64([1]))
+        distance = net.Sub(queries, net.Range(np.int64(0), total, one))
+        table = net.weight("distances.weight", s.longest, s.heads, scale=1)
+        bias = net.Gather(table, net.Max(distance, np.int64(0)))
+        return net.Unsqueeze(net.Transpose(bias, perm=[2, 0, 1]), np.int64([0]))
 
     def places(self, past: str, total: str) -> str:
         """Positions [batch or 1, sequence]."""
         net = self.net
         if self.positions == "input":
             return "position_ids"
-        if self.positions == "shape":
+        if self.positions in ("slice", "relative"):
+            return ""
+        if self.positions == "number":
+            return net.Unsqueeze(past, np.int64([0, 1]))
+        if self.positions == "range":
             return net.Unsqueeze(net.Range(past, total, np.int64(1)), np.int64([0]))
         counted = net.Sub(net.CumSum("attention_mask", np.int64(1)), np.int64(1))
         counted = net.Where(net.Equal("attention_mask", np.int64(0)), np.int64(1), counted)
@@ -164,8 +220,15 @@ class Decoder:
     def allowed(self, past: str, total: str) -> str:
         """Which keys each query may see, [batch or 1, 1, sequence, total]."""
         net, one = self.net, np.int64(1)
-        queries = net.Unsqueeze(net.Range(past, total, one), np.int64([1]))
-        causal = net.LessOrEqual(net.Range(np.int64(0), total, one), queries)
+        if self.positions == "slice":
+            starts, ends = (
+                net.Concat(*(net.Unsqueeze(x, np.int64([0])) for x in pair), axis=0)
+                for pair in ((past, net.constant(np.int64(0))), (total, total))
+            )
+            causal = net.Slice(np.tri(self.sizes.longest, dtype=bool), starts, ends)
+        else:
+            queries = net.Unsqueeze(net.Range(past, total, one), np.int64([1]))
+            causal = net.LessOrEqual(net.Range(np.int64(0), total, one), queries)
         causal = net.Unsqueeze(causal, np.int64([0, 1]))
         if not self.masked:
             return causal
@@ -225,17 +288,15 @@ class Decoder:
             net.MatMul(x, net.weight(f"{i}.{part}", s.width, heads * s.size, scale=s.scale))
             for part, heads in (("q", s.heads), ("k", s.key_heads), ("v", s.key_heads))
         )
+        presents = (self.present(i, part, "total") for part in ("key", "value"))
         y, *_ = net.GroupQueryAttention(
             *(q, k, v, key, value, self.last, self.total, self.cos, self.sin),
-            outputs=[f"{i}.attention", f"present.{i}.key", f"present.{i}.value"],
+            outputs=[f"{i}.attention", *presents],
             domain=DOMAIN,
             num_heads=s.heads,
             kv_num_heads=s.key_heads,
             do_rotary=1,
         )
-        for part in ("key", "value"):
-            shape = "batch", s.key_heads, "total", s.size
-            net.output(f"present.{i}.{part}", TensorProto.FLOAT, *shape)
         return net.MatMul(y, net.weight(f"{i}.o", s.width, s.width, scale=s.scale))
 
     def attention(self, x: str, i: int, key: str, value: str, allowed: str) -> str:
@@ -246,24 +307,23 @@ class Decoder:
         k, v = (self.by_heads(x, f"{i}.{part}", s.key_heads) for part in "kv")
         if self.rotary:
             q, k = self.turned(q), self.turned(k)
-        names = [f"present.{i}.{part}" for part in ("key", "value")]
+        names = [self.present(i, part, "total") for part in ("key", "value")]
         if self.attention_23:
             given = q, k, v, allowed, key, value
             y, *_ = net.Attention(*given, outputs=[f"{i}.attention", *names])
-            for name in names:
-                net.output(name, TensorProto.FLOAT, "batch", s.key_heads, "total", s.size)
             y = net.Reshape(net.Transpose(y, perm=[0, 2, 1, 3]), np.int64([0, 0, s.width]))
             return net.MatMul(y, net.weight(f"{i}.o", s.width, s.width, scale=s.scale))
         k, v = (
             net.Concat(*filter(None, (old, new)), axis=2, outputs=[name])
             for old, new, name in zip((key, value), (k, v), names, strict=True)
         )
-        for name in names:
-            net.output(name, TensorProto.FLOAT, "batch", s.key_heads, "total", s.size)
         k, v = self.repeated(k), self.repeated(v)
         scores = net.MatMul(q, net.Transpose(k, perm=[0, 1, 3, 2]))
         scores = net.Div(scores, np.float32(np.sqrt(s.size)))
-        scores = net.Where(allowed, scores, np.finfo(np.float32).min)
+        if self.positions == "relative":
+            scores = net.Add(scores, self.bias)
+        if allowed:
+            scores = net.Where(allowed, scores, np.finfo(np.float32).min)
         y = net.Transpose(net.MatMul(net.Softmax(scores, axis=-1), v), perm=[0, 2, 1, 3])
         y = net.Reshape(y, np.int64([0, 0, s.width]))
         return net.MatMul(y, net.weight(f"{i}.o", s.width, s.width, scale=s.scale))
@@ -277,14 +337,14 @@ class Decoder:
         )
 
 
-def gpt(sizes: Sizes = SMALL, positions: str = "input") -> bytes:
+def gpt(sizes: Sizes = SMALL, **options: Any) -> bytes:
     """Learned positions, and an attention mask."""
-    return Decoder(sizes, positions).build()
+    return Decoder(sizes, **options).build()
 
 
-def llama(sizes: Sizes = GROUPED, positions: str = "input") -> bytes:
+def llama(sizes: Sizes = GROUPED, **options: Any) -> bytes:
     """Rotary positions, and heads of keys that several of queries share."""
-    return Decoder(sizes, positions, rotary=True).build()
+    return Decoder(sizes, rotary=True, **options).build()
 
 
 def standard(sizes: Sizes = GROUPED) -> bytes:
@@ -297,9 +357,9 @@ def grouped(sizes: Sizes = Sizes(width=64, key_heads=2)) -> bytes:
     return Decoder(sizes, "none", fused=True).build()
 
 
-def merged(sizes: Sizes = SMALL) -> bytes:
+def merged(sizes: Sizes = SMALL, **options: Any) -> bytes:
     """Two graphs in one file, for the first tokens and for those after, as optimum merges them."""
-    first, then = Decoder(sizes, cached=False), Decoder(sizes)
+    first, then = Decoder(sizes, cached=False, **options), Decoder(sizes, **options)
     graphs = [onnx.load_from_string(each.build()).graph for each in (then, first)]
     whole = onnx.GraphProto(name="merged", input=graphs[0].input, output=graphs[0].output)
     shared = {tensor.name: tensor for tensor in graphs[0].initializer}
@@ -366,14 +426,17 @@ class Peer:
         onnxruntime.set_default_logger_severity(3)
         self.session = onnxruntime.InferenceSession(model)
         self.names = [value.name for value in self.session.get_inputs()]
+        self.outputs = [value.name for value in self.session.get_outputs()]
         self.pasts = [value for value in self.session.get_inputs() if "past" in value.name]
 
-    def greedy(self, ids: Sequence[int], new: int) -> tuple[np.ndarray, np.ndarray]:
+    def greedy(
+        self, ids: Sequence[int], new: int, **further: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         """The next tokens [new] of one prompt, and their logits [new, words]."""
         fed, place = np.array([ids], np.int64), 0
         past = {}
         for value in self.pasts:
-            sizes = {"batch": 1, "past": 0}
+            sizes = {"batch": 1, "past": 0, "frames": 0}
             shape = [sizes[size] if isinstance(size, str) else size for size in value.shape]
             past[value.name] = np.zeros(shape, np.float32)
         tokens, rows = [], []
@@ -383,11 +446,14 @@ class Peer:
                 "input_ids": fed,
                 "attention_mask": np.ones((1, end), np.int64),
                 "position_ids": np.arange(place, end)[None],
+                **further,
                 "use_cache_branch": np.array([place > 0]),
             }
             feeds = {**{k: v for k, v in given.items() if k in self.names}, **past}
-            logits, *presents = self.session.run(None, feeds)
-            past = dict(zip(past, presents, strict=True))
+            outputs = dict(zip(self.outputs, self.session.run(None, feeds), strict=True))
+            logits = outputs["logits"]
+            presents = [re.sub("past(_key_values)?", "present", name) for name in past]
+            past = {name: outputs[new] for name, new in zip(past, presents, strict=True)}
             rows.append(logits[0, -1])
             tokens.append(int(rows[-1].argmax()))
             fed, place = np.array([[tokens[-1]]], np.int64), end
