@@ -52,7 +52,7 @@ def generate(ids: Any, *args: Any, **options: Any) -> Any:
 
 @pytest.mark.parametrize("name", FILES)
 def test_greedy_tokens_are_those_of_onnxruntime(name: str) -> None:
-    for prompt in (PROMPT, [7], [*range(30)]):
+    for prompt in (PROMPT, [7]):
         expected, _ = peer(name).greedy(prompt, 40)
         made = decoder(name).generate(prompt, max_new_tokens=40, progress=False)
         np.testing.assert_array_equal(made, expected[None])
