@@ -8,7 +8,9 @@ from typing import Any
 import jax
 import numpy as np
 
+from onnxla import ir
 from onnxla.generate.agreement import compare, slots
+from onnxla.generate.beams import first_scores
 from onnxla.generate.loop import Fixed, Sequences, Stepper
 from onnxla.generate.model import CachedModel, Given
 from onnxla.generate.prompts import Prompts, as_prompts
@@ -71,6 +73,7 @@ class Decoder:
         top_p: float | None = None,
         repetition_penalty: float | None = None,
         key: jax.Array | None = None,
+        beams: int | None = None,
         inputs: Mapping[str, Value] | None = None,
         params: Mapping[str, Value] | None = None,
         stream: bool = False,
@@ -93,6 +96,8 @@ class Decoder:
             repetition_penalty: What logits of tokens that were there before are divided by, or
                 multiplied where they are negative.
             key: JAX key that tokens are drawn with.
+            beams: How many texts are kept in each step, those that are likeliest so far, of which
+                the likeliest one is returned at the end.
             inputs: Further inputs of the model by name, such as an encoder's hidden states.
             params: Other values of the module's parameters.
             stream: Whether an iterator is returned instead, of the tokens [B] that follow, one
@@ -108,19 +113,28 @@ class Decoder:
         how = sampling(temperature, top_k, top_p, repetition_penalty)
         if how.draws and key is None:
             raise ValueError("tokens are drawn with a key: give one, as key=jax.random.key(0)")
+        if beams is not None and (beams < 1 or how.draws or stream):
+            raise ValueError(
+                f"beams={beams} is 1 or more, and goes with no stream, temperature, top_k or top_p"
+            )
         ends = np.atleast_1d(np.asarray(eos, np.int64))
         prompts = as_prompts(ids, attention_mask, self.model.words)
+        further = self.further(inputs or {})
+        if beams is not None:
+            further = {name: self.repeated(name, value, beams) for name, value in further.items()}
+            prompts = Prompts([row for row in prompts.rows for _ in range(beams)])
         module = self.module if params is None else self.module.replace(params)
+        filler = pad if pad is not None else int(ends[0]) if len(ends) else 0
         fixed = Fixed(
-            Given(module.params, module.program.buffers, self.further(inputs or {})),
+            Given(module.params, module.program.buffers, further),
             prompts.lengths,
             np.int64(max_new_tokens),
             ends,
+            np.int64(filler),
             how,
             key if how.draws else None,
         )
-        filler = pad if pad is not None else int(ends[0]) if len(ends) else 0
-        run = Generation(self, prompts, fixed, max_new_tokens, filler)
+        run = Generation(self, prompts, fixed, max_new_tokens, beams)
         if stream:
             return run.stream()
         with ProgressBar(run.total, "generating", "token", shown=progress) as bar:
@@ -140,6 +154,12 @@ class Decoder:
             raise TypeError(f"inputs [{listed(wrong, plain)}] are none that a caller has to give")
         return checked(self.model.program, inputs)
 
+    def repeated(self, name: str, value: Value, times: int) -> Value:
+        """A further input for so many beams of each prompt, if it has an axis of these."""
+        kind = self.model.program.declared[name].type
+        counts = isinstance(kind, ir.TensorType) and kind.shape and isinstance(kind.shape[0], str)
+        return np.repeat(np.asarray(value), times, 0) if counts else value
+
 
 class Generation:
     """One call of a decoder.
@@ -151,9 +171,10 @@ class Generation:
     """
 
     def __init__(
-        self, decoder: Decoder, prompts: Prompts, fixed: Fixed, limit: int, pad: int
+        self, decoder: Decoder, prompts: Prompts, fixed: Fixed, limit: int, beams: int | None
     ) -> None:
-        self.decoder, self.fixed, self.limit = decoder, fixed, limit
+        self.decoder, self.fixed, self.beams = decoder, fixed, beams
+        self.scores = None if beams is None else first_scores(len(prompts.rows) // beams, beams)
         self.lengths = prompts.lengths
         self.shortest, self.longest = int(self.lengths.min()), int(self.lengths.max())
         needed = self.longest + limit - 1
@@ -164,7 +185,7 @@ class Generation:
                 f" length={needed}, and this decoder has {self.length}"
             )
         model = decoder.model
-        self.tokens = prompts.filled(self.length + 1, pad, model.dtype(model.ids))
+        self.tokens = prompts.filled(self.length + 1, int(fixed.pad), model.dtype(model.ids))
         self.place, self.end = self.shortest - 1, needed
         if model.has_states:  # as many tokens at once as are compiled for few lengths
             self.place = 1 << self.place.bit_length() >> 1
@@ -177,7 +198,7 @@ class Generation:
             start, self.place = self.place, min(self.place + at_once, self.end)
             state = self.advanced(state, self.place)
             self.tokens, ended = np.asarray(state.tokens), bool(np.asarray(state.done).all())
-            self.place = int(state.place)
+            self.place, self.scores = int(state.place), state.scores
             yield self.place - start
 
     def begun(self) -> Sequences:
@@ -201,7 +222,7 @@ class Generation:
                 caches = decoder.stepper.begin(self.fixed, ids, place, length=self.length)
             else:
                 caches = decoder.model.nothing(batch, self.length)
-            sequences = Sequences(*jax.device_put((place, self.tokens, done, caches)))
+            sequences = Sequences(*jax.device_put((place, self.tokens, done, caches, self.scores)))
         if not decoder.model.has_states and (batch, self.length) not in decoder.compared:
             before = slots(decoder.model, caches, self.place)
             sequences = self.advanced(sequences, self.place + 1)
@@ -215,7 +236,9 @@ class Generation:
         """The state before a position is read."""
         decoder = self.decoder
         with jax.enable_x64(True), decoder.model.program.explaining_errors():
-            new: Sequences = decoder.stepper.advance(self.fixed, state, np.int64(end))
+            new: Sequences = decoder.stepper.advance(
+                self.fixed, state, np.int64(end), beams=self.beams or 0
+            )
             return new
 
     def stream(self) -> Iterator[np.ndarray]:
@@ -237,5 +260,9 @@ class Generation:
         return column
 
     def made(self) -> np.ndarray:
-        """All tokens after the prompts."""
-        return np.stack([self.column(index) for index in range(self.complete)], 1)
+        """All tokens after the prompts, of the best beam of each."""
+        made = np.stack([self.column(index) for index in range(self.complete)], 1)
+        if self.beams is None:
+            return made
+        best = np.asarray(self.scores).reshape(-1, self.beams).argmax(1)
+        return made[np.arange(len(best)) * self.beams + best]

@@ -244,6 +244,18 @@ class CachedModel:
         }
         return logits[:, -1], {**caches, **new}
 
+    def rows(self, caches: Caches, source: Value) -> Caches:
+        """The cache of other rows of a batch, or of some of them several times."""
+        found = {}
+        for cache in self.caches:
+            held = caches[cache.past]
+            shape = [*held.shape]
+            if cache.axis is not None:
+                shape[:1] = cache.shape(len(source), 0)[: cache.axis]
+            rows = jnp.take(held.reshape(shape), source, axis=cache.batch)
+            found[cache.past] = rows.reshape(held.shape)
+        return found
+
 
 def filled_up(value: Value, cache: Cache, length: int, place: Value) -> Any:
     """A prompt's cache as it is held: zeros after it, and in the last slot the token before."""

@@ -35,7 +35,7 @@ class FromPlace(Composite):
         scope: Scope = ChainMap({}, env)  # type: ignore[arg-type]  # which is only read
         length, place = int(env[LENGTH]), env[PLACE]
         if self.op_type == "Slice":
-            values = [env[each] if each else None for each in inputs[1:]]
+            values: list[Any] = [env[each] if each else None for each in inputs[1:]]
             if (axis := sliced_from(length, np.ndim(env[inputs[0]]), values)) is not None:
                 data = jnp.asarray(env[inputs[0]])
                 scope[inputs[0]] = lax.dynamic_slice_in_dim(data, place, 1, axis)
