@@ -743,6 +743,18 @@ class Module:
         model = inference_form(program.model, program.analysis)
         return self if model is program.model else self.with_model(model)
 
+    def generate(self, ids: Value, attention_mask: Value | None = None, **options: Any) -> Any:
+        """The tokens that follow each prompt, [B, at most max_new_tokens], if this is a decoder.
+
+        For options and errors see `onnxla.generate.Decoder`, which can say more of the cache, and
+        of which this is the one that is made by default.
+        """
+        return self._decoder.generate(ids, attention_mask, **options)
+
+    @functools.cached_property
+    def _decoder(self) -> Any:
+        return find("Decoder")(self)
+
     def batched(self) -> Module:
         """The model mapped over a new leading axis of every input: for a model with batch 1."""
         return Module(self.params, self.program.edited(batched=True))

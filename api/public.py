@@ -35,11 +35,12 @@ PUBLIC = {
 }
 # What methods of `Module` are made of, and users call through them alone.
 METHODS = {
+    "Decoder": "onnxla.generate.decoder",
     "check_saved_file": "onnxla.peers.saved_file",
     "write_runtime_adapters": "onnxla.peers.adapters",
 }
 # Modules that are attributes of the package once it is imported.
-MODULES = ("backend", "ir", "loggers", "losses", "testing")
+MODULES = ("backend", "generate", "ir", "loggers", "losses", "testing")
 
 
 def find(name: str) -> Any:

@@ -33,6 +33,7 @@ PAGE = ROOT / "docs" / "performance.md"
 PARTS = {  # by file, the heading
     "inference": "Inference",
     "products": "Products and convolutions, by shape",
+    "decode": "Text, token by token",
     "training": "Training step",
     "accelerator": "Training step on a GPU",
     "shares": "Where the time goes",

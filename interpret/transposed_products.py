@@ -1,4 +1,4 @@
-"""Products with the transpose of a matrix, as exporters write the layers of a text model.
+"""Products with the transpose of matrices, as exporters write a text model's layers and attention.
 
 XLA copies the transpose on a CPU if the other operand has but one row, as where a text model makes
 word after word; that takes 20 times as long as the product, which is A @ B.T = (B @ A.T).T.
@@ -55,13 +55,20 @@ class TransposedProduct(Composite):
         (a, b), (out,) = self.inputs, self.outputs
         if rank == 1:
             return (replace(self.product, inputs=(b, a)),)
-        perm = (*range(rank - 2), rank - 1, rank - 2)
-        swap = replace(self.transpose, inputs=(out,), outputs=(out,), attributes={"perm": perm})
+        perm = {"perm": swapped(rank)}
+        swap = replace(self.transpose, inputs=(out,), outputs=(out,), attributes=perm)
         return replace(swap, inputs=(a,)), replace(self.product, inputs=(b, out)), swap
 
 
+def swapped(rank: int) -> tuple[int, ...]:
+    """A permutation of axes that exchanges the last two."""
+    return (*range(rank - 2), rank - 1, rank - 2)
+
+
 def has_one_row(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
-    """Whether operands of such shapes are a matrix or vector of one row, and one to transpose."""
+    """Whether operands of such shapes have one row for each matrix to transpose."""
+    if len(b) > 2:
+        return len(a) == len(b) and a[:-2] == b[:-2] and a[-2:] == (1, b[-1])
     return len(b) == 2 and len(a) > 0 and a[-1] == b[1] and math.prod(a[:-1]) == 1
 
 
@@ -75,7 +82,8 @@ def transposed_product(node: Node, makers: Mapping[str, Node]) -> TransposedProd
     transpose = makers.get(node.inputs[1]) if is_standard(node, "MatMul") else None
     if transpose is None or not is_standard(transpose, "Transpose"):
         return None
-    if transpose.attributes.get("perm", (1, 0)) != (1, 0):
+    perm = transpose.attributes.get("perm", (1, 0))
+    if not isinstance(perm, tuple) or perm != swapped(len(perm)):
         return None
     return TransposedProduct(
         op_type="TransposedProduct",

@@ -78,10 +78,21 @@ def test_a_transpose_that_is_read_elsewhere() -> None:
     np.testing.assert_array_equal(module.run({"x": x})["t"], W.T)
 
 
+@pytest.mark.parametrize("queries", [1, 2])
+@pytest.mark.parametrize("batch", [1, 2])
+def test_attention_to_keys(batch: int, queries: int) -> None:
+    w = RNG.normal(size=(2, 3, N, K)).astype(np.float32)
+    x = RNG.normal(size=(batch, 3, queries, K)).astype(np.float32)
+    nodes = "t = Transpose <perm = [0, 1, 3, 2]> (w) y = MatMul (x, t)"
+    module = check(model(nodes, ", ".join(map(str, x.shape)), w=w), x)
+    text = str(jax.make_jaxpr(lambda p: module.apply(p, {"x": x}))(module.params))
+    assert (f"[2,3,{K},{N}]" in text) == ((batch, queries) != (2, 1))  # the transposed keys
+
+
 def test_other_transposes() -> None:
-    w = RNG.normal(size=(3, N, K)).astype(np.float32)
+    w = RNG.normal(size=(N, 3, K)).astype(np.float32)
     x = RNG.normal(size=(1, K)).astype(np.float32)
-    file = model("t = Transpose <perm = [0, 2, 1]> (w) y = MatMul (x, t)", f"1, {K}", w=w)
+    file = model("t = Transpose <perm = [1, 2, 0]> (w) y = MatMul (x, t)", f"1, {K}", w=w)
     nodes = check(file, x).program.lowered(None).nodes
     assert not any(isinstance(node, TransposedProduct) for node in nodes)
 

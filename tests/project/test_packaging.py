@@ -22,6 +22,7 @@ ROOMS = (
     "ir",
     "ops",
     "parameters",
+    "generate",
     "peers",
     "testing",
     "train",
