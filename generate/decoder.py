@@ -262,7 +262,7 @@ class Generation:
     def made(self) -> np.ndarray:
         """All tokens after the prompts, of the best beam of each."""
         made = np.stack([self.column(index) for index in range(self.complete)], 1)
-        if self.beams is None:
-            return made
-        best = np.asarray(self.scores).reshape(-1, self.beams).argmax(1)
-        return made[np.arange(len(best)) * self.beams + best]
+        if self.beams is not None:
+            best = np.asarray(self.scores).reshape(-1, self.beams).argmax(1)
+            made = made[np.arange(len(best)) * self.beams + best]
+        return made

@@ -63,7 +63,7 @@ def output_specs(function: Computation, params: Any, inputs: Any) -> Any:
             shapes[number][axis] *= 2
         like = [ShapeDtypeStruct(n, x.dtype) for n, x in zip(shapes, leaves, strict=True)]
         bare = jax.tree.map(lambda x: ShapeDtypeStruct(x.shape, x.dtype), params)
-        return jax.eval_shape(function, bare, inputs_of.unflatten(like))
+        return jax.eval_shape(function, bare, jax.tree.unflatten(inputs_of, like))
 
     plain, outputs_of = jax.tree.flatten(results([]))
     specs: list[list[Any]] = [[None] * y.ndim for y in plain]
@@ -77,7 +77,7 @@ def output_specs(function: Computation, params: Any, inputs: Any) -> Any:
             for axis, (size, other) in enumerate(zip(one.shape, two.shape, strict=False)):
                 if other == 2 * size > 0 and size % devices == 0 and names not in spec:
                     spec[axis] = names
-    return outputs_of.unflatten(PartitionSpec(*spec) for spec in specs)
+    return jax.tree.unflatten(outputs_of, [PartitionSpec(*spec) for spec in specs])
 
 
 def devices_of(x: Value, names: Any) -> int:
