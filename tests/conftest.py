@@ -16,7 +16,7 @@ import jax
 import numpy as np
 from jax._src import compiler
 
-from support.compiling import QUICKLY
+from support.compiling import known_options
 
 # An operator must state its dtypes: no promotion happens on its own.
 jax.config.update("jax_numpy_dtype_promotion", "strict")
@@ -47,11 +47,11 @@ def the_same_numbers(request: pytest.FixtureRequest) -> None:
 def compiled_quickly(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Compiles all that a test marked `quickly` runs as `QUICKLY` says, eager operations too."""
     if request.node.get_closest_marker("quickly") is not None:
-        make = compiler.get_compile_options
+        make, quickly = compiler.get_compile_options, known_options()
 
         @functools.wraps(make)
         def quick(*args: Any, env_options_overrides: Any = None, **options: Any) -> Any:
-            overrides = {**QUICKLY, **(env_options_overrides or {})}
+            overrides = {**quickly, **(env_options_overrides or {})}
             return make(*args, env_options_overrides=overrides, **options)
 
         monkeypatch.setattr(compiler, "get_compile_options", quick)

@@ -18,6 +18,8 @@ from onnxla.ops import Operator, Traits, lookup, rows
 from support.samples import Sample, samples
 from support.small_models import make
 
+pytestmark = pytest.mark.quickly
+
 DOMAIN = "tests.traits"
 RNG = np.random.default_rng(0)
 X, W, B = (RNG.standard_normal(s).astype(np.float32) for s in ((4, 3), (3, 2), (1, 2)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import pytest
@@ -12,8 +13,13 @@ FOLDER = Path(__file__).resolve().parents[2] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 
 
-@pytest.mark.one_in(2)
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def shown(path: Path) -> Any:
+    """The notebook as a parameter: the one that fine-tunes takes minutes."""
+    marks = [pytest.mark.more] if path.stem == "finetune" else []
+    return pytest.param(path, id=path.stem, marks=marks)
+
+
+@pytest.mark.parametrize("path", [shown(path) for path in NOTEBOOKS])
 def test_runs_from_a_fresh_kernel(path: Path) -> None:
     notebook = nbformat.read(path, as_version=4)
     client = NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(FOLDER)}})

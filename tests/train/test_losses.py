@@ -18,6 +18,8 @@ from onnxla import losses
 from onnxla.train.losses import LOSSES
 from support.small_models import header, make
 
+pytestmark = pytest.mark.quickly
+
 RNG = np.random.default_rng(0)
 Z = (RNG.normal(size=(6, 4)) * 3).astype(np.float32)
 Y = np.array([0, 3, -100, 1, 2, 3])
