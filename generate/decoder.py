@@ -216,6 +216,7 @@ class Generation:
             size = self.place
         # What fills it up is like the last token, in case all tokens decide on a scale.
         ids = self.tokens[:, np.minimum(np.arange(size), self.shortest - 1)]
+        checked(decoder.model.program, {decoder.model.ids: ids})
         place, done = np.int64(self.place), np.zeros(batch, np.bool_)
         with jax.enable_x64(True), decoder.model.program.explaining_errors():
             if size:
@@ -265,4 +266,5 @@ class Generation:
         if self.beams is None:
             return made
         best = np.asarray(self.scores).reshape(-1, self.beams).argmax(1)
-        return made[np.arange(len(best)) * self.beams + best]
+        chosen: np.ndarray = made[np.arange(len(best)) * self.beams + best]
+        return chosen
