@@ -216,6 +216,7 @@ class Generation:
             size = self.place
         # What fills it up is like the last token, in case all tokens decide on a scale.
         ids = self.tokens[:, np.minimum(np.arange(size), self.shortest - 1)]
+        checked(decoder.model.program, {decoder.model.ids: ids})
         place, done = np.int64(self.place), np.zeros(batch, np.bool_)
         with jax.enable_x64(True), decoder.model.program.explaining_errors():
             if size:
@@ -262,7 +263,8 @@ class Generation:
     def made(self) -> np.ndarray:
         """All tokens after the prompts, of the best beam of each."""
         made = np.stack([self.column(index) for index in range(self.complete)], 1)
-        if self.beams is not None:
-            best = np.asarray(self.scores).reshape(-1, self.beams).argmax(1)
-            made = made[np.arange(len(best)) * self.beams + best]
-        return made
+        if self.beams is None:
+            return made
+        best = np.asarray(self.scores).reshape(-1, self.beams).argmax(1)
+        chosen: np.ndarray = made[np.arange(len(best)) * self.beams + best]
+        return chosen

@@ -158,7 +158,17 @@ class CachedModel:
             **dict.fromkeys(POSITIONS, jnp.broadcast_to(at, (batch, size))),
             **dict.fromkeys(PLACES, at),
         }
-        return {k: v.astype(self.dtype(k)) for k, v in values.items() if k in self.inputs}
+        return {k: self.fitting(k, v) for k, v in values.items() if k in self.inputs}
+
+    def fitting(self, name: str, value: Value) -> Value:
+        """A value in an input's element type. Raises: UnsupportedError if it has other axes."""
+        kind = self.program.declared[name].type
+        if isinstance(kind, ir.TensorType) and kind.shape and len(kind.shape) != value.ndim:
+            raise ir.UnsupportedError(
+                f"input {quoted(name)} has the shape [{listed(kind.shape, str)}], and text is"
+                f" generated with one of {value.ndim} axes"
+            )
+        return value.astype(self.dtype(name))
 
     @cached_property
     def inputs(self) -> frozenset[str]:

@@ -6,9 +6,8 @@ a Slice takes from there, stands for the tokens that are read now: it becomes th
 
 from __future__ import annotations
 
-from collections import ChainMap
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import jax.numpy as jnp
@@ -16,35 +15,38 @@ import numpy as np
 from jax import lax
 
 from onnxla import ir
-from onnxla.interpret.calls import Context, Env, Scope
-from onnxla.interpret.composite import Composite, Evaluate
+from onnxla.generate.exchanged import Exchanged, exchange, standing_for
+from onnxla.interpret.calls import Env
 from onnxla.ir.traverse import is_standard
 from onnxla.ops.values import Value, is_known
 
 PLACE, LENGTH = "\0place", "\0length"  # of the token that is read, and of the past that is seen
 
 
-@dataclass(frozen=True, eq=False)
-class FromPlace(Composite):
-    """A Range or Slice that may begin at the length of the past."""
+@dataclass(frozen=True, eq=False, kw_only=True)
+class RangeFromPlace(Exchanged):
+    """A Range that may begin at the length of the past."""
 
-    def evaluate(self, env: Env, context: Context, evaluate: Evaluate) -> Mapping[str, Value]:
-        """The file's result, or that from the place on."""
-        node = ir.Node(**{field.name: getattr(self, field.name) for field in fields(ir.Node)})
-        (name,), inputs = self.outputs, self.inputs
-        scope: Scope = ChainMap({}, env)  # type: ignore[arg-type]  # which is only read
-        length, place = int(env[LENGTH]), env[PLACE]
-        if self.op_type == "Slice":
-            values: list[Any] = [env[each] if each else None for each in inputs[1:]]
-            if (axis := sliced_from(length, np.ndim(env[inputs[0]]), values)) is not None:
-                data = jnp.asarray(env[inputs[0]])
-                scope[inputs[0]] = lax.dynamic_slice_in_dim(data, place, 1, axis)
-                scope[inputs[1]] = np.where(values[0] == length, 0, values[0])
-        evaluate(0, (node,), scope, context)
-        result = scope[name]
-        if self.op_type == "Range" and is_known(result) and result.tolist() == [length]:
-            result = jnp.reshape(place, 1).astype(result.dtype)
-        return {name: result}
+    def value(self, env: Env, result: Callable[..., Value]) -> Value:
+        """The file's result, or the place."""
+        numbers = result()
+        if is_known(numbers) and numbers.tolist() == [int(env[LENGTH])]:
+            return jnp.reshape(env[PLACE], 1).astype(numbers.dtype)
+        return numbers
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class SliceFromPlace(Exchanged):
+    """A Slice that may begin at the length of the past."""
+
+    def value(self, env: Env, result: Callable[..., Value]) -> Value:
+        """The file's result, or what begins at the place."""
+        data, *others = [env[name] if name else None for name in self.inputs]
+        length = int(env[LENGTH])
+        if (axis := sliced_from(length, np.ndim(data), others)) is None:
+            return result()
+        one = lax.dynamic_slice_in_dim(jnp.asarray(data), env[PLACE], 1, axis)
+        return result({0: one, 1: np.where(others[0] == length, 0, others[0])})
 
 
 def sliced_from(length: int, rank: int, operands: list[Any]) -> int | None:
@@ -65,13 +67,13 @@ def sliced_from(length: int, rank: int, operands: list[Any]) -> int | None:
 
 
 def from_places(model: ir.Model) -> ir.Model:
-    """The model with a `FromPlace` for each Range and Slice; it cannot be saved."""
+    """The model with a node that knows the place for each Range and Slice; it cannot be saved."""
 
-    def exchanged(node: ir.Node) -> ir.Node:
-        operands = is_standard(node, "Range") or (is_standard(node, "Slice") and node.inputs[1:])
-        if not operands:
-            return node
-        return FromPlace(**{field.name: getattr(node, field.name) for field in fields(ir.Node)})
+    def new(node: ir.Node) -> ir.Node:
+        if is_standard(node, "Range"):
+            return standing_for(RangeFromPlace, node)
+        if is_standard(node, "Slice") and node.inputs[1:]:
+            return standing_for(SliceFromPlace, node)
+        return node
 
-    nodes = tuple(map(exchanged, model.graph.nodes))
-    return replace(model, graph=replace(model.graph, nodes=nodes))
+    return exchange(model, new)

@@ -9,12 +9,13 @@ from typing import Any
 import jax
 import jax.monitoring
 import numpy as np
+import onnx
 import pytest
 
 import onnxla
 from onnxla.generate import Decoder
 from onnxla.generate.model import CachedModel, Given
-from support.decoders import SMALL, Peer, gpt, grouped, llama, merged, recurrent, standard
+from support.decoders import SMALL, Peer, gpt, grouped, llama, merged, packed, recurrent, standard
 from support.small_models import linear
 
 PROMPT = [3, 14, 15, 9, 26, 53, 58]
@@ -30,6 +31,7 @@ FILES: dict[str, Callable[[], bytes]] = {
     "positions and mask from slices": functools.partial(gpt, positions="slice", masked=False),
     "distances": functools.partial(gpt, positions="relative", masked=False),
     "Attention": standard,
+    "keys and values in one": packed,
     "GroupQueryAttention": grouped,
     "two graphs in one file": merged,
     "states": recurrent,
@@ -162,6 +164,18 @@ def test_positions_that_are_numbers_of_the_past_are_refused() -> None:
         onnxla.UnsupportedError, match=r"another 'past_key_values.0.key' of the same"
     ):
         module.generate(PROMPT, progress=False)
+
+
+def test_inputs_of_other_shapes() -> None:
+    model = onnx.load_from_string(gpt())
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+    module = onnxla.load(model)
+    np.testing.assert_array_equal(module.generate(PROMPT, progress=False), generate(PROMPT))
+    with pytest.raises(ValueError, match=r"'input_ids' takes shape \[1, sequence\], got \[2, 8\]"):
+        module.generate([PROMPT, PROMPT], progress=False)
+    model.graph.input[1].type.tensor_type.shape.dim.add().dim_param = "keys"
+    with pytest.raises(onnxla.UnsupportedError, match=r"\[batch, total, keys\], and text is"):
+        onnxla.load(model).generate(PROMPT, progress=False)
 
 
 def test_what_is_no_decoder() -> None:

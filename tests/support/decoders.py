@@ -417,6 +417,33 @@ def recurrent(sizes: Sizes = SMALL) -> bytes:
     return net.model()
 
 
+def packed(sizes: Sizes = SMALL) -> bytes:
+    """As ONNX Runtime's optimizer writes GPT-2: Attention, and keys and values in one tensor."""
+    net, s = Net(), sizes
+    net.input("input_ids", TensorProto.INT64, "batch", "sequence")
+    net.input("position_ids", TensorProto.INT64, "batch", "sequence")
+    net.input("attention_mask", TensorProto.INT32, "batch", "total")
+    net.output("logits", TensorProto.FLOAT, "batch", "sequence", s.words)
+    words = net.weight("embed.weight", s.words, s.width, scale=s.scale)
+    table = net.weight("positions.weight", s.longest, s.width, scale=s.scale)
+    x = net.Add(net.Gather(words, "input_ids"), net.Gather(table, "position_ids"))
+    for i in range(s.layers):
+        past = net.input(f"past_{i}", TensorProto.FLOAT, 2, "batch", s.heads, "past", s.size)
+        net.output(f"present_{i}", TensorProto.FLOAT, 2, "batch", s.heads, "total", s.size)
+        weights = net.weight(f"{i}.qkv", s.width, 3 * s.width, scale=s.scale)
+        bias = net.weight(f"{i}.bias", 3 * s.width, scale=s.scale)
+        y, _ = net.Attention(
+            *(net.rms_norm(x, f"{i}.n", s.width), weights, bias, "attention_mask", past),
+            outputs=[f"{i}.attention", f"present_{i}"],
+            domain=DOMAIN,
+            num_heads=s.heads,
+            unidirectional=1,
+        )
+        x = net.Add(x, net.MatMul(y, net.weight(f"{i}.o", s.width, s.width, scale=s.scale)))
+    net.MatMul(x, net.Transpose(words, perm=[1, 0]), outputs=["logits"])
+    return net.model()
+
+
 class Peer:
     """ONNX Runtime's own loop: the cache grows with each token."""
 
@@ -426,6 +453,8 @@ class Peer:
         onnxruntime.set_default_logger_severity(3)
         self.session = onnxruntime.InferenceSession(model)
         self.names = [value.name for value in self.session.get_inputs()]
+        masks = [v.type for v in self.session.get_inputs() if v.name == "attention_mask"]
+        self.mask = np.int32 if masks == ["tensor(int32)"] else np.int64
         self.outputs = [value.name for value in self.session.get_outputs()]
         self.pasts = [value for value in self.session.get_inputs() if "past" in value.name]
 
@@ -444,7 +473,7 @@ class Peer:
             end = place + fed.shape[1]
             given = {
                 "input_ids": fed,
-                "attention_mask": np.ones((1, end), np.int64),
+                "attention_mask": np.ones((1, end), self.mask),
                 "position_ids": np.arange(place, end)[None],
                 **further,
                 "use_cache_branch": np.array([place > 0]),

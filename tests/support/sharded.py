@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from support.compiling import QUICKLY, TWO_DEVICES
+from support.compiling import TWO_DEVICES, known_options
 
 if __name__ == "__main__":
     os.environ.update(TWO_DEVICES)
@@ -102,7 +102,7 @@ def told(name: str, some: list[Sample]) -> list[Any] | None:
         return {k: jax.device_put(x, spec) if k in names else x for k, x in values.items()}
 
     operands = split(floats), split(traced)
-    compiled = run.lower(*operands).compile(QUICKLY)
+    compiled = run.lower(*operands).compile(known_options())
     slope, values = compiled(*operands)
     own, one = run(floats, traced)
     wrong = ""
