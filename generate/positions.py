@@ -41,7 +41,8 @@ class SliceFromPlace(Exchanged):
 
     def value(self, env: Env, result: Callable[..., Value]) -> Value:
         """The file's result, or what begins at the place."""
-        data, *others = [env[name] if name else None for name in self.inputs]
+        operands: list[Any] = [env[name] if name else None for name in self.inputs]
+        data, *others = operands
         length = int(env[LENGTH])
         if (axis := sliced_from(length, np.ndim(data), others)) is None:
             return result()
