@@ -29,6 +29,8 @@ InputAxis = tuple[int, int]
 
 def spec_of(x: Value) -> tuple[Any, ...]:
     """By axis of an array, the explicit axes of a mesh that it is sharded over, or None."""
+    if not isinstance(x, jax.Array):
+        return ()
     sharding = jax.typeof(x).sharding
     return tuple(sharding.spec) if AxisType.Explicit in sharding.mesh.axis_types else ()
 
