@@ -970,6 +970,14 @@ class Module:
         return bind(self.program, (), inputs)
 
 
+def require_module(module: Any) -> None:
+    """Raises TypeError, with the way out, if something is no module."""
+    if not isinstance(module, Module):
+        raise TypeError(
+            f"a Module is needed, as onnxla.load('model.onnx') makes; got {module!r:.100}"
+        )
+
+
 def require_params(params: Any) -> None:
     """Raises TypeError unless the first argument of a pure function is parameters by name."""
     if not isinstance(params, Mapping):

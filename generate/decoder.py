@@ -17,7 +17,7 @@ from onnxla.generate.prompts import Prompts, as_prompts
 from onnxla.generate.sampling import sampling
 from onnxla.inputs import checked
 from onnxla.ir.names import listed, plain, quoted
-from onnxla.module import Module
+from onnxla.module import Module, require_module
 from onnxla.ops.values import Value
 from onnxla.progress import ProgressBar
 
@@ -54,6 +54,7 @@ class Decoder:
             ValueError: The module has no cache, tokens or logits by names that exporters give.
             UnsupportedError: The file does not state shapes and types of the cache.
         """
+        require_module(module)
         self.module, self.length = module.inference(), length
         self.model = CachedModel(self.module.program, caches)
         self.caches, self.ends = self.model.caches, (self.model.ids, self.model.logits)

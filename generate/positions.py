@@ -60,7 +60,7 @@ def sliced_from(length: int, rank: int, operands: list[Any]) -> int | None:
     """
     if not is_known(operands):
         return None
-    starts, ends, axes, steps = (*operands, None, None)[:4]
+    starts, ends, axes, steps = [*operands, None, None][:4]
     axes = np.arange(len(starts)) if axes is None else axes
     steps = np.ones(len(starts)) if steps is None else steps
     found = (starts == length) & (ends > length) & (steps == 1)

@@ -16,7 +16,7 @@ from typing import Any
 
 import jax
 from jax import ShapeDtypeStruct
-from jax.sharding import AxisType, PartitionSpec, auto_axes
+from jax.sharding import AxisType, PartitionSpec, auto_axes, use_abstract_mesh
 
 from onnxla.ir.errors import OnnxlaError
 from onnxla.ops.values import Value
@@ -44,15 +44,18 @@ def placed(function: Computation, params: Any, inputs: Any) -> Any:
     """The function's results, computed with automatic axes where operands have explicit ones."""
     if not is_placed((params, inputs)):
         return function(params, inputs)
-    with jax.enable_x64(True):
+    split = next(x for x in jax.tree.leaves((params, inputs)) if any(spec_of(x)))
+    # The mesh in force, which need not be set where it is that of the arrays.
+    with jax.enable_x64(True), use_abstract_mesh(jax.typeof(split).sharding.mesh):
         specs = output_specs(function, params, inputs)
-        return auto_axes(function, out_sharding=specs)(params, inputs)
+        automatic: Any = auto_axes(function, out_sharding=specs)
+        return automatic(params, inputs)
 
 
 def output_specs(function: Computation, params: Any, inputs: Any) -> Any:
     """How the results are to be sharded: as the axes of inputs that they grow with."""
     leaves, inputs_of = jax.tree.flatten(inputs)
-    places = defaultdict[Any, list[InputAxis]](list)
+    places: defaultdict[Any, list[InputAxis]] = defaultdict(list)
     for number, x in enumerate(leaves):
         for axis, names in enumerate(spec_of(x)):
             if names is not None:

@@ -111,7 +111,7 @@ def stft(
 
     Departs from ONNX: a signal may be [B, L], as PyTorch's exporter wrote it until 2026.
     """
-    signal = signal.reshape(*signal.shape[:2], -1)
+    signal = signal if signal.ndim > 2 else signal[..., None]
     size = signal.shape[1] if window is None else window.shape[0]
     size, step = size if frame_length is None else int(frame_length), int(frame_step)
     if step < 1 or size < 1:

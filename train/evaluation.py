@@ -12,7 +12,7 @@ import numpy as np
 
 from onnxla.inputs import unpack
 from onnxla.ir.names import as_names
-from onnxla.module import Module
+from onnxla.module import Module, require_module
 from onnxla.ops.values import Value
 from onnxla.train.batches import ArrayBatches, StreamedBatches, as_batches
 from onnxla.train.division import Divided, divide
@@ -71,6 +71,7 @@ def evaluate(
     """
     if isinstance(loss, str) and loss in METRICS and loss not in LOSSES:
         metrics, loss = [loss, *as_list(metrics)], None
+    require_module(module)
     module, outputs = module.inference(), as_names(outputs)
     reading = make_reading(module, rename, batch_axis, bucket)
     batches = as_batches(module, data, batch_size, reading=reading)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from onnxla.interpret.rules.matmul_precision import asked_for
 from onnxla.ir.names import as_names
-from onnxla.module import Module
+from onnxla.module import Module, require_module
 from onnxla.progress import ProgressBar
 from onnxla.train.batches import ArrayBatches, StreamedBatches, as_batches
 from onnxla.train.callbacks import Callbacks
@@ -193,6 +193,7 @@ def fit(
         until then.
     """
     epochs = 1 if epochs is None and steps is None else epochs
+    require_module(module)
     check_numbers(
         epochs=epochs,
         steps=steps,
@@ -223,6 +224,11 @@ def fit(
     length = steps
     if epochs is not None and batches.length is not None:
         length = epochs * batches.length
+    if length is not None and accumulate > length:
+        raise ValueError(
+            f"accumulate={accumulate} steps make one update, and there are {length}: nothing would"
+            " be trained"
+        )
 
     # What is made small, how, and what is measured.
     measure = with_class_weight(find_measure(loss, "loss", LOSSES), class_weight, batches)

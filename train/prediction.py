@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from onnxla.ir.names import quoted
-from onnxla.module import Module
+from onnxla.module import Module, require_module
 from onnxla.progress import ProgressBar
 from onnxla.train.batches import Batch, as_batches, split_batch
 
@@ -46,6 +46,7 @@ def predict(
         TypeError, ValueError: The data does not fit the model; or an output is no tensor, or does
             not count the samples along its first axis.
     """
+    require_module(module)
     module = module.inference()
     part = module if outputs is None else module.cut(outputs=outputs)
     batches, total = inputs_of(module, data, batch_size)

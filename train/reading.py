@@ -220,8 +220,13 @@ def make_reading(
     """How data is read, as `fit` is told.
 
     Raises:
+        TypeError: One of them is no dict.
         ValueError: A name is no input's, or no dimension's; or a multiple is none.
     """
+    told = {"rename": rename, "batch_axis": batch_axis, "bucket": bucket}
+    for what, given in told.items():
+        if not isinstance(given, Mapping | None):
+            raise TypeError(f"{what} is a dict by name, got {given!r:.100}")
     for name in (rename or {}).values():
         if name not in module.program.declared:
             raise ValueError(f"rename: {no_such('input', name, module.program.declared)}")

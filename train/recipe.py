@@ -88,7 +88,8 @@ class Recipe:
         Raises:
             ValueError: An optimizer and a learning rate are given, or a name is not known.
         """
-        rate, schedule = self.learning_rate, self.schedule
+        rate: Any = self.learning_rate
+        schedule: Any = self.schedule
         if not isinstance(self.chosen, str):
             if any(given is not None for given in (rate, schedule, self.warmup)):
                 raise ValueError(

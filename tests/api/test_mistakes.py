@@ -303,3 +303,21 @@ def test_lists_of_names_take_little_room() -> None:
     assert len(nearest("q", NAMES)) < 300
     assert nearest("LAYERS.7.*", NAMES) == f"did you mean '{NAMES[7]}'?"
     assert nearest("ad", ["a_long_head"]).startswith("there are")
+
+
+@pytest.mark.parametrize("function", [onnxla.fit, onnxla.evaluate])
+def test_a_path_is_no_module(function: Any) -> None:
+    with pytest.raises(TypeError, match=r"onnxla.load\('model.onnx'\) makes; got 'some.onnx'"):
+        function("some.onnx", (X, Y), "mse")
+    with pytest.raises(TypeError, match="a Module is needed"):
+        onnxla.predict("some.onnx", X)
+
+
+def test_a_run_too_short_for_an_update() -> None:
+    with pytest.raises(ValueError, match="accumulate=10 steps make one update, and there are 2"):
+        onnxla.fit(MODULE, (X, Y), "cross_entropy", batch_size=len(X), epochs=2, accumulate=10)
+
+
+def test_lengths_are_told_by_name() -> None:
+    with pytest.raises(TypeError, match="bucket is a dict by name, got 16"):
+        onnxla.fit(MODULE, (X, Y), "cross_entropy", bucket=16)

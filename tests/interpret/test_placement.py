@@ -47,7 +47,7 @@ def test_operators(part: int) -> None:
 
 
 MODEL = """
-import json, sys
+import contextlib, json, sys
 import jax, jax.numpy as jnp, numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
 import onnxla
@@ -82,7 +82,7 @@ def most(found, expected):
     return max(float(np.abs(np.asarray(a) - b).max()) for a, b in zip(
         jax.tree.leaves(found), map(np.asarray, jax.tree.leaves(expected)), strict=True))
 
-with jax.set_mesh(mesh):
+with jax.set_mesh(mesh) if sys.argv[3] == "set" else contextlib.nullcontext():
     called, jitted = module(**split), jax.jit(module.apply)(module.params, **split)
     gradient = jax.jit(jax.grad(loss))(module.params, split)
     text = jax.jit(module.apply).lower(module.params, **split).compile().as_text()
@@ -98,9 +98,9 @@ print(json.dumps({
 
 
 @pytest.mark.parametrize("axes", ["explicit", "auto"])
-@pytest.mark.parametrize("rules", [None, "fsdp"])
-def test_a_model(axes: str, rules: str | None) -> None:
-    (told,) = run("-c", MODEL, axes, json.dumps(rules))
+@pytest.mark.parametrize(("rules", "mesh"), [(None, "set"), ("fsdp", "set"), (None, "not set")])
+def test_a_model(axes: str, rules: str | None, mesh: str) -> None:
+    (told,) = run("-c", MODEL, axes, json.dumps(rules), mesh)
     assert max(told["wrong"]) < 1e-5
     split = {name for name, spec in told["params"].items() if "data" in spec}
     assert split == (set() if rules is None else {"table"})
