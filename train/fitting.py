@@ -224,7 +224,7 @@ def fit(
     length = steps
     if epochs is not None and batches.length is not None:
         length = epochs * batches.length
-    if length is not None and accumulate > length:
+    if length and accumulate > length:
         raise ValueError(
             f"accumulate={accumulate} steps make one update, and there are {length}: nothing would"
             " be trained"

@@ -45,7 +45,7 @@ def room_of(module: str) -> str | None:
 
 def imported(path: Path) -> Iterator[str]:
     """Modules that a file imports anywhere, in functions and for type checkers too."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module == "onnxla":
@@ -95,7 +95,7 @@ def test_no_test_file_imports_another() -> None:
 
 def defined(path: Path) -> Iterator[str]:
     """Names of the functions, classes and constants at the top of a file."""
-    for node in ast.parse(path.read_text()).body:
+    for node in ast.parse(path.read_text("utf-8")).body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
             yield node.name
         targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
