@@ -312,6 +312,8 @@ def fit(
             result = loop.run(stack.enter_context(bar))
             if note := start.step.note(reading):
                 result.history.note(note)
+            if rest := loop.step % accumulate:
+                result.history.note(f"accumulate={accumulate}: no update by the last {rest} steps")
             return result
 
 

@@ -316,6 +316,8 @@ def test_a_path_is_no_module(function: Any) -> None:
 def test_a_run_too_short_for_an_update() -> None:
     with pytest.raises(ValueError, match="accumulate=10 steps make one update, and there are 2"):
         onnxla.fit(MODULE, (X, Y), "cross_entropy", batch_size=len(X), epochs=2, accumulate=10)
+    result = onnxla.fit(MODULE, (X, Y), "cross_entropy", batch_size=4, epochs=2, accumulate=3)
+    assert "accumulate=3: no update by the last 1 steps" in result.history.notes
 
 
 def test_lengths_are_told_by_name() -> None:
