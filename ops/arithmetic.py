@@ -34,6 +34,8 @@ def align(a: Value, b: Value, axis: int | None, broadcast: int) -> Value:
 def divide(a: Value, b: Value) -> Value:
     """The quotient a / b, rounded correctly: a floor or a rounding after it shows the last digit.
 
+    On a GPU that is seen to for float32; float64 is exact, and narrower floats are as XLA has them.
+
     XLA multiplies by the reciprocal of a constant, or of what it broadcasts, unless every element
     might have a divisor of its own, as here. On a GPU its quotient of float32 is off by up to two
     units in the last place, even where the division is exact. That of float64 is not, and has so
