@@ -41,7 +41,7 @@ from onnxla.ops.limits import Limits
 from onnxla.ops.missing import saved_for_one_processor
 from onnxla.ops.normalize import Sample
 from onnxla.ops.signatures import find_misfits
-from onnxla.ops.transfer import on_device
+from onnxla.ops.transfer import on_device, on_mesh
 from onnxla.ops.values import Value, as_known, is_concrete
 from onnxla.parameters.copies import copies
 from onnxla.parameters.evidence import is_of_pytorch
@@ -69,6 +69,8 @@ def load(
     roll: bool | None = None,
     remat: bool = False,
     cache: bool | str | os.PathLike[str] = False,
+    mesh: jax.sharding.Mesh | None = None,
+    sharding: Rules = None,
 ) -> Module:
     """Loads an ONNX model.
 
@@ -90,6 +92,9 @@ def load(
             the folder for them. JAX has one folder in a process: one that is set already is used as
             it is. Otherwise it is onnxla's in the user's cache folder, and what else JAX compiles
             is kept there, too. A cache is code: share none with people you do not trust.
+        mesh: Devices that the parameters are put on, as by `Module.with_sharding`, but each reads
+            its part of the file, and no device or process holds more than that.
+        sharding: Where parameters are on the mesh, as the rules of `Module.with_sharding`.
 
     Raises:
         ModelError: The file is malformed, inconsistent or unsafe; the message lists what is wrong.
@@ -97,6 +102,8 @@ def load(
         ValueError: JAX has no such precision, or keeps programs in another folder.
         PermissionError: Others may write to the folder of the cache.
     """
+    if sharding is not None and mesh is None:
+        raise ValueError("sharding says where on a mesh parameters are: pass mesh=, too")
     if cache is not False:
         keep_programs(cache)
     model = source if isinstance(source, ir.Model) else ir.read(source, folder=folder)
@@ -113,7 +120,12 @@ def load(
     parted = part_merged(model, program.analysis)
     if parted is not model:
         program = program.edited(model=parted)
-    module = Module(to_device(program.parameters.params), program)
+    tensors, roles = program.parameters.params, program.parameters.roles
+    if mesh is None:
+        module = Module(to_device(tensors), program)
+    else:
+        with jax.enable_x64(True):
+            module = Module(on_mesh(tensors, shardings(tensors, roles, mesh, sharding)), program)
     jax.block_until_ready(program.buffers)  # read now, so that calls do not need the file
     return module
 

@@ -100,8 +100,15 @@ class Tensor:
 
         Only they are read, where the file allows it. Raises: ModelError if they cannot be read.
         """
-        load_first = getattr(self.load, "first", None)
-        found: np.ndarray = load_first(count) if load_first else self.load()[:count]
+        return self.part((slice(count),))
+
+    def part(self, index: tuple[slice, ...]) -> np.ndarray:
+        """What slices of the first axes choose, without steps; little else is read of a file.
+
+        Raises: ModelError if it cannot be read.
+        """
+        load_part = getattr(self.load, "part", None)
+        found: np.ndarray = load_part(index) if load_part else self.load()[index]
         return found
 
     def fresh(self) -> np.ndarray:

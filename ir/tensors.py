@@ -15,7 +15,7 @@ import numpy as np
 from onnxla.ir.dtypes import STRING, bits_of, dtype_of, number_of
 from onnxla.ir.errors import ModelError
 from onnxla.ir.external import DataFolder
-from onnxla.ir.files import Bytes, FilePart, content, windows
+from onnxla.ir.files import Bytes, FilePart, content, new_memory, windows
 from onnxla.ir.onnx_pb2 import TensorProto
 from onnxla.ir.wire import MAX_RANK
 
@@ -41,6 +41,8 @@ TYPED_FIELDS: dict[int, tuple[str, Any]] = {
     TensorProto.UINT32: ("uint64_data", np.uint64),
     TensorProto.UINT64: ("uint64_data", np.uint64),
 }
+LONG_RUN = 2**14  # bytes that follow each other; to read them alone takes less time than all rows
+AT_ONCE = 2**20  # bytes of rows that are read where a part of each is needed
 COMPLEX_TYPES = (TensorProto.COMPLEX64, TensorProto.COMPLEX128)
 
 
@@ -84,13 +86,12 @@ class Stored:
         decode = decode_strings if self.wire.data_type == TensorProto.STRING else decode_typed
         return decode(self.wire).reshape(self.shape)
 
-    def first(self, count: int) -> np.ndarray:
-        """The first entries along the first axis. Raises: as a call does."""
+    def part(self, index: tuple[slice, ...]) -> np.ndarray:
+        """What slices of the axes choose; little else is read of a file. Raises as a call does."""
         number = self.wire.data_type
         if self.raw is None or bits_of(number) < 8:
-            return self()[:count]
-        shape = min(count, self.shape[0]), *self.shape[1:]
-        return decode_raw(self.raw[: raw_size(dtype_of(number), shape)], number, shape)
+            return self()[index]
+        return decode_part(self.raw, number, self.shape, index)
 
     @property
     def makes_memory(self) -> bool:
@@ -171,6 +172,49 @@ def decode_raw(raw: Bytes, number: int, shape: tuple[int, ...]) -> np.ndarray:
     if dtype == np.bool_ and data.size and data.max() > 1:
         data = data.astype(dtype)  # as a numpy bool, a byte that is not 0 or 1 is undefined
     return view_as(data, dtype).reshape(shape)
+
+
+def decode_part(
+    raw: Bytes, number: int, shape: tuple[int, ...], index: tuple[slice, ...]
+) -> np.ndarray:
+    """What slices without steps choose of an array whose elements have whole bytes.
+
+    Raises:
+        ModelError: The file that the bytes are in has changed.
+    """
+    cuts = [*index, *[slice(None)] * (len(shape) - len(index))]
+    bounds = [cut.indices(size)[:2] for cut, size in zip(cuts, shape, strict=True)]
+    sizes = tuple(max(0, stop - start) for start, stop in bounds)
+    if sizes[1:] == shape[1:]:  # rows that follow each other
+        start, size = bounds[0][0], raw_size(dtype_of(number), shape[1:])
+        return decode_raw(raw[start * size : (start + sizes[0]) * size], number, sizes)
+    memory: np.ndarray = new_memory(raw_size(dtype_of(number), sizes))
+    part = view_as(memory, dtype_of(number)).reshape(sizes)
+    if part.size:
+        decode_rows(part, raw, number, shape, bounds)
+    return part
+
+
+def decode_rows(
+    part: np.ndarray,
+    raw: Bytes,
+    number: int,
+    shape: tuple[int, ...],
+    bounds: list[tuple[int, int]],
+) -> None:
+    """Fills `part` with what is between bounds of each axis. Of long runs no more is read."""
+    (start, stop), *others = bounds
+    size = raw_size(dtype_of(number), shape[1:])
+    run = (others[0][1] - others[0][0]) * raw_size(dtype_of(number), shape[2:]) if others else 0
+    at_once = 1 if run >= LONG_RUN else max(1, AT_ONCE // size)
+    for row in range(start, stop, at_once):
+        end = min(row + at_once, stop)
+        target, rows = part[row - start : end - start], raw[row * size : end * size]
+        if run >= LONG_RUN:
+            decode_rows(target[0], rows, number, shape[1:], others)
+        else:
+            array = decode_raw(rows, number, (end - row, *shape[1:]))
+            target[...] = array[(slice(None), *(slice(*each) for each in others))]
 
 
 def decode_packed(raw: Bytes, dtype: np.dtype, bits: int, count: int) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import jax
 import numpy as np
@@ -33,3 +33,13 @@ def sent(arrays: Sequence[np.ndarray]) -> list[jax.Array]:
     """Arrays as those of JAX, once these are there."""
     made: list[jax.Array] = jax.block_until_ready(jax.device_put(arrays))
     return made
+
+
+def on_mesh(
+    tensors: Mapping[str, Tensor], shardings: Mapping[str, jax.sharding.Sharding]
+) -> dict[str, jax.Array]:
+    """Tensors as JAX arrays on several devices, of which each reads little but its own part."""
+    return {
+        name: jax.make_array_from_callback(tensor.shape, shardings[name], tensor.part)
+        for name, tensor in tensors.items()
+    }

@@ -107,3 +107,47 @@ def test_a_model(axes: str, rules: str | None, mesh: str) -> None:
     assert all("data" in spec for spec in told["outputs"][::2])
     if rules is None:
         assert not told["gathers"]
+
+
+LOADED = """
+import json, sys
+import jax, numpy as np, onnx
+from jax.sharding import PartitionSpec as P
+import onnxla
+from onnxla.ir import files
+from support.small_models import header, make
+
+rng = np.random.default_rng(0)
+w, v, b = (rng.normal(size=s).astype(np.float32) for s in ((64, 8192), (8192, 64), 64))
+model = make(
+    header() + " m (float[N, 64] x) => (float[N, 64] y)"
+    "{ h = MatMul (x, w) g = Gelu (h) r = MatMul (g, v) y = Add (r, b) }", w=w, v=v, b=b,
+)
+path = sys.argv[1] + "/model.onnx"
+onnx.save(model, path, save_as_external_data=True, location="data", size_threshold=1024)
+count, original = [], files.OpenFile.read
+files.OpenFile.read = lambda *args: count.append(args[2]) or original(*args)
+mesh = jax.make_mesh((2,), ("data",))
+rules = {"columns": {"w": P(None, "data"), "v": P("data")}, "fsdp": "fsdp"}[sys.argv[2]]
+x = np.ones((4, 64), np.float32)
+expected = onnxla.load(path).with_sharding(mesh, rules)
+once, count[:] = sum(count), []
+module = onnxla.load(path, mesh=mesh, sharding=rules)
+print(json.dumps({
+    "same": all(p.sharding == expected.params[k].sharding for k, p in module.params.items())
+        and jax.tree.all(jax.tree.map(np.array_equal, module.params, expected.params)),
+    "parts": {k: [*p.addressable_shards[1].data.shape] for k, p in module.params.items()},
+    "most": float(np.abs(module(x) - expected(x)).max()),
+    "bytes": sum(count) - once,
+}))
+"""
+
+
+@pytest.mark.parametrize("rules", ["fsdp", "columns"])
+def test_a_file_is_read_in_parts(rules: str, tmp_path: Path) -> None:
+    """Each device has what `with_sharding` gives it, and nothing is read twice."""
+    (told,) = run("-c", LOADED, str(tmp_path), rules)
+    assert told["same"]
+    assert told["most"] < 1e-5
+    assert told["parts"] == {"w": [64, 4096], "v": [4096, 64], "b": [64]}
+    assert told["bytes"] <= 64 * 4  # the bias is on both devices

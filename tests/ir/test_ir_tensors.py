@@ -61,9 +61,18 @@ def test_all_element_types_in_both_fields(number, shape):
     np.testing.assert_array_equal(again, array)
 
 
+PARTS = (
+    (),
+    *((part,) for part in (slice(5, 9), slice(2, None), slice(0))),
+    *((slice(None), columns) for columns in (slice(1, 2), slice(1, None), slice(3, 3))),
+    (slice(7, 2000), slice(None), slice(2, 4)),
+    (slice(None), slice(1), slice(3, None)),
+)
+
+
 @pytest.mark.parametrize("number", NUMBERS)
 @pytest.mark.parametrize("where", ["memory", "file", "external"])
-def test_the_first_entries(number, where, tmp_path):
+def test_parts_and_the_first_entries(number, where, tmp_path):
     array = sample(number, (3000, 3, 5))
     tensor, path = numpy_helper.from_array(array, "t"), tmp_path / "model.onnx"
     if where == "external" and number != TensorProto.STRING:
@@ -78,6 +87,10 @@ def test_the_first_entries(number, where, tmp_path):
         found = read.first(count)
         assert found.dtype == array.dtype
         np.testing.assert_array_equal(found, array[:count])
+    for part in PARTS:
+        found = read.part(part)
+        assert found.dtype == array.dtype
+        np.testing.assert_array_equal(found, array[part])
 
 
 def test_the_first_entries_are_all_that_is_read(tmp_path, monkeypatch):
@@ -90,6 +103,20 @@ def test_the_first_entries_are_all_that_is_read(tmp_path, monkeypatch):
     )
     assert tensor.first(10).shape == (10, 64)
     assert read == [10 * 64 * 4]
+
+
+def test_a_part_in_long_runs_is_all_that_is_read(tmp_path, monkeypatch):
+    path, read = tmp_path / "model.onnx", []
+    array = np.arange(3 * 4 * 8192, dtype=np.float32).reshape(3, 4, 8192)
+    path.write_bytes(model_of(numpy_helper.from_array(array, "t")))
+    (tensor,) = ir.read(path).graph.initializers
+    original = files.OpenFile.read
+    monkeypatch.setattr(
+        files.OpenFile, "read", lambda *args: read.append(args[2]) or original(*args)
+    )
+    part = (slice(1, 3), slice(None), slice(4096, None))
+    np.testing.assert_array_equal(tensor.part(part), array[part])
+    assert sum(read) == array[part].nbytes
 
 
 def _with_tensor(tensor: ir.Tensor) -> ir.Model:
