@@ -10,10 +10,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from onnxla.arguments import check_arguments
 from onnxla.inputs import unpack
 from onnxla.ir.names import as_names
 from onnxla.module import Module, require_module
 from onnxla.ops.values import Value
+from onnxla.train.arguments import EVALUATE
 from onnxla.train.batches import ArrayBatches, StreamedBatches, as_batches
 from onnxla.train.division import Divided, divide
 from onnxla.train.labels import number_of_classes, with_class_weight, wrong_label
@@ -69,6 +71,7 @@ def evaluate(
     Raises:
         TypeError, ValueError: The data does not fit the model, or a name is not known.
     """
+    check_arguments(locals(), EVALUATE)
     if isinstance(loss, str) and loss in METRICS and loss not in LOSSES:
         metrics, loss = [loss, *as_list(metrics)], None
     require_module(module)

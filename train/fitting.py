@@ -6,16 +6,17 @@ import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from functools import partial
-from numbers import Integral
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from onnxla.arguments import check_arguments, is_number
 from onnxla.interpret.rules.matmul_precision import asked_for
 from onnxla.ir.names import as_names
 from onnxla.module import Module, require_module
 from onnxla.progress import ProgressBar
+from onnxla.train.arguments import FIT
 from onnxla.train.batches import ArrayBatches, StreamedBatches, as_batches
 from onnxla.train.callbacks import Callbacks
 from onnxla.train.checkpoints import Checkpoints
@@ -192,18 +193,11 @@ def fit(
         The last three, and an error of a callback, have an attribute `result` with what was trained
         until then.
     """
-    epochs = 1 if epochs is None and steps is None else epochs
+    check_arguments(locals(), FIT)
     require_module(module)
-    check_numbers(
-        epochs=epochs,
-        steps=steps,
-        patience=patience,
-        batch_size=batch_size,
-        validate_every=validate_every,
-        checkpoint_every=checkpoint_every,
-        accumulate=accumulate,
-        weight_average=weight_average,
-    )
+    if epochs is not None and steps is not None:
+        raise ValueError("pass epochs or steps, not both")
+    epochs = 1 if epochs is None and steps is None else epochs
     if validation is None and (metrics or patience or validate_every or monitor or min_delta):
         raise ValueError(
             "metrics, monitor, min_delta, patience and validate_every are about validation data:"
@@ -217,7 +211,7 @@ def fit(
     reading = make_reading(module, rename, batch_axis, bucket)
     batches = as_batches(module, data, batch_size, shuffle=shuffle, seed=seed, reading=reading)
     held_out: ArrayBatches | StreamedBatches | None = None
-    if isinstance(validation, float):
+    if is_number(validation):
         batches, held_out = hold_out(batches, validation)
     elif validation is not None:
         held_out = as_batches(module, validation, batch_size, reading=reading)
@@ -315,24 +309,6 @@ def fit(
             if rest := loop.step % accumulate:
                 result.history.note(f"accumulate={accumulate}: no update by the last {rest} steps")
             return result
-
-
-def check_numbers(*, epochs: Any, steps: Any, weight_average: float | None, **counts: Any) -> None:
-    """Raises ValueError or TypeError unless numbers are what `fit` says, by their names."""
-    if epochs is not None and steps is not None:
-        raise ValueError("pass epochs or steps, not both")
-    for name, number in {"epochs": epochs, "steps": steps, **counts}.items():
-        require_count(name, number)
-    if weight_average is not None and not 0 < weight_average < 1:
-        raise ValueError(f"weight_average is between 0 and 1, as 0.999; got {weight_average}")
-
-
-def require_count(name: str, number: Any) -> None:
-    """Raises ValueError or TypeError unless a number is None, or a whole one of at least 1."""
-    if number is not None and not isinstance(number, Integral):
-        raise TypeError(f"{name} is a whole number, got {number!r:.100}")
-    if number is not None and number < 1:
-        raise ValueError(f"{name} is at least 1, got {number}")
 
 
 def check_may_resume(checkpoints: Checkpoints, resume: bool) -> None:
