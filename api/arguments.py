@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, TypeGuard
 
 import jax
 import jax.numpy as jnp
@@ -42,10 +42,8 @@ class Takes:
         def fits(value: Any) -> bool:
             return any(each.kind(value) and each.fits(value) for each in (self, other))
 
-        kinds = (self.kind, other.kind)
-        return Takes(
-            f"{self.what} or {other.what}", lambda value: any(kind(value) for kind in kinds), fits
-        )
+        kinds, what = (self.kind, other.kind), " or ".join(filter(None, (self.what, other.what)))
+        return Takes(what, lambda value: any(kind(value) for kind in kinds), fits)
 
     def check(self, name: str, value: Any) -> None:
         """Raises TypeError or ValueError, with the argument's name, unless a value will do."""
@@ -74,7 +72,7 @@ def of_type(what: str, *types: type) -> Takes:
     return Takes(what, lambda value: isinstance(value, types))
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: Any) -> TypeGuard[float]:
     """Whether a value is a real number, which a flag is not."""
     if isinstance(value, Real):
         return not isinstance(value, bool)
@@ -90,7 +88,7 @@ def whole(least: int, most: int | None = None) -> Takes:
     """A whole number of at least so much."""
     upper = "" if most is None else f" and at most {most}"
     return Takes(
-        f"a whole number, at least {least}{upper}",
+        f"a whole number of at least {least}{upper}",
         lambda value: isinstance(value, Integral) and not isinstance(value, bool),
         lambda value: least <= value and (most is None or value <= most),
     )
@@ -138,25 +136,25 @@ def is_precision(value: str) -> bool:
         return False
 
 
-NOTHING = Takes("None", lambda value: value is None)
+NOTHING = Takes("", lambda value: value is None)  # a message need not say that it may be left out
 FLAG = of_type("True or False", bool)
 COUNT = whole(1)
 POSITIVE = number("a number above 0", lambda value: 0 < value < math.inf)
 SHARE = number("a number between 0 and 1", lambda value: 0 < value < 1)
 NAME = Takes("a name", is_text)
 NAMES = Takes("a name or several", is_names)
-SEVERAL = Takes("names, one after the other,", lambda value: all(map(is_text, value)))
+SEVERAL = Takes("names, one after the other", lambda value: all(map(is_text, value)))
 PATH = of_type("a path", str, os.PathLike)
 DICT = of_type("a dict by name", Mapping)
 KEY = Takes("a key, as jax.random.key(0)", is_key)
 MESH = of_type("a mesh, as jax.make_mesh((4,), ('data',))", jax.sharding.Mesh)
 RULES = of_type("a dict of specs by pattern or 'fsdp'", Mapping, str)
 PRECISION = Takes(
-    "a precision of JAX, as 'highest', 'tensorfloat32' or 'bfloat16',", is_text, is_precision
+    "a precision of JAX, as 'highest', 'tensorfloat32' or 'bfloat16'", is_text, is_precision
 )
 
 DTYPE = Takes(
-    "a floating-point type, as 'bfloat16',",
+    "a floating-point type, as 'bfloat16'",
     is_dtype,
     lambda value: jnp.issubdtype(jnp.dtype(value), jnp.floating),
 )

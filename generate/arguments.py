@@ -44,12 +44,12 @@ DECODER: dict[str, Takes] = {"caches": DICT | NOTHING, "length": COUNT | NOTHING
 GENERATE: dict[str, Takes] = {
     "ids": Takes(
         "prompts [B, S] or one prompt [S], of which shorter ones are padded to the length of the "
-        "longest, with an attention_mask that is 0 there,",
+        "longest, with an attention_mask that is 0 there",
         is_even,
     ),
     "attention_mask": Takes("an array of 0 and 1 for each token", is_even) | NOTHING,
     "max_new_tokens": COUNT,
-    "eos": Takes("a token, or a list of tokens,", are_tokens, are_one_or_row),
+    "eos": Takes("a token, or a list of tokens", are_tokens, are_one_or_row),
     "pad": whole(0) | NOTHING,
     "temperature": number("a number of at least 0", lambda value: 0 <= value < math.inf) | NOTHING,
     "top_k": COUNT | NOTHING,

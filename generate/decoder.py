@@ -116,10 +116,8 @@ class Decoder:
         how = sampling(temperature, top_k, top_p, repetition_penalty)
         if how.draws and key is None:
             raise ValueError("tokens are drawn with a key: give one, as key=jax.random.key(0)")
-        if beams is not None and (beams < 1 or how.draws or stream):
-            raise ValueError(
-                f"beams={beams} is 1 or more, and goes with no stream, temperature, top_k or top_p"
-            )
+        if beams is not None and (how.draws or stream):
+            raise ValueError(f"beams={beams} goes with no stream, temperature, top_k or top_p")
         ends = np.atleast_1d(np.asarray(eos, np.int64))
         prompts = as_prompts(ids, attention_mask, self.model.words)
         further = self.further(inputs or {})

@@ -76,8 +76,10 @@ def is_monitor(value: Any) -> bool:
 MEASURE = Takes("a name or a function", is_measure)
 MEASURES = Takes(
     "a name or a function, or a list of these",
-    lambda value: is_measure(value)
-    or (isinstance(value, list | tuple | set | frozenset) and all(map(is_measure, value))),
+    lambda value: (
+        is_measure(value)
+        or (isinstance(value, list | tuple | set | frozenset) and all(map(is_measure, value)))
+    ),
 )
 SCHEDULE = Takes("a schedule of optax, a function of the number of updates", callable)
 AXES = Takes(
@@ -119,7 +121,7 @@ FIT: dict[str, Takes] = {
     "optimizer": Takes("one of optax, as optax.sgd(0.1)", is_optimizer) | NAME | NOTHING,
     "learning_rate": POSITIVE | SCHEDULE | NOTHING,
     "schedule": NAME | of_type("onnxla.Plateau", Plateau) | NOTHING,
-    "warmup": number("a share of the steps, at least 0 and below 1,", lambda v: 0 <= v < 1)
+    "warmup": number("a share of the steps, at least 0 and below 1", lambda v: 0 <= v < 1)
     | NOTHING,
     "accumulate": COUNT,
     "clip_norm": POSITIVE | NOTHING,

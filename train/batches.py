@@ -22,14 +22,10 @@ from onnxla.train.means import Weighted
 from onnxla.train.reading import Reading, has_ragged
 from onnxla.train.sources import (
     InOrder,
-    check_columns,
     is_array,
-    is_frame,
     is_map_style,
-    is_pair,
     is_table,
     iterate,
-    kind_of_item,
     read_rows,
     spread,
 )
@@ -125,7 +121,8 @@ class DatasetSamples:
 
     def take(self, rows: np.ndarray) -> Batch:
         """Some samples, read one by one, or by a Hugging Face `Dataset` all at once."""
-        item = self.reading.named(read_rows(self.source, among(self.rows, rows)))
+        read = read_rows(self.source, among(self.rows, rows), self.reading.sample)
+        item = self.reading.named(read)
         return split_batch(self.reading.module, item)
 
     def part(self, rows: np.ndarray) -> DatasetSamples:
@@ -240,7 +237,7 @@ class StreamedBatches:
         iterator = iterate(self.source)
         for item in iterator:
             self.opened = itertools.chain([item], iterator)
-            if kind_of_item(self.reading.module, item, self.reading.rename) == "sample":
+            if self.reading.kind(item) == "sample":
                 raise TypeError(
                     f"{kind_of(self.source)} gives samples one by one, and batches are needed: "
                     "data.batch(32) makes them of many datasets, a DataLoader of others; a list, "
@@ -387,20 +384,17 @@ def find_samples(reading: Reading, data: Any) -> Samples | None:
         ValueError: Arrays differ in their number of samples.
         TypeError: The data has none of the forms of `as_batches`.
     """
-    module, rename = reading.module, reading.rename
     if isinstance(data, Mapping) and any(map(is_table, data.values())):
         names = ", ".join(f"data[{name!r}]" for name in data)
         raise TypeError(f"the data is several datasets: pass one of {names}")
-    if isinstance(data, tuple | Mapping) or is_frame(data):
-        return array_samples(reading, data)
-    if isinstance(data, list) and is_pair(module, data, rename):
-        return array_samples(reading, tuple(data))
+    if reading.is_whole(data):
+        return array_samples(reading, tuple(data) if isinstance(data, list) else data)
     if is_table(data):
-        check_columns(module, data, rename)
+        reading.check_columns(data)
         return DatasetSamples(reading, data)
     if is_map_style(data) and len(data):
         try:
-            kind = kind_of_item(module, data[0], rename)
+            kind = reading.kind(data[0])
         except NotImplementedError:  # an iterable dataset of PyTorch
             return None
         if kind == "sample":

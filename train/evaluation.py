@@ -15,6 +15,7 @@ from onnxla.inputs import unpack
 from onnxla.ir.names import as_names
 from onnxla.module import Module, require_module
 from onnxla.ops.values import Value
+from onnxla.progress import ProgressBar
 from onnxla.train.arguments import EVALUATE
 from onnxla.train.batches import ArrayBatches, StreamedBatches, as_batches
 from onnxla.train.division import Divided, divide
@@ -27,6 +28,7 @@ from onnxla.train.objective import Objective, ValuesRead, make_objective, values
 from onnxla.train.reading import make_reading
 from onnxla.train.step import double_precision
 
+NO_BAR = ProgressBar(None, "", "", shown=False)
 Metrics = str | Measure | Sequence[str | Measure]
 
 
@@ -42,6 +44,7 @@ def evaluate(
     rename: Mapping[str, str] | None = None,
     batch_axis: Mapping[str, int] | None = None,
     bucket: Mapping[str, int] | None = None,
+    progress: bool = True,
 ) -> dict[str, Any]:
     """The mean loss (as `loss`) and metrics by name of a module on data: on every sample of it.
 
@@ -63,6 +66,7 @@ def evaluate(
         rename: As for `fit`, as are `batch_axis` and `bucket`.
         batch_axis: Axes of samples.
         bucket: Multiples of lengths.
+        progress: Whether to show a progress bar.
 
     Returns:
         Numbers; an array for a metric that has several, such as the confusion matrix [K, K], whose
@@ -85,7 +89,9 @@ def evaluate(
     elif class_weight is not None:
         raise ValueError("class_weight is about the loss: pass loss=")
     with jax.numpy_dtype_promotion("standard"), double_precision(module):
-        return make_evaluation(module, objective, metrics, outputs)(module.params, batches)
+        evaluation = make_evaluation(module, objective, metrics, outputs)
+        with ProgressBar(batches.length, "evaluating", "batch", shown=progress) as bar:
+            return evaluation(module.params, batches, bar)
 
 
 def as_list(metrics: Metrics) -> list[str | Measure]:
@@ -103,8 +109,8 @@ def make_evaluation(
     objective: Objective | None,
     metrics: Metrics,
     outputs: Sequence[str] | None = None,
-) -> Callable[[Mapping[str, Value], ArrayBatches | StreamedBatches], dict[str, Any]]:
-    """A function of all parameters and batches: the loss and the metrics.
+) -> Callable[..., dict[str, Any]]:
+    """A function of all parameters, batches and perhaps a bar: the loss and the metrics.
 
     Raises:
         ValueError: A name is no metric's, or there is nothing to evaluate.
@@ -138,7 +144,9 @@ def make_evaluation(
     parts: Divided | None = None
 
     def evaluation(
-        params: Mapping[str, Value], batches: ArrayBatches | StreamedBatches
+        params: Mapping[str, Value],
+        batches: ArrayBatches | StreamedBatches,
+        bar: ProgressBar = NO_BAR,
     ) -> dict[str, Any]:
         nonlocal parts
         found: dict[str, Tally] = {}
@@ -153,6 +161,7 @@ def make_evaluation(
                     raise ValueError(problem)
             for name, part in jax.device_get(measured).items():
                 found.setdefault(name, Tally(known.get(name))).add(part)
+            bar.advance()
         if not found:
             raise ValueError("the data to evaluate on has no batches")
         return {name: tally.result() for name, tally in found.items()}

@@ -119,7 +119,7 @@ def lr_find(
 
     check_arguments(locals(), SEARCH)
     if not lowest < highest:
-        raise ValueError(f"lowest is below highest, got {lowest} and {highest}")
+        raise ValueError(f"0 < lowest < highest, got {lowest} and {highest}")
     if wrong := sorted(CHOSEN & options.keys()):
         raise TypeError(f"lr_find takes no {', '.join(wrong)}: its run is short and is not kept")
     rising = optax.exponential_decay(lowest, steps - 1, highest / lowest)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,11 +28,14 @@ from onnxla.train.lengths import (
 from onnxla.train.sources import (
     as_array,
     as_arrays,
+    check_columns,
     frame_columns,
     frame_inputs,
     frame_targets,
     is_array,
     is_frame,
+    is_pair,
+    kind_of_item,
     rank,
 )
 
@@ -134,10 +137,30 @@ class Reading:
             )
         targets = item if is_dict else item[1]
         names = [*(targets if isinstance(targets, Mapping) else [TARGETS])]
-        known = {*self.module.program.declared, *names}
-        if unknown := [name for name in self.batch_axis if name not in known]:
-            raise ValueError(f"batch_axis: {no_such('input or target', unknown[0], sorted(known))}")
+        self.check_axes("input or target", {*self.module.program.declared, *names})
         return item
+
+    def check_axes(self, what: str, known: Collection[str]) -> None:
+        """Raises ValueError unless all names of `batch_axis` are known: such names as it says."""
+        if unknown := [name for name in self.batch_axis if name not in known]:
+            raise ValueError(f"batch_axis: {no_such(what, unknown[0], sorted(known))}")
+
+    def sample(self, item: Any) -> Any:
+        """A sample as it is collated with others."""
+        return item
+
+    def kind(self, item: Any) -> str | None:
+        """Whether an item is a batch or a sample, as `kind_of_item` tells."""
+        return kind_of_item(self.module, item, self.rename)
+
+    def is_whole(self, data: Any) -> bool:
+        """Whether data is arrays of all samples."""
+        pair = isinstance(data, list) and is_pair(self.module, data, self.rename)
+        return pair or isinstance(data, tuple | Mapping) or is_frame(data)
+
+    def check_columns(self, table: Any) -> None:
+        """Raises TypeError if columns of a table are text that no input reads."""
+        check_columns(self.module, table, self.rename)
 
     def axis_of(self, path: Any) -> int:
         """The axis of the samples of a target, by its path in the tree."""
@@ -220,13 +243,8 @@ def make_reading(
     """How data is read, as `fit` is told.
 
     Raises:
-        TypeError: One of them is no dict.
         ValueError: A name is no input's, or no dimension's; or a multiple is none.
     """
-    told = {"rename": rename, "batch_axis": batch_axis, "bucket": bucket}
-    for what, given in told.items():
-        if not isinstance(given, Mapping | None):
-            raise TypeError(f"{what} is a dict by name, got {given!r:.100}")
     for name in (rename or {}).values():
         if name not in module.program.declared:
             raise ValueError(f"rename: {no_such('input', name, module.program.declared)}")

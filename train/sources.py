@@ -5,7 +5,7 @@ No framework is imported: an object is known by what it can do.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -246,11 +246,11 @@ def stacked(parts: list[Any]) -> Any:
     return as_array([np.asarray(as_numpy(part)) for part in parts])
 
 
-def read_rows(source: Any, rows: np.ndarray) -> Any:
-    """Some samples of a source, as one item."""
+def read_rows(source: Any, rows: np.ndarray, sample: Callable[[Any], Any]) -> Any:
+    """Some samples of a source as one item, in which each is as a function makes it."""
     if is_table(source):
         return source[rows.tolist()]
-    return collate([source[int(row)] for row in rows])
+    return collate([sample(source[int(row)]) for row in rows])
 
 
 def check_columns(module: Module, table: Any, rename: Mapping[str, str]) -> None:

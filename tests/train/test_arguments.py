@@ -44,7 +44,7 @@ ENTRIES: dict[str, Callable[..., Any]] = {
     "Decoder": lambda **given: Decoder(onnxla.load(gpt()), **given),
     "call": lambda **given: module()(X, **given),
     **{
-        name: (lambda name: lambda **given: getattr(module(), name)(**given))(name)
+        name: functools.partial(lambda name, /, **given: getattr(module(), name)(**given), name)
         for name in (
             *("autocast", "lora", "insert_dropout", "upgrade", "free_batch", "with_sharding"),
             *("replace_head", "save", "labels", "cut", "stacked", "by_name", "replace"),
