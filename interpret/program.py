@@ -73,6 +73,7 @@ from onnxla.ops.values import (
     is_known,
 )
 from onnxla.parameters.exactness import exact_inputs
+from onnxla.parameters.lookups import Lookup, find_lookups
 from onnxla.parameters.padding import Padding, find_padding
 from onnxla.parameters.roles import Parameters, analyze, find_parameters
 from onnxla.parameters.walk import Analysis
@@ -193,6 +194,11 @@ class Program:
     def exact_inputs(self) -> dict[str, Node]:
         """Inputs of whose integers all bits count, with a node for which they do."""
         return exact_inputs(self.model, self.analysis)
+
+    @functools.cached_property
+    def lookups(self) -> dict[str, Lookup]:
+        """Inputs that are looked up in tables of the file, and where."""
+        return find_lookups(self.model.graph, self.model.opsets.get("", 1), self.analysis)
 
     @functools.cached_property
     def buffers(self) -> dict[str, jax.Array]:
@@ -630,7 +636,8 @@ class Program:
         if program is None:
             return None
         buffers = [*self.buffers.values()]
-        self.last = short_way(program, buffers, args, named, self.explaining_errors)
+        rows = {i: self.lookups[k].rows for i, k in enumerate(names) if k in self.lookups}
+        self.last = short_way(program, buffers, args, named, self.explaining_errors, rows)
         outputs: tuple[Value, ...] | None = self.last(params, args, named)
         return outputs
 

@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeAlias
 import jax
 import numpy as np
 
-from onnxla.inputs import by_name
+from onnxla.inputs import by_name, check_lookup
 from onnxla.module import Module
 from onnxla.ops.values import Value
 from onnxla.train.checkpoints import CheckpointError
@@ -436,6 +436,7 @@ def split_batch(module: Module, item: Any) -> Batch:
 
     Raises:
         TypeError: It has none of the forms of `as_batches`.
+        ValueError: A number is looked up in a table that has no such row.
     """
     names = module.program.declared
     if isinstance(item, Mapping):
@@ -452,6 +453,8 @@ def split_batch(module: Module, item: Any) -> Batch:
         )
     named = by_name(module.program, inputs)
     arrays = {name: np.asarray(value) for name, value in named.items()}
+    for name, array in arrays.items():
+        check_lookup(module.program, name, array)
     targets = jax.tree.map(np.asarray, targets, is_leaf=lambda v: isinstance(v, list))
     return arrays, targets
 

@@ -30,12 +30,12 @@ from onnxla.train.labels import (
     with_class_weight,
 )
 from onnxla.train.live import Live, in_notebook
-from onnxla.train.loop import FitResult, Loop
+from onnxla.train.loop import FitResult, Loop, NonFiniteLossError
 from onnxla.train.losses import LOSSES, Measure
 from onnxla.train.measures import find_measure, known_loss
 from onnxla.train.metrics import name_of
 from onnxla.train.monitor import METRIC, Monitor, find_monitor
-from onnxla.train.notes import note_on_samples, notes_before
+from onnxla.train.notes import note_on_samples, notes_after_stop, notes_before
 from onnxla.train.plateau import Plateau
 from onnxla.train.reading import make_reading
 from onnxla.train.recipe import Recipe
@@ -190,8 +190,8 @@ def fit(
             or another run writes to the folder.
         KeyboardInterrupt: After the step at hand is complete and, if asked for, saved.
 
-        The last three, and an error of a callback, have an attribute `result` with what was trained
-        until then.
+        Whatever is raised within the run, by a callback or by the data too, has an attribute
+        `result` with what was trained until then.
     """
     check_arguments(locals(), FIT)
     require_module(module)
@@ -302,8 +302,18 @@ def fit(
                 if note := note_on_samples(batches, loop.description):
                     loop.history.note(note)
                 go_on_after_stop(loop, partial(recipe.digest, task))
+                measured = ({*known} if held_out else set()) if known else None
+                for note in notes_after_stop(loop, measured):
+                    loop.history.note(note)
             bar = ProgressBar(length, "compiling", "step", done=loop.step, shown=progress)
-            result = loop.run(stack.enter_context(bar))
+            try:
+                result = loop.run(stack.enter_context(bar))
+            except Exception as error:
+                if not hasattr(error, "result"):  # as of the data
+                    with contextlib.suppress(NonFiniteLossError):
+                        loop.read()
+                    error.result = loop.result_if_any()  # type: ignore[attr-defined]
+                raise
             if note := start.step.note(reading):
                 result.history.note(note)
             if rest := loop.step % accumulate:
