@@ -57,6 +57,7 @@ from onnxla.public import find
 from onnxla.summary import describe_type, summarize
 from onnxla.tables import Report
 
+BATCHED = "batched: each input and output has a further axis, the first"
 FORMS = {"onnxla": save_adapters, "peft": save_peft}  # of adapters, by who reads them
 
 
@@ -305,9 +306,18 @@ class Module:
         Args:
             params: Parameters by name, all or some.
             outputs: As for `apply`, whose loops may depend on them.
+
+        Warns:
+            UserWarning: The graph has no loop whose parameters can be stacked.
         """
         check_arguments(locals(), MODULE)
         stacks = self.program.stacks(as_names(outputs))
+        if not stacks.members:
+            warnings.warn(
+                "nothing is stacked: no blocks of nodes repeat in this graph, or not as often as"
+                " pays; load(..., roll=True) makes loops of few, too",
+                stacklevel=2,
+            )
         kinds = {name: (value.shape, value.dtype) for name, value in params.items()}
         with jax.enable_x64(True):
             return dict(stacks.among(kinds).stacked({**params}))
@@ -315,9 +325,14 @@ class Module:
     def by_name(
         self, params: Mapping[str, Value], outputs: str | Sequence[str] | None = None
     ) -> dict[str, Value]:
-        """Parameters by name of those, or gradients, that `stacked` made; arguments as there."""
+        """Parameters by name of those, or gradients, that `stacked` made; arguments as there.
+
+        Raises:
+            ValueError: A stack has not one entry for each of its parameters.
+        """
         check_arguments(locals(), MODULE)
         stacks = self.program.stacks(as_names(outputs))
+        stacks.check(params)
         with jax.enable_x64(True):
             return dict(stacks.within(params).by_name({**params}))
 
@@ -977,7 +992,9 @@ class Module:
     def summary(self) -> Report:
         """Inputs, outputs, operators and parameters by role: text, or HTML in a notebook."""
         program = self.program
-        notes = (text for _, text in left_open(program.parameters, program.analysis))
+        notes = [text for _, text in left_open(program.parameters, program.analysis)]
+        if program.batched:
+            notes.insert(0, BATCHED)
         return summarize(program.model, program.parameters, program.fixed, notes)
 
     def __repr__(self) -> str:
@@ -988,6 +1005,7 @@ class Module:
         return (
             f"Module({inputs}) -> ({listed(self.output_names, plain)}), "
             f"{count:,} parameters in {len(self.params)} tensors"
+            + (f"; {BATCHED}" if self.program.batched else "")
         )
 
     def check_inputs(self, inputs: Mapping[str, Value]) -> dict[str, Value]:

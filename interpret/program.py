@@ -265,7 +265,12 @@ class Program:
         return [len(node.blocks) for node in nodes if isinstance(node, Roll)]
 
     def held(self, params: Mapping[str, Value], outputs: tuple[str, ...] | None) -> Stacks:
-        """The stacks among some parameters. Raises: TypeError if these are not all, or others."""
+        """The stacks among some parameters.
+
+        Raises:
+            TypeError: These are not all, or others.
+            ValueError: A stack has not one entry for each of its parameters.
+        """
         own = self.parameters.params
         if params.keys() == own.keys():
             return NO_STACKS
@@ -275,6 +280,7 @@ class Program:
             raise TypeError(f"params lacks [{listed(missing)}]")
         if wrong := sorted(params.keys() - names):
             raise TypeError(f"no parameters [{listed(wrong)}]")
+        stacks.check(params)
         return stacks
 
     def lowered(self, outputs: tuple[str, ...] | None, joined: int = JOINED) -> Graph:
