@@ -51,12 +51,12 @@ HEAD = """# Performance
 
 Made by `python benchmarks/run.py --write`; what each table has is told above it.
 
-Each row is one thing, run by onnxla and by a peer, such as ONNX Runtime, as often as is stated below
-the table: `median` is the median time of these runs, `fastest` that of the fastest. A ratio is
-onnxla's time divided by the peer's, of medians or of the fastest runs: 0.5 is twice as fast, 2 takes
-twice as long. `ratio aimed at` is what is thought to be within reach. A cell is empty where there is
-nothing to compare with. The sides take turns, run by run, so that whatever else the machine does
-slows both; compare the ratios, not the times, of two tables.
+Each row is one thing, run by onnxla and by a peer, such as ONNX Runtime, as often as is stated
+below the table: `median` is the median time of these runs, `fastest` that of the fastest. A ratio
+is onnxla's time divided by the peer's, of medians or of the fastest runs: 0.5 is twice as fast, 2
+takes twice as long. `ratio aimed at` is what is thought to be within reach. A cell is empty where
+there is nothing to compare with. The sides take turns, run by run, so that whatever else the
+machine does slows both; compare the ratios, not the times, of two tables.
 """
 
 
