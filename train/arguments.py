@@ -54,15 +54,22 @@ def are_class_weights(value: Any) -> bool:
     """Whether a value may be weights of classes."""
     if isinstance(value, str | Mapping):
         return True
-    return not callable(value) and np.ndim(value) == 1 and np.asarray(value).dtype.kind in "iuf"
+    try:
+        return np.ndim(value) == 1 and np.asarray(value).dtype.kind in "iuf"
+    except ValueError:  # lists of different lengths
+        return False
 
 
 def weigh_classes(value: Any) -> bool:
-    """Whether weights of classes are "balanced", or numbers of at least 0, by whole numbers."""
+    """Whether weights of classes are "balanced", or numbers of at least 0, by whole numbers.
+
+    Those of all classes are not all 0.
+    """
     if isinstance(value, str):
         return value == "balanced"
     if not isinstance(value, Mapping):
-        return bool(np.all(np.isfinite(value)) and np.all(np.asarray(value) >= 0))
+        numbers = np.asarray(value)
+        return bool(np.isfinite(numbers).all() and (numbers >= 0).all() and numbers.any())
     numbered = all(isinstance(k, Integral) for k in value)
     return numbered and all(is_number(w) and 0 <= w < math.inf for w in value.values())
 
@@ -88,7 +95,7 @@ AXES = Takes(
 )
 READING: dict[str, Takes] = {
     "batch_size": COUNT,
-    "outputs": NAMES | NOTHING,
+    "outputs": Takes(NAMES.what, NAMES.kind, lambda value: value not in ([], (), "")) | NOTHING,
     "rename": DICT | NOTHING,
     "batch_axis": AXES | NOTHING,
     "bucket": DICT | NOTHING,
@@ -101,7 +108,7 @@ EVALUATE: dict[str, Takes] = {
     "metrics": MEASURES,
     "class_weight": Takes(
         "'balanced', a dict of weights by class, or an array of all classes' weights, none of them "
-        "negative",
+        "negative and some above 0",
         are_class_weights,
         weigh_classes,
     )

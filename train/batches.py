@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import os
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -160,6 +161,11 @@ class ArrayBatches:
     size: int
     shuffle: bool = False
     seed: int = 0
+
+    @property
+    def once(self) -> bool:
+        """Whether there is one epoch."""
+        return False
 
     @property
     def length(self) -> int:
@@ -384,6 +390,8 @@ def find_samples(reading: Reading, data: Any) -> Samples | None:
         ValueError: Arrays differ in their number of samples.
         TypeError: The data has none of the forms of `as_batches`.
     """
+    if isinstance(data, str | bytes | os.PathLike):
+        raise TypeError(f"data is arrays, a dataset or batches, and no file: read {data!r:.100}")
     if isinstance(data, Mapping) and any(map(is_table, data.values())):
         names = ", ".join(f"data[{name!r}]" for name in data)
         raise TypeError(f"the data is several datasets: pass one of {names}")

@@ -7,12 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from onnxla.arguments import check_arguments
 from onnxla.inputs import unpack
-from onnxla.ir.names import as_names
+from onnxla.ir.names import as_names, listed
 from onnxla.module import Module, require_module
 from onnxla.ops.values import Value
 from onnxla.progress import ProgressBar
@@ -22,7 +21,7 @@ from onnxla.train.division import Divided, divide
 from onnxla.train.labels import number_of_classes, with_class_weight, wrong_label
 from onnxla.train.losses import LOSSES, Measure
 from onnxla.train.means import Sums, as_wide, unweighted
-from onnxla.train.measures import call_measure, find_measure
+from onnxla.train.measures import as_numbers, call_measure, find_measure, telling_targets
 from onnxla.train.metrics import METRICS, Metric, as_metric, divided, name_of
 from onnxla.train.objective import Objective, ValuesRead, make_objective, values_read
 from onnxla.train.reading import make_reading
@@ -116,6 +115,11 @@ def make_evaluation(
         ValueError: A name is no metric's, or there is nothing to evaluate.
     """
     functions = [find_measure(metric, "metric", METRICS) for metric in as_list(metrics)]
+    names = names_of(metrics)
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise ValueError(
+            f"several metrics are named {listed(sorted(twice))}: give functions names, with def"
+        )
     if objective is None and not functions:
         raise ValueError("nothing to evaluate: pass loss= or metrics=")
     read = [(f, values_read(module, outputs, f)) for f in functions]
@@ -163,7 +167,10 @@ def make_evaluation(
                 found.setdefault(name, Tally(known.get(name))).add(part)
             bar.advance()
         if not found:
-            raise ValueError("the data to evaluate on has no batches")
+            raise ValueError(
+                "the data to evaluate on has no batches"
+                + ("; an iterator has them once: pass a list" if batches.once else "")
+            )
         return {name: tally.result() for name, tally in found.items()}
 
     return evaluation
@@ -172,8 +179,10 @@ def make_evaluation(
 def of_batch(function: Measure, outputs: Any, targets: Any, samples: Value) -> Any:
     """What a batch of so many samples gives of a metric, which is a mean unless it is known."""
     if (metric := as_metric(function)) is not None:
-        return metric.of_batch(outputs, *unweighted(targets))
-    return Sums(jnp.asarray(call_measure(function, outputs, targets)) * samples, samples)
+        with telling_targets(function, targets):
+            return metric.of_batch(outputs, *unweighted(targets))
+    what = f"the metric {name_of(function)} is a number, or an array of numbers"
+    return Sums(as_numbers(call_measure(function, outputs, targets), what) * samples, samples)
 
 
 class Tally:
@@ -198,6 +207,8 @@ class Tally:
     def result(self) -> Any:
         """The metric, a number or an array."""
         whole = self._parts[0]
+        if isinstance(whole, Sums) and not np.any(whole.weight):
+            raise ValueError("nothing counts: all labels are ignored, or all weights are 0")
         if self._collects:
             whole = jax.tree.map(lambda *parts: np.concatenate(parts), *self._parts)
         value = np.asarray(self._result(whole))

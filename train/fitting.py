@@ -215,6 +215,11 @@ def fit(
         batches, held_out = hold_out(batches, validation)
     elif validation is not None:
         held_out = as_batches(module, validation, batch_size, reading=reading)
+    if held_out and held_out.once and ((epochs or 1) > 1 or validate_every):
+        raise ValueError(
+            "validation is an iterator, which has its batches once: pass arrays, a dataset, or a"
+            " list of batches"
+        )
     length = steps
     if epochs is not None and batches.length is not None:
         length = epochs * batches.length
@@ -316,6 +321,10 @@ def fit(
                 raise
             if note := start.step.note(reading):
                 result.history.note(note)
+            if loop.step > loop.begun and not any(result.history.steps["gradient_norm"]):
+                result.history.note(
+                    "the gradient was 0 in all steps: the loss depends on nothing that trains"
+                )
             if rest := loop.step % accumulate:
                 result.history.note(f"accumulate={accumulate}: no update by the last {rest} steps")
             return result
