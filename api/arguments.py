@@ -99,6 +99,13 @@ def one_of(names: Collection[str]) -> Takes:
     return Takes(f"one of {listed(names)}", is_text, lambda value: value in names)
 
 
+def plain_number(value: Any) -> Any:
+    """A number of numpy or the like as Python's, which JSON and optax know; others as they are."""
+    if not is_number(value) or callable(value):
+        return value
+    return int(value) if isinstance(value, Integral) else float(value)
+
+
 def is_text(value: Any) -> bool:
     """Whether a value is text."""
     return isinstance(value, str)
@@ -174,7 +181,10 @@ MODULE: dict[str, Takes] = {
     "train": NAMES | NOTHING,
     "roles": NAMES | NOTHING,
     "freeze_statistics": FLAG | NAMES | NOTHING,
-    "groups": DICT,
+    "groups": Takes(
+        "a dict of labels by name or pattern",
+        lambda value: isinstance(value, Mapping) and all(map(is_text, value)),
+    ),
     "default": NAME,
     "patterns": SEVERAL,
     "operators": SEVERAL,

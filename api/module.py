@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from onnxla import ir
-from onnxla.arguments import MODULE, check_arguments
+from onnxla.arguments import DICT, MODULE, NOTHING, check_arguments
 from onnxla.cache import keep_programs
 from onnxla.edit.adapter_files import load_adapters, save_adapters
 from onnxla.edit.adapters import initial
@@ -427,6 +427,7 @@ class Module:
 
         They are then no longer inputs, and may decide shapes. `save` still writes the whole model.
         """
+        (DICT | NOTHING).check("inputs", inputs)
         found = checked(self.program, {**(inputs or {}), **further})
         fixed = {name: as_known(value) for name, value in found.items()}
         return Module(self.params, self.program.edited(fixed={**self.program.fixed, **fixed}))

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from onnxla.arguments import check_arguments, is_number
+from onnxla.arguments import check_arguments, is_number, plain_number
 from onnxla.interpret.rules.matmul_precision import asked_for
 from onnxla.ir.names import as_names
 from onnxla.module import Module, require_module
@@ -198,6 +198,11 @@ def fit(
     if epochs is not None and steps is not None:
         raise ValueError("pass epochs or steps, not both")
     epochs = 1 if epochs is None and steps is None else epochs
+    epochs, steps, batch_size, accumulate, seed, learning_rate, warmup, clip_norm = map(
+        plain_number,
+        (epochs, steps, batch_size, accumulate, seed, learning_rate, warmup, clip_norm),
+    )
+    weight_average = plain_number(weight_average)
     if validation is None and (metrics or patience or validate_every or monitor or min_delta):
         raise ValueError(
             "metrics, monitor, min_delta, patience and validate_every are about validation data:"

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from onnxla.inputs import by_name
-from onnxla.ir.names import listed, plain
+from onnxla.ir.names import listed, no_such, plain
 from onnxla.train.lengths import is_ragged, symbolic
 from onnxla.train.reading import TARGETS, Reading
 from onnxla.train.sources import is_array, is_frame, kind_of_item
@@ -50,6 +50,8 @@ class InputReading(Reading):
         several, as all the inputs of a pair would; and a list of numbers is an input.
         """
         if isinstance(item, Mapping):
+            if missing := [name for name in self.rename if name not in item]:
+                raise TypeError(f"rename: {no_such('array of the data', missing[0], item)}")
             names = self.module.program.declared
             return {k: v for k, v in item.items() if self.rename.get(k, k) in names}
         if not isinstance(item, tuple | list) or is_frame(item):

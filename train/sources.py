@@ -73,7 +73,7 @@ def as_array(value: Any) -> Any:
     if hasattr(value, "toarray"):
         raise TypeError(f"{type(value).__name__} is a sparse matrix: pass its .toarray()")
     if not isinstance(value, list):
-        return as_plain(column(value) if hasattr(value, "to_numpy") else as_numpy(value))
+        return column(value) if hasattr(value, "to_numpy") else as_plain(as_numpy(value))
     values = [as_numpy(each) for each in value]
     try:
         return as_plain(np.asarray(values))
@@ -106,7 +106,8 @@ def as_arrays(value: Any) -> Any:
 
 def column(series: Any) -> np.ndarray:
     """A column of a DataFrame."""
-    return np.asarray(series.to_numpy())
+    found: np.ndarray = as_plain(np.asarray(series.to_numpy()))
+    return found
 
 
 def frame_inputs(module: Module, frame: Any) -> dict[str, np.ndarray]:
