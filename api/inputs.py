@@ -101,10 +101,33 @@ def checked(program: Program, inputs: Mapping[str, Value]) -> dict[str, Value]:
             raise TypeError(no_such("input", name, program.declared))
         warn_of_lost_bits(program, name, value)
         found[name] = check_input(program.declared[name], value, program.batched)
+        check_lookup(program, name, found[name])
         if isinstance(found[name], list | tuple):
             with jax.enable_x64(True):
                 found[name] = in_precision(found[name], program.dtype)
     return found
+
+
+def check_lookup(program: Program, name: str, value: Any) -> None:
+    """Raises ValueError if an array of numpy has a number that is no row of the table it is for.
+
+    Negative numbers count from the end. Of arrays on a device nobody waits for the numbers.
+    """
+    if not isinstance(value, np.ndarray) or not value.size or name not in program.lookups:
+        return
+    if value.dtype == object:  # sequences of different lengths
+        for each in value.flat:
+            check_lookup(program, name, np.asarray(each))
+        return
+    rows = program.lookups[name].rows
+    wrong = (value < -rows) | (value >= rows)
+    if wrong.any():
+        place = np.argwhere(wrong)[0].tolist()
+        raise ValueError(
+            f"input {quoted(name)} has {value[tuple(place)]} at {place}, and"
+            f" {program.lookups[name].node} looks it up in {quoted(program.lookups[name].table)},"
+            f" which has rows 0 to {rows - 1}"
+        )
 
 
 def warn_of_lost_bits(program: Program, name: str, value: Value) -> None:

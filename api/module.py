@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from onnxla import ir
+from onnxla.arguments import DICT, LOAD, MODULE, NOTHING, check_arguments
 from onnxla.cache import keep_programs
 from onnxla.edit.adapter_files import load_adapters, save_adapters
 from onnxla.edit.adapters import initial
@@ -30,7 +31,6 @@ from onnxla.edit.upgrade import upgrade
 from onnxla.edit.whole import mark_whole
 from onnxla.inputs import bind, checked, unpack
 from onnxla.interpret.program import Program
-from onnxla.interpret.rules.matmul_precision import check_precision
 from onnxla.interpret.rules.precision import PRECISIONS, in_precision
 from onnxla.interpret.rules.running_statistics import Training
 from onnxla.ir.fingerprint import fingerprint
@@ -57,6 +57,7 @@ from onnxla.public import find
 from onnxla.summary import describe_type, summarize
 from onnxla.tables import Report
 
+BATCHED = "batched: each input and output has a further axis, the first"
 FORMS = {"onnxla": save_adapters, "peft": save_peft}  # of adapters, by who reads them
 
 
@@ -102,12 +103,12 @@ def load(
         ValueError: JAX has no such precision, or keeps programs in another folder.
         PermissionError: Others may write to the folder of the cache.
     """
+    check_arguments(locals(), LOAD)
     if sharding is not None and mesh is None:
         raise ValueError("sharding says where on a mesh parameters are: pass mesh=, too")
     if cache is not False:
         keep_programs(cache)
     model = source if isinstance(source, ir.Model) else ir.read(source, folder=folder)
-    check_precision(matmul_precision)
     limits = limits or Limits()
     ir.verify(model, limits.nodes)
     if reason := saved_for_one_processor(model):
@@ -204,6 +205,8 @@ class Module:
         values, program, params = None, self.program, self.params
         if key is None:
             values = program.last(params, args, kwargs) or program.again(params, args, kwargs)
+        else:
+            check_arguments({"key": key}, MODULE)
         if values is None:
             values = program.call(params, bind(program, args, kwargs), key)
         return values[0] if len(values) == 1 else values
@@ -248,6 +251,7 @@ class Module:
                 the node, the operand and where it comes from.
         """
         require_params(params)
+        check_arguments(locals(), MODULE)
         inputs = bind(self.program, args, kwargs)
         names = as_names(outputs)
         return unpack(self.program.evaluate(params, inputs, key=key, outputs=names))
@@ -292,6 +296,7 @@ class Module:
             `{**params, **updates}` before the next step.
         """
         require_params(params)
+        check_arguments(locals(), MODULE)
         patterns, outputs = as_names(train), as_names(outputs)
         trained = None if patterns is None else chosen(patterns, self.program.parameters)
         kept = kept_statistics(freeze_statistics, self.roles, trained)
@@ -313,8 +318,18 @@ class Module:
         Args:
             params: Parameters by name, all or some.
             outputs: As for `apply`, whose loops may depend on them.
+
+        Warns:
+            UserWarning: The graph has no loop whose parameters can be stacked.
         """
+        check_arguments(locals(), MODULE)
         stacks = self.program.stacks(as_names(outputs))
+        if not stacks.members:
+            warnings.warn(
+                "nothing is stacked: no blocks of nodes repeat in this graph, or not as often as"
+                " pays; load(..., roll=True) makes loops of few, too",
+                stacklevel=2,
+            )
         kinds = {name: (value.shape, value.dtype) for name, value in params.items()}
         with jax.enable_x64(True):
             return dict(stacks.among(kinds).stacked({**params}))
@@ -322,8 +337,14 @@ class Module:
     def by_name(
         self, params: Mapping[str, Value], outputs: str | Sequence[str] | None = None
     ) -> dict[str, Value]:
-        """Parameters by name of those, or gradients, that `stacked` made; arguments as there."""
+        """Parameters by name of those, or gradients, that `stacked` made; arguments as there.
+
+        Raises:
+            ValueError: A stack has not one entry for each of its parameters.
+        """
+        check_arguments(locals(), MODULE)
         stacks = self.program.stacks(as_names(outputs))
+        stacks.check(params)
         with jax.enable_x64(True):
             return dict(stacks.within(params).by_name({**params}))
 
@@ -333,6 +354,7 @@ class Module:
         Raises:
             ValueError: A name is no parameter, or a value's shape is not that of the parameter.
         """
+        check_arguments(locals(), MODULE)
         for name, value in params.items():
             if name not in self.params:
                 raise ValueError(no_such("parameter", name, self.params))
@@ -363,6 +385,7 @@ class Module:
                 it matches both adapters and other parameters: an adapter's name begins with its
                 weight's, so `encoder.*` would train both. `*.lora_?` are adapters alone.
         """
+        check_arguments(locals(), MODULE)
         return self._split(chosen(patterns, self.program.parameters, roles))
 
     def freeze(
@@ -380,6 +403,7 @@ class Module:
             ValueError: A pattern matches no parameter that trains, or none of these roles; or, as
                 for `partition`, both adapters and others.
         """
+        check_arguments(locals(), MODULE)
         given = patterns or roles is not None
         wanted = chosen(patterns, self.program.parameters, roles) if given else set()
         return self._split(self.program.parameters.trained - wanted)
@@ -403,6 +427,7 @@ class Module:
             ValueError: A pattern matches no parameter that trains; or, as for `partition`, both
                 adapters and others that have no label yet.
         """
+        check_arguments(locals(), MODULE)
         labels: dict[str, str] = {}
         for pattern, label in groups.items():
             names = chosen((pattern,), self.program.parameters, settled=labels)
@@ -414,6 +439,7 @@ class Module:
 
         They are then no longer inputs, and may decide shapes. `save` still writes the whole model.
         """
+        (DICT | NOTHING).check("inputs", inputs)
         found = checked(self.program, {**(inputs or {}), **further})
         fixed = {name: as_known(value) for name, value in found.items()}
         return Module(self.params, self.program.edited(fixed={**self.program.fixed, **fixed}))
@@ -429,6 +455,7 @@ class Module:
             inputs: Names of values that become inputs (default: the graph's own).
             outputs: Names of values that become outputs (default: the graph's own).
         """
+        check_arguments(locals(), MODULE)
         part = cut(self.program.model, inputs, outputs)
         names = {value.name for value in part.graph.inputs}
         fixed = {name: value for name, value in self.program.fixed.items() if name in names}
@@ -454,6 +481,7 @@ class Module:
             ValueError: The part has parameters that this model has nothing of, such as adapters
                 that are not merged, or another shape of one.
         """
+        require_module(part)
         whole = {tensor: name for name, tensor in self.program.parameters.params.items()}
         tensors = part.program.parameters.params
         names = {name: whole.get(tensors[name], name) for name in part.params}
@@ -531,6 +559,7 @@ class Module:
                 `also_train` matches what has an adapter, or is part of one.
             UnsupportedError: The model's opset is below 7, or below 10 where integers need it.
         """
+        check_arguments(locals(), MODULE)
         also = (also_train,) if isinstance(also_train, str) else tuple(also_train)
         names = chosen(also, self.program.parameters) if also else set()
         model = expand(mark_whole(self.program.model, sorted(names)))
@@ -566,6 +595,7 @@ class Module:
                 of a grouped convolution.
             UnsupportedError: ONNX Runtime's writer does not take the adapters' type, as bfloat16.
         """
+        check_arguments(locals(), MODULE)
         params = self.params if self.program.dtype is None else self.astype(None).params
         model = self.program.model
         if form == "onnxruntime":
@@ -584,6 +614,7 @@ class Module:
         Raises:
             ModelError: The file is malformed, or belongs to a model with other weights.
         """
+        check_arguments(locals(), MODULE)
         read = load_peft if os.path.isdir(path) else load_adapters
         model, whole = read(self.program.model, path)
         return self.with_model(model).replace(to_device(whole, self.program.dtype))
@@ -624,6 +655,7 @@ class Module:
         Raises:
             ValueError: A pattern matches no tensor that several layers read.
         """
+        check_arguments(locals(), MODULE)
         model = self._with_values()
         names = {tensor: name for name, tensor in named_constants(model).items()}
         analysis = analyze(model)
@@ -648,6 +680,7 @@ class Module:
             ValueError: A pattern matches none, or there are none that hold the same numbers.
             UnsupportedError: One is in a subgraph or function.
         """
+        check_arguments(locals(), MODULE)
         model = self._with_values()
         pairs = {second: first for first, second in copies(find_parameters(model))}
         if not pairs:
@@ -666,6 +699,7 @@ class Module:
         Raises:
             ValueError: Another operator is named, or one that the model does not have.
         """
+        check_arguments(locals(), MODULE)
         return self.with_model(mark_straight_through(self.program.model, operators))
 
     def replace_head(
@@ -700,6 +734,7 @@ class Module:
             UnsupportedError: The number of features cannot be found without `inputs`, or the
                 model's opset is below 7.
         """
+        check_arguments(locals(), MODULE)
         value = find_features(self.program, features, inputs)
         rng = np.random.default_rng(key_numbers(key))
         model = replace_head(self.program.model, value, classes, rng, softmax, name)
@@ -721,6 +756,7 @@ class Module:
         Raises:
             ValueError: A pattern matches no value, or the ratio is not between 0 and 1.
         """
+        check_arguments(locals(), MODULE)
         patterns = [after] if isinstance(after, str) else after
         return self.with_model(insert_dropout(self.program.model, patterns, ratio))
 
@@ -739,6 +775,7 @@ class Module:
             ValueError: The model has a newer one, or `opset` is newer than what onnxla knows.
             UnsupportedError: Some nodes cannot be upgraded; the message says which and why.
         """
+        check_arguments(locals(), MODULE)
         return self.with_model(upgrade(self.program, opset))
 
     def inference(self) -> Module:
@@ -792,6 +829,7 @@ class Module:
                 writing other shapes: the message names all nodes that stand against it, with the
                 reason. `batched` is that module all the same.
         """
+        check_arguments(locals(), MODULE)
         return self.with_model(free_batch(self.program, name, inputs))
 
     def astype(self, dtype: Any) -> Module:
@@ -830,6 +868,7 @@ class Module:
         Parameters, inputs, outputs and whatever else the graph computes stay in their dtypes, as do
         recurrent operators. `save` writes the model as it was.
         """
+        check_arguments(locals(), MODULE)
         return Module(self.params, self.program.edited(compute_dtype=dtype_named(dtype)))
 
     def with_sharding(self, mesh: jax.sharding.Mesh, rules: Rules = None) -> Module:
@@ -850,6 +889,7 @@ class Module:
             TypeError: A rule is no `PartitionSpec`.
             ValueError: A pattern matches no parameter, or a spec does not fit one.
         """
+        check_arguments(locals(), MODULE)
         where = shardings(self.params, self.roles, mesh, rules)
         with jax.enable_x64(True):
             return Module(jax.device_put(dict(self.params), where), self.program)
@@ -901,6 +941,7 @@ class Module:
             OnnxlaError: The check failed, or the model cannot be written as asked for.
             ValueError: `batch` is another word.
         """
+        check_arguments(locals(), MODULE)
         if batch is not None:
             if batch != "dynamic":
                 raise ValueError(f'batch is "dynamic" or None, not {batch!r}')
@@ -964,7 +1005,9 @@ class Module:
     def summary(self) -> Report:
         """Inputs, outputs, operators and parameters by role: text, or HTML in a notebook."""
         program = self.program
-        notes = (text for _, text in left_open(program.parameters, program.analysis))
+        notes = [text for _, text in left_open(program.parameters, program.analysis)]
+        if program.batched:
+            notes.insert(0, BATCHED)
         return summarize(program.model, program.parameters, program.fixed, notes)
 
     def __repr__(self) -> str:
@@ -975,6 +1018,7 @@ class Module:
         return (
             f"Module({inputs}) -> ({listed(self.output_names, plain)}), "
             f"{count:,} parameters in {len(self.params)} tensors"
+            + (f"; {BATCHED}" if self.program.batched else "")
         )
 
     def check_inputs(self, inputs: Mapping[str, Value]) -> dict[str, Value]:

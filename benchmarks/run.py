@@ -51,9 +51,12 @@ HEAD = """# Performance
 
 Made by `python benchmarks/run.py --write`; what each table has is told above it.
 
-Times are medians of as many runs as are stated, and the least. Ratios, of the medians and of the
-least, are ours to the peer's: less than 1 is faster. The sides take turns, run by run, so that
-whatever else the machine does slows both; compare the ratios, not the times, of two tables.
+Each row is one thing, run by onnxla and by a peer, such as ONNX Runtime, as often as is stated
+below the table: `median` is the median time of these runs, `fastest` that of the fastest. A ratio
+is onnxla's time divided by the peer's, of medians or of the fastest runs: 0.5 is twice as fast, 2
+takes twice as long. `ratio aimed at` is what is thought to be within reach. A cell is empty where
+there is nothing to compare with. The sides take turns, run by run, so that whatever else the
+machine does slows both; compare the ratios, not the times, of two tables.
 """
 
 
@@ -114,12 +117,28 @@ def shown(column: str, value: Any) -> str:
     return f"{float(f'{value * scale:.3g}'):g} {unit}"
 
 
+def heading(column: str, columns: list[str]) -> str:
+    """What a reader sees of a column's name, among the table's."""
+    own = "onnxla" if "onnxla" in columns else "seconds"
+    timed = {each[:-6] or own for each in columns if each.endswith("least")}
+    if column == "goal":
+        return "ratio aimed at"
+    if column.startswith("ratio") and own in timed and len(timed) > 1:
+        return f"ratio of {'fastest' if column.endswith('least') else 'medians'}"
+    if column.endswith(" ratio"):
+        return f"share of {column.removesuffix(' ratio')}"
+    if column.endswith("least"):
+        return f"{column[:-6] or own}, fastest"
+    return f"{column}, median" if column in timed else column
+
+
 def table(rows: list[dict[str, Any]]) -> str:
     """Rows in Markdown; columns are all that some row has."""
     columns = [*dict.fromkeys(column for row in rows for column in row)]
     cells = [[shown(column, row.get(column)) for column in columns] for row in rows]
     rule = ["---:" if isinstance(rows[0].get(column), float) else "---" for column in columns]
-    return "\n".join(f"| {' | '.join(line)} |" for line in (columns, rule, *cells))
+    names = [heading(column, columns) for column in columns]
+    return "\n".join(f"| {' | '.join(line)} |" for line in (names, rule, *cells))
 
 
 def page(results: dict[str, Any]) -> str:

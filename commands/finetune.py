@@ -68,6 +68,7 @@ def add_finetune(commands: Any) -> None:
     add = command.add_argument
     add("file", type=Path, metavar="FILE")
     add("--out", type=Path, required=True, metavar="FILE", help="where the tuned model goes")
+    add("--force", action="store_true", help="replace what is there")
     add("--quiet", action="store_true", help="no progress bar")
     add_data(command.add_argument_group("data and loss"))
     add_training(command.add_argument_group("training"))
@@ -270,6 +271,7 @@ def run_finetune(arguments: argparse.Namespace) -> int:
             raise ValueError(f"there is no folder '{path.parent}' for '{path.name}'")
         if path is not None:
             check_target(path)
+    check_out(arguments)
     loggers = [
         LOGGERS[kind](path or arguments.out.with_suffix(f".{kind}"))
         for kind, path in arguments.logger
@@ -293,7 +295,10 @@ def run_finetune(arguments: argparse.Namespace) -> int:
     }
 
     def measure(when: str, module: Module) -> None:
-        print_measured(when, evaluate(module, measured, arguments.loss, metrics, **shared))
+        found = evaluate(
+            module, measured, arguments.loss, metrics, progress=not arguments.quiet, **shared
+        )
+        print_measured(when, found)
 
     names = arguments.train
     if arguments.lora is not None:
@@ -341,6 +346,18 @@ def check_options(arguments: argparse.Namespace) -> None:
         found = [name for name in names if getattr(arguments, name)]
         if found and getattr(arguments, needed) is None:
             raise ValueError(f"--{found[0].replace('_', '-')} {NEEDED_FOR[needed]}")
+
+
+def check_out(arguments: argparse.Namespace) -> None:
+    """Raises ValueError where the result would replace a file that is needed, or not expected."""
+    out = arguments.out
+    if not out.exists():
+        return
+    for path in (arguments.file, arguments.data, arguments.validation):
+        if isinstance(path, Path) and path.exists() and out.samefile(path):
+            raise ValueError(f"--out '{out}' is what the run reads: name another file")
+    if not arguments.force:
+        raise ValueError(f"--out '{out}' is there already: name another file, or pass --force")
 
 
 def data_to_measure(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from importlib.metadata import version
+from typing import NoReturn
 
 from onnxla.commands.audit import add_audit
 from onnxla.commands.compare import add_compare
@@ -11,6 +12,7 @@ from onnxla.commands.demo import add_demo
 from onnxla.commands.finetune import add_finetune
 from onnxla.commands.fuzz import add_fuzz
 from onnxla.commands.info import add_info
+from onnxla.commands.messages import printable
 from onnxla.commands.run import add_run
 
 EPILOG = """\
@@ -18,9 +20,17 @@ Exit codes: 0, all is well; 1, the answer is no, such as values that differ; 2, 
 a file is wrong; 3, audit found a danger; 70, a fault of onnxla; 130, interrupted."""
 
 
+class Parser(argparse.ArgumentParser):
+    """A grammar that says what is wrong with a command in one line, without the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        """Ends the program."""
+        self.exit(2, f"onnxla: {printable(message)}; see {self.prog} --help\n")
+
+
 def parser() -> argparse.ArgumentParser:
     """The grammar of all commands."""
-    top = argparse.ArgumentParser(
+    top = Parser(
         prog="onnxla",
         description="Run, compare, fine-tune, audit and test ONNX models in JAX.",
         epilog=EPILOG,

@@ -14,8 +14,6 @@ INSERTED = "onnxla.dropout"  # metadata of nodes: the name of the value that the
 
 def insert_dropout(model: ir.Model, patterns: Sequence[str], ratio: float) -> ir.Model:
     """The model with a Dropout after some values; see `Module.insert_dropout`."""
-    if not 0 < ratio < 1:
-        raise ValueError(f"the ratio must be between 0 and 1, got {ratio}")
     opset = need_opset(model, 1, "Dropout")
     made = [name for node in model.graph.nodes for name in node.outputs if name]
     chosen: set[str] = set()

@@ -40,8 +40,6 @@ def select(model: ir.Model, patterns: Sequence[str], rank: int) -> dict[str, Ada
     Raises:
         ValueError: A pattern matches no weight that can be adapted; the message says why.
     """
-    if rank < 1:
-        raise ValueError(f"the rank must be at least 1, got {rank}")
     found = find_adaptable(model)
     for name, adapter in find_adapters(model).items():
         found[name] = "it has an adapter already"

@@ -9,7 +9,9 @@ import jax
 import numpy as np
 
 from onnxla import ir
+from onnxla.arguments import check_arguments
 from onnxla.generate.agreement import compare, slots
+from onnxla.generate.arguments import DECODER, GENERATE
 from onnxla.generate.beams import first_scores
 from onnxla.generate.loop import Fixed, Sequences, Stepper
 from onnxla.generate.model import CachedModel, Given
@@ -54,6 +56,7 @@ class Decoder:
             ValueError: The module has no cache, tokens or logits by names that exporters give.
             UnsupportedError: The file does not state shapes and types of the cache.
         """
+        check_arguments(locals(), DECODER)
         require_module(module)
         self.module, self.length = module.inference(), length
         self.model = CachedModel(self.module.program, caches)
@@ -109,15 +112,12 @@ class Decoder:
             TypeError, ValueError: Arguments do not fit the model or each other.
             UnsupportedError: The graph does not keep to its mask and positions.
         """
-        if max_new_tokens < 1:
-            raise ValueError(f"max_new_tokens is at least 1, not {max_new_tokens}")
+        check_arguments(locals(), GENERATE)
         how = sampling(temperature, top_k, top_p, repetition_penalty)
         if how.draws and key is None:
             raise ValueError("tokens are drawn with a key: give one, as key=jax.random.key(0)")
-        if beams is not None and (beams < 1 or how.draws or stream):
-            raise ValueError(
-                f"beams={beams} is 1 or more, and goes with no stream, temperature, top_k or top_p"
-            )
+        if beams is not None and (how.draws or stream):
+            raise ValueError(f"beams={beams} goes with no stream, temperature, top_k or top_p")
         ends = np.atleast_1d(np.asarray(eos, np.int64))
         prompts = as_prompts(ids, attention_mask, self.model.words)
         further = self.further(inputs or {})

@@ -73,6 +73,7 @@ from onnxla.ops.values import (
     is_known,
 )
 from onnxla.parameters.exactness import exact_inputs
+from onnxla.parameters.lookups import Lookup, find_lookups
 from onnxla.parameters.padding import Padding, find_padding
 from onnxla.parameters.roles import Parameters, analyze, find_parameters
 from onnxla.parameters.walk import Analysis
@@ -195,6 +196,11 @@ class Program:
         return exact_inputs(self.model, self.analysis)
 
     @functools.cached_property
+    def lookups(self) -> dict[str, Lookup]:
+        """Inputs that are looked up in tables of the file, and where."""
+        return find_lookups(self.model.graph, self.model.opsets.get("", 1), self.analysis)
+
+    @functools.cached_property
     def buffers(self) -> dict[str, jax.Array]:
         """Large constants that are no parameters, on the device."""
         # Kept, so no tracers of a caller's jit that may be the first to ask.
@@ -259,7 +265,12 @@ class Program:
         return [len(node.blocks) for node in nodes if isinstance(node, Roll)]
 
     def held(self, params: Mapping[str, Value], outputs: tuple[str, ...] | None) -> Stacks:
-        """The stacks among some parameters. Raises: TypeError if these are not all, or others."""
+        """The stacks among some parameters.
+
+        Raises:
+            TypeError: These are not all, or others.
+            ValueError: A stack has not one entry for each of its parameters.
+        """
         own = self.parameters.params
         if params.keys() == own.keys():
             return NO_STACKS
@@ -269,6 +280,7 @@ class Program:
             raise TypeError(f"params lacks [{listed(missing)}]")
         if wrong := sorted(params.keys() - names):
             raise TypeError(f"no parameters [{listed(wrong)}]")
+        stacks.check(params)
         return stacks
 
     def lowered(self, outputs: tuple[str, ...] | None, joined: int = JOINED) -> Graph:
@@ -630,7 +642,8 @@ class Program:
         if program is None:
             return None
         buffers = [*self.buffers.values()]
-        self.last = short_way(program, buffers, args, named, self.explaining_errors)
+        rows = {i: self.lookups[k].rows for i, k in enumerate(names) if k in self.lookups}
+        self.last = short_way(program, buffers, args, named, self.explaining_errors, rows)
         outputs: tuple[Value, ...] | None = self.last(params, args, named)
         return outputs
 

@@ -40,6 +40,7 @@ def short_way(
     args: Sequence[Value],
     named: Mapping[str, Value],
     explaining: Callable[[], AbstractContextManager[None]],
+    rows: Mapping[int, int],
 ) -> Short:
     """A call of a compiled program for arrays of the types, dtypes and shapes of these.
 
@@ -49,6 +50,7 @@ def short_way(
         args: The inputs in order.
         named: The inputs by name.
         explaining: A context that explains what is raised within.
+        rows: By the number of an input, how many rows the table has that it is looked up in.
     """
     # Each call waits for this: what a line more or a line of `with` costs shows in benchmarks/call.
     enter, leave = jax.enable_x64.swap_local, jax.enable_x64.set_local
@@ -56,6 +58,7 @@ def short_way(
     values = (*args, *named.values())
     types, dtypes = [type(x) for x in values], [x.dtype for x in values]
     shapes = [x.shape for x in values]
+    tables = [(i, n) for i, n in rows.items() if types[i] is np.ndarray and values[i].size]
 
     def call(params: Mapping[str, Value], args: Sequence[Value], named: Mapping[str, Value]) -> Any:
         if len(args) != count or ((named or names) and [*named] != names):
@@ -64,6 +67,9 @@ def short_way(
             args = (*args, *named.values())
         for i, x in enumerate(args):  # a `zip` takes as long as all the rest
             if type(x) is not types[i] or x.dtype is not dtypes[i] or x.shape != shapes[i]:
+                return None
+        for i, n in tables:
+            if not (-n <= args[i].min() and args[i].max() < n):
                 return None
         before = enter(True)
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import os
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -12,7 +13,7 @@ from typing import Any, Protocol, TypeAlias
 import jax
 import numpy as np
 
-from onnxla.inputs import by_name
+from onnxla.inputs import by_name, check_lookup
 from onnxla.module import Module
 from onnxla.ops.values import Value
 from onnxla.train.checkpoints import CheckpointError
@@ -22,14 +23,10 @@ from onnxla.train.means import Weighted
 from onnxla.train.reading import Reading, has_ragged
 from onnxla.train.sources import (
     InOrder,
-    check_columns,
     is_array,
-    is_frame,
     is_map_style,
-    is_pair,
     is_table,
     iterate,
-    kind_of_item,
     read_rows,
     spread,
 )
@@ -125,7 +122,8 @@ class DatasetSamples:
 
     def take(self, rows: np.ndarray) -> Batch:
         """Some samples, read one by one, or by a Hugging Face `Dataset` all at once."""
-        item = self.reading.named(read_rows(self.source, among(self.rows, rows)))
+        read = read_rows(self.source, among(self.rows, rows), self.reading.sample)
+        item = self.reading.named(read)
         return split_batch(self.reading.module, item)
 
     def part(self, rows: np.ndarray) -> DatasetSamples:
@@ -163,6 +161,11 @@ class ArrayBatches:
     size: int
     shuffle: bool = False
     seed: int = 0
+
+    @property
+    def once(self) -> bool:
+        """Whether there is one epoch."""
+        return False
 
     @property
     def length(self) -> int:
@@ -240,7 +243,7 @@ class StreamedBatches:
         iterator = iterate(self.source)
         for item in iterator:
             self.opened = itertools.chain([item], iterator)
-            if kind_of_item(self.reading.module, item, self.reading.rename) == "sample":
+            if self.reading.kind(item) == "sample":
                 raise TypeError(
                     f"{kind_of(self.source)} gives samples one by one, and batches are needed: "
                     "data.batch(32) makes them of many datasets, a DataLoader of others; a list, "
@@ -387,20 +390,19 @@ def find_samples(reading: Reading, data: Any) -> Samples | None:
         ValueError: Arrays differ in their number of samples.
         TypeError: The data has none of the forms of `as_batches`.
     """
-    module, rename = reading.module, reading.rename
+    if isinstance(data, str | bytes | os.PathLike):
+        raise TypeError(f"data is arrays, a dataset or batches, and no file: read {data!r:.100}")
     if isinstance(data, Mapping) and any(map(is_table, data.values())):
         names = ", ".join(f"data[{name!r}]" for name in data)
         raise TypeError(f"the data is several datasets: pass one of {names}")
-    if isinstance(data, tuple | Mapping) or is_frame(data):
-        return array_samples(reading, data)
-    if isinstance(data, list) and is_pair(module, data, rename):
-        return array_samples(reading, tuple(data))
+    if reading.is_whole(data):
+        return array_samples(reading, tuple(data) if isinstance(data, list) else data)
     if is_table(data):
-        check_columns(module, data, rename)
+        reading.check_columns(data)
         return DatasetSamples(reading, data)
     if is_map_style(data) and len(data):
         try:
-            kind = kind_of_item(module, data[0], rename)
+            kind = reading.kind(data[0])
         except NotImplementedError:  # an iterable dataset of PyTorch
             return None
         if kind == "sample":
@@ -442,6 +444,7 @@ def split_batch(module: Module, item: Any) -> Batch:
 
     Raises:
         TypeError: It has none of the forms of `as_batches`.
+        ValueError: A number is looked up in a table that has no such row.
     """
     names = module.program.declared
     if isinstance(item, Mapping):
@@ -458,6 +461,8 @@ def split_batch(module: Module, item: Any) -> Batch:
         )
     named = by_name(module.program, inputs)
     arrays = {name: np.asarray(value) for name, value in named.items()}
+    for name, array in arrays.items():
+        check_lookup(module.program, name, array)
     targets = jax.tree.map(np.asarray, targets, is_leaf=lambda v: isinstance(v, list))
     return arrays, targets
 

@@ -46,8 +46,8 @@ class Callbacks:
             known = callable(member) or any(hasattr(member, event) for event in EVENTS)
             if isinstance(member, type) or not known:
                 raise TypeError(
-                    "a callback is a function of (step, logs), or an object with one of the methods"
-                    f" {', '.join(EVENTS)}; got {member!r}"
+                    "callbacks are functions of (step, logs), or objects with one of the methods"
+                    f" {', '.join(EVENTS)}; got {member!r:.100}"
                 )
 
     def tell(self, event: str, *arguments: Any) -> bool:

@@ -37,7 +37,10 @@ def class_axis(outputs: Value, labels: Value) -> int:
 def require_integers(labels: Value) -> None:
     """Raises TypeError unless the labels are integers."""
     if not jnp.issubdtype(labels.dtype, jnp.integer):
-        raise TypeError(f"labels are integers, the numbers of the classes; got {labels.dtype}")
+        raise TypeError(
+            f"labels are integers, the numbers of the classes; got {labels.dtype}, of which"
+            " labels.astype('int64') makes them if none is missing"
+        )
 
 
 def kept(labels: Value, ignore_index: int, weights: Value | None, outputs: Value) -> Any:

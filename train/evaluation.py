@@ -7,24 +7,27 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
+from onnxla.arguments import check_arguments
 from onnxla.inputs import unpack
-from onnxla.ir.names import as_names
+from onnxla.ir.names import as_names, listed
 from onnxla.module import Module, require_module
 from onnxla.ops.values import Value
+from onnxla.progress import ProgressBar
+from onnxla.train.arguments import EVALUATE
 from onnxla.train.batches import ArrayBatches, StreamedBatches, as_batches
 from onnxla.train.division import Divided, divide
 from onnxla.train.labels import number_of_classes, with_class_weight, wrong_label
 from onnxla.train.losses import LOSSES, Measure
 from onnxla.train.means import Sums, as_wide, unweighted
-from onnxla.train.measures import call_measure, find_measure
+from onnxla.train.measures import as_numbers, call_measure, find_measure, telling_targets
 from onnxla.train.metrics import METRICS, Metric, as_metric, divided, name_of
 from onnxla.train.objective import Objective, ValuesRead, make_objective, values_read
 from onnxla.train.reading import make_reading
 from onnxla.train.step import double_precision
 
+NO_BAR = ProgressBar(None, "", "", shown=False)
 Metrics = str | Measure | Sequence[str | Measure]
 
 
@@ -40,6 +43,7 @@ def evaluate(
     rename: Mapping[str, str] | None = None,
     batch_axis: Mapping[str, int] | None = None,
     bucket: Mapping[str, int] | None = None,
+    progress: bool = True,
 ) -> dict[str, Any]:
     """The mean loss (as `loss`) and metrics by name of a module on data: on every sample of it.
 
@@ -61,6 +65,7 @@ def evaluate(
         rename: As for `fit`, as are `batch_axis` and `bucket`.
         batch_axis: Axes of samples.
         bucket: Multiples of lengths.
+        progress: Whether to show a progress bar.
 
     Returns:
         Numbers; an array for a metric that has several, such as the confusion matrix [K, K], whose
@@ -69,6 +74,7 @@ def evaluate(
     Raises:
         TypeError, ValueError: The data does not fit the model, or a name is not known.
     """
+    check_arguments(locals(), EVALUATE)
     if isinstance(loss, str) and loss in METRICS and loss not in LOSSES:
         metrics, loss = [loss, *as_list(metrics)], None
     require_module(module)
@@ -82,7 +88,9 @@ def evaluate(
     elif class_weight is not None:
         raise ValueError("class_weight is about the loss: pass loss=")
     with jax.numpy_dtype_promotion("standard"), double_precision(module):
-        return make_evaluation(module, objective, metrics, outputs)(module.params, batches)
+        evaluation = make_evaluation(module, objective, metrics, outputs)
+        with ProgressBar(batches.length, "evaluating", "batch", shown=progress) as bar:
+            return evaluation(module.params, batches, bar)
 
 
 def as_list(metrics: Metrics) -> list[str | Measure]:
@@ -100,13 +108,18 @@ def make_evaluation(
     objective: Objective | None,
     metrics: Metrics,
     outputs: Sequence[str] | None = None,
-) -> Callable[[Mapping[str, Value], ArrayBatches | StreamedBatches], dict[str, Any]]:
-    """A function of all parameters and batches: the loss and the metrics.
+) -> Callable[..., dict[str, Any]]:
+    """A function of all parameters, batches and perhaps a bar: the loss and the metrics.
 
     Raises:
         ValueError: A name is no metric's, or there is nothing to evaluate.
     """
     functions = [find_measure(metric, "metric", METRICS) for metric in as_list(metrics)]
+    names = names_of(metrics)
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise ValueError(
+            f"several metrics are named {listed(sorted(twice))}: give functions names, with def"
+        )
     if objective is None and not functions:
         raise ValueError("nothing to evaluate: pass loss= or metrics=")
     read = [(f, values_read(module, outputs, f)) for f in functions]
@@ -135,7 +148,9 @@ def make_evaluation(
     parts: Divided | None = None
 
     def evaluation(
-        params: Mapping[str, Value], batches: ArrayBatches | StreamedBatches
+        params: Mapping[str, Value],
+        batches: ArrayBatches | StreamedBatches,
+        bar: ProgressBar = NO_BAR,
     ) -> dict[str, Any]:
         nonlocal parts
         found: dict[str, Tally] = {}
@@ -150,8 +165,12 @@ def make_evaluation(
                     raise ValueError(problem)
             for name, part in jax.device_get(measured).items():
                 found.setdefault(name, Tally(known.get(name))).add(part)
+            bar.advance()
         if not found:
-            raise ValueError("the data to evaluate on has no batches")
+            raise ValueError(
+                "the data to evaluate on has no batches"
+                + ("; an iterator has them once: pass a list" if batches.once else "")
+            )
         return {name: tally.result() for name, tally in found.items()}
 
     return evaluation
@@ -160,8 +179,10 @@ def make_evaluation(
 def of_batch(function: Measure, outputs: Any, targets: Any, samples: Value) -> Any:
     """What a batch of so many samples gives of a metric, which is a mean unless it is known."""
     if (metric := as_metric(function)) is not None:
-        return metric.of_batch(outputs, *unweighted(targets))
-    return Sums(jnp.asarray(call_measure(function, outputs, targets)) * samples, samples)
+        with telling_targets(function, targets):
+            return metric.of_batch(outputs, *unweighted(targets))
+    what = f"the metric {name_of(function)} is a number, or an array of numbers"
+    return Sums(as_numbers(call_measure(function, outputs, targets), what) * samples, samples)
 
 
 class Tally:
@@ -186,6 +207,8 @@ class Tally:
     def result(self) -> Any:
         """The metric, a number or an array."""
         whole = self._parts[0]
+        if isinstance(whole, Sums) and not np.any(whole.weight):
+            raise ValueError("nothing counts: all labels are ignored, or all weights are 0")
         if self._collects:
             whole = jax.tree.map(lambda *parts: np.concatenate(parts), *self._parts)
         value = np.asarray(self._result(whole))

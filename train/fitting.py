@@ -6,16 +6,17 @@ import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from functools import partial
-from numbers import Integral
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from onnxla.arguments import check_arguments, is_number, plain_number
 from onnxla.interpret.rules.matmul_precision import asked_for
 from onnxla.ir.names import as_names
 from onnxla.module import Module, require_module
 from onnxla.progress import ProgressBar
+from onnxla.train.arguments import FIT
 from onnxla.train.batches import ArrayBatches, StreamedBatches, as_batches
 from onnxla.train.callbacks import Callbacks
 from onnxla.train.checkpoints import Checkpoints
@@ -29,12 +30,12 @@ from onnxla.train.labels import (
     with_class_weight,
 )
 from onnxla.train.live import Live, in_notebook
-from onnxla.train.loop import FitResult, Loop
+from onnxla.train.loop import FitResult, Loop, NonFiniteLossError
 from onnxla.train.losses import LOSSES, Measure
 from onnxla.train.measures import find_measure, known_loss
 from onnxla.train.metrics import name_of
 from onnxla.train.monitor import METRIC, Monitor, find_monitor
-from onnxla.train.notes import note_on_samples, notes_before
+from onnxla.train.notes import note_on_samples, notes_after_stop, notes_before
 from onnxla.train.plateau import Plateau
 from onnxla.train.reading import make_reading
 from onnxla.train.recipe import Recipe
@@ -189,21 +190,19 @@ def fit(
             or another run writes to the folder.
         KeyboardInterrupt: After the step at hand is complete and, if asked for, saved.
 
-        The last three, and an error of a callback, have an attribute `result` with what was trained
-        until then.
+        Whatever is raised within the run, by a callback or by the data too, has an attribute
+        `result` with what was trained until then.
     """
-    epochs = 1 if epochs is None and steps is None else epochs
+    check_arguments(locals(), FIT)
     require_module(module)
-    check_numbers(
-        epochs=epochs,
-        steps=steps,
-        patience=patience,
-        batch_size=batch_size,
-        validate_every=validate_every,
-        checkpoint_every=checkpoint_every,
-        accumulate=accumulate,
-        weight_average=weight_average,
+    if epochs is not None and steps is not None:
+        raise ValueError("pass epochs or steps, not both")
+    epochs = 1 if epochs is None and steps is None else epochs
+    epochs, steps, batch_size, accumulate, seed, learning_rate, warmup, clip_norm = map(
+        plain_number,
+        (epochs, steps, batch_size, accumulate, seed, learning_rate, warmup, clip_norm),
     )
+    weight_average = plain_number(weight_average)
     if validation is None and (metrics or patience or validate_every or monitor or min_delta):
         raise ValueError(
             "metrics, monitor, min_delta, patience and validate_every are about validation data:"
@@ -217,10 +216,15 @@ def fit(
     reading = make_reading(module, rename, batch_axis, bucket)
     batches = as_batches(module, data, batch_size, shuffle=shuffle, seed=seed, reading=reading)
     held_out: ArrayBatches | StreamedBatches | None = None
-    if isinstance(validation, float):
+    if is_number(validation):
         batches, held_out = hold_out(batches, validation)
     elif validation is not None:
         held_out = as_batches(module, validation, batch_size, reading=reading)
+    if held_out and held_out.once and ((epochs or 1) > 1 or validate_every):
+        raise ValueError(
+            "validation is an iterator, which has its batches once: pass arrays, a dataset, or a"
+            " list of batches"
+        )
     length = steps
     if epochs is not None and batches.length is not None:
         length = epochs * batches.length
@@ -308,31 +312,27 @@ def fit(
                 if note := note_on_samples(batches, loop.description):
                     loop.history.note(note)
                 go_on_after_stop(loop, partial(recipe.digest, task))
+                measured = ({*known} if held_out else set()) if known else None
+                for note in notes_after_stop(loop, measured):
+                    loop.history.note(note)
             bar = ProgressBar(length, "compiling", "step", done=loop.step, shown=progress)
-            result = loop.run(stack.enter_context(bar))
+            try:
+                result = loop.run(stack.enter_context(bar))
+            except Exception as error:
+                if not hasattr(error, "result"):  # as of the data
+                    with contextlib.suppress(NonFiniteLossError):
+                        loop.read()
+                    error.result = loop.result_if_any()  # type: ignore[attr-defined]
+                raise
             if note := start.step.note(reading):
                 result.history.note(note)
+            if loop.step > loop.begun and not any(result.history.steps["gradient_norm"]):
+                result.history.note(
+                    "the gradient was 0 in all steps: the loss depends on nothing that trains"
+                )
             if rest := loop.step % accumulate:
                 result.history.note(f"accumulate={accumulate}: no update by the last {rest} steps")
             return result
-
-
-def check_numbers(*, epochs: Any, steps: Any, weight_average: float | None, **counts: Any) -> None:
-    """Raises ValueError or TypeError unless numbers are what `fit` says, by their names."""
-    if epochs is not None and steps is not None:
-        raise ValueError("pass epochs or steps, not both")
-    for name, number in {"epochs": epochs, "steps": steps, **counts}.items():
-        require_count(name, number)
-    if weight_average is not None and not 0 < weight_average < 1:
-        raise ValueError(f"weight_average is between 0 and 1, as 0.999; got {weight_average}")
-
-
-def require_count(name: str, number: Any) -> None:
-    """Raises ValueError or TypeError unless a number is None, or a whole one of at least 1."""
-    if number is not None and not isinstance(number, Integral):
-        raise TypeError(f"{name} is a whole number, got {number!r:.100}")
-    if number is not None and number < 1:
-        raise ValueError(f"{name} is at least 1, got {number}")
 
 
 def check_may_resume(checkpoints: Checkpoints, resume: bool) -> None:

@@ -24,10 +24,8 @@ def hold_out(
 
     Raises:
         TypeError: The data is an iterable, of which nothing is known before it is drawn.
-        ValueError: The share is not between 0 and 1, or there are less than two samples.
+        ValueError: There are less than two samples.
     """
-    if not 0 < share < 1:
-        raise ValueError(f"validation is data, or a share between 0 and 1; got {share}")
     if isinstance(batches, StreamedBatches):
         advice = ", or its .dataset instead of it" if hasattr(batches.source, "dataset") else ""
         raise TypeError(

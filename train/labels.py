@@ -131,10 +131,19 @@ def targets_at_hand(batches: ArrayBatches | StreamedBatches) -> Any:
 def check_labels(
     loss: Measure, batches: ArrayBatches | StreamedBatches, classes: int | None
 ) -> None:
-    """Raises ValueError if a label of arrays is no class. Others are seen batch by batch."""
-    if classes is None or (targets := targets_at_hand(batches)) is None:
+    """Raises ValueError if a label of arrays is no class, or none counts.
+
+    Others are seen batch by batch.
+    """
+    if (targets := targets_at_hand(batches)) is None:
         return
-    if problem := wrong_label(loss, targets, classes):
+    labels, weights = labels_of(loss, targets), unweighted(targets)[1]
+    ignored = options_of(loss).get("ignore_index", IGNORED)
+    if labels is not None and labels.size and (labels == ignored).all():
+        raise ValueError(f"no label counts: all are {ignored}, which is ignored (ignore_index)")
+    if weights is not None and not np.any(weights):
+        raise ValueError("nothing counts: all weights of the data are 0")
+    if classes is not None and (problem := wrong_label(loss, targets, classes)):
         raise ValueError(problem)
 
 

@@ -18,6 +18,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from onnxla.arguments import PATH
 from onnxla.train.callbacks import TrainingRun
 
 Row = dict[str, Any]
@@ -30,10 +31,11 @@ class RowsInFile(ABC):
     A run that does not go on from a checkpoint begins the file anew.
 
     Args:
-        path: The file.
+        path: The file. Folders that are missing are made.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
+        PATH.check("path", path)
         self.path = Path(path)
 
     def start(self, run: TrainingRun) -> None:
@@ -145,6 +147,7 @@ class TensorBoard:
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
+        PATH.check("folder", folder)
         self.folder, self.open = str(folder), find_writer()
 
     def start(self, run: TrainingRun) -> None:

@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from onnxla.arguments import check_arguments
 from onnxla.module import Module
+from onnxla.train.arguments import SEARCH
 from onnxla.train.fitting import fit
 from onnxla.train.loop import NonFiniteLossError
 from onnxla.train.losses import Measure
@@ -115,10 +117,9 @@ def lr_find(
     """
     import optax
 
-    if not 0 < lowest < highest:
+    check_arguments(locals(), SEARCH)
+    if not lowest < highest:
         raise ValueError(f"0 < lowest < highest, got {lowest} and {highest}")
-    if steps < 10:
-        raise ValueError(f"steps is at least 10, got {steps}")
     if wrong := sorted(CHOSEN & options.keys()):
         raise TypeError(f"lr_find takes no {', '.join(wrong)}: its run is short and is not kept")
     rising = optax.exponential_decay(lowest, steps - 1, highest / lowest)

@@ -74,8 +74,6 @@ def find_monitor(
     Raises:
         ValueError: The validation has no such number, or its direction is not known.
     """
-    if min_delta < 0:
-        raise ValueError(f"min_delta is at least 0, got {min_delta}")
     name, direction = (given, None) if given is None or isinstance(given, str) else given
     name = METRIC if name in (None, "loss") else name
     if known and name not in known:

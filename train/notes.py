@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
+from onnxla.ir.names import listed
 from onnxla.ir.problems import Problems
 from onnxla.left_open import left_open
 from onnxla.module import Module
 from onnxla.train.batches import ArrayBatches, StreamedBatches
+from onnxla.train.history import OF_TRAINING
 from onnxla.train.lengths import has_mask
+from onnxla.train.loop import Loop
 from onnxla.train.sparsity import describe_zeros
 from onnxla.train.start import Start
 from onnxla.train.task import Task
@@ -61,6 +64,31 @@ def note_on_samples(batches: ArrayBatches | StreamedBatches, description: Mappin
         "the dataset gives other samples each time that they are read: a run that goes on from a"
         " checkpoint sees others than one that was not stopped"
     )
+
+
+def notes_after_stop(loop: Loop, measured: Collection[str] | None) -> Iterator[str]:
+    """What is to say of a run that goes on from a checkpoint, if it does.
+
+    Args:
+        loop: The run, as it was in the checkpoint.
+        measured: Names of what validations have from now on; None if that is not known.
+    """
+    if not loop.step:
+        return
+    if loop.finished():
+        yield f"nothing was trained: the run had ended after {loop.step} steps"
+        return
+    history = loop.history
+    columns = {**history.validations, **history.epochs}
+    before = {k for k, v in columns.items() if v and v[-1] == v[-1]} - {*OF_TRAINING}
+    if measured is None:
+        return
+    for has, names in (("have", {*measured} - before), ("do not have", before - {*measured})):
+        if names:
+            yield (
+                f"validations {has} {listed(sorted(names))} from step {loop.step} on; rows"
+                " without it have nan"
+            )
 
 
 def open_questions(module: Module, trained: Sequence[str], all_by_default: bool) -> list[str]:

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from onnxla import ir
-from onnxla.ir.names import listed, quoted
+from onnxla.ir.names import quoted
 from onnxla.ir.traverse import is_standard
 from onnxla.module import Module
 from onnxla.ops.table import Operator, lookup
@@ -19,7 +19,14 @@ from onnxla.ops.values import Value, is_floating
 from onnxla.train.digests import digest_of_programs
 from onnxla.train.losses import LOGITS, OUTPUTS, Measure
 from onnxla.train.means import Sums, as_wide, unweighted
-from onnxla.train.measures import call_measure, known_loss, plain, sums_of
+from onnxla.train.measures import (
+    as_numbers,
+    call_measure,
+    known_loss,
+    plain,
+    sums_of,
+    telling_targets,
+)
 from onnxla.train.metrics import Metric, name_of
 
 
@@ -103,20 +110,12 @@ class Objective:
 
     def loss_of(self, found: Any, targets: Any) -> tuple[jax.Array, dict[str, Value]]:
         """The loss of outputs, and the further scalars. Raises: TypeError unless it is a scalar."""
-        try:
-            result = call_measure(self.loss, jax.tree.map(as_wide, found), targets)
-        except AttributeError as error:
-            reason, name = no_array(targets), known_loss(self.loss)
-            if not reason or not name:
-                raise
-            raise TypeError(f"{name} is of one array of targets{reason}") from error
+        result = call_measure(self.loss, jax.tree.map(as_wide, found), targets)
         value, further = result if isinstance(result, tuple) else (result, {})
-        value = jnp.asarray(value)
+        what = "a loss is one floating-point number, a mean for instance"
+        value = as_numbers(value, what)
         if value.shape != () or not is_floating(value):
-            raise TypeError(
-                "a loss is one floating-point number, a mean for instance; "
-                f"got {value.dtype}{list(value.shape)}"
-            )
+            raise TypeError(f"{what}; got {value.dtype}{list(value.shape)}")
         return value, further
 
     def sums(self, found: Any, targets: Any, samples: Value) -> dict[str, Sums]:
@@ -125,7 +124,8 @@ class Objective:
         A loss that is not one of `onnxla.losses` counts as the mean of so many samples.
         """
         if (exact := sums_of(self.loss)) is not None:
-            return {"loss": exact(jax.tree.map(as_wide, found), *unweighted(targets))}
+            with telling_targets(self.loss, targets):
+                return {"loss": exact(jax.tree.map(as_wide, found), *unweighted(targets))}
         value, further = self.loss_of(found, targets)
         every = {"loss": value, **further}
         return {name: Sums(jnp.asarray(x) * samples, samples) for name, x in every.items()}
@@ -139,18 +139,6 @@ class Objective:
         """Those of the module among some parameters, in the model's dtypes."""
         own = self.module.program.stacks(self.outputs).within(params).keyed(self.module.params)
         return {name: params[name].astype(value.dtype) for name, value in own.items()}
-
-
-def no_array(targets: Any) -> str:
-    """What to say where targets are no array: there are none, or several by name."""
-    if targets is None:
-        return ": the data is inputs alone; pass (inputs, targets), or a dict with one more array"
-    if not isinstance(targets, Mapping):
-        return ""
-    return (
-        f", and the data has {listed(targets)} beside the inputs: leave out what is no target, or"
-        " pass a function of (outputs, targets) as the loss"
-    )
 
 
 def make_objective(

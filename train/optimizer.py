@@ -57,9 +57,6 @@ def bare_optimizer(optimizer: Any, rate: Any, roles: Mapping[str, str] | None = 
         rate: The learning rate of one by name, see `Recipe.rate`.
         roles: The parameters in training, with their roles: of one by name, weights decay, and
             biases and scales do not. Without them, all do.
-
-    Raises:
-        TypeError: It is neither.
     """
     import optax
 
@@ -68,11 +65,6 @@ def bare_optimizer(optimizer: Any, rate: Any, roles: Mapping[str, str] | None = 
         masks = inspect.signature(function).parameters.keys() & {"mask", "weight_decay_mask"}
         decayed = {name: role in DECAYED for name, role in (roles or {}).items()}
         return function(rate, **dict.fromkeys(masks if roles else (), decayed))
-    if not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
-        raise TypeError(
-            "optimizer is the name of one, as 'adamw', or an optax optimizer, as optax.sgd(0.1); "
-            f"got {optimizer!r}"
-        )
     return optimizer
 
 

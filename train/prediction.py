@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
 import numpy as np
 
-from onnxla.ir.names import quoted
+from onnxla.arguments import check_arguments
+from onnxla.ir.errors import OnnxlaError
+from onnxla.ir.names import as_names, quoted
 from onnxla.module import Module, require_module
 from onnxla.progress import ProgressBar
-from onnxla.train.batches import Batch, as_batches, split_batch
+from onnxla.train.arguments import READING
+from onnxla.train.batches import as_batches
+from onnxla.train.inputs_only import InputReading
+from onnxla.train.reading import make_reading
 
 
 def predict(
     module: Module,
     data: Any,
     batch_size: int = 32,
-    outputs: Sequence[str] | None = None,
+    outputs: str | Sequence[str] | None = None,
     progress: bool = True,
+    *,
+    rename: Mapping[str, str] | None = None,
+    batch_axis: Mapping[str, int] | None = None,
+    bucket: Mapping[str, int] | None = None,
 ) -> Any:
     """A module's outputs for all samples of data, in their order, as numpy arrays.
 
@@ -31,79 +41,182 @@ def predict(
         module: The model, which is applied as in inference (see `Module.inference`). Samples of a
             batch must not depend on one another: one that is smaller than those before is filled
             up, so that nothing is compiled for it.
-        data: The inputs: one array, a tuple of all inputs' arrays in order, or a dict by name; or
-            what `fit` and `evaluate` take, of which targets and weights are left out; or any
-            iterable of batches in one of these forms.
-        batch_size: Samples in a batch of arrays.
+        data: What `fit` takes, of which targets and weights are left out; or the like without any:
+            one array, a tuple of all inputs' arrays in order, a dict by name or a DataFrame; a
+            dataset or a list of samples in one of these forms; or any iterable of batches.
+        batch_size: Samples in a batch, of data that is no batches.
         outputs: Names of the values to return instead of the graph's outputs; intermediate values
             may be among them.
         progress: Whether to show a progress bar.
+        rename: As for `fit`.
+        batch_axis: The axis of the samples, by name, of inputs and outputs of which it is not the
+            first.
+        bucket: As for `fit`.
 
     Returns:
-        One array, or if there are several outputs a dict of them by name.
+        One array, or if there are several outputs a dict of them by name. What was padded, to the
+        longest of a batch or to a multiple of `bucket`, is cut off along each axis of an output
+        that is as long as the input's. Other outputs are what the model makes of padded inputs.
+        Where samples then have different shapes, a list of their arrays is in place of the array.
 
     Raises:
         TypeError, ValueError: The data does not fit the model; or an output is no tensor, or does
             not count the samples along its first axis.
     """
+    check_arguments(locals(), READING)
     require_module(module)
-    module = module.inference()
-    part = module if outputs is None else module.cut(outputs=outputs)
-    batches, total = inputs_of(module, data, batch_size)
-    size = 0
-    found: list[dict[str, np.ndarray]] = []
-    with ProgressBar(total, "predicting", "batch", shown=progress) as bar:
-        for inputs in batches:
-            samples = len(next(iter(inputs.values()), ()))
+    module, names = module.inference(), as_names(outputs)
+    part = module if names is None else module.cut(outputs=names)
+    reading = InputReading(**vars(make_reading(module, rename, batch_axis, bucket)))
+    batches = as_batches(module, data, batch_size, reading=reading)
+    batches.first()
+    size, cutter = 0, Cutter(part, reading)
+    found: dict[str, list[np.ndarray]] = {}
+    with ProgressBar(batches.length, "predicting", "batch", shown=progress) as bar:
+        for inputs, lengths in batches.epoch(0):
+            samples = reading.count(inputs)
             size = max(size, samples)
-            taken = {k: filled(v, size) for k, v in inputs.items() if k in part.input_names}
-            found.append({k: cut_off(k, v, size, samples) for k, v in part.run(taken).items()})
+            taken = {
+                name: filled(value, size, reading.batch_axis.get(name, 0))
+                for name, value in inputs.items()
+                if name in part.input_names
+            }
+            values = part.run(taken)
+            arrays = {
+                name: of_samples(name, value, reading.batch_axis.get(name, 0), size, samples)
+                for name, value in values.items()
+            }
+            for name, pieces in cutter.cut(arrays, taken, lengths).items():
+                found.setdefault(name, []).extend(pieces)
             bar.advance()
-    if not found:
-        raise ValueError("the data has no batches")
-    joined = {name: np.concatenate([each[name] for each in found]) for name in found[0]}
+    joined = {name: join(pieces, reading.batch_axis.get(name, 0)) for name, pieces in found.items()}
     return joined if len(joined) > 1 else next(iter(joined.values()))
 
 
-def inputs_of(module: Module, data: Any, size: int) -> tuple[Iterator[dict[str, Any]], int | None]:
-    """Inputs by name, batch by batch, and the number of batches where it is known."""
-    if isinstance(data, Iterable) and not (
-        isinstance(data, tuple | Mapping) or hasattr(data, "dtype")
-    ):
-        total = len(data) if isinstance(data, Sized) else None
-        return (split_inputs(module, item)[0] for item in data), total
-    batches = as_batches(module, split_inputs(module, data), size)
-    return (inputs for inputs, _ in batches.epoch(0)), batches.length
-
-
-def split_inputs(module: Module, item: Any) -> Batch:
-    """A batch, or all data, as inputs by name, without targets.
-
-    A tuple or list is one of all inputs if the model has so many, and none of them is a tuple, list
-    or dict, as all the inputs of a pair (inputs, targets) would be.
-    """
-    names = module.program.declared
-    if isinstance(item, Mapping):
-        item = {name: value for name, value in item.items() if name in names}
-    elif isinstance(item, tuple | list) and not (
-        len(item) == len(module.input_names)
-        and not any(isinstance(value, tuple | list | Mapping) for value in item)
-    ):
-        item = split_batch(module, item)[0]
-    return split_batch(module, (item, None))
-
-
-def filled(array: Any, size: int) -> Any:
+def filled(array: Any, size: int, axis: int) -> Any:
     """An array of as many samples, of which those that are missing are like the last."""
-    return array[np.minimum(np.arange(size), len(array) - 1)] if len(array) < size else array
+    count = array.shape[axis]
+    return np.take(array, np.minimum(np.arange(size), count - 1), axis) if count < size else array
 
 
-def cut_off(name: str, value: Any, size: int, samples: int) -> np.ndarray:
-    """An output of the first samples. Raises: ValueError if it does not count samples."""
-    if not hasattr(value, "shape") or value.shape[:1] != (size,):
-        kind = f"shape {list(value.shape)}" if hasattr(value, "shape") else type(value).__name__
+def of_samples(name: str, value: Any, axis: int, size: int, samples: int) -> np.ndarray:
+    """An output of the first samples, whose axis becomes the first.
+
+    Raises:
+        ValueError: It does not count samples.
+    """
+    shape = getattr(value, "shape", None)
+    if shape is None or shape[axis : axis + 1] != (size,):
+        kind = type(value).__name__ if shape is None else f"shape {list(shape)}"
         raise ValueError(
-            f"output {quoted(name)} does not count the {size} samples of a batch along its first "
-            f"axis: it is {kind}; name others with outputs=[...]"
+            f"output {quoted(name)} does not count the {size} samples of a batch along its "
+            f"{f'axis {axis}' if axis else 'first axis'}: it is {kind}; name others with "
+            f"outputs=[...], or its axis of samples with batch_axis={{{quoted(name)}: ...}}"
         )
-    return np.asarray(jax.device_get(value))[:samples]
+    return np.moveaxis(np.asarray(jax.device_get(value)), axis, 0)[:samples]
+
+
+def join(pieces: Sequence[np.ndarray], axis: int) -> Any:
+    """Samples of several batches as one array, or a list of theirs if they differ in shape."""
+    if len({piece.shape[1:] for piece in pieces}) > 1:
+        return [row for piece in pieces for row in piece]
+    return np.moveaxis(np.concatenate(pieces), 0, axis)
+
+
+@dataclass
+class Cutter:
+    """Cuts off outputs what inputs were padded with.
+
+    Attributes:
+        part: The model.
+        reading: How its inputs were padded.
+        axes: By a dimension, which axes of outputs are as long, once that was asked.
+    """
+
+    part: Module
+    reading: InputReading
+    axes: dict[str, dict[str, list[int]]] = field(default_factory=dict)
+
+    def cut(
+        self,
+        outputs: Mapping[str, np.ndarray],
+        inputs: Mapping[str, Any],
+        lengths: Mapping[str, np.ndarray],
+    ) -> dict[str, list[np.ndarray]]:
+        """Outputs without what is padding there: whole, or sample by sample where lengths differ.
+
+        Args:
+            outputs: By name, with the samples along the first axis.
+            inputs: What they were computed from.
+            lengths: By padded dimension what each sample has of it [N].
+        """
+        pieces = {name: [array] for name, array in outputs.items()}
+        for dimension, real in lengths.items():
+            if dimension not in self.axes:
+                shorter = max(int(real.min()), 1)
+                self.axes[dimension] = self.find_axes(dimension, shorter, outputs, inputs)
+            for name, axes in self.axes[dimension].items():
+                for axis in axes:
+                    pieces[name] = cut_pieces(pieces[name], axis, real)
+        return pieces
+
+    def find_axes(
+        self,
+        dimension: str,
+        shorter: int,
+        outputs: Mapping[str, np.ndarray],
+        inputs: Mapping[str, Any],
+    ) -> dict[str, list[int]]:
+        """By output the axes that are as long as a dimension of inputs, whatever its size.
+
+        The samples' axis is the first. What the file does not state is seen at a size that is
+        shorter.
+        """
+        full, other = self.reading.sizes(inputs)[dimension], self.shapes(dimension, shorter, inputs)
+        return {
+            name: [
+                axis
+                for axis, sizes in enumerate(zip(array.shape, other.get(name, ()), strict=False))
+                if axis and sizes == (full, shorter)
+            ]
+            for name, array in outputs.items()
+        }
+
+    def shapes(
+        self, dimension: str, size: int, inputs: Mapping[str, Any]
+    ) -> dict[str, tuple[int, ...]]:
+        """Shapes of outputs, with the samples first, if a dimension had another size.
+
+        Empty where the model does not tell without computing, or takes no other size.
+        """
+        shapes = {name: [*np.shape(value)] for name, value in inputs.items()}
+        for name, key, axis in self.reading.places(inputs):
+            if name == dimension:
+                shapes[key][axis] = size
+        try:
+            with jax.enable_x64(True):
+                like = {k: jax.ShapeDtypeStruct(shapes[k], v.dtype) for k, v in inputs.items()}
+                made = jax.eval_shape(self.part.apply, self.part.params, like)
+        except (OnnxlaError, TypeError, ValueError):
+            return {}
+        made = made if isinstance(made, tuple) else (made,)
+        first = self.reading.batch_axis
+        return {
+            name: (value.shape[first.get(name, 0)], *np.delete(value.shape, first.get(name, 0)))
+            for name, value in zip(self.part.output_names, made, strict=True)
+        }
+
+
+def cut_pieces(pieces: Sequence[np.ndarray], axis: int, lengths: np.ndarray) -> list[np.ndarray]:
+    """Pieces of a batch, cut along an axis to the lengths of their samples.
+
+    Args:
+        pieces: The whole batch, or one for each sample.
+        axis: The axis.
+        lengths: Those of the batch's samples [N].
+    """
+    if len(pieces) != len(lengths):
+        if (lengths == lengths[0]).all():
+            return [pieces[0].take(range(lengths[0]), axis)]
+        pieces = np.split(pieces[0], len(lengths))
+    return [each.take(range(n), axis) for each, n in zip(pieces, lengths, strict=True)]

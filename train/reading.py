@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from numbers import Number
 from typing import Any
 
 import jax
@@ -22,17 +23,21 @@ from onnxla.train.lengths import (
     is_weights,
     pad_to_multiples,
     real_places,
+    sizes_of,
     symbolic,
     with_weights,
 )
 from onnxla.train.sources import (
     as_array,
     as_arrays,
+    check_columns,
     frame_columns,
     frame_inputs,
     frame_targets,
     is_array,
     is_frame,
+    is_pair,
+    kind_of_item,
     rank,
 )
 
@@ -134,10 +139,30 @@ class Reading:
             )
         targets = item if is_dict else item[1]
         names = [*(targets if isinstance(targets, Mapping) else [TARGETS])]
-        known = {*self.module.program.declared, *names}
-        if unknown := [name for name in self.batch_axis if name not in known]:
-            raise ValueError(f"batch_axis: {no_such('input or target', unknown[0], sorted(known))}")
+        self.check_axes("input or target", {*self.module.program.declared, *names})
         return item
+
+    def check_axes(self, what: str, known: Collection[str]) -> None:
+        """Raises ValueError unless all names of `batch_axis` are known: such names as it says."""
+        if unknown := [name for name in self.batch_axis if name not in known]:
+            raise ValueError(f"batch_axis: {no_such(what, unknown[0], sorted(known))}")
+
+    def sample(self, item: Any) -> Any:
+        """A sample as it is collated with others."""
+        return item
+
+    def kind(self, item: Any) -> str | None:
+        """Whether an item is a batch or a sample, as `kind_of_item` tells."""
+        return kind_of_item(self.module, item, self.rename)
+
+    def is_whole(self, data: Any) -> bool:
+        """Whether data is arrays of all samples."""
+        pair = isinstance(data, list) and is_pair(self.module, data, self.rename)
+        return pair or isinstance(data, tuple | Mapping) or is_frame(data)
+
+    def check_columns(self, table: Any) -> None:
+        """Raises TypeError if columns of a table are text that no input reads."""
+        check_columns(self.module, table, self.rename)
 
     def axis_of(self, path: Any) -> int:
         """The axis of the samples of a target, by its path in the tree."""
@@ -177,6 +202,11 @@ class Reading:
             what = f"targets{jax.tree_util.keystr(path)}"
             if is_text(leaf):
                 raise TypeError(f"{what} are text: a loss takes numbers, such as those of classes")
+            if leaf.dtype == object and not is_ragged(leaf):
+                odd = next(
+                    (each for each in leaf.flat if not isinstance(each, Number)), leaf.flat[0]
+                )
+                raise TypeError(f"{what} are objects, such as {odd!r:.50}, and no numbers")
             if is_ragged(leaf) and not is_weights(path) and not is_label(leaf):
                 if self.axis_of(path) != 0:
                     raise TypeError(
@@ -186,9 +216,31 @@ class Reading:
                 real.append(real_places(leaf))
             return even(leaf, 0 if is_weights(path) else IGNORED, what)
 
+        for name, value in inputs.items():
+            self.check_ragged(name, value)
         inputs = {name: even(v, 0, f"input {quoted(name)}") for name, v in inputs.items()}
         targets = jax.tree_util.tree_map_with_path(target, targets)
         return inputs, with_weights(targets, real)
+
+    def check_ragged(self, name: str, value: Any) -> None:
+        """Raises ValueError if a sample of an input has another size where the model states one."""
+        if not is_ragged(value) or name not in self.module.program.declared:
+            return
+        sizes = [*sizes_of(self.module.program.declared[name])]
+        if sizes and not self.module.program.batched:
+            del sizes[self.batch_axis.get(name, 0)]
+        for row, sample in enumerate(value):
+            shape = np.shape(sample)
+            fits = len(shape) == len(sizes) and all(
+                size == found or not isinstance(size, int)
+                for size, found in zip(sizes, shape, strict=True)
+            )
+            if sizes and not fits:
+                stated = ", ".join("?" if size is None else plain(size) for size in sizes)
+                raise ValueError(
+                    f"input {quoted(name)} takes shape [{stated}] of each sample, and sample {row}"
+                    f" of the batch has {list(shape)}"
+                )
 
     def padded(self, batch: tuple[dict[str, Any], Any]) -> tuple[dict[str, Any], Any]:
         """A batch as the model takes it, padded to the multiples of `bucket`."""
@@ -197,7 +249,13 @@ class Reading:
     def count(self, inputs: Mapping[str, Any]) -> int:
         """The number of samples of a batch."""
         name = min(inputs)
-        return int(np.shape(inputs[name])[self.batch_axis.get(name, 0)])
+        axis, shape = self.batch_axis.get(name, 0), np.shape(inputs[name])
+        if not -len(shape) <= axis < len(shape):
+            raise ValueError(
+                f"input {quoted(name)} of a batch has shape {list(shape)}, without axis {axis},"
+                " which counts the samples"
+            )
+        return int(shape[axis])
 
     def describe(self) -> dict[str, int] | None:
         """What a run that goes on must have in common with this one."""
@@ -220,13 +278,8 @@ def make_reading(
     """How data is read, as `fit` is told.
 
     Raises:
-        TypeError: One of them is no dict.
         ValueError: A name is no input's, or no dimension's; or a multiple is none.
     """
-    told = {"rename": rename, "batch_axis": batch_axis, "bucket": bucket}
-    for what, given in told.items():
-        if not isinstance(given, Mapping | None):
-            raise TypeError(f"{what} is a dict by name, got {given!r:.100}")
     for name in (rename or {}).values():
         if name not in module.program.declared:
             raise ValueError(f"rename: {no_such('input', name, module.program.declared)}")

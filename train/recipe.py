@@ -37,9 +37,6 @@ class Recipe:
         warmup: Share of the steps in which the learning rate rises, by default a twentieth.
         accumulate: Number of steps whose mean gradient makes one update.
         clip_norm: Largest norm of a gradient.
-
-    Raises:
-        ValueError: A name is not known, or a number is out of range.
     """
 
     optimizer: Any = None
@@ -48,12 +45,6 @@ class Recipe:
     warmup: float | None = None
     accumulate: int = 1
     clip_norm: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.clip_norm is not None and not self.clip_norm > 0:
-            raise ValueError(f"clip_norm is positive, got {self.clip_norm}")
-        if self.warmup is not None and not 0 <= self.warmup < 1:
-            raise ValueError(f"warmup is a share of the steps, below 1; got {self.warmup}")
 
     @property
     def chosen(self) -> Any:

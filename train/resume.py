@@ -62,7 +62,7 @@ def go_on(loop: Loop, checkpoints: Checkpoints, step: int, update: Update) -> No
     loop.step, loop.epoch, loop.position = step, run["epoch"], run["position"]
     if isinstance(loop.batches, StreamedBatches) and "drawn" in run:
         loop.batches.drawn = Drawn(**{**run["drawn"], "resumed": True})
-    if told:
+    if told and not loop.finished():
         tell(loop, told)
 
 

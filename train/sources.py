@@ -5,8 +5,9 @@ No framework is imported: an object is known by what it can do.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Number
 from typing import Any
 
 import numpy as np
@@ -69,11 +70,13 @@ def as_numpy(value: Any) -> Any:
 
 def as_array(value: Any) -> Any:
     """A leaf of somebody's data as an array: one of objects, if it is sequences of many lengths."""
+    if hasattr(value, "toarray"):
+        raise TypeError(f"{type(value).__name__} is a sparse matrix: pass its .toarray()")
     if not isinstance(value, list):
-        return as_text(column(value) if hasattr(value, "to_numpy") else as_numpy(value))
+        return column(value) if hasattr(value, "to_numpy") else as_plain(as_numpy(value))
     values = [as_numpy(each) for each in value]
     try:
-        return as_text(np.asarray(values))
+        return as_plain(np.asarray(values))
     except ValueError:  # of different shapes
         ragged = np.empty(len(values), object)
         for index, each in enumerate(values):
@@ -81,12 +84,13 @@ def as_array(value: Any) -> Any:
         return ragged
 
 
-def as_text(value: Any) -> Any:
-    """Bytes, as TensorFlow has strings, as text; anything else as it is."""
+def as_plain(value: Any) -> Any:
+    """Bytes, as TensorFlow has strings, as text; objects that are numbers as these."""
     if not isinstance(value, np.ndarray) or value.dtype.kind not in "OS" or not value.size:
         return value
     if not isinstance(value.flat[0], bytes):
-        return value
+        numbers = value.dtype == object and all(isinstance(each, Number) for each in value.flat)
+        return np.array(value.tolist()) if numbers else value
     decoded = [each.decode(errors="replace") for each in value.flat]
     return np.array(decoded, object).reshape(value.shape)
 
@@ -102,17 +106,21 @@ def as_arrays(value: Any) -> Any:
 
 def column(series: Any) -> np.ndarray:
     """A column of a DataFrame."""
-    return np.asarray(series.to_numpy())
+    found: np.ndarray = as_plain(np.asarray(series.to_numpy()))
+    return found
 
 
 def frame_inputs(module: Module, frame: Any) -> dict[str, np.ndarray]:
     """The inputs that a DataFrame's columns are: by name, or all of them the only input.
 
     Raises:
-        TypeError: No column has the name of an input, and there are several; or one is text.
+        TypeError: No column has the name of an input, and there are several; or one is text, or
+            there twice; or there is none.
     """
     declared = module.program.declared
-    names = [str(name) for name in frame.columns]
+    names = names_of_columns(frame)
+    if not names:
+        raise TypeError("the DataFrame has no columns")
     if any(name in declared for name in names):
         return frame_columns(module, frame)
     if len(declared) != 1:
@@ -128,9 +136,18 @@ def frame_inputs(module: Module, frame: Any) -> dict[str, np.ndarray]:
     return {value.name: as_declared(value, np.stack([*columns.values()], 1))}
 
 
+def names_of_columns(frame: Any) -> list[str]:
+    """The names of a DataFrame's columns. Raises: TypeError if one is there twice."""
+    names = [str(name) for name in frame.columns]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise TypeError(f"the DataFrame has several columns named {listed(twice)}: rename them")
+    return names
+
+
 def frame_columns(module: Module, frame: Any) -> dict[str, np.ndarray]:
     """A DataFrame's columns by name; those of inputs as the model declares them."""
-    columns = {str(name): column(frame[name]) for name in frame.columns}
+    names = names_of_columns(frame)
+    columns = {n: column(frame[key]) for n, key in zip(names, frame.columns, strict=True)}
     declared = module.program.declared
     return {
         name: as_declared(declared[name], value) if name in declared else value
@@ -153,6 +170,7 @@ def frame_targets(value: Any) -> Any:
     """Targets as arrays: a DataFrame is one array, with a column for each of its own."""
     if not is_frame(value):
         return as_arrays(value)
+    names_of_columns(value)
     return np.stack([column(value[name]) for name in value.columns], 1)
 
 
@@ -226,9 +244,16 @@ def collate(samples: Sequence[Any]) -> Any:
     """Samples as one item: a dict or a tuple of lists, whose elements are arrays.
 
     Raises:
-        TypeError: They do not have the same parts.
+        TypeError: They do not have the same parts, or have none.
     """
     first = samples[0]
+    kinds = {parts_of(sample) for sample in samples}
+    if len(kinds) > 1 or None in kinds:
+        found = sorted({type(sample).__name__ for sample in samples})
+        raise TypeError(
+            "samples are pairs (inputs, targets), triples with weights, or dicts by name, all of"
+            f" the same form; got {listed(found, str)}"
+        )
     if isinstance(first, Mapping):
         if other := next((s for s in samples if {*s} != {*first}), None):
             raise TypeError(
@@ -239,6 +264,13 @@ def collate(samples: Sequence[Any]) -> Any:
     return tuple(stacked(list(parts)) for parts in zip(*samples, strict=True))
 
 
+def parts_of(sample: Any) -> int | None:
+    """How many parts a sample has in order, -1 if it has them by name; None if it has none."""
+    if isinstance(sample, Mapping):
+        return -1
+    return len(sample) if isinstance(sample, tuple | list) else None
+
+
 def stacked(parts: list[Any]) -> Any:
     """What several samples have in one place, as one array, or as a tree of them."""
     if isinstance(parts[0], Mapping | tuple):
@@ -246,11 +278,19 @@ def stacked(parts: list[Any]) -> Any:
     return as_array([np.asarray(as_numpy(part)) for part in parts])
 
 
-def read_rows(source: Any, rows: np.ndarray) -> Any:
-    """Some samples of a source, as one item."""
+def read_rows(source: Any, rows: np.ndarray, sample: Callable[[Any], Any]) -> Any:
+    """Some samples of a source as one item, in which each is as a function makes it."""
     if is_table(source):
         return source[rows.tolist()]
-    return collate([source[int(row)] for row in rows])
+
+    def read(row: int) -> Any:
+        try:
+            return sample(source[row])
+        except Exception as error:
+            error.add_note(f"Sample {row} of the data was read.")
+            raise
+
+    return collate([read(int(row)) for row in rows])
 
 
 def check_columns(module: Module, table: Any, rename: Mapping[str, str]) -> None:

@@ -8,7 +8,6 @@ from typing import Any
 
 import jax
 
-from onnxla.interpret.rules.matmul_precision import check_precision
 from onnxla.ir.names import as_names
 from onnxla.module import Module
 from onnxla.ops.values import Value
@@ -150,10 +149,9 @@ def check_some_train(module: Module, trained: Sequence[str]) -> None:
 
 
 def in_precision(module: Module, compute_dtype: Any, matmul_precision: str | None) -> Module:
-    """The model as it computes in a run, as `fit` is told. Raises: ValueError."""
+    """The model as it computes in a run, as `fit` is told."""
     if compute_dtype is not None:
         module = module.autocast(compute_dtype)
     if matmul_precision is not None:
-        check_precision(matmul_precision)
         module = Module(module.params, module.program.edited(matmul_precision=matmul_precision))
     return module

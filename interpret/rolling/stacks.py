@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from onnxla.interpret.rolling.roll import Roll
 from onnxla.ir.model import Node, Tensor
+from onnxla.ir.names import listed, quoted
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,16 @@ class Stacks:
     def within(self, names: Collection[str]) -> Stacks:
         """Those of the stacks that are among some names."""
         return Stacks({name: m for name, m in self.members.items() if name in names})
+
+    def check(self, params: Mapping[str, Any]) -> None:
+        """Raises ValueError if a stack among parameters has not one entry for each of its own."""
+        for stack in self.members.keys() & params.keys():
+            count, shape = len(self.members[stack]), jnp.shape(params[stack])
+            if shape[:1] != (count,):
+                raise ValueError(
+                    f"{quoted(stack)} is {count} parameters along its first axis,"
+                    f" {listed(self.members[stack])}; got shape {list(shape)}"
+                )
 
     def among(self, kinds: Mapping[str, Any]) -> Stacks:
         """The stacks whose members are all keys of `kinds`, and equal there."""

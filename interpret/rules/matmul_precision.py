@@ -30,10 +30,3 @@ def products_in(precision: str | None) -> Rule:
 def asked_for(precision: str | None) -> str | None:
     """A precision, or the caller's; None if there is none."""
     return precision or callers_precision()
-
-
-def check_precision(precision: str | None) -> None:
-    """Raises ValueError unless JAX knows a precision of this name."""
-    if precision is not None:
-        with jax.default_matmul_precision(precision):
-            pass

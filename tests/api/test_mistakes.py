@@ -200,9 +200,13 @@ MISTAKES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "autocast": (
         lambda: MODULE.autocast("bfloat61"),
         TypeError,
-        "no dtype is named 'bfloat61'; did you mean 'bfloat16'?",
+        "dtype is a floating-point type, as 'bfloat16', got 'bfloat61'",
     ),
-    "compute_dtype": (lambda: trained(compute_dtype="bf16"), TypeError, "named 'bf16'; "),
+    "compute_dtype": (
+        lambda: trained(compute_dtype="bf16"),
+        TypeError,
+        "compute_dtype is a floating-.*, got 'bf16'",
+    ),
     # Data
     "another name": (
         lambda: fit({"input": X, "y": Y}, "cross_entropy"),
@@ -260,8 +264,8 @@ MISTAKES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         ValueError,
         "bucket is of lengths, not of the number of samples: see batch_size",
     ),
-    "epochs": (lambda: trained(epochs=1.5), TypeError, r"epochs is a whole number, got 1\.5"),
-    "batch_size": (lambda: trained(batch_size="8"), TypeError, "a whole number, got '8'"),
+    "epochs": (lambda: trained(epochs=1.5), TypeError, r"epochs is a whole number of .*, got 1\.5"),
+    "batch_size": (lambda: trained(batch_size="8"), TypeError, "a whole number of .*, got '8'"),
 }
 
 

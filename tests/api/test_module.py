@@ -264,6 +264,8 @@ def test_batched_maps_over_a_leading_axis() -> None:
     with pytest.raises(ValueError, match=r"use module.batched\(\)"):
         single(X)
     np.testing.assert_allclose(single.batched()(X[:, None]), (X + X[0])[:, None])
+    for text in (repr(single.batched()), str(single.batched().summary())):
+        assert "batched: each input and output has a further axis, the first" in text
 
 
 def test_a_failing_node_is_named() -> None:

@@ -95,7 +95,8 @@ def test_a_pruned_model_stays_pruned(folder: Path) -> None:
     module = onnxla.load(folder / "model.onnx")
     module.replace({"w": np.float32([[0, 1], [1, 0], [0, 0]])}).save(folder / "model.onnx")
     for option, expected in (["--keep-zeros"], 4), ([], 0):
-        assert main(command(folder, *option, "--steps", "4", "--learning-rate", "0.1")) == 0
+        more = ["--force", "--steps", "4", "--learning-rate", "0.1"]
+        assert main(command(folder, *option, *more)) == 0
         assert (np.asarray(onnxla.load(folder / "tuned.onnx").params["w"]) == 0).sum() == expected
 
 
@@ -164,7 +165,7 @@ def test_lengths_are_padded_to_multiples(folder: Path) -> None:
     np.savez(folder / "train.npz", x=x.astype(np.float32), target=y.astype(np.float32))
     found = []
     for bucket in ([], ["--bucket", "seq=8"]):
-        assert main(command(folder, "--steps", "3", *bucket, loss="mse")) == 0
+        assert main(command(folder, "--force", "--steps", "3", *bucket, loss="mse")) == 0
         found.append(onnxla.load(folder / "tuned.onnx").params["w"])
     np.testing.assert_allclose(*found, rtol=1e-5)
 
@@ -180,6 +181,7 @@ def test_lengths_are_padded_to_multiples(folder: Path) -> None:
         (["--logger", "wandb"], "is one of csv, jsonl, tensorboard, got 'wandb'"),
         (["--schedule", "cosin"], "invalid choice: 'cosin'"),
         (["--metrics", "acuracy"], "invalid choice: 'acuracy'"),
+        (["--learning-rate", "-1"], "must be above 0 and finite, got '-1'"),
     ],
 )
 def test_words_that_are_none_of_an_option(
@@ -188,7 +190,11 @@ def test_words_that_are_none_of_an_option(
     with pytest.raises(SystemExit) as stopped:
         main(command(folder, *more))
     assert stopped.value.code == 2
-    assert f"argument {more[0]}: {message}" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert f"argument {more[0]}: {message}" in error
+    assert error.startswith("onnxla: ")
+    assert error.endswith("; see onnxla finetune --help\n")
+    assert error.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -234,6 +240,30 @@ def test_where_it_goes_is_checked_before_training(
         assert target in error
         assert "before" not in out
     assert not (folder / "tuned.onnx").exists()
+
+
+def test_no_file_is_replaced_unasked(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, files = folder / "tuned.onnx", [folder / "model.onnx", folder / "train.npz"]
+    before = [path.read_bytes() for path in files]
+    for path in files:
+        (folder / "link.onnx").unlink(missing_ok=True)
+        (folder / "link.onnx").symlink_to(path)
+        for same in (path, folder / "link.onnx"):
+            assert main(command(folder, "--out", str(same), "--force")) == 2
+            assert f"--out '{same}' is what the run reads" in capsys.readouterr().err
+    out.write_bytes(b"mine")
+    assert main(command(folder)) == 2
+    assert "tuned.onnx' is there already: name another file, or pass --force" in (
+        capsys.readouterr().err
+    )
+    assert [path.read_bytes() for path in (*files, out)] == [*before, b"mine"]
+    assert main(command(folder, "--force")) == 0
+    assert onnxla.load(out).input_names == ("x",)
+
+
+def test_a_log_may_be_in_a_new_folder(folder: Path) -> None:
+    assert main(command(folder, "--logger", f"csv={folder}/a/b/run.csv")) == 0
+    assert (folder / "a/b/run.csv").read_text().startswith("step,epoch,")
 
 
 def test_a_model_that_onnx_runtime_does_not_run_is_kept(

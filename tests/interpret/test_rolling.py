@@ -326,6 +326,22 @@ def test_some_parameters_as_one_array() -> None:
         module.apply({**some, **frozen, "other": x}, x)
 
 
+def test_a_stack_has_an_entry_for_each_of_its_parameters() -> None:
+    module = onnxla.load(MODELS["layers"].model(), roll=True)
+    x, stacked = MODELS["layers"].given(), module.stacked(module.params)
+    for wrong in (lambda v: v[:4], lambda v: jnp.concatenate([v, v]), lambda v: v[0, 0, 0]):
+        params = {**stacked, "w0 and 4 more": wrong(stacked["w0 and 4 more"])}
+        for function in (module.by_name, lambda p: module.apply(p, x), jax.jit(module.by_name)):
+            with pytest.raises(ValueError, match=r"'w0 and 4 more' is 5 parameters .*'w1', .* got"):
+                function(params)
+
+
+def test_nothing_to_stack_is_told() -> None:
+    module = onnxla.load(MODELS["layers"].model(), roll=False)
+    with pytest.warns(UserWarning, match="nothing is stacked: no blocks of nodes repeat"):
+        assert module.stacked(module.params) == module.params
+
+
 def test_only_long_repetition_is_a_loop_by_itself() -> None:
     few = onnxla.load(MODELS["layers"].model())
     assert not loops(few)

@@ -141,7 +141,7 @@ def test_an_error_of_a_callback_has_the_result(event: str) -> None:
 
 @pytest.mark.parametrize("given", [3, [None], Recorder, [object()]])
 def test_what_is_no_callback(given: Any) -> None:
-    with pytest.raises(TypeError, match="a callback is a function of"):
+    with pytest.raises(TypeError, match="callbacks are functions of"):
         fit(callbacks=given)
 
 

@@ -129,8 +129,8 @@ class Loader:
 @pytest.mark.parametrize(
     ("data", "share", "error", "message"),
     [
-        ((X, Y), 1.5, ValueError, "a share between 0 and 1; got 1.5"),
-        ((X, Y), 0.0, ValueError, "a share between 0 and 1; got 0.0"),
+        ((X, Y), 1.5, ValueError, "a share of it between 0 and 1, got 1.5"),
+        ((X, Y), 0.0, ValueError, "a share of it between 0 and 1, got 0.0"),
         (pieces(), 0.5, TypeError, "the data, list of 2, gives batches in an order of its own"),
         (iter(pieces()), 0.5, TypeError, "pass arrays or a dataset with a length; or validation"),
         (Loader(), 0.5, TypeError, r"or its \.dataset instead of it; or validation data of its"),
@@ -261,8 +261,8 @@ def test_directions(name: str, direction: str) -> None:
         ({"monitor": "acuracy", "metrics": "accuracy"}, "did you mean 'accuracy'"),
         ({"monitor": "quality", "metrics": [lambda y, t: 1.0]}, "no number of the validation is"),
         ({"monitor": ("accuracy", "up"), "metrics": "accuracy"}, "is 'min' or 'max', got 'up'"),
-        ({"min_delta": -1.0}, "min_delta is at least 0"),
-        ({"validate_every": 0}, "validate_every is at least 1"),
+        ({"min_delta": -1.0}, "min_delta is a number of at least 0"),
+        ({"validate_every": 0}, "validate_every is a whole number of at least 1"),
         ({"monitor": "loss", "validation": None}, "pass validation="),
         ({"validate_every": 2, "validation": None}, "pass validation="),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -105,7 +106,7 @@ def test_wrong_data() -> None:
         (MODULE, [], ValueError, "the data has no batches"),
         (MODULE, X[:0], ValueError, "the data has no samples"),
         (MODULE, X.astype(int), TypeError, "input 'x' takes float32, got int64"),
-        (MODULE, {"y": X}, ValueError, "one number of samples"),
+        (MODULE, {"y": X}, TypeError, "missing inputs: x; the data has 'y': rename="),
         (TWO, {"x": X}, TypeError, "missing inputs: y"),
     ):
         with pytest.raises(error, match=message):
@@ -115,3 +116,151 @@ def test_wrong_data() -> None:
 def test_the_progress_bar(capsys: pytest.CaptureFixture[str]) -> None:
     onnxla.predict(MODULE, X, 8)
     assert "predicting: 100%" in capsys.readouterr().err
+
+
+class Samples:
+    """A map-style dataset of samples that a function makes."""
+
+    def __init__(self, make: Any) -> None:
+        self.make = make
+
+    def __len__(self) -> int:
+        return len(X)
+
+    def __getitem__(self, index: int) -> Any:
+        if index >= len(X):
+            raise IndexError
+        return self.make(index)
+
+
+class Loader:
+    """An iterable of batches with a length."""
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter([[X[i : i + 8], Y[i : i + 8]] for i in range(0, 22, 8)])
+
+    def __len__(self) -> int:
+        return 3
+
+
+def frames() -> dict[str, Any]:
+    """DataFrames, with and without targets."""
+    pandas, polars = pytest.importorskip("pandas"), pytest.importorskip("polars")
+    columns = dict(zip("abcd", X.T, strict=True))
+    features = pandas.DataFrame(columns)
+    return {
+        "frame of features": features,
+        "frame and series": (features, pandas.Series(Y)),
+        "frame of polars": polars.DataFrame(columns),
+    }
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        Samples(lambda i: X[i]),
+        Samples(lambda i: (X[i], Y[i])),
+        Samples(lambda i: (X[i], None)),
+        Samples(lambda i: {"x": X[i], "text": "a b"}),
+        [*X],
+        [(x, y) for x, y in zip(X, Y, strict=True)],
+        [(x,) for x in X],
+        [{"x": x, "label": "cat"} for x in X],
+        [X, Y],
+        X.tolist(),
+        Loader(),
+        {"x": X.tolist(), "text": ["a"] * 22},
+    ],
+    ids=[
+        *("arrays", "pairs", "pairs without", "dicts", "list of arrays", "list of pairs"),
+        *("list of ones", "list of dicts", "inputs and targets", "lists", "loader", "dict"),
+    ],
+)
+def test_what_fit_takes_with_targets_or_without(data: Any) -> None:
+    np.testing.assert_allclose(predict(MODULE, data), MODULE(X), rtol=1e-6)
+
+
+def test_frames_and_tables() -> None:
+    for data in frames().values():
+        np.testing.assert_allclose(predict(MODULE, data), MODULE(X), rtol=1e-6)
+    datasets = pytest.importorskip("datasets")
+    table = datasets.Dataset.from_dict({"pixels": X, "text": ["a b"] * 22})
+    found = predict(MODULE, table, rename={"pixels": "x"})
+    np.testing.assert_allclose(found, MODULE(X), rtol=1e-6)
+
+
+def test_a_column_is_an_input() -> None:
+    pandas = pytest.importorskip("pandas")
+    module = onnxla.load(
+        make(
+            header()
+            + """ m (float[N, 1] age, float[N, 1] size) => (float[N, 1] y) {
+                y = Sub (age, size)
+            }"""
+        )
+    )
+    frame = pandas.DataFrame({"size": range(22), "years": range(22, 44), "name": ["x"] * 22})
+    found = predict(module, frame, rename={"years": "age"})
+    np.testing.assert_array_equal(found, np.full((22, 1), 22, np.float32))
+    with pytest.raises(TypeError, match=r"missing inputs: age"):
+        predict(module, frame)
+
+
+# Outputs of which all but `mean` keep the length: `same` states it, `other` does not; `rows` has
+# the samples second.
+LENGTHS = onnxla.load(
+    make(
+        header()
+        + """ m (float[N, T, 2] x) => (float[N, T, 2] same, float[N, K, 2] other, float[N, 2] mean,
+            float[T, N] rows) {
+            same = Add (x, one)
+            other = Mul (x, one)
+            mean = ReduceSum <keepdims = 0> (x, axes)
+            total = ReduceSum <keepdims = 0> (x, last)
+            rows = Transpose <perm = [1, 0]> (total)
+        }""",
+        one=np.ones((), np.float32),
+        axes=np.array([1]),
+        last=np.array([2]),
+    )
+)
+RAGGED = [RNG.normal(size=(n, 2)).astype(np.float32) for n in (3, 5, 2, 7, 2)]
+
+
+@pytest.mark.parametrize("bucket", [None, {"T": 4}])
+@pytest.mark.parametrize("form", ["samples", "pairs", "array", "by name"])
+def test_what_was_padded_is_cut_off(form: str, bucket: Any) -> None:
+    ragged = np.empty(len(RAGGED), object)
+    ragged[:] = RAGGED
+    data = {
+        "samples": RAGGED,
+        "pairs": [(x, np.arange(len(x))) for x in RAGGED],
+        "array": ragged,
+        "by name": {"x": ragged},
+    }[form]
+    found = predict(LENGTHS, data, 2, bucket=bucket, batch_axis={"rows": 1})
+    for x, same, other, rows in zip(
+        RAGGED, found["same"], found["other"], found["rows"], strict=True
+    ):
+        np.testing.assert_array_equal(same, x + 1)
+        np.testing.assert_array_equal(other, x)
+        np.testing.assert_allclose(rows, x.sum(-1), rtol=1e-6)
+    assert isinstance(found["mean"], np.ndarray)
+    np.testing.assert_allclose(found["mean"], [x.sum(0) for x in RAGGED], rtol=1e-6)
+
+
+def test_equal_lengths_are_one_array() -> None:
+    x = RNG.normal(size=(5, 3, 2)).astype(np.float32)
+    found = predict(LENGTHS, x, 2, bucket={"T": 4}, batch_axis={"rows": 1})
+    np.testing.assert_array_equal(found["same"], x + 1)
+    np.testing.assert_allclose(found["rows"], x.sum(-1).T, rtol=1e-6)
+
+
+def test_samples_along_another_axis() -> None:
+    module = onnxla.load(
+        make(header() + " m (float[T, N] x) => (float[T, N] y) { y = Add (x, x) }")
+    )
+    found = predict(module, {"x": X.T}, batch_axis={"x": 1, "y": 1})
+    np.testing.assert_array_equal(found, 2 * X.T)
+    with pytest.raises(ValueError, match="no input, output or target is named 'z'"):
+        predict(module, {"x": X.T}, batch_axis={"z": 1})

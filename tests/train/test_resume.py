@@ -155,6 +155,32 @@ def test_a_schedule_of_more_steps_is_told(tmp_path: Path) -> None:
         fit((X, Y), epochs=4, learning_rate=0.5, checkpoint=tmp_path)
 
 
+def test_a_run_that_has_ended_is_its_result(tmp_path: Path) -> None:
+    before = fit((X, Y), epochs=3, checkpoint=tmp_path)
+    for epochs in (3, 2):  # a warning would be an error
+        after = fit((X, Y), epochs=epochs, checkpoint=tmp_path)
+        assert after.history.notes == ["nothing was trained: the run had ended after 3 steps"]
+        after.history.notes.clear()
+        same(after, before)
+
+
+# Of a learning rate of more steps.
+@pytest.mark.filterwarnings("ignore:the run was to have:UserWarning")
+def test_metrics_may_come_and_go(tmp_path: Path) -> None:
+    run = partial(fit, (X, Y), validation=(X, Y), checkpoint=tmp_path, learning_rate=0.1)
+    run(epochs=1)
+    run(epochs=2, metrics="accuracy")
+    history = run(epochs=3).history
+    rows = history.epochs
+    assert [*rows] == ["step", "loss", "validation_loss", "accuracy"]
+    assert np.isfinite(rows["accuracy"]).tolist() == [False, True, False]
+    for note in (
+        "validations have 'accuracy' from step 1 on; rows without it have nan",
+        "validations do not have 'accuracy' from step 2 on; rows without it have nan",
+    ):
+        assert note in history.notes
+
+
 def test_other_versions_cannot_be_compared(tmp_path: Path, monkeypatch: Any) -> None:
     with monkeypatch.context() as patch:
         patch.setattr("onnxla.train.description.versions", lambda: {"jax": "0.1", "optax": "0.1"})

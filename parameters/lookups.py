@@ -1,0 +1,62 @@
+"""Inputs that are looked up in tables of the file, such as the numbers of tokens in embeddings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from onnxla.ir.model import Graph, Node, Tensor
+from onnxla.ops.table import lookup
+from onnxla.parameters.sources import Formal, Producer, Source
+from onnxla.parameters.walk import Analysis
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """Where an input is looked up.
+
+    Attributes:
+        node: The node that does it.
+        table: The name of the table.
+        rows: How many it has.
+    """
+
+    node: Node
+    table: str
+    rows: int
+
+
+def find_lookups(graph: Graph, opset: int, analysis: Analysis) -> dict[str, Lookup]:
+    """Inputs of which all elements are looked up whenever the graph runs: each in which table.
+
+    Of several tables it is the smallest. Nodes in subgraphs and functions may not run.
+    """
+    found: dict[str, Lookup] = {}
+    for node in graph.nodes:
+        operator = lookup(node.domain, node.op_type, opset)
+        if operator is None or operator.roles != {"data": "embedding"}:
+            continue
+        data, indices = analysis.operands[node][:2]
+        table, given = converted(data), same_elements(indices)
+        axis = node.attributes.get("axis", 0)
+        if not isinstance(table, Tensor) or not isinstance(given, Formal) or given.function:
+            continue
+        if not isinstance(axis, int) or not -len(table.shape) <= axis < len(table.shape):
+            continue
+        rows = table.shape[axis]
+        if given.name not in found or rows < found[given.name].rows:
+            found[given.name] = Lookup(node, table.name, rows)
+    return found
+
+
+def converted(source: Source) -> Source:
+    """What a value is a conversion of: of the same shape."""
+    while isinstance(source, Producer) and source.operator and source.operator.converts:
+        source = source.operands[0]
+    return source
+
+
+def same_elements(source: Source) -> Source:
+    """What a value has all the elements of, in any order or shape."""
+    while isinstance(source, Producer) and source.order is not None and source.elements:
+        source = source.elements[0]
+    return source
