@@ -44,7 +44,9 @@ from onnxla.ops.signatures import find_misfits
 from onnxla.ops.transfer import on_device
 from onnxla.ops.values import Value, as_known, is_concrete
 from onnxla.parameters.copies import copies
+from onnxla.parameters.devices import as_numpy, is_shared, put
 from onnxla.parameters.evidence import is_of_pytorch
+from onnxla.parameters.processes import is_first, together
 from onnxla.parameters.roles import (
     analyze,
     find_parameters,
@@ -149,7 +151,7 @@ class Module:
     def __getstate__(self) -> dict[str, Any]:
         """What pickle and copies take: arrays of numpy, which are of their width anywhere."""
         arrays = {
-            name: np.asarray(value)
+            name: as_numpy(value)
             for name, value in self.params.items()
             if isinstance(value, jax.Array) and is_concrete(value)
         }
@@ -840,7 +842,7 @@ class Module:
         """
         where = shardings(self.params, self.roles, mesh, rules)
         with jax.enable_x64(True):
-            return Module(jax.device_put(dict(self.params), where), self.program)
+            return Module({k: put(self.params[k], where[k]) for k in self.params}, self.program)
 
     def save(
         self,
@@ -901,6 +903,19 @@ class Module:
                 tolerance=tolerance,
             )
             return
+        if is_shared(self.params):
+            own = Module({name: as_numpy(x) for name, x in self.params.items()}, self.program)
+            with together():
+                if is_first():
+                    own.save(
+                        path,
+                        merge=merge,
+                        switchable=switchable,
+                        external_data=external_data,
+                        check=check,
+                        tolerance=tolerance,
+                    )
+            return
         model = self.to_ir(merge=merge, switchable=switchable)
         compares = check is not False and check is not None
         ir.save(
@@ -932,7 +947,7 @@ class Module:
         for name, tensor in self.program.parameters.params.items():
             if tensor not in tensors:
                 continue
-            value, old = np.asarray(self.params[name]), tensor.numpy()
+            value, old = as_numpy(self.params[name]), tensor.numpy()
             if is_same(value, old.astype(value.dtype, copy=False)):
                 continue
             value = value.astype(tensor.dtype, copy=False)

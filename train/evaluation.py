@@ -18,6 +18,7 @@ from onnxla.train.batches import ArrayBatches, StreamedBatches, as_batches
 from onnxla.train.division import Divided, divide
 from onnxla.train.labels import number_of_classes, with_class_weight, wrong_label
 from onnxla.train.losses import LOSSES, Measure
+from onnxla.train.mesh import ONE_DEVICE, Placement, find_placement
 from onnxla.train.means import Sums, as_wide, unweighted
 from onnxla.train.measures import call_measure, find_measure
 from onnxla.train.metrics import METRICS, Metric, as_metric, divided, name_of
@@ -81,8 +82,11 @@ def evaluate(
         objective = make_objective(module, function, outputs)
     elif class_weight is not None:
         raise ValueError("class_weight is about the loss: pass loss=")
-    with jax.numpy_dtype_promotion("standard"), double_precision(module):
-        return make_evaluation(module, objective, metrics, outputs)(module.params, batches)
+    placement = find_placement(module)
+    module = placement.module(module)
+    with jax.numpy_dtype_promotion("standard"), double_precision(module), placement.in_force():
+        evaluation = make_evaluation(module, objective, metrics, outputs, placement)
+        return evaluation(module.params, batches)
 
 
 def as_list(metrics: Metrics) -> list[str | Measure]:
@@ -100,6 +104,7 @@ def make_evaluation(
     objective: Objective | None,
     metrics: Metrics,
     outputs: Sequence[str] | None = None,
+    placement: Placement = ONE_DEVICE,
 ) -> Callable[[Mapping[str, Value], ArrayBatches | StreamedBatches], dict[str, Any]]:
     """A function of all parameters and batches: the loss and the metrics.
 
@@ -114,7 +119,7 @@ def make_evaluation(
     of_loss = [] if objective is None else [(objective.loss, objective.values)]
     wanted = tuple(dict.fromkeys(name for _, each in (*of_loss, *read) for name in each.names))
 
-    @functools.partial(jax.jit, static_argnums=0)
+    @functools.partial(jax.jit, static_argnums=0, out_shardings=placement.everywhere)
     def measure(
         part: Module, params: Mapping[str, Value], inputs: Any, targets: Any, samples: Value
     ) -> tuple[dict[str, Any], list[int | None]]:
@@ -143,8 +148,9 @@ def make_evaluation(
             samples = np.float32(batches.reading.count(inputs))
             parts = parts or divide(module, inputs, wanted)
             own = {name: params[name] for name in parts.after.params}
-            prepared = parts.prepare(inputs, params)
-            measured, classes = measure(parts.after, own, prepared, targets, samples)
+            prepared = parts.prepare(inputs, params, placement.take)
+            placed = placement.batch(batches, prepared, targets)
+            measured, classes = measure(parts.after, own, *placed, samples)
             for (function, _), number in zip((*of_loss, *read), classes, strict=True):
                 if number is not None and (problem := wrong_label(function, targets, int(number))):
                     raise ValueError(problem)

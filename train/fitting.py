@@ -15,6 +15,8 @@ import jax.numpy as jnp
 from onnxla.interpret.rules.matmul_precision import asked_for
 from onnxla.ir.names import as_names
 from onnxla.module import Module, require_module
+from onnxla.parameters.processes import is_first
+from onnxla.parameters.sharding import Rules
 from onnxla.progress import ProgressBar
 from onnxla.train.batches import ArrayBatches, StreamedBatches, as_batches
 from onnxla.train.callbacks import Callbacks
@@ -32,6 +34,7 @@ from onnxla.train.live import Live, in_notebook
 from onnxla.train.loop import FitResult, Loop
 from onnxla.train.losses import LOSSES, Measure
 from onnxla.train.measures import find_measure, known_loss
+from onnxla.train.mesh import ONE_DEVICE, find_placement
 from onnxla.train.metrics import name_of
 from onnxla.train.monitor import METRIC, Monitor, find_monitor
 from onnxla.train.notes import note_on_samples, notes_before
@@ -80,6 +83,8 @@ def fit(
     compute_dtype: Any = None,
     matmul_precision: str | None = None,
     remat: bool = False,
+    mesh: jax.sharding.Mesh | None = None,
+    sharding: Rules = None,
     seed: int = 0,
     checkpoint: str | os.PathLike[str] | None = None,
     checkpoint_every: int | None = None,
@@ -172,6 +177,13 @@ def fit(
             the module's.
         remat: Whether values other than products are computed again for the gradient, which takes
             less memory and more time.
+        mesh: Devices to train on, as `jax.make_mesh((4,), ("data",))`; by default those of the
+            parameters (see `Module.with_sharding`). Batches are split over its axis "data", or the
+            first; those that the devices do not divide are computed whole on each. Of several
+            processes all call `fit` alike (see docs/scaling.md).
+        sharding: How parameters are split over the mesh, and with them the optimizer's state, their
+            average and statistics; as for `Module.with_sharding`: specs by name, pattern or role,
+            or "fsdp". By default as they are, if they are on the mesh, else on every device.
         seed: Decides the order of samples, which are held out, and what Dropout drops.
         checkpoint: Folder for checkpoints: one after each epoch and each validation, when
             interrupted, and every `checkpoint_every` steps. The last three are kept, and the best.
@@ -212,6 +224,13 @@ def fit(
     if checkpoint_every is not None and checkpoint is None:
         raise ValueError("checkpoint_every is about checkpoints: pass checkpoint=")
     outputs = as_names(outputs)
+    placement = find_placement(module, mesh, sharding)
+    if placement is ONE_DEVICE and jax.process_count() > 1:
+        raise ValueError(
+            f"there are {jax.process_count()} processes, and no mesh: pass"
+            " mesh=jax.make_mesh((jax.device_count(),), ('data',)), so that they train one model"
+        )
+    module, progress = placement.module(module), progress and is_first()
 
     # What is read.
     reading = make_reading(module, rename, batch_axis, bucket)
@@ -254,7 +273,7 @@ def fit(
     }
     asked = {"schedule": rates, "batch_size": batch_size, "epochs": epochs, "steps": steps}
 
-    with jax.numpy_dtype_promotion("standard"), double_precision(module):
+    with jax.numpy_dtype_promotion("standard"), double_precision(module), placement.in_force():
         task = find_task(
             module,
             measure,
@@ -266,16 +285,23 @@ def fit(
             computing=computing,
         )
         start = make_start(
-            task, recipe, length, seed=seed, remat=remat, weight_average=weight_average
+            task,
+            recipe,
+            length,
+            seed=seed,
+            remat=remat,
+            weight_average=weight_average,
+            placement=placement,
         )
         loop = Loop(
             module,
-            task.divided.prepare,
-            start.step,
+            partial(task.divided.prepare, take=placement.take),
+            placement.step(start.step, batches),
             start.state,
             start.frozen,
             batches,
             stacks=start.stacks,
+            placement=start.placement,
             epochs=epochs,
             total=steps,
             validate_every=validate_every,
@@ -292,7 +318,9 @@ def fit(
             loop.take_step = with_checked_labels(loop, measure, task.classes)
         if held_out is not None:
             check_labels(measure, held_out, task.classes)
-            evaluation = make_evaluation(computing.inference(), task.objective, metrics, outputs)
+            evaluation = make_evaluation(
+                computing.inference(), task.objective, metrics, outputs, placement
+            )
             loop.evaluate = lambda params: as_data(evaluation(params, held_out))
         by_default = train is None and roles is None
         for note in notes_before(task, start, batches, outputs, weight_average, by_default):
@@ -310,7 +338,7 @@ def fit(
                 go_on_after_stop(loop, partial(recipe.digest, task))
             bar = ProgressBar(length, "compiling", "step", done=loop.step, shown=progress)
             result = loop.run(stack.enter_context(bar))
-            if note := start.step.note(reading):
+            for note in filter(None, (start.step.note(reading), placement.note())):
                 result.history.note(note)
             if rest := loop.step % accumulate:
                 result.history.note(f"accumulate={accumulate}: no update by the last {rest} steps")

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from typing import Any
 
-import jax
 import numpy as np
 
 from onnxla.ir.names import quoted
 from onnxla.module import Module, require_module
+from onnxla.parameters.devices import as_numpy
 from onnxla.progress import ProgressBar
 from onnxla.train.batches import Batch, as_batches, split_batch
+from onnxla.train.mesh import find_placement
+from onnxla.parameters.processes import is_first
 
 
 def predict(
@@ -49,15 +51,19 @@ def predict(
     require_module(module)
     module = module.inference()
     part = module if outputs is None else module.cut(outputs=outputs)
+    placement = find_placement(part)
+    part = placement.module(part)
     batches, total = inputs_of(module, data, batch_size)
     size = 0
     found: list[dict[str, np.ndarray]] = []
-    with ProgressBar(total, "predicting", "batch", shown=progress) as bar:
+    shown = progress and is_first()
+    with placement.in_force(), ProgressBar(total, "predicting", "batch", shown=shown) as bar:
         for inputs in batches:
             samples = len(next(iter(inputs.values()), ()))
             size = max(size, samples)
             taken = {k: filled(v, size) for k, v in inputs.items() if k in part.input_names}
-            found.append({k: cut_off(k, v, size, samples) for k, v in part.run(taken).items()})
+            values = part.run(placement.inputs(taken))
+            found.append({k: cut_off(k, v, size, samples) for k, v in values.items()})
             bar.advance()
     if not found:
         raise ValueError("the data has no batches")
@@ -106,4 +112,4 @@ def cut_off(name: str, value: Any, size: int, samples: int) -> np.ndarray:
             f"output {quoted(name)} does not count the {size} samples of a batch along its first "
             f"axis: it is {kind}; name others with outputs=[...]"
         )
-    return np.asarray(jax.device_get(value))[:samples]
+    return as_numpy(value)[:samples]
