@@ -24,6 +24,9 @@ from onnxla.parameters.sharding import Rules, data_axis, shardings
 from onnxla.train.batches import ArrayBatches, StreamedBatches
 
 
+UNSET = Mesh(np.empty((), object), ())
+
+
 class Placement:
     """Where a run's arrays are: wherever JAX has them, which is one device."""
 
@@ -122,8 +125,8 @@ class OnMesh(Placement):
         return self.mesh.shape[data_axis(self.mesh)]
 
     def in_force(self) -> contextlib.AbstractContextManager[Any]:
-        """The context of what a run computes; its mesh may be another than the one in force."""
-        return jax.set_mesh(self.mesh)
+        """The context of what a run computes: no mesh is set, and those of the arrays count."""
+        return jax.set_mesh(UNSET)
 
     def module(self, module: Module) -> Module:
         """The module with its parameters on the mesh, where they may be already."""
