@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import warnings
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Literal
 
 import jax
@@ -556,6 +556,9 @@ class Module:
                 of a grouped convolution.
             UnsupportedError: ONNX Runtime's writer does not take the adapters' type, as bfloat16.
         """
+        if is_shared(self.params):
+            self._write_once(lambda own: own.save_adapters(path, form=form))
+            return
         params = self.params if self.program.dtype is None else self.astype(None).params
         model = self.program.model
         if form == "onnxruntime":
@@ -859,9 +862,10 @@ class Module:
 
         Only tensors that changed are changed, in the file's own element types; names, order,
         metadata, opsets and unknown fields stay. Files are written beside the target and renamed,
-        so that a crash, a full disk or a failed check loses nothing. Of other files, those alone
-        are removed that earlier saves to `path` made under names of their own and that no file in
-        the folder names; a warning tells which other data of the old model stays.
+        so that a crash, a full disk or a failed check loses nothing. Where the parameters are on
+        devices of several processes, all call this, and the first one writes. Of other files, those
+        alone are removed that earlier saves to `path` made under names of their own and that no
+        file in the folder names; a warning tells which other data of the old model stays.
 
         Args:
             path: The file to write or replace.
@@ -904,17 +908,16 @@ class Module:
             )
             return
         if is_shared(self.params):
-            own = Module({name: as_numpy(x) for name, x in self.params.items()}, self.program)
-            with together():
-                if is_first():
-                    own.save(
-                        path,
-                        merge=merge,
-                        switchable=switchable,
-                        external_data=external_data,
-                        check=check,
-                        tolerance=tolerance,
-                    )
+            self._write_once(
+                lambda own: own.save(
+                    path,
+                    merge=merge,
+                    switchable=switchable,
+                    external_data=external_data,
+                    check=check,
+                    tolerance=tolerance,
+                )
+            )
             return
         model = self.to_ir(merge=merge, switchable=switchable)
         compares = check is not False and check is not None
@@ -926,6 +929,13 @@ class Module:
             if compares
             else None,
         )
+
+    def _write_once(self, write: Callable[[Module], None]) -> None:
+        """Writes in one process what has its parameters on the devices of several, which wait."""
+        own: Any = {name: as_numpy(value) for name, value in self.params.items()}
+        with together():
+            if is_first():
+                write(Module(own, self.program))
 
     def to_ir(self, *, merge: bool = True, switchable: bool = False) -> ir.Model:
         """The model as data, with the current parameters; for the arguments see `save`."""

@@ -29,7 +29,8 @@ def put(value: Any, sharding: NamedSharding) -> jax.Array:
     """An array on a mesh. Each process sends what its devices hold of one that all have."""
     is_global = isinstance(value, jax.Array) and not value.is_fully_addressable
     if is_global or sharding.is_fully_addressable:
-        return jax.device_put(value, sharding)
+        placed: jax.Array = jax.device_put(value, sharding)
+        return placed
     own = np.asarray(value)
     return jax.make_array_from_callback(own.shape, sharding, lambda index: own[index])
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterator, Mapping
 
 import jax
 import numpy as np
@@ -32,6 +33,16 @@ def first_problem(text: str = "") -> str:
     every = np.asarray(multihost_utils.process_allgather(row))
     problems = (bytes(each).rstrip(b"\0").decode(errors="replace") for each in every)
     return next(filter(None, problems), "")
+
+
+def differing(texts: Mapping[str, str]) -> list[str]:
+    """The names of texts that are not the same in all processes. Each waits here for all others."""
+    if jax.process_count() == 1:
+        return []
+    digests = [hashlib.sha256(text.encode()).digest() for text in texts.values()]
+    rows = np.stack([np.frombuffer(digest, np.uint8) for digest in digests])
+    every = np.asarray(multihost_utils.process_allgather(rows))
+    return [name for i, name in enumerate(texts) if (every[:, i] != every[0, i]).any()]
 
 
 @contextlib.contextmanager

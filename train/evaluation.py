@@ -18,9 +18,9 @@ from onnxla.train.batches import ArrayBatches, StreamedBatches, as_batches
 from onnxla.train.division import Divided, divide
 from onnxla.train.labels import number_of_classes, with_class_weight, wrong_label
 from onnxla.train.losses import LOSSES, Measure
-from onnxla.train.mesh import ONE_DEVICE, Placement, find_placement
 from onnxla.train.means import Sums, as_wide, unweighted
 from onnxla.train.measures import call_measure, find_measure
+from onnxla.train.mesh import ONE_DEVICE, Placement, find_placement
 from onnxla.train.metrics import METRICS, Metric, as_metric, divided, name_of
 from onnxla.train.objective import Objective, ValuesRead, make_objective, values_read
 from onnxla.train.reading import make_reading

@@ -34,7 +34,7 @@ from onnxla.train.live import Live, in_notebook
 from onnxla.train.loop import FitResult, Loop
 from onnxla.train.losses import LOSSES, Measure
 from onnxla.train.measures import find_measure, known_loss
-from onnxla.train.mesh import ONE_DEVICE, find_placement
+from onnxla.train.mesh import ONE_DEVICE, find_placement, require_alike
 from onnxla.train.metrics import name_of
 from onnxla.train.monitor import METRIC, Monitor, find_monitor
 from onnxla.train.notes import note_on_samples, notes_before
@@ -284,6 +284,7 @@ def fit(
             keep_zeros=keep_zeros,
             computing=computing,
         )
+        require_alike(batches, task.batch, **settings, **asked, trained=task.trained)
         start = make_start(
             task,
             recipe,

@@ -20,9 +20,10 @@ from onnxla.interpret.rolling.stacks import Stacks
 from onnxla.module import Module
 from onnxla.ops.values import as_traced, is_opaque
 from onnxla.parameters.devices import automatic, mesh_of, put
+from onnxla.parameters.processes import differing
 from onnxla.parameters.sharding import Rules, data_axis, shardings
-from onnxla.train.batches import ArrayBatches, StreamedBatches
-
+from onnxla.train.batches import ArrayBatches, Batch, StreamedBatches
+from onnxla.train.digests import digest_of
 
 UNSET = Mesh(np.empty((), object), ())
 
@@ -32,7 +33,7 @@ class Placement:
 
     @property
     def everywhere(self) -> Any:
-        """How a result of a compiled function is placed that all devices have; None: as it comes."""
+        """How a function's result is placed that all devices have; None: as it comes."""
         return None
 
     def with_stacks(self, stacks: Stacks) -> Placement:
@@ -122,7 +123,7 @@ class OnMesh(Placement):
     @property
     def devices(self) -> int:
         """Over how many devices batches are split."""
-        return self.mesh.shape[data_axis(self.mesh)]
+        return int(self.mesh.shape[data_axis(self.mesh)])
 
     def in_force(self) -> contextlib.AbstractContextManager[Any]:
         """The context of what a run computes: no mesh is set, and those of the arrays count."""
@@ -287,6 +288,25 @@ def find_placement(module: Module, mesh: Any = None, sharding: Rules = None) -> 
         every = shardings(module.params, module.roles, mesh, sharding)
         found = {name: each.spec for name, each in every.items()}
     return OnMesh(automatic(mesh), mesh, found, shapes)
+
+
+def require_alike(batches: ArrayBatches | StreamedBatches, batch: Batch, **settings: Any) -> None:
+    """Raises ValueError in all processes if they do not train the same.
+
+    Args:
+        batches: The data, which all have where its samples can be read in any order.
+        batch: A batch of it.
+        **settings: What `fit` was asked for.
+    """
+    if jax.process_count() == 1:
+        return
+    shown = (batches.length, digest_of(batch)) if isinstance(batches, ArrayBatches) else None
+    if names := differing({"data": str(shown), "settings": str(settings)}):
+        raise ValueError(
+            f"the processes have different {' and '.join(names)}: all call fit alike. Arrays and"
+            " datasets with a length are the same in all, and each sends its rows of a batch; an"
+            " iterable of batches gives each process its rows alone"
+        )
 
 
 def spec_of(value: jax.Array) -> PartitionSpec:

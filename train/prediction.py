@@ -10,10 +10,10 @@ import numpy as np
 from onnxla.ir.names import quoted
 from onnxla.module import Module, require_module
 from onnxla.parameters.devices import as_numpy
+from onnxla.parameters.processes import is_first
 from onnxla.progress import ProgressBar
 from onnxla.train.batches import Batch, as_batches, split_batch
 from onnxla.train.mesh import find_placement
-from onnxla.parameters.processes import is_first
 
 
 def predict(

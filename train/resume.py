@@ -9,6 +9,7 @@ from typing import Any
 import jax
 
 from onnxla.ops.values import Value
+from onnxla.parameters.processes import is_first
 from onnxla.train.averages import trained
 from onnxla.train.batches import Drawn, StreamedBatches
 from onnxla.train.checkpoints import CheckpointError, Checkpoints, DamagedCheckpointError
@@ -116,5 +117,6 @@ def read_best(checkpoints: Checkpoints, step: int, like: Any) -> dict[str, Value
 
 def tell(loop: Loop, text: str) -> None:
     """Warns of something, and notes it in the history."""
-    warnings.warn(text, stacklevel=5)
+    if is_first():
+        warnings.warn(text, stacklevel=5)
     loop.history.note(text)
