@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import warnings
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Literal
 
 import jax
@@ -44,7 +44,9 @@ from onnxla.ops.signatures import find_misfits
 from onnxla.ops.transfer import on_device, on_mesh
 from onnxla.ops.values import Value, as_known, is_concrete
 from onnxla.parameters.copies import copies
+from onnxla.parameters.devices import as_numpy, is_shared, put
 from onnxla.parameters.evidence import is_of_pytorch
+from onnxla.parameters.processes import is_first, together
 from onnxla.parameters.roles import (
     analyze,
     find_parameters,
@@ -162,7 +164,7 @@ class Module:
     def __getstate__(self) -> dict[str, Any]:
         """What pickle and copies take: arrays of numpy, which are of their width anywhere."""
         arrays = {
-            name: np.asarray(value)
+            name: as_numpy(value)
             for name, value in self.params.items()
             if isinstance(value, jax.Array) and is_concrete(value)
         }
@@ -596,6 +598,9 @@ class Module:
             UnsupportedError: ONNX Runtime's writer does not take the adapters' type, as bfloat16.
         """
         check_arguments(locals(), MODULE)
+        if is_shared(self.params):
+            self._write_once(lambda own: own.save_adapters(path, form=form))
+            return
         params = self.params if self.program.dtype is None else self.astype(None).params
         model = self.program.model
         if form == "onnxruntime":
@@ -892,7 +897,7 @@ class Module:
         check_arguments(locals(), MODULE)
         where = shardings(self.params, self.roles, mesh, rules)
         with jax.enable_x64(True):
-            return Module(jax.device_put(dict(self.params), where), self.program)
+            return Module({k: put(self.params[k], where[k]) for k in self.params}, self.program)
 
     def save(
         self,
@@ -909,9 +914,10 @@ class Module:
 
         Only tensors that changed are changed, in the file's own element types; names, order,
         metadata, opsets and unknown fields stay. Files are written beside the target and renamed,
-        so that a crash, a full disk or a failed check loses nothing. Of other files, those alone
-        are removed that earlier saves to `path` made under names of their own and that no file in
-        the folder names; a warning tells which other data of the old model stays.
+        so that a crash, a full disk or a failed check loses nothing. Where the parameters are on
+        devices of several processes, all call this, and the first one writes. Of other files, those
+        alone are removed that earlier saves to `path` made under names of their own and that no
+        file in the folder names; a warning tells which other data of the old model stays.
 
         Args:
             path: The file to write or replace.
@@ -954,6 +960,18 @@ class Module:
                 tolerance=tolerance,
             )
             return
+        if is_shared(self.params):
+            self._write_once(
+                lambda own: own.save(
+                    path,
+                    merge=merge,
+                    switchable=switchable,
+                    external_data=external_data,
+                    check=check,
+                    tolerance=tolerance,
+                )
+            )
+            return
         model = self.to_ir(merge=merge, switchable=switchable)
         compares = check is not False and check is not None
         ir.save(
@@ -964,6 +982,13 @@ class Module:
             if compares
             else None,
         )
+
+    def _write_once(self, write: Callable[[Module], None]) -> None:
+        """Writes in one process what has its parameters on the devices of several, which wait."""
+        own: Any = {name: as_numpy(value) for name, value in self.params.items()}
+        with together():
+            if is_first():
+                write(Module(own, self.program))
 
     def to_ir(self, *, merge: bool = True, switchable: bool = False) -> ir.Model:
         """The model as data, with the current parameters; for the arguments see `save`."""
@@ -985,7 +1010,7 @@ class Module:
         for name, tensor in self.program.parameters.params.items():
             if tensor not in tensors:
                 continue
-            value, old = np.asarray(self.params[name]), tensor.numpy()
+            value, old = as_numpy(self.params[name]), tensor.numpy()
             if is_same(value, old.astype(value.dtype, copy=False)):
                 continue
             value = value.astype(tensor.dtype, copy=False)

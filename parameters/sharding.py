@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from onnxla.ir.names import quoted
+from onnxla.ir.names import listed, quoted
 from onnxla.parameters.roles import ROLES
 from onnxla.parameters.selection import matching
 
@@ -39,7 +39,7 @@ def shardings(
 
     Raises:
         TypeError: A rule is no PartitionSpec.
-        ValueError: A pattern matches no parameter, or a spec does not fit one.
+        ValueError: A pattern or role chooses no parameter, or a spec does not fit one.
     """
     if rules == "fsdp":
         specs = {name: split(np.shape(value), mesh) for name, value in params.items()}
@@ -50,15 +50,15 @@ def shardings(
         for pattern, spec in (rules or {}).items():
             if not isinstance(spec, PartitionSpec):
                 raise TypeError(f"sharding of '{pattern}' is a PartitionSpec, got {spec!r:.100}")
-            by_role = [name for name in params if roles[name] == pattern]
-            for name in by_role if pattern in ROLES else matching(pattern, params):
+            found = [name for name in params if roles[name] == pattern]
+            if pattern in ROLES and not found:
+                known = listed(sorted({*roles.values()}))
+                raise ValueError(f"no parameter has the role '{pattern}'; there are {known}")
+            for name in found or matching(pattern, params):
                 specs.setdefault(name, spec)
-    found = {}
     for name, value in params.items():
-        spec = specs.get(name, PartitionSpec())
-        check_fits(name, np.shape(value), spec, mesh)
-        found[name] = NamedSharding(mesh, spec)
-    return found
+        check_fits(name, np.shape(value), specs.setdefault(name, PartitionSpec()), mesh)
+    return {name: NamedSharding(mesh, specs[name]) for name in params}
 
 
 def split(shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:

@@ -270,8 +270,11 @@ class StreamedBatches:
         yield from itertools.islice(batches, skip, None)
 
     def describe(self) -> dict[str, Any]:
-        """The number of batches, where it is known, and the digest of a list's contents."""
-        if not isinstance(self.source, list):
+        """The number of batches, where it is known, and the digest of a list's contents.
+
+        Of several processes each has its own part of the batches, which says nothing of the others.
+        """
+        if not isinstance(self.source, list) or jax.process_count() > 1:
             return {"batches": self.length}
         return {"batches": self.length, "digest": digest_of([*map(self.read, self.source)])}
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from onnxla.parameters.processes import is_first
 from onnxla.train.history import History
 
 EVENTS = ("start", "step", "validation", "epoch", "checkpoint", "end")
@@ -30,6 +31,10 @@ class TrainingRun:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
+class Logger:
+    """A callback that writes, and does so once where several processes train one model."""
+
+
 class Callbacks:
     """Callbacks of a run, told of events in the order in which they were given.
 
@@ -51,9 +56,14 @@ class Callbacks:
                 )
 
     def tell(self, event: str, *arguments: Any) -> bool:
-        """Tells all of an event, and whether one of them returned True: it asks to stop the run."""
+        """Tells all of an event, and whether one of them returned True: it asks to stop the run.
+
+        Of several processes each tells its own, and those of `onnxla.loggers` the first one's.
+        """
         stop = False
         for member in self.members:
+            if isinstance(member, Logger) and not is_first():
+                continue
             function = getattr(member, event, None)
             if function is None and event == "step" and callable(member):
                 function = member

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from onnxla.ir.errors import OnnxlaError
+from onnxla.parameters.processes import is_first, together
 from onnxla.train.digests import digest_of
 
 # Format 1, of version 0.1.0, states no format, and knows the model by nodes without attributes.
@@ -58,7 +59,10 @@ class Checkpoints:
         import orbax.checkpoint as ocp
 
         self.folder = Path(folder).absolute()
-        self._lock = lock(self.folder)
+        self._lock: int | None = None
+        with together(CheckpointError):
+            if is_first():
+                self._lock = lock(self.folder)
 
         policies = ocp.checkpoint_managers
         self._best = BestStep()
@@ -95,7 +99,7 @@ class Checkpoints:
             CheckpointError: It could not be written; those before are as they were.
         """
         save = self._ocp.args
-        state = jax.tree.map(np.asarray, state)
+        state = jax.tree.map(as_saved, state)
         described = {"format": FORMAT, "step": step, "state": digest_of(state), **run}
         described["checksum"] = checksum(described)
         items = save.Composite(
@@ -104,7 +108,7 @@ class Checkpoints:
         )
         self._best.step = best
         try:
-            with quiet():
+            with quiet(), together(CheckpointError):
                 if step in self.steps:
                     self._manager.delete(step)
                 self._manager.save(step, args=items, force=True)
@@ -147,16 +151,16 @@ class Checkpoints:
             DamagedCheckpointError: It is not as it was written, as its digest tells where the
                 checkpoint has one.
         """
-        abstract = jax.tree.map(np.asarray, like)
+        abstract = jax.tree.map(as_saved, like)
         restored: Any = self.restore(step, state=self._ocp.args.StandardRestore(abstract))
-        if digest is not None and digest_of(jax.tree.map(np.asarray, restored.state)) != digest:
+        if digest is not None and digest_of(restored.state) != digest:
             raise self.damaged(step, "its arrays have another checksum")
         return jax.tree.map(jnp.asarray, restored.state)
 
     def restore(self, step: int, **items: Any) -> Any:
         """Parts of a checkpoint. Raises: DamagedCheckpointError if it cannot be read."""
         try:
-            with quiet():
+            with quiet(), together(DamagedCheckpointError):
                 return self._manager.restore(step, args=self._ocp.args.Composite(**items))
         except Exception as error:
             raise self.damaged(step, reason(error)) from error
@@ -172,14 +176,19 @@ class Checkpoints:
         path = self.folder / f"{step}.damaged"
         while path.exists():
             path = path.with_name(path.name + "_")
-        (self.folder / str(step)).rename(path)
+        with together(CheckpointError):  # all have seen which name is free
+            pass
+        with together(CheckpointError):
+            if is_first():
+                (self.folder / str(step)).rename(path)
         self._manager.reload()
         return path
 
     def close(self) -> None:
         """Ends orbax's threads, and unlocks the folder."""
         self._manager.close()
-        os.close(self._lock)
+        if self._lock is not None:
+            os.close(self._lock)
 
 
 @dataclass
@@ -227,6 +236,12 @@ def lock(folder: Path) -> int:
     except (ImportError, OSError):
         pass
     return descriptor
+
+
+def as_saved(value: Any) -> Any:
+    """An array as orbax takes it: of several devices each writes its part, and numpy the whole."""
+    several = isinstance(value, jax.Array) and len(value.sharding.device_set) > 1
+    return value if several else np.asarray(value)
 
 
 def checksum(run: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 from jax.extend.core import ClosedJaxpr
 
+from onnxla.parameters.devices import as_numpy
 from onnxla.train.optimizer import update_of_some_loss
 
 PIECE = 2**26  # bytes of an array that are hashed at a time: it may be a file's, larger than memory
@@ -54,7 +55,7 @@ def add_arrays(hashed: Any, tree: Any) -> None:
         tree: The tree of arrays or `Rows`; objects, such as strings, count by their text.
     """
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        array = leaf if isinstance(leaf, Rows) else np.atleast_1d(np.asarray(leaf))
+        array = leaf if isinstance(leaf, Rows) else np.atleast_1d(as_numpy(leaf))
         hashed.update(f"{jax.tree_util.keystr(path)} {array.dtype}{np.shape(leaf)}".encode())
         rows = max(1, PIECE * len(array) // max(array.nbytes, 1))
         for start in range(0, len(array), rows):

@@ -6,7 +6,7 @@ evaluated before the step, on each batch, as a call of the module does; and the 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import jax
@@ -35,7 +35,10 @@ class Divided:
     before: Module | None = None
 
     def prepare(
-        self, inputs: Mapping[str, Value], params: Mapping[str, Value] | None = None
+        self,
+        inputs: Mapping[str, Value],
+        params: Mapping[str, Value] | None = None,
+        take: Callable[[Value], Value] = as_traced,
     ) -> dict[str, Value]:
         """Inputs of what can be traced, checked, as JAX arrays of the model's dtypes.
 
@@ -44,6 +47,7 @@ class Divided:
         Args:
             inputs: The model's inputs by name.
             params: Its parameters; by default its own.
+            take: What makes JAX arrays of them, if something else does.
         """
         given = self.module.check_inputs(inputs)
         made: dict[str, Value] = {}
@@ -53,7 +57,7 @@ class Divided:
             made = Module(own, before.program).run(needed)
         taken = {k: v for k, v in given.items() if k in self.after.program.declared}
         with jax.enable_x64(True):
-            return {name: as_traced(value) for name, value in {**taken, **made}.items()}
+            return {name: take(value) for name, value in {**taken, **made}.items()}
 
 
 def divide(

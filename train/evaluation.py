@@ -14,6 +14,7 @@ from onnxla.inputs import unpack
 from onnxla.ir.names import as_names, listed
 from onnxla.module import Module, require_module
 from onnxla.ops.values import Value
+from onnxla.parameters.processes import is_first
 from onnxla.progress import ProgressBar
 from onnxla.train.arguments import EVALUATE
 from onnxla.train.batches import ArrayBatches, StreamedBatches, as_batches
@@ -22,6 +23,7 @@ from onnxla.train.labels import number_of_classes, with_class_weight, wrong_labe
 from onnxla.train.losses import LOSSES, Measure
 from onnxla.train.means import Sums, as_wide, unweighted
 from onnxla.train.measures import as_numbers, call_measure, find_measure, telling_targets
+from onnxla.train.mesh import ONE_DEVICE, Placement, find_placement
 from onnxla.train.metrics import METRICS, Metric, as_metric, divided, name_of
 from onnxla.train.objective import Objective, ValuesRead, make_objective, values_read
 from onnxla.train.reading import make_reading
@@ -87,9 +89,11 @@ def evaluate(
         objective = make_objective(module, function, outputs)
     elif class_weight is not None:
         raise ValueError("class_weight is about the loss: pass loss=")
-    with jax.numpy_dtype_promotion("standard"), double_precision(module):
-        evaluation = make_evaluation(module, objective, metrics, outputs)
-        with ProgressBar(batches.length, "evaluating", "batch", shown=progress) as bar:
+    placement = find_placement(module)
+    module, shown = placement.module(module), progress and is_first()
+    with jax.numpy_dtype_promotion("standard"), double_precision(module), placement.in_force():
+        evaluation = make_evaluation(module, objective, metrics, outputs, placement)
+        with ProgressBar(batches.length, "evaluating", "batch", shown=shown) as bar:
             return evaluation(module.params, batches, bar)
 
 
@@ -108,6 +112,7 @@ def make_evaluation(
     objective: Objective | None,
     metrics: Metrics,
     outputs: Sequence[str] | None = None,
+    placement: Placement = ONE_DEVICE,
 ) -> Callable[..., dict[str, Any]]:
     """A function of all parameters, batches and perhaps a bar: the loss and the metrics.
 
@@ -127,7 +132,7 @@ def make_evaluation(
     of_loss = [] if objective is None else [(objective.loss, objective.values)]
     wanted = tuple(dict.fromkeys(name for _, each in (*of_loss, *read) for name in each.names))
 
-    @functools.partial(jax.jit, static_argnums=0)
+    @functools.partial(jax.jit, static_argnums=0, out_shardings=placement.everywhere)
     def measure(
         part: Module, params: Mapping[str, Value], inputs: Any, targets: Any, samples: Value
     ) -> tuple[dict[str, Any], list[int | None]]:
@@ -158,8 +163,9 @@ def make_evaluation(
             samples = np.float32(batches.reading.count(inputs))
             parts = parts or divide(module, inputs, wanted)
             own = {name: params[name] for name in parts.after.params}
-            prepared = parts.prepare(inputs, params)
-            measured, classes = measure(parts.after, own, prepared, targets, samples)
+            prepared = parts.prepare(inputs, params, placement.take)
+            placed = placement.batch(batches, prepared, targets)
+            measured, classes = measure(parts.after, own, *placed, samples)
             for (function, _), number in zip((*of_loss, *read), classes, strict=True):
                 if number is not None and (problem := wrong_label(function, targets, int(number))):
                     raise ValueError(problem)

@@ -15,6 +15,8 @@ from onnxla.arguments import check_arguments, is_number, plain_number
 from onnxla.interpret.rules.matmul_precision import asked_for
 from onnxla.ir.names import as_names
 from onnxla.module import Module, require_module
+from onnxla.parameters.processes import is_first
+from onnxla.parameters.sharding import Rules
 from onnxla.progress import ProgressBar
 from onnxla.train.arguments import FIT
 from onnxla.train.batches import ArrayBatches, StreamedBatches, as_batches
@@ -33,6 +35,7 @@ from onnxla.train.live import Live, in_notebook
 from onnxla.train.loop import FitResult, Loop, NonFiniteLossError
 from onnxla.train.losses import LOSSES, Measure
 from onnxla.train.measures import find_measure, known_loss
+from onnxla.train.mesh import ONE_DEVICE, find_placement, require_alike
 from onnxla.train.metrics import name_of
 from onnxla.train.monitor import METRIC, Monitor, find_monitor
 from onnxla.train.notes import note_on_samples, notes_after_stop, notes_before
@@ -81,6 +84,8 @@ def fit(
     compute_dtype: Any = None,
     matmul_precision: str | None = None,
     remat: bool = False,
+    mesh: jax.sharding.Mesh | None = None,
+    sharding: Rules = None,
     seed: int = 0,
     checkpoint: str | os.PathLike[str] | None = None,
     checkpoint_every: int | None = None,
@@ -173,6 +178,13 @@ def fit(
             the module's.
         remat: Whether values other than products are computed again for the gradient, which takes
             less memory and more time.
+        mesh: Devices to train on, as `jax.make_mesh((4,), ("data",))`; by default those of the
+            parameters (see `Module.with_sharding`). Batches are split over its axis "data", or the
+            first; those that the devices do not divide are computed whole on each. Of several
+            processes all call `fit` alike (see docs/scaling.md).
+        sharding: How parameters are split over the mesh, and with them the optimizer's state, their
+            average and statistics; as for `Module.with_sharding`: specs by name, pattern or role,
+            or "fsdp". By default as they are, if they are on the mesh, else on every device.
         seed: Decides the order of samples, which are held out, and what Dropout drops.
         checkpoint: Folder for checkpoints: one after each epoch and each validation, when
             interrupted, and every `checkpoint_every` steps. The last three are kept, and the best.
@@ -211,6 +223,13 @@ def fit(
     if checkpoint_every is not None and checkpoint is None:
         raise ValueError("checkpoint_every is about checkpoints: pass checkpoint=")
     outputs = as_names(outputs)
+    placement = find_placement(module, mesh, sharding)
+    if placement is ONE_DEVICE and jax.process_count() > 1:
+        raise ValueError(
+            f"there are {jax.process_count()} processes, and no mesh: pass"
+            " mesh=jax.make_mesh((jax.device_count(),), ('data',)), so that they train one model"
+        )
+    module, progress = placement.module(module), progress and is_first()
 
     # What is read.
     reading = make_reading(module, rename, batch_axis, bucket)
@@ -258,7 +277,7 @@ def fit(
     }
     asked = {"schedule": rates, "batch_size": batch_size, "epochs": epochs, "steps": steps}
 
-    with jax.numpy_dtype_promotion("standard"), double_precision(module):
+    with jax.numpy_dtype_promotion("standard"), double_precision(module), placement.in_force():
         task = find_task(
             module,
             measure,
@@ -269,17 +288,25 @@ def fit(
             keep_zeros=keep_zeros,
             computing=computing,
         )
+        require_alike(batches, task.batch, **settings, **asked, trained=task.trained)
         start = make_start(
-            task, recipe, length, seed=seed, remat=remat, weight_average=weight_average
+            task,
+            recipe,
+            length,
+            seed=seed,
+            remat=remat,
+            weight_average=weight_average,
+            placement=placement,
         )
         loop = Loop(
             module,
-            task.divided.prepare,
-            start.step,
+            partial(task.divided.prepare, take=placement.take),
+            placement.step(start.step, batches),
             start.state,
             start.frozen,
             batches,
             stacks=start.stacks,
+            placement=start.placement,
             epochs=epochs,
             total=steps,
             validate_every=validate_every,
@@ -296,7 +323,9 @@ def fit(
             loop.take_step = with_checked_labels(loop, measure, task.classes)
         if held_out is not None:
             check_labels(measure, held_out, task.classes)
-            evaluation = make_evaluation(computing.inference(), task.objective, metrics, outputs)
+            evaluation = make_evaluation(
+                computing.inference(), task.objective, metrics, outputs, placement
+            )
             loop.evaluate = lambda params: as_data(evaluation(params, held_out))
         by_default = train is None and roles is None
         for note in notes_before(task, start, batches, outputs, weight_average, by_default):
@@ -324,7 +353,7 @@ def fit(
                         loop.read()
                     error.result = loop.result_if_any()  # type: ignore[attr-defined]
                 raise
-            if note := start.step.note(reading):
+            for note in filter(None, (start.step.note(reading), placement.note())):
                 result.history.note(note)
             if loop.step > loop.begun and not any(result.history.steps["gradient_norm"]):
                 result.history.note(

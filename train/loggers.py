@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from onnxla.arguments import PATH
-from onnxla.train.callbacks import TrainingRun
+from onnxla.train.callbacks import Logger, TrainingRun
 
 Row = dict[str, Any]
 """Numbers by name: `step`, and of an epoch `epoch`."""
 
 
-class RowsInFile(ABC):
+class RowsInFile(Logger, ABC):
     """A logger with a row for each step, each epoch and each validation within one.
 
     A run that does not go on from a checkpoint begins the file anew.
@@ -134,7 +134,7 @@ class CSV(RowsInFile):
         return written.getvalue()
 
 
-class TensorBoard:
+class TensorBoard(Logger):
     """Logs to a folder that TensorBoard reads, with tensorboardX or TensorBoard's own writer.
 
     The mean loss of an epoch is `epoch_loss` there; all else has its own name.
@@ -178,7 +178,7 @@ class TensorBoard:
         self.writer.close()
 
 
-class WandB:
+class WandB(Logger):
     """Logs to Weights & Biases; `mode="offline"` needs no account.
 
     Args:

@@ -27,6 +27,7 @@ from onnxla.train.batches import ArrayBatches, Batch, StreamedBatches
 from onnxla.train.callbacks import Callbacks, TrainingRun
 from onnxla.train.checkpoints import CheckpointError, Checkpoints
 from onnxla.train.history import History
+from onnxla.train.mesh import ONE_DEVICE, Placement
 from onnxla.train.monitor import METRIC, Monitor
 from onnxla.train.plateau import SCALE, FallingRate
 
@@ -83,6 +84,7 @@ class Loop:
         state: What steps change, see `make_step`.
         frozen: The other parameters.
         stacks: Which parameters are one array, in the state and among the frozen ones.
+        placement: Where the arrays are.
         batches: The training data.
         evaluate: The validation loss (`loss`) and metrics for all parameters.
         epochs: Number of epochs at which the run ends.
@@ -135,6 +137,7 @@ class Loop:
     epoch: int = 0
     position: int = 0
     stacks: Stacks = NO_STACKS
+    placement: Placement = ONE_DEVICE
     best: dict[str, Value] | None = None
     stopping: int | None = None
     clock: float = 0.0
@@ -328,7 +331,8 @@ class Loop:
     def lower_rate(self) -> None:
         """Lowers the learning rate where the last value was one too many that is no better."""
         if self.falling is not None:
-            self.state = {**self.state, SCALE: jnp.float32(self.falling.scale(self.history))}
+            scale = jnp.full_like(self.state[SCALE], self.falling.scale(self.history))
+            self.state = {**self.state, SCALE: scale}
 
     def out_of_patience(self) -> bool:
         """Whether there were so many validations after the best one."""
@@ -358,7 +362,7 @@ class Loop:
     def result(self) -> FitResult:
         """The parameters of the best validation where they are asked for, else those of now."""
         params = self.params() if self.best is None else self.rounded(self.best)
-        return FitResult(self.module.replace(params), self.history)
+        return FitResult(self.placement.returned(self.module.replace(params)), self.history)
 
     def result_if_any(self) -> FitResult | None:
         """The result; None where a step that failed has taken the parameters with it."""
@@ -424,6 +428,9 @@ def interrupts() -> Iterator[Callable[[], bool]]:
     Pressed again, it interrupts at once.
     """
     pressed = threading.Event()
+    if jax.process_count() > 1:
+        yield pressed.is_set  # at once: the others do not know of it, and would wait for its steps
+        return
     ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if threading.current_thread() is not threading.main_thread() or not ours:
         yield pressed.is_set  # somebody else's affair

@@ -6,17 +6,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import jax
 import numpy as np
 
 from onnxla.arguments import check_arguments
 from onnxla.ir.errors import OnnxlaError
 from onnxla.ir.names import as_names, quoted
 from onnxla.module import Module, require_module
+from onnxla.parameters.devices import as_numpy
+from onnxla.parameters.processes import is_first
 from onnxla.progress import ProgressBar
 from onnxla.train.arguments import READING
 from onnxla.train.batches import as_batches
 from onnxla.train.inputs_only import InputReading
+from onnxla.train.mesh import find_placement
 from onnxla.train.reading import make_reading
 
 
@@ -70,9 +72,12 @@ def predict(
     reading = InputReading(**vars(make_reading(module, rename, batch_axis, bucket)))
     batches = as_batches(module, data, batch_size, reading=reading)
     batches.first()
+    placement = find_placement(part)
+    part, shown = placement.module(part), progress and is_first()
     size, cutter = 0, Cutter(part, reading)
     found: dict[str, list[np.ndarray]] = {}
-    with ProgressBar(batches.length, "predicting", "batch", shown=progress) as bar:
+    bar = ProgressBar(batches.length, "predicting", "batch", shown=shown)
+    with placement.in_force(), bar:
         for inputs, lengths in batches.epoch(0):
             samples = reading.count(inputs)
             size = max(size, samples)
@@ -81,7 +86,7 @@ def predict(
                 for name, value in inputs.items()
                 if name in part.input_names
             }
-            values = part.run(taken)
+            values = part.run(placement.inputs(taken, reading.batch_axis))
             arrays = {
                 name: of_samples(name, value, reading.batch_axis.get(name, 0), size, samples)
                 for name, value in values.items()
@@ -113,7 +118,7 @@ def of_samples(name: str, value: Any, axis: int, size: int, samples: int) -> np.
             f"{f'axis {axis}' if axis else 'first axis'}: it is {kind}; name others with "
             f"outputs=[...], or its axis of samples with batch_axis={{{quoted(name)}: ...}}"
         )
-    return np.moveaxis(np.asarray(jax.device_get(value)), axis, 0)[:samples]
+    return np.moveaxis(as_numpy(value), axis, 0)[:samples]
 
 
 def join(pieces: Sequence[np.ndarray], axis: int) -> Any:

@@ -6,7 +6,10 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax
+
 from onnxla.ops.values import Value
+from onnxla.parameters.processes import is_first
 from onnxla.train.averages import trained
 from onnxla.train.batches import Drawn, StreamedBatches
 from onnxla.train.checkpoints import CheckpointError, Checkpoints, DamagedCheckpointError
@@ -26,8 +29,8 @@ def go_on_after_stop(loop: Loop, update: Update) -> None:
     """
     checkpoints = loop.checkpoints
     assert checkpoints is not None
-    if isinstance(loop.batches, StreamedBatches):
-        loop.batches.drawn = Drawn()
+    if isinstance(loop.batches, StreamedBatches) and jax.process_count() == 1:
+        loop.batches.drawn = Drawn()  # each of several processes draws others
     damaged: dict[int, DamagedCheckpointError] = {}
     for step in reversed(checkpoints.steps):
         try:
@@ -55,6 +58,7 @@ def go_on(loop: Loop, checkpoints: Checkpoints, step: int, update: Update) -> No
     require_same(run["description"], now, f"of step {step} in '{checkpoints.folder}'")
     by_name = loop.stacks.by_name(loop.state)
     state = loop.stacks.stacked(checkpoints.read_state(step, by_name, run.get("state")))
+    state = loop.placement.put(state)
     history = History(**run["history"])
     if loop.keep_best and (best := loop.monitor.best(history)) is not None:
         loop.best = read_best(checkpoints, best[0], by_name)
@@ -113,5 +117,6 @@ def read_best(checkpoints: Checkpoints, step: int, like: Any) -> dict[str, Value
 
 def tell(loop: Loop, text: str) -> None:
     """Warns of something, and notes it in the history."""
-    warnings.warn(text, stacklevel=5)
+    if is_first():
+        warnings.warn(text, stacklevel=5)
     loop.history.note(text)

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from onnxla.module import Module
+from onnxla.parameters.devices import as_numpy
 from onnxla.parameters.selection import chosen
 
 
@@ -50,7 +51,7 @@ def choose_sparse(
 
 def describe_zeros(module: Module, names: Sequence[str]) -> str:
     """How many elements of some parameters stay zero, in words."""
-    arrays = [np.asarray(module.params[name]) for name in names]
+    arrays = [as_numpy(module.params[name]) for name in names]
     zeros, elements = (sum(map(count, arrays)) for count in (lambda x: (x == 0).sum(), np.size))
     return f"{zeros} of {elements} elements of {len(names)} parameters are zero and stay zero"
 

@@ -47,7 +47,7 @@ def find_stacks(
         optimizer: One that was given, or None for AdamW.
     """
     every = objective.module.params.items()
-    kinds = {name: (x.shape, x.dtype, roles.get(name)) for name, x in every}
+    kinds = {name: (x.shape, x.dtype, x.sharding, roles.get(name)) for name, x in every}
     stacks = objective.module.program.stacks(objective.outputs).among(kinds)
     moving = Stacks({stack: m for stack, m in stacks.members.items() if m[0] in params})
     if optimizer is None or not moving.members or cannot_tell(optimizer, params, moving):

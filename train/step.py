@@ -39,6 +39,7 @@ def make_step(
     rate: Any = None,
     accumulate: int = 1,
     weight_average: float | None = None,
+    placed: Any = None,
 ) -> Any:
     """The compiled training step.
 
@@ -56,6 +57,7 @@ def make_step(
         rate: The optimizer's learning rate, see `Recipe.rate`.
         accumulate: Number of steps that make one update.
         weight_average: The decay of the parameters' average.
+        placed: How the next state and the numbers are placed on a mesh, as `jax.jit` takes it.
     """
     import optax
 
@@ -100,7 +102,7 @@ def make_step(
         state = jax.tree.map(lambda after, before: jnp.where(finite, after, before), new, state)
         return state, {"loss": value, "gradient_norm": norm, **rates, **further}
 
-    return jax.jit(step, donate_argnums=0)
+    return jax.jit(step, donate_argnums=0, out_shardings=placed)
 
 
 def look_ahead(objective: Objective, inputs: Any, targets: Any) -> tuple[list[str], Any]:

@@ -3,39 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from support.compiling import TWO_DEVICES
+from support.processes import TESTS, start, told
 
-TESTS = Path(__file__).parents[1]
 REPLICATING = {*(Path(__file__).parent / "replicating_operators.txt").read_text().split()}
 PARTS = 8
-
-
-def run(*arguments: str) -> list[Any]:
-    """What a program of two devices prints, a JSON value a line."""
-    result = subprocess.run(
-        [sys.executable, *arguments],
-        env={**os.environ, **TWO_DEVICES, "PYTHONPATH": str(TESTS)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr[-2000:]
-    return [json.loads(line) for line in result.stdout.splitlines()]
 
 
 @pytest.mark.one_in(PARTS)
 @pytest.mark.parametrize("part", range(PARTS))
 def test_operators(part: int) -> None:
     """Values and gradients are those of one device, and rows stay apart but where they may not."""
-    rows = run(str(TESTS / "support" / "sharded.py"), str(part), str(PARTS))
+    rows = told(start(2, [str(TESTS / "support" / "sharded.py"), str(part), str(PARTS)]))
     assert len(rows) > 15
     assert [row for row in rows if row[2]] == []
     together = {
@@ -100,13 +82,13 @@ print(json.dumps({
 @pytest.mark.parametrize("axes", ["explicit", "auto"])
 @pytest.mark.parametrize(("rules", "mesh"), [(None, "set"), ("fsdp", "set"), (None, "not set")])
 def test_a_model(axes: str, rules: str | None, mesh: str) -> None:
-    (told,) = run("-c", MODEL, axes, json.dumps(rules), mesh)
-    assert max(told["wrong"]) < 1e-5
-    split = {name for name, spec in told["params"].items() if "data" in spec}
+    (seen,) = told(start(2, ["-c", MODEL, axes, json.dumps(rules), mesh]))
+    assert max(seen["wrong"]) < 1e-5
+    split = {name for name, spec in seen["params"].items() if "data" in spec}
     assert split == (set() if rules is None else {"table"})
-    assert all("data" in spec for spec in told["outputs"][::2])
+    assert all("data" in spec for spec in seen["outputs"][::2])
     if rules is None:
-        assert not told["gathers"]
+        assert not seen["gathers"]
 
 
 LOADED = """
@@ -146,8 +128,8 @@ print(json.dumps({
 @pytest.mark.parametrize("rules", ["fsdp", "columns"])
 def test_a_file_is_read_in_parts(rules: str, tmp_path: Path) -> None:
     """Each device has what `with_sharding` gives it, and nothing is read twice."""
-    (told,) = run("-c", LOADED, str(tmp_path), rules)
-    assert told["same"]
-    assert told["most"] < 1e-5
-    assert told["parts"] == {"w": [64, 4096], "v": [4096, 64], "b": [64]}
-    assert told["bytes"] <= 64 * 4  # the bias is on both devices
+    (seen,) = told(start(2, ["-c", LOADED, str(tmp_path), rules]))
+    assert seen["same"]
+    assert seen["most"] < 1e-5
+    assert seen["parts"] == {"w": [64, 4096], "v": [4096, 64], "b": [64]}
+    assert seen["bytes"] <= 64 * 4  # the bias is on both devices

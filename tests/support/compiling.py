@@ -28,8 +28,10 @@ def known_options() -> dict[str, Any]:
     return {name: value for name, value in QUICKLY.items() if is_known(name)}
 
 
-# The environment of a process in which JAX has two devices.
-TWO_DEVICES = {
-    "JAX_PLATFORMS": "cpu",
-    "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
-}
+def devices(count: int) -> dict[str, str]:
+    """The environment of a process in which JAX has so many devices."""
+    flags = f"--xla_force_host_platform_device_count={count}"
+    return {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
+
+
+TWO_DEVICES = devices(2)

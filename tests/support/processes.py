@@ -1,0 +1,59 @@
+"""Programs with several CPU devices, in one process or in several that JAX makes one of."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from support.compiling import devices
+
+TESTS = Path(__file__).parents[1]
+
+
+def start(count: int, arguments: Sequence[str], **environment: str) -> subprocess.Popen[str]:
+    """Python with some arguments, in a process with so many devices."""
+    return subprocess.Popen(
+        [sys.executable, *arguments],
+        env={**os.environ, **devices(count), "PYTHONPATH": str(TESTS), **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def start_together(
+    processes: int, count: int, arguments: Sequence[str]
+) -> list[subprocess.Popen[str]]:
+    """Python with some arguments, in processes that `join` makes one of."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        address = f"localhost:{free.getsockname()[1]}"
+    return [
+        start(count, arguments, COORDINATOR=address, PROCESSES=str(processes), PROCESS=str(i))
+        for i in range(processes)
+    ]
+
+
+def told(process: subprocess.Popen[str]) -> list[Any]:
+    """What a program prints to its end, a JSON value a line."""
+    output, errors = process.communicate(timeout=500)
+    assert process.returncode == 0, errors[-3000:]
+    return [json.loads(line) for line in output.splitlines() if not line.startswith("[Gloo]")]
+
+
+def join() -> int:
+    """Makes one of the processes that were started together, and tells this one's number."""
+    import jax
+
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    number = int(os.environ.get("PROCESS", 0))
+    if "COORDINATOR" in os.environ:
+        count = int(os.environ["PROCESSES"])
+        jax.distributed.initialize(os.environ["COORDINATOR"], count, number)
+    return number
