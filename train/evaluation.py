@@ -123,7 +123,7 @@ def make_evaluation(
     names = names_of(metrics)
     if twice := {name for name in names if names.count(name) > 1}:
         raise ValueError(
-            f"several metrics are named {listed(sorted(twice))}: give functions names, with def"
+            f"several metrics are named {listed(sorted(twice))}: write functions of other names"
         )
     if objective is None and not functions:
         raise ValueError("nothing to evaluate: pass loss= or metrics=")

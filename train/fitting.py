@@ -345,6 +345,8 @@ def fit(
                 for note in notes_after_stop(loop, measured):
                     loop.history.note(note)
             bar = ProgressBar(length, "compiling", "step", done=loop.step, shown=progress)
+            if progress and loop.step and loop.finished():
+                bar.say(f"nothing is trained: the run in '{checkpoint}' ended at step {loop.step}")
             try:
                 result = loop.run(stack.enter_context(bar))
             except Exception as error:
@@ -357,7 +359,7 @@ def fit(
                 result.history.note(note)
             if loop.step > loop.begun and not any(result.history.steps["gradient_norm"]):
                 result.history.note(
-                    "the gradient was 0 in all steps: the loss depends on nothing that trains"
+                    "the gradient was 0 in all steps: the loss does not change with what trains"
                 )
             if rest := loop.step % accumulate:
                 result.history.note(f"accumulate={accumulate}: no update by the last {rest} steps")

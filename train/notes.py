@@ -73,10 +73,7 @@ def notes_after_stop(loop: Loop, measured: Collection[str] | None) -> Iterator[s
         loop: The run, as it was in the checkpoint.
         measured: Names of what validations have from now on; None if that is not known.
     """
-    if not loop.step:
-        return
-    if loop.finished():
-        yield f"nothing was trained: the run had ended after {loop.step} steps"
+    if not loop.step or loop.finished():
         return
     history = loop.history
     columns = {**history.validations, **history.epochs}

@@ -137,8 +137,10 @@ def test_perplexity_is_of_the_mean_over_all_labels() -> None:
 
 
 def test_named_losses_are_metrics_of_logits() -> None:
-    found = evaluate((Z, Y), ["cross_entropy", partial(losses.cross_entropy, label_smoothing=0.1)])
-    assert [*found] == ["cross_entropy"]
+    smoothed = partial(losses.cross_entropy, label_smoothing=0.1)
+    assert [*evaluate((Z, Y), smoothed)] == ["cross_entropy"]
+    with pytest.raises(ValueError, match="several metrics are named 'cross_entropy'"):
+        evaluate((Z, Y), ["cross_entropy", smoothed])
     plain = evaluate((Z, Y), "cross_entropy")
     assert evaluate((Z, Y), "cross_entropy", SOFTMAX) == plain  # as the loss, in training
     assert plain["cross_entropy"] == pytest.approx(float(losses.cross_entropy(Z, Y)))

@@ -116,7 +116,7 @@ ODD: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "metrics of one name": (
         lambda: evaluate((X, Y), metrics=same_name()),
-        "several metrics are named '<lambda>': give functions names",
+        "several metrics are named '<lambda>': write functions",
     ),
     "classes of no weight": (
         lambda: fit((X, Y), "cross_entropy", class_weight=[0, 0, 0]),
@@ -168,7 +168,7 @@ def test_what_a_dataset_raises_is_passed_on_with_the_sample_and_the_result() -> 
 
 def test_a_loss_of_nothing_that_trains_is_noted() -> None:
     notes = fit((X, Y), lambda y, t: 0.0, steps=2).history.notes
-    assert "the gradient was 0 in all steps: the loss depends on nothing that trains" in notes
+    assert "the gradient was 0 in all steps: the loss does not change with what trains" in notes
 
 
 def test_numbers_of_numpy_are_numbers(tmp_path: Any) -> None:

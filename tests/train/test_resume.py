@@ -155,13 +155,16 @@ def test_a_schedule_of_more_steps_is_told(tmp_path: Path) -> None:
         fit((X, Y), epochs=4, learning_rate=0.5, checkpoint=tmp_path)
 
 
-def test_a_run_that_has_ended_is_its_result(tmp_path: Path) -> None:
+def test_a_run_that_has_ended_is_its_result(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     before = fit((X, Y), epochs=3, checkpoint=tmp_path)
     for epochs in (3, 2):  # a warning would be an error
-        after = fit((X, Y), epochs=epochs, checkpoint=tmp_path)
-        assert after.history.notes == ["nothing was trained: the run had ended after 3 steps"]
-        after.history.notes.clear()
+        after = fit((X, Y), epochs=epochs, checkpoint=tmp_path, progress=True)
+        assert after.history == before.history
         same(after, before)
+        said = f"nothing is trained: the run in '{tmp_path}' ended at step 3"
+        assert said in capsys.readouterr().err
 
 
 # Of a learning rate of more steps.
