@@ -137,7 +137,7 @@ def run(
             schedule="constant",
             warmup=0.0,
             weight_average=0.9,
-            validation=rows(40, 76),
+            validation=rows(38, 76),
             metrics="accuracy",
             callbacks=may_die,
             checkpoint=folder,
@@ -159,7 +159,7 @@ def run(
         "axes": result.module.params["w"].sharding.mesh.axis_types[0].name if on_mesh else "",
     }
     if measured:
-        data = rows(40, 76)
+        data = rows(38, 76)
         told["evaluated"] = onnxla.evaluate(result.module, data, "cross_entropy", "accuracy")
         told["predicted"] = onnxla.predict(result.module, data, progress=False).tolist()
     return told

@@ -28,16 +28,21 @@ def start(count: int, arguments: Sequence[str], **environment: str) -> subproces
 
 
 def start_together(
-    processes: int, count: int, arguments: Sequence[str]
+    processes: int, count: int, arguments: Sequence[str], missed_after: int = 100
 ) -> list[subprocess.Popen[str]]:
-    """Python with some arguments, in processes that `join` makes one of."""
+    """Python with some arguments, in processes that `join` makes one of.
+
+    Args:
+        processes: How many.
+        count: Devices of each.
+        arguments: Python's.
+        missed_after: Seconds after which JAX takes a process that is silent for dead.
+    """
     with socket.socket() as free:
         free.bind(("localhost", 0))
         address = f"localhost:{free.getsockname()[1]}"
-    return [
-        start(count, arguments, COORDINATOR=address, PROCESSES=str(processes), PROCESS=str(i))
-        for i in range(processes)
-    ]
+    known = {"COORDINATOR": address, "PROCESSES": str(processes), "MISSED": str(missed_after)}
+    return [start(count, arguments, **known, PROCESS=str(i)) for i in range(processes)]
 
 
 def told(process: subprocess.Popen[str]) -> list[Any]:
@@ -54,6 +59,7 @@ def join() -> int:
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     number = int(os.environ.get("PROCESS", 0))
     if "COORDINATOR" in os.environ:
-        count = int(os.environ["PROCESSES"])
-        jax.distributed.initialize(os.environ["COORDINATOR"], count, number)
+        address, count = os.environ["COORDINATOR"], int(os.environ["PROCESSES"])
+        silent = int(os.environ["MISSED"])
+        jax.distributed.initialize(address, count, number, heartbeat_timeout_seconds=silent)
     return number

@@ -87,7 +87,7 @@ def test_on_four_devices(one: dict[str, Any], tmp_path: Path) -> None:
         assert got["axes"] == ("Auto" if got is ruled else "Explicit")
         if got is not given:
             same(got, one)
-    assert "computed whole on each device" in everywhere["notes"][-1]  # of 36 samples the last 4
+    assert "computed whole on each device" in everywhere["notes"][-1]  # of 38 samples the last 6
     same(given, run(steps=2, streams=True, measured=False))
     same(run(steps=6, folder=folder), one)
 
@@ -109,7 +109,7 @@ def test_in_two_processes(one: dict[str, Any], tmp_path: Path) -> None:
     assert results[0] == results[1]
     parts = {path.name for path in folder.glob("4/state/ocdbt.process_*")}
     assert parts == {"ocdbt.process_0", "ocdbt.process_1"}
-    saved = onnxla.evaluate(onnxla.load(file), rows(40, 76), "cross_entropy", "accuracy")
+    saved = onnxla.evaluate(onnxla.load(file), rows(38, 76), "cross_entropy", "accuracy")
     assert saved == pytest.approx(results[0][0]["evaluated"], abs=1e-5)
     assert [path.name for path in tmp_path.glob("*.onnx*")] == [file.name]
     same(run(steps=6, folder=str(folder)), one)
@@ -134,9 +134,9 @@ def test_a_process_is_killed(one: dict[str, Any], tmp_path: Path, processes: int
     """The others end, too, and any number of processes goes on from the last checkpoint."""
     folder = tmp_path / "run"
     settings = {"kind": "fsdp", "folder": str(folder), "steps": 6}
-    killed = start_together(4, 1, command({**settings, "dies_at": 5}))
+    killed = start_together(4, 1, command({**settings, "dies_at": 5}), missed_after=20)
     for process in killed:
-        process.communicate(timeout=300)
+        process.communicate(timeout=500)
     assert -9 in [process.returncode for process in killed]
     assert 0 not in [process.returncode for process in killed]
     assert "4" in {path.name for path in folder.iterdir()}
