@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -23,6 +24,7 @@ from onnxla.generate.branches import BRANCH, with_branch
 from onnxla.generate.caches import Cache, find_caches
 from onnxla.generate.hiding import FILLED, with_hidden_slots
 from onnxla.generate.positions import LENGTH, PLACE, from_places
+from onnxla.generate.tables import Exceeded, exceeded
 from onnxla.interpret.program import Program
 from onnxla.ir.names import listed, plain, quoted
 from onnxla.ir.traverse import is_standard
@@ -159,6 +161,21 @@ class CachedModel:
             **dict.fromkeys(PLACES, at),
         }
         return {k: self.fitting(k, v) for k, v in values.items() if k in self.inputs}
+
+    def beyond(self, given: Given, batch: int, place: int) -> Exceeded | None:
+        """The table that a step at a place would read beyond its end, if there is one."""
+        with jax.enable_x64(True), jax.ensure_compile_time_eval():
+            ends = self.ends(np.zeros((batch, 1)), np.int64(place), np.ones(place + 1, np.int64))
+            known = {name: np.asarray(value) for name, value in ends.items()}
+            if BRANCH in self.inputs:
+                known[BRANCH] = np.array([True])
+        shapes = {
+            cache.past: jax.ShapeDtypeStruct(cache.shape(batch, place), self.dtype(cache.past))
+            for cache in self.caches
+        }
+        inputs = {**given.further, **shapes, self.ids: known.pop(self.ids)}
+        with jax.enable_x64(True):
+            return exceeded(self.then, (given.params, given.buffers), inputs, known)
 
     def fitting(self, name: str, value: Value) -> Value:
         """A value in an input's element type. Raises: UnsupportedError if it has other axes."""

@@ -102,6 +102,8 @@ class Decoder:
             the past, by a `range` or as the start of a `slice`; `relative`: by their distances; or
             `number`, of that length as a number, which is right for one token.
         rotary: Whether keys and queries are turned by their positions; otherwise these are learned.
+        turns: Where cosines and sines come from: a `formula`, a table by `gather`, or the table of
+            ONNX Runtime's `operator` RotaryEmbedding.
         bare: Whether the graph with a past has no mask at all, which is right for one token.
         crossed: Whether there is attention to what an encoder made.
         masked: Whether there is an attention mask.
@@ -113,6 +115,7 @@ class Decoder:
     sizes: Sizes = SMALL
     positions: str = "input"
     rotary: bool = False
+    turns: str = "formula"
     bare: bool = False
     crossed: bool = False
     masked: bool = True
@@ -235,8 +238,26 @@ class Decoder:
         mask = net.Cast("attention_mask", to=TensorProto.BOOL)
         return net.And(causal, net.Unsqueeze(mask, np.int64([1, 2])))
 
+    def cosines(self) -> list[str]:
+        """Tables of cosines and sines of all positions."""
+        s = self.sizes
+        angles = np.outer(np.arange(s.longest), 10000.0 ** -(np.arange(0, s.size, 2) / s.size))
+        functions = np.cos, np.sin
+        return [
+            self.net.constant(f(angles).astype(np.float32), f"{f.__name__}_cache")
+            for f in functions
+        ]
+
     def angles(self, places: str) -> None:
         net, size = self.net, self.sizes.size
+        if self.turns != "formula":
+            self.where, self.turning = places, self.cosines()
+        if self.turns == "gather":
+            halves = (net.Gather(table, places) for table in self.turning)
+            wide = (net.Unsqueeze(each, np.int64([1])) for each in halves)
+            self.cos, self.sin = (net.Concat(each, each, axis=-1) for each in wide)
+        if self.turns != "formula":
+            return
         rates = (10000.0 ** -(np.arange(0, size, 2) / size)).astype(np.float32)
         wide = net.Unsqueeze(net.Cast(places, to=TensorProto.FLOAT), np.int64([1, 3]))
         angles = net.Mul(wide, rates)
@@ -245,6 +266,8 @@ class Decoder:
 
     def turned(self, x: str) -> str:
         net, half = self.net, self.sizes.size // 2
+        if self.turns == "operator":
+            return net.RotaryEmbedding(x, self.where, *self.turning, domain=DOMAIN)
         axis = np.int64([3])
         first = net.Slice(x, np.int64([0]), np.int64([half]), axis)
         second = net.Slice(x, np.int64([half]), np.int64([2**62]), axis)
@@ -272,15 +295,11 @@ class Decoder:
 
     def lengths(self) -> None:
         """What GroupQueryAttention wants to know of the mask."""
-        net, s = self.net, self.sizes
+        net = self.net
         counted = net.ReduceSum("attention_mask", np.int64([1]))
         self.last = net.Cast(net.Sub(counted, np.int64([1])), to=TensorProto.INT32)
         self.total = net.Cast(net.size_of("attention_mask", 1), to=TensorProto.INT32)
-        angles = np.outer(np.arange(s.longest), 10000.0 ** -(np.arange(0, s.size, 2) / s.size))
-        self.cos, self.sin = (
-            net.constant(f(angles).astype(np.float32), f"{f.__name__}_cache")
-            for f in (np.cos, np.sin)
-        )
+        self.cos, self.sin = self.cosines()
 
     def fused_attention(self, x: str, i: int, key: str, value: str) -> str:
         net, s = self.net, self.sizes
