@@ -192,7 +192,7 @@ class Generation:
         # Of a token in the last slot a prompt's pass keeps nothing to compare a step with.
         self.place, self.end = min(self.shortest - 1, max(self.length - 2, 0)), needed
         if model.has_states:  # as many tokens at once as are compiled for few lengths
-            self.place = 1 << self.place.bit_length() >> 1
+            self.place = 0 if model.one_by_one else 1 << self.place.bit_length() >> 1
         self.total = self.end - self.place
 
     def within_tables(self, needed: int, limit: int) -> int:
@@ -240,7 +240,7 @@ class Generation:
         if decoder.model.has_states:
             size = self.place
         # What fills it up is like the last token, in case all tokens decide on a scale.
-        ids = self.tokens[:, np.minimum(np.arange(size), self.shortest - 1)]
+        ids = self.tokens[:, np.minimum(np.arange(max(size, 1)), self.shortest - 1)]
         checked(decoder.model.program, {decoder.model.ids: ids})
         place, done = np.int64(self.place), np.zeros(batch, np.bool_)
         with jax.enable_x64(True), decoder.model.program.explaining_errors():

@@ -84,7 +84,7 @@ def lookups(program: Program) -> list[Lookup]:
 
 
 def exceeded(
-    program: Program, given: tuple[Any, Any], inputs: Any, known: Mapping[str, Value]
+    program: Program, given: Sequence[Any], inputs: Any, known: Mapping[str, Value]
 ) -> Exceeded | None:
     """The table that is the most too short for what some inputs make a graph look up in it.
 
@@ -98,7 +98,7 @@ def exceeded(
     wanted = tuple(dict.fromkeys(name for each in nodes for name in each.names if name))
     found: list[Exceeded] = []
 
-    def look(given: tuple[Any, Any], inputs: Any) -> None:
+    def look(given: Sequence[Any], inputs: Any) -> None:
         """Evaluates what these nodes read, and nothing else of the graph."""
         params, buffers = given
         inputs = {**program.fixed, **inputs, **known}

@@ -471,38 +471,87 @@ class Peer:
 
         onnxruntime.set_default_logger_severity(3)
         self.session = onnxruntime.InferenceSession(model)
-        self.names = [value.name for value in self.session.get_inputs()]
-        masks = [v.type for v in self.session.get_inputs() if v.name == "attention_mask"]
-        self.mask = np.int32 if masks == ["tensor(int32)"] else np.int64
+        self.inputs = {value.name: value for value in self.session.get_inputs()}
         self.outputs = [value.name for value in self.session.get_outputs()]
-        self.pasts = [value for value in self.session.get_inputs() if "past" in value.name]
+        self.pasts = [
+            name
+            for name in self.inputs
+            if re.search("past|^cache", name) and present_of(name, self.outputs)
+        ]
+
+    def masked(self, end: int) -> int:
+        """How long a mask is after so many tokens: so many, or as a file says."""
+        mask = self.inputs.get("attention_mask")
+        return mask.shape[1] if mask is not None and isinstance(mask.shape[1], int) else end
+
+    def nothing(self, name: str, size: int) -> np.ndarray:
+        """A past without tokens; a last axis that is open has a size."""
+        value = self.inputs[name]
+        first = self.inputs["input_ids"].shape[0]
+        open_sizes = {first: 1, "kv_cache_dim": size}
+        shape = [int(n) if str(n).isdecimal() else open_sizes.get(n, 0) for n in value.shape]
+        return np.zeros(shape, TYPES[value.type])
 
     def greedy(
-        self, ids: Sequence[int], new: int, **further: np.ndarray
+        self, ids: Sequence[int], new: int, size: int = 0, **further: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """The next tokens [new] of one prompt, and their logits [new, words]."""
         fed, place = np.array([ids], np.int64), 0
-        past = {}
-        for value in self.pasts:
-            sizes = {"batch": 1, "past": 0, "frames": 0}
-            shape = [sizes[size] if isinstance(size, str) else size for size in value.shape]
-            past[value.name] = np.zeros(shape, np.float32)
+        past = {name: self.nothing(name, size) for name in self.pasts}
         tokens, rows = [], []
-        for _ in range(new):
+        waiting: list[int] = []
+        if str(self.inputs["input_ids"].shape[1]) == "1":  # a graph for one token at a time
+            fed, waiting = fed[:, :1], [*map(int, fed[0, 1:])]
+        while len(tokens) < new:
             end = place + fed.shape[1]
             given = {
                 "input_ids": fed,
-                "attention_mask": np.ones((1, end), self.mask),
+                "attention_mask": np.ones((1, self.masked(end)), np.int64),
                 "position_ids": np.arange(place, end)[None],
                 **further,
                 "use_cache_branch": np.array([place > 0]),
             }
-            feeds = {**{k: v for k, v in given.items() if k in self.names}, **past}
-            outputs = dict(zip(self.outputs, self.session.run(None, feeds), strict=True))
-            logits = outputs["logits"]
-            presents = [re.sub("past(_key_values)?", "present", name) for name in past]
-            past = {name: outputs[new] for name, new in zip(past, presents, strict=True)}
-            rows.append(logits[0, -1])
+            feeds = {
+                k: v.astype(TYPES[self.inputs[k].type])
+                for k, v in given.items()
+                if k in self.inputs
+            }
+            made = self.session.run(None, {**feeds, **past})
+            outputs = dict(zip(self.outputs, made, strict=True))
+            presents = {name: present_of(name, self.outputs) for name in past}
+            # What an encoder made comes out of the first pass alone.
+            past = {
+                name: past[name] if "encoder" in name and place else outputs[str(new)]
+                for name, new in presents.items()
+            }
+            if waiting:
+                fed, place = np.array([[waiting.pop(0)]], np.int64), end
+                continue
+            rows.append(outputs["logits"][0, -1])
             tokens.append(int(rows[-1].argmax()))
             fed, place = np.array([[tokens[-1]]], np.int64), end
         return np.array(tokens), np.stack(rows)
+
+
+TYPES = {
+    "tensor(float)": np.float32,
+    "tensor(int32)": np.int32,
+    "tensor(int64)": np.int64,
+    "tensor(bool)": np.bool_,
+}
+
+
+# What pasts are called, and presents instead.
+PRESENT = (
+    ("past_key_values", "present"),
+    ("past_key_values", "cache"),
+    ("past", "present"),
+    ("_in", "_out"),
+    ("cache_params", "cache"),
+)
+
+
+def present_of(past: str, outputs: Sequence[str]) -> str | None:
+    """The output that is the next value of a past, if there is one."""
+    names = (past.replace(*pair) for pair in PRESENT)
+    return next((name for name in names if name in outputs), None)
