@@ -254,7 +254,7 @@ class Generation:
             sequences = self.advanced(sequences, self.place + 1)
             slot = self.place if decoder.model.in_order else self.length - 1
             after = slots(decoder.model, sequences.caches, slot, self.place)
-            compare(before, after)
+            compare(decoder.model, before, after)
             decoder.compared.add((batch, self.length))
         return sequences
 

@@ -5,44 +5,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
 
 import onnxla
-from support.decoders import Peer
+from support.decoders import EXPORTED, Peer, further, precise
 
-FOLDER = Path(__file__).parent / "exported"
-FILES = sorted(path.relative_to(FOLDER).with_suffix("").as_posix() for path in FOLDER.glob("*/*"))
+FILES = sorted(
+    path.relative_to(EXPORTED).with_suffix("").as_posix() for path in EXPORTED.glob("*/*")
+)
 QUICK = ("transformers/llama", "optimum/t5-decoder_model_merged", "builder-int4/llama")
 NEW = 64
 SHORT, LONG = (np.random.default_rng(0).integers(3, 61, size) for size in (7, 100))
-
-
-def precise(path: Path) -> bytes:
-    """A file whose products ONNX Runtime computes with the activations that there are.
-
-    The model builder allows it to round them to 8 bits, which onnxla does not do.
-    """
-    model = onnx.load(path)
-    for node in model.graph.node:
-        kept = [each for each in node.attribute if each.name != "accuracy_level"]
-        del node.attribute[:]
-        node.attribute.extend(kept)
-    return model.SerializeToString()
-
-
-def further(module: onnxla.Module, batch: int) -> dict[str, np.ndarray]:
-    """What an encoder would give."""
-    states = np.random.default_rng(3).standard_normal((batch, 9, 32)).astype(np.float32)
-    given = {
-        "encoder_hidden_states": states,
-        "encoder_attention_mask": np.ones((batch, 9), np.int64),
-    }
-    return {name: value for name, value in given.items() if name in module.input_names}
 
 
 @pytest.mark.parametrize(
@@ -50,15 +26,15 @@ def further(module: onnxla.Module, batch: int) -> dict[str, np.ndarray]:
 )
 def test_greedy_tokens_are_those_of_onnxruntime(name: str) -> None:
     """For a short prompt, a long one, and a batch with padding on the left."""
-    file = precise(FOLDER / f"{name}.onnx")
+    file = precise(EXPORTED / f"{name}.onnx")
     module, peer = onnxla.load(file), Peer(file)
 
     def expected(prompt: Any, row: int = 0, batch: int = 1) -> np.ndarray:
-        given = {k: v[row : row + 1] for k, v in further(module, batch).items()}
+        given = {k: v[row : row + 1] for k, v in further(module.input_names, batch).items()}
         return peer.greedy(prompt, NEW, size=16, **given)[0]
 
     def made(*args: Any, batch: int = 1) -> np.ndarray:
-        inputs = further(module, batch)
+        inputs = further(module.input_names, batch)
         options: dict[str, Any] = {"max_new_tokens": NEW, "progress": False}
         return np.asarray(module.generate(*args, inputs=inputs, **options))
 
@@ -77,6 +53,6 @@ def test_greedy_tokens_are_those_of_onnxruntime(name: str) -> None:
 def test_files_are_small_and_name_no_folder() -> None:
     """What an exporter noted of the machine is taken out."""
     for name in FILES:
-        data = (FOLDER / f"{name}.onnx").read_bytes()
+        data = (EXPORTED / f"{name}.onnx").read_bytes()
         assert len(data) < 300_000, name
         assert not any(word in data for word in (b"site-packages", b"/tmp/", b".py")), name
