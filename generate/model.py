@@ -119,7 +119,8 @@ class CachedModel:
     def one_by_one(self) -> bool:
         """Whether the graph is for one token at a time."""
         kind = self.program.declared[self.ids].type
-        return isinstance(kind, ir.TensorType) and bool(kind.shape) and number(kind.shape[-1]) == 1
+        shape = (kind.shape if isinstance(kind, ir.TensorType) else None) or (None,)
+        return number(shape[-1]) == 1
 
     @cached_property
     def ids(self) -> str:

@@ -105,8 +105,9 @@ def exceeded(
         context = program.context(params, buffers, None, given=inputs)
         values = dict(zip(wanted, eval_graph(program.graph(wanted), inputs, context), strict=True))
         for each in nodes:
-            table, *where = (values.get(name) for name in each.names)
-            for size, last in looked_up(each.node, np.shape(table), where):
+            table, *where = each.names
+            shape, places = np.shape(values[table]), [values.get(name) for name in where]
+            for size, last in looked_up(each.node, shape, places):
                 if last >= size:
                     found.append(Exceeded(each.node, each.names[0], size, last + 1 - size))
 
