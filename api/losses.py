@@ -3,6 +3,7 @@
 from onnxla.train.distillation import distilled as distilled
 from onnxla.train.losses import LOSSES as LOSSES
 from onnxla.train.losses import binary_cross_entropy as binary_cross_entropy
+from onnxla.train.losses import causal_lm as causal_lm
 from onnxla.train.losses import contrastive as contrastive
 from onnxla.train.losses import cross_entropy as cross_entropy
 from onnxla.train.losses import cross_entropy_probabilities as cross_entropy_probabilities

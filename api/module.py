@@ -805,6 +805,16 @@ class Module:
         """
         return self._decoder.generate(ids, attention_mask, **options)
 
+    def without_past(self) -> Module:
+        """A decoder with a cache as a function of whole sequences, for training.
+
+        Its inputs are tokens, their mask and positions, and what an encoder made; its output is the
+        logits. `paste` puts what was trained into the module with the cache. For errors see
+        `onnxla.generate.without_past`, which can be told what the cache is.
+        """
+        module: Module = find("without_past")(self)
+        return module
+
     @functools.cached_property
     def _decoder(self) -> Any:
         return find("Decoder")(self)

@@ -36,6 +36,7 @@ PUBLIC = {
 # What methods of `Module` are made of, and users call through them alone.
 METHODS = {
     "Decoder": "onnxla.generate.decoder",
+    "without_past": "onnxla.generate.whole_sequences",
     "check_saved_file": "onnxla.peers.saved_file",
     "write_runtime_adapters": "onnxla.peers.adapters",
 }

@@ -98,10 +98,11 @@ def part(model: Model, uses: Sequence[TensorUse], own: Callable[..., Tensor]) ->
     for use in uses:
         node, position = use.places[0]
         read = node.inputs[position]
-        maker = makers.get(read)
-        named = maker is not None and is_standard(maker, "Identity")
-        if maker is not None and named and readers[read] <= {*use.places}:
-            name, aside[maker] = read, read + ASIDE
+        found = makers.get(read, [])  # several where each branch of an If has one
+        named = bool(found) and all(is_standard(maker, "Identity") for maker in found)
+        if named and readers[read] <= {*use.places}:
+            name = read
+            aside |= dict.fromkeys(found, read + ASIDE)
         else:
             name = unused(use.name, taken)
             for each, index in use.places:
@@ -171,14 +172,15 @@ def is_same(own: Parted, shared: Tensor) -> bool:
 
 def reading_and_making(
     model: Model,
-) -> tuple[Mapping[str, set[tuple[Node, int]]], Mapping[str, Node]]:
+) -> tuple[Mapping[str, set[tuple[Node, int]]], Mapping[str, list[Node]]]:
     """Which nodes read each value, at which positions; and which make them."""
     readers: dict[str, set[tuple[Node, int]]] = {}
-    makers: dict[str, Node] = {}
+    makers: dict[str, list[Node]] = {}
     for node, _ in all_nodes(model):
         for index, name in enumerate(node.inputs):
             readers.setdefault(name, set()).add((node, index))
-        makers |= dict.fromkeys(node.outputs, node)
+        for name in node.outputs:
+            makers.setdefault(name, []).append(node)
         for graph in subgraphs(node):
             for index, value in enumerate(graph.outputs):
                 readers.setdefault(value.name, set()).add((node, -1 - index))

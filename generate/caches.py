@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from onnxla import ir
@@ -17,6 +17,8 @@ from onnxla.ir.traverse import is_standard
 NAMES = (
     (r"past_key_values", "present"),
     (r"past_key_values", "present_key_values"),
+    (r"past_key_values", "cache"),
+    (r"cache_params", "cache"),
     (r"past", "present"),
     (r"(_in|\.in)$", "_out"),
 )
@@ -36,7 +38,8 @@ class Cache:
             `constant`: an encoder's, which a prompt's pass makes.
         axis: The axis along which it grows; None if it does not.
         batch: The axis that counts sequences.
-        sizes: Sizes of its axes, 0 where the file does not state a number.
+        sizes: Sizes of its axes, 0 where the file does not state a number. That of the last axis
+            of what is shared is that of what the node makes, see `with_sizes`.
         node: The node that makes the present of what is appended.
     """
 
@@ -47,6 +50,11 @@ class Cache:
     batch: int
     sizes: tuple[int, ...]
     node: ir.Node | None = None
+
+    def with_sizes(self, shape: tuple[int, ...]) -> Cache:
+        """It with sizes that a present of some shape has where the file states none."""
+        sizes = (own or int(found) for own, found in zip(self.sizes, shape, strict=True))
+        return replace(self, sizes=tuple(sizes)) if self.kind == "shared" else self
 
     def shape(self, batch: int, length: int) -> tuple[int, ...]:
         """Its shape for so many sequences and tokens."""
@@ -106,17 +114,17 @@ def described(program: Program, past: str, present: str, makers: Mapping[str, ir
     kind = program.declared[past].type
     if not isinstance(kind, ir.TensorType) or kind.dtype is None or kind.shape is None:
         raise ir.UnsupportedError(f"the file states no type and shape of input {quoted(past)}")
-    rank = len(kind.shape)
+    rank, stated = len(kind.shape), [*map(number, kind.shape)]
     batch = batch_axis(program, kind.shape)
-    open_axes = [i for i, size in enumerate(kind.shape) if not isinstance(size, int) and i != batch]
+    open_axes = [i for i, size in enumerate(stated) if size is None and i != batch]
     node = maker(present, makers)
     axis: int | None = open_axes[0] if open_axes else None
     how: Growth = "joined" if open_axes else "state"
     if node is not None and is_standard(node, "Concat") and node.inputs[:-1] == (past,):
-        stated = node.attributes.get("axis", 1)
-        how, axis = "appended", int(str(stated)) % rank
+        along = node.attributes.get("axis", 1)
+        how, axis = "appended", int(str(along)) % rank
     elif node is not None and node.op_type == "GroupQueryAttention":
-        how, axis = "shared", 2
+        how, axis, open_axes = "shared", 2, []  # what it makes says the size of a head
     if re.search("encoder|cross", past):
         how, axis, open_axes = "constant", None, []
     if unknown := [i for i in open_axes if i != axis]:
@@ -124,8 +132,13 @@ def described(program: Program, past: str, present: str, makers: Mapping[str, ir
             f"the file does not state the size of axis {listed(unknown, str)} of input "
             f"{quoted(past)}, of shape [{listed(kind.shape, str)}]: a cache grows along one axis"
         )
-    sizes = tuple(size if isinstance(size, int) else 0 for size in kind.shape)
+    sizes = tuple(size or 0 for size in stated)
     return Cache(past, present, how, axis, batch, sizes, node if how == "appended" else None)
+
+
+def number(size: Any) -> int | None:
+    """The size of an axis, which some exporters write as a name; None if it is open."""
+    return int(size) if str(size).isdecimal() else None
 
 
 def batch_axis(program: Program, shape: Sequence[Any]) -> int:

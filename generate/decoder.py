@@ -63,6 +63,7 @@ class Decoder:
         self.caches, self.ends = self.model.caches, (self.model.ids, self.model.logits)
         self.stepper = Stepper(self.model)
         self.compared: set[tuple[int, int]] = set()  # batches and lengths of which that was done
+        self.reached: dict[int, int] = {}  # cache lengths that tables suffice for, by those asked
 
     def generate(
         self,
@@ -185,12 +186,35 @@ class Generation:
                 f"prompts of {self.longest} tokens and max_new_tokens={limit} need a cache of"
                 f" length={needed}, and this decoder has {self.length}"
             )
+        self.length = self.within_tables(needed, limit)
         model = decoder.model
         self.tokens = prompts.filled(self.length + 1, int(fixed.pad), model.dtype(model.ids))
-        self.place, self.end = self.shortest - 1, needed
+        # Of a token in the last slot a prompt's pass keeps nothing to compare a step with.
+        self.place, self.end = min(self.shortest - 1, max(self.length - 2, 0)), needed
         if model.has_states:  # as many tokens at once as are compiled for few lengths
-            self.place = 1 << self.place.bit_length() >> 1
+            self.place = 0 if model.one_by_one else 1 << self.place.bit_length() >> 1
         self.total = self.end - self.place
+
+    def within_tables(self, needed: int, limit: int) -> int:
+        """The cache's length, or less where tables that positions are looked up in end before.
+
+        Raises:
+            ValueError: They end before all tokens are made.
+        """
+        decoder, batch = self.decoder, len(self.lengths)
+        if self.length not in decoder.reached:
+            ends = decoder.model.beyond(self.fixed.given, batch, self.length - 1)
+            decoder.reached[self.length] = self.length - (0 if ends is None else ends.missing)
+        if (reached := decoder.reached[self.length]) < needed:
+            ends = decoder.model.beyond(self.fixed.given, batch, needed - 1)
+            if ends is not None:
+                most = needed - ends.missing - self.longest + 1
+                raise ValueError(
+                    f"prompts of {self.longest} tokens and max_new_tokens={limit} read positions"
+                    f" up to {needed - 1}, and {ends}: "
+                    + (f"at most {most} new tokens" if most > 0 else "they are too long for it")
+                )
+        return max(needed, reached)
 
     def steps(self, at_once: int) -> Iterator[int]:
         """Makes all tokens; yields after so many positions at once how many they were."""
@@ -216,7 +240,7 @@ class Generation:
         if decoder.model.has_states:
             size = self.place
         # What fills it up is like the last token, in case all tokens decide on a scale.
-        ids = self.tokens[:, np.minimum(np.arange(size), self.shortest - 1)]
+        ids = self.tokens[:, np.minimum(np.arange(max(size, 1)), self.shortest - 1)]
         checked(decoder.model.program, {decoder.model.ids: ids})
         place, done = np.int64(self.place), np.zeros(batch, np.bool_)
         with jax.enable_x64(True), decoder.model.program.explaining_errors():
@@ -230,7 +254,7 @@ class Generation:
             sequences = self.advanced(sequences, self.place + 1)
             slot = self.place if decoder.model.in_order else self.length - 1
             after = slots(decoder.model, sequences.caches, slot, self.place)
-            compare(before, after)
+            compare(decoder.model, before, after)
             decoder.compared.add((batch, self.length))
         return sequences
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -20,9 +21,10 @@ from jax import lax
 from onnxla import ir
 from onnxla.generate.appending import BUFFER, SLOT, with_buffers
 from onnxla.generate.branches import BRANCH, with_branch
-from onnxla.generate.caches import Cache, find_caches
+from onnxla.generate.caches import Cache, find_caches, number
 from onnxla.generate.hiding import FILLED, with_hidden_slots
 from onnxla.generate.positions import LENGTH, PLACE, from_places
+from onnxla.generate.tables import Exceeded, exceeded
 from onnxla.interpret.program import Program
 from onnxla.ir.names import listed, plain, quoted
 from onnxla.ir.traverse import is_standard
@@ -79,7 +81,11 @@ class CachedModel:
     @cached_property
     def caches(self) -> list[Cache]:
         """The tensors of the cache; for errors see `find_caches`."""
-        return find_caches(self.then, self.names)
+        found = find_caches(self.then, self.names)
+        if all(cache.kind != "shared" or all(cache.sizes[2:][1:]) for cache in found):
+            return found
+        shapes = self.made_of_nothing(found)
+        return [cache.with_sizes(shape) for cache, shape in zip(found, shapes, strict=True)]
 
     @cached_property
     def stepping(self) -> Program:
@@ -108,6 +114,13 @@ class CachedModel:
     def has_states(self) -> bool:
         """Whether tokens cannot be read again, as a state keeps nothing of those before them."""
         return any(cache.kind == "state" for cache in self.caches)
+
+    @cached_property
+    def one_by_one(self) -> bool:
+        """Whether the graph is for one token at a time."""
+        kind = self.program.declared[self.ids].type
+        shape = (kind.shape if isinstance(kind, ir.TensorType) else None) or (None,)
+        return number(shape[-1]) == 1
 
     @cached_property
     def ids(self) -> str:
@@ -160,6 +173,43 @@ class CachedModel:
         }
         return {k: self.fitting(k, v) for k, v in values.items() if k in self.inputs}
 
+    def known_ends(self, batch: int, place: int) -> dict[str, np.ndarray]:
+        """The numbers of `ends` for one token at a place, with nothing masked before it."""
+        with jax.enable_x64(True), jax.ensure_compile_time_eval():
+            ids, mask = np.zeros((batch, 1)), np.ones(place + 1, np.int64)
+            ends = {k: np.asarray(v) for k, v in self.ends(ids, np.int64(place), mask).items()}
+        return {**ends, BRANCH: np.array([place > 0])} if BRANCH in self.inputs else ends
+
+    def beyond(self, given: Given, batch: int, place: int) -> Exceeded | None:
+        """The table that a step at a place would read beyond its end, if there is one."""
+        known = self.known_ends(batch, place)
+        shapes = {
+            cache.past: jax.ShapeDtypeStruct(cache.shape(batch, place), self.dtype(cache.past))
+            for cache in self.caches
+        }
+        inputs = {**given.further, **shapes, self.ids: known.pop(self.ids)}
+        with jax.enable_x64(True):
+            return exceeded(self.then, self.constants(self.then, given), inputs, known)
+
+    def made_of_nothing(self, caches: Sequence[Cache]) -> list[tuple[int, ...]]:
+        """The shapes of the presents of one token, without a past."""
+        declared, known = self.first.declared, self.known_ends(1, 0)
+        inputs = {name: sized(declared[name].type, 1) for name in self.first.input_names}
+        inputs |= {cache.past: sized(declared[cache.past].type, 1, cache.axis) for cache in caches}
+        own = self.first.parameters
+        constants = [
+            {name: jax.ShapeDtypeStruct(each.shape, each.dtype) for name, each in tensors.items()}
+            for tensors in (own.params, own.buffers)
+        ]
+
+        def made(params: Any, buffers: Any, inputs: Any) -> tuple[Value, ...]:
+            outputs = [cache.present for cache in caches]
+            return self.first.evaluate(params, {**inputs, **known}, buffers, outputs=outputs)
+
+        with jax.enable_x64(True):
+            presents = jax.eval_shape(made, *constants, inputs)
+        return [present.shape for present in presents]
+
     def fitting(self, name: str, value: Value) -> Value:
         """A value in an input's element type. Raises: UnsupportedError if it has other axes."""
         kind = self.program.declared[name].type
@@ -196,17 +246,27 @@ class CachedModel:
             for cache in self.caches
         }
 
+    def constants(self, program: Program, given: Given) -> list[dict[str, Value]]:
+        """The parameters and large constants of one of the programs.
+
+        What looks like one in a branch alone has the file's value.
+        """
+        constants = {**given.params, **given.buffers}
+        values = {tensor: constants[name] for tensor, name in self.program.names.items()}
+        own = program.parameters
+        return [
+            {
+                name: values[tensor] if tensor in values else tensor.numpy()
+                for name, tensor in tensors.items()
+            }
+            for tensors in (own.params, own.buffers)
+        ]
+
     def evaluate(
         self, program: Program, given: Given, inputs: Mapping[str, Value], outputs: Sequence[str]
     ) -> tuple[Value, ...]:
         """Outputs of one of the programs, which may call the model's constants otherwise."""
-        whole, own = self.program.parameters, program.parameters
-        names = {tensor: name for name, tensor in {**whole.params, **whole.buffers}.items()}
-        constants = {**given.params, **given.buffers}
-        params, buffers = (
-            {name: constants[names[tensor]] for name, tensor in tensors.items()}
-            for tensors in (own.params, own.buffers)
-        )
+        params, buffers = self.constants(program, given)
         inputs = {**given.further, **inputs}
         if BRANCH in self.inputs:
             inputs[BRANCH] = np.array([program is not self.first])
@@ -265,6 +325,14 @@ class CachedModel:
             rows = jnp.take(held.reshape(shape), source, axis=cache.batch)
             found[cache.past] = rows.reshape(held.shape)
         return found
+
+
+def sized(kind: Any, size: int, none: int | None = None) -> jax.ShapeDtypeStruct:
+    """A value of a type whose open axes have a size, but for one that has nothing."""
+    shape = [n if isinstance(n, int) else size for n in kind.shape]
+    if none is not None:
+        shape[none] = 0
+    return jax.ShapeDtypeStruct(shape, kind.dtype)
 
 
 def filled_up(value: Value, cache: Cache, length: int, place: Value) -> Any:

@@ -1,7 +1,8 @@
 """Positions that a graph takes from the length of its past, as numbers of the step.
 
-The past that a graph sees in a step is as long as the buffer. A Range from that length on, or what
-a Slice takes from there, stands for the tokens that are read now: it becomes their place.
+The past that a graph sees in a step is as long as the buffer. A Range from that length on, a Range
+that it is added to, or what a Slice takes from there, stands for the tokens that are read now: it
+becomes their place.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ PLACE, LENGTH = "\0place", "\0length"  # of the token that is read, and of the p
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class RangeFromPlace(Exchanged):
-    """A Range that may begin at the length of the past."""
+    """A Range that may begin at the length of the past, or that this may be added to."""
 
     def value(self, env: Env, result: Callable[..., Value]) -> Value:
         """The file's result, or the place."""
@@ -68,10 +69,13 @@ def sliced_from(length: int, rank: int, operands: list[Any]) -> int | None:
 
 
 def from_places(model: ir.Model) -> ir.Model:
-    """The model with a node that knows the place for each Range and Slice; it cannot be saved."""
+    """The model with nodes that know the place for those that may need it; it cannot be saved."""
+    nodes = model.graph.nodes
+    ranges = {node.outputs[0] for node in nodes if is_standard(node, "Range")}
 
     def new(node: ir.Node) -> ir.Node:
-        if is_standard(node, "Range"):
+        added = is_standard(node, "Add") and not ranges.isdisjoint(node.inputs)
+        if added or is_standard(node, "Range"):
             return standing_for(RangeFromPlace, node)
         if is_standard(node, "Slice") and node.inputs[1:]:
             return standing_for(SliceFromPlace, node)

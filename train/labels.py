@@ -16,6 +16,7 @@ from onnxla.train.loop import Loop, NonFiniteLossError
 from onnxla.train.losses import (
     LOSSES,
     Measure,
+    causal_lm,
     cross_entropy,
     cross_entropy_probabilities,
     dice,
@@ -27,7 +28,7 @@ from onnxla.train.measures import options_of, plain
 from onnxla.train.metrics import Metric
 from onnxla.train.reading import has_ragged
 
-LABELLED = (cross_entropy, cross_entropy_probabilities, focal, dice, distillation)
+LABELLED = (cross_entropy, causal_lm, cross_entropy_probabilities, focal, dice, distillation)
 
 
 def number_of_classes(measure: Measure, outputs: Any, targets: Any) -> int | None:

@@ -48,6 +48,31 @@ def cross_entropy(
 
 
 @mean_of
+def causal_lm(
+    logits: Value,
+    labels: Value,
+    weights: Value | None = None,
+    *,
+    label_smoothing: float = 0.0,
+    ignore_index: int = IGNORED,
+) -> Sums:
+    """Mean cross entropy of logits [N, S, K] with the next of labels [N, S], which are the tokens.
+
+    Args:
+        logits: At each token, of the next one; the last ones do not count.
+        labels: The tokens; the first ones do not count.
+        weights: Weights of the samples [N], or of the labels [N, S].
+        label_smoothing: Share of the target that all tokens have alike.
+        ignore_index: A label that does not count: that of padding, or of a prompt.
+    """
+    logits, labels = logits[:, :-1], labels[:, 1:]
+    if weights is not None and np.ndim(weights) > 1:
+        weights = weights[:, 1:]
+    labels, weights = kept(labels, ignore_index, weights, logits)
+    return of_labels(jax.nn.log_softmax(logits, 2), labels, 2, weights, None, label_smoothing)
+
+
+@mean_of
 def cross_entropy_probabilities(
     probabilities: Value,
     labels: Value,
@@ -346,6 +371,7 @@ def ctc(logits: Value, labels: Any, weights: Value | None = None, *, blank: int 
 
 LOSSES: dict[str, Measure] = {
     "cross_entropy": cross_entropy,
+    "causal_lm": causal_lm,
     "cross_entropy_probabilities": cross_entropy_probabilities,
     "binary_cross_entropy": binary_cross_entropy,
     "focal": focal,
@@ -363,6 +389,7 @@ LOSSES: dict[str, Measure] = {
 # operators' trait `probabilities` has the same words.
 LOGITS: dict[Measure, tuple[str, ...]] = {
     cross_entropy: ("categorical",),
+    causal_lm: ("categorical",),
     ctc: ("categorical",),
     kl_divergence: ("categorical",),
     distillation: ("categorical",),

@@ -208,5 +208,7 @@ def test_wrong_arguments(ids: Any, options: dict[str, Any], message: str) -> Non
 def test_a_cache_that_is_too_short() -> None:
     with pytest.raises(ValueError, match="need a cache of length=26, and this decoder has 16"):
         decoder(length=16).generate(PROMPT)
-    made = decoder(length=16).generate(PROMPT, max_new_tokens=10, progress=False)
-    np.testing.assert_array_equal(made[0], peer().greedy(PROMPT, 10)[0])
+    for size in (7, 15, 16):
+        prompt, new = [*range(3, 3 + size)], 17 - size
+        made = decoder(length=16).generate(prompt, max_new_tokens=new, progress=False)
+        np.testing.assert_array_equal(made[0], peer().greedy(prompt, new)[0])

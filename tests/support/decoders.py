@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 DOMAIN = "com.microsoft"
+# What `tools/exporters/export_decoders.py` made.
+EXPORTED = Path(__file__).parents[1] / "generate" / "exported"
 
 
 @dataclass(frozen=True)
@@ -102,6 +105,8 @@ class Decoder:
             the past, by a `range` or as the start of a `slice`; `relative`: by their distances; or
             `number`, of that length as a number, which is right for one token.
         rotary: Whether keys and queries are turned by their positions; otherwise these are learned.
+        turns: Where cosines and sines come from: a `formula`, a table by `gather`, or the table of
+            ONNX Runtime's `operator` RotaryEmbedding.
         bare: Whether the graph with a past has no mask at all, which is right for one token.
         crossed: Whether there is attention to what an encoder made.
         masked: Whether there is an attention mask.
@@ -113,6 +118,7 @@ class Decoder:
     sizes: Sizes = SMALL
     positions: str = "input"
     rotary: bool = False
+    turns: str = "formula"
     bare: bool = False
     crossed: bool = False
     masked: bool = True
@@ -235,8 +241,26 @@ class Decoder:
         mask = net.Cast("attention_mask", to=TensorProto.BOOL)
         return net.And(causal, net.Unsqueeze(mask, np.int64([1, 2])))
 
+    def cosines(self) -> list[str]:
+        """Tables of cosines and sines of all positions."""
+        s = self.sizes
+        angles = np.outer(np.arange(s.longest), 10000.0 ** -(np.arange(0, s.size, 2) / s.size))
+        functions = np.cos, np.sin
+        return [
+            self.net.constant(f(angles).astype(np.float32), f"{f.__name__}_cache")
+            for f in functions
+        ]
+
     def angles(self, places: str) -> None:
         net, size = self.net, self.sizes.size
+        if self.turns != "formula":
+            self.where, self.turning = places, self.cosines()
+        if self.turns == "gather":
+            halves = (net.Gather(table, places) for table in self.turning)
+            wide = (net.Unsqueeze(each, np.int64([1])) for each in halves)
+            self.cos, self.sin = (net.Concat(each, each, axis=-1) for each in wide)
+        if self.turns != "formula":
+            return
         rates = (10000.0 ** -(np.arange(0, size, 2) / size)).astype(np.float32)
         wide = net.Unsqueeze(net.Cast(places, to=TensorProto.FLOAT), np.int64([1, 3]))
         angles = net.Mul(wide, rates)
@@ -245,6 +269,8 @@ class Decoder:
 
     def turned(self, x: str) -> str:
         net, half = self.net, self.sizes.size // 2
+        if self.turns == "operator":
+            return net.RotaryEmbedding(x, self.where, *self.turning, domain=DOMAIN)
         axis = np.int64([3])
         first = net.Slice(x, np.int64([0]), np.int64([half]), axis)
         second = net.Slice(x, np.int64([half]), np.int64([2**62]), axis)
@@ -272,15 +298,11 @@ class Decoder:
 
     def lengths(self) -> None:
         """What GroupQueryAttention wants to know of the mask."""
-        net, s = self.net, self.sizes
+        net = self.net
         counted = net.ReduceSum("attention_mask", np.int64([1]))
         self.last = net.Cast(net.Sub(counted, np.int64([1])), to=TensorProto.INT32)
         self.total = net.Cast(net.size_of("attention_mask", 1), to=TensorProto.INT32)
-        angles = np.outer(np.arange(s.longest), 10000.0 ** -(np.arange(0, s.size, 2) / s.size))
-        self.cos, self.sin = (
-            net.constant(f(angles).astype(np.float32), f"{f.__name__}_cache")
-            for f in (np.cos, np.sin)
-        )
+        self.cos, self.sin = self.cosines()
 
     def fused_attention(self, x: str, i: int, key: str, value: str) -> str:
         net, s = self.net, self.sizes
@@ -452,38 +474,110 @@ class Peer:
 
         onnxruntime.set_default_logger_severity(3)
         self.session = onnxruntime.InferenceSession(model)
-        self.names = [value.name for value in self.session.get_inputs()]
-        masks = [v.type for v in self.session.get_inputs() if v.name == "attention_mask"]
-        self.mask = np.int32 if masks == ["tensor(int32)"] else np.int64
+        self.inputs = {value.name: value for value in self.session.get_inputs()}
         self.outputs = [value.name for value in self.session.get_outputs()]
-        self.pasts = [value for value in self.session.get_inputs() if "past" in value.name]
+        self.pasts = [
+            name
+            for name in self.inputs
+            if re.search("past|^cache", name) and present_of(name, self.outputs)
+        ]
+
+    def masked(self, end: int) -> int:
+        """How long a mask is after so many tokens: so many, or as a file says."""
+        mask = self.inputs.get("attention_mask")
+        return mask.shape[1] if mask is not None and isinstance(mask.shape[1], int) else end
+
+    def nothing(self, name: str, size: int) -> np.ndarray:
+        """A past without tokens; a last axis that is open has a size."""
+        value = self.inputs[name]
+        first = self.inputs["input_ids"].shape[0]
+        open_sizes = {first: 1, "kv_cache_dim": size}
+        shape = [int(n) if str(n).isdecimal() else open_sizes.get(n, 0) for n in value.shape]
+        return np.zeros(shape, TYPES[value.type])
 
     def greedy(
-        self, ids: Sequence[int], new: int, **further: np.ndarray
+        self, ids: Sequence[int], new: int, size: int = 0, **further: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """The next tokens [new] of one prompt, and their logits [new, words]."""
         fed, place = np.array([ids], np.int64), 0
-        past = {}
-        for value in self.pasts:
-            sizes = {"batch": 1, "past": 0, "frames": 0}
-            shape = [sizes[size] if isinstance(size, str) else size for size in value.shape]
-            past[value.name] = np.zeros(shape, np.float32)
+        past = {name: self.nothing(name, size) for name in self.pasts}
         tokens, rows = [], []
-        for _ in range(new):
+        waiting: list[int] = []
+        if str(self.inputs["input_ids"].shape[1]) == "1":  # a graph for one token at a time
+            fed, waiting = fed[:, :1], [*map(int, fed[0, 1:])]
+        while len(tokens) < new:
             end = place + fed.shape[1]
             given = {
                 "input_ids": fed,
-                "attention_mask": np.ones((1, end), self.mask),
+                "attention_mask": np.ones((1, self.masked(end)), np.int64),
                 "position_ids": np.arange(place, end)[None],
                 **further,
                 "use_cache_branch": np.array([place > 0]),
             }
-            feeds = {**{k: v for k, v in given.items() if k in self.names}, **past}
-            outputs = dict(zip(self.outputs, self.session.run(None, feeds), strict=True))
-            logits = outputs["logits"]
-            presents = [re.sub("past(_key_values)?", "present", name) for name in past]
-            past = {name: outputs[new] for name, new in zip(past, presents, strict=True)}
-            rows.append(logits[0, -1])
+            feeds = {
+                k: v.astype(TYPES[self.inputs[k].type])
+                for k, v in given.items()
+                if k in self.inputs
+            }
+            made = self.session.run(None, {**feeds, **past})
+            outputs = dict(zip(self.outputs, made, strict=True))
+            presents = {name: present_of(name, self.outputs) for name in past}
+            # What an encoder made comes out of the first pass alone.
+            past = {
+                name: past[name] if "encoder" in name and place else outputs[str(new)]
+                for name, new in presents.items()
+            }
+            if waiting:
+                fed, place = np.array([[waiting.pop(0)]], np.int64), end
+                continue
+            rows.append(outputs["logits"][0, -1])
             tokens.append(int(rows[-1].argmax()))
             fed, place = np.array([[tokens[-1]]], np.int64), end
         return np.array(tokens), np.stack(rows)
+
+
+TYPES = {
+    "tensor(float)": np.float32,
+    "tensor(int32)": np.int32,
+    "tensor(int64)": np.int64,
+    "tensor(bool)": np.bool_,
+}
+
+
+# What pasts are called, and presents instead.
+PRESENT = (
+    ("past_key_values", "present"),
+    ("past_key_values", "cache"),
+    ("past", "present"),
+    ("_in", "_out"),
+    ("cache_params", "cache"),
+)
+
+
+def present_of(past: str, outputs: Sequence[str]) -> str | None:
+    """The output that is the next value of a past, if there is one."""
+    names = (past.replace(*pair) for pair in PRESENT)
+    return next((name for name in names if name in outputs), None)
+
+
+def precise(path: Path) -> bytes:
+    """A file whose products ONNX Runtime computes with the activations that there are.
+
+    The model builder allows it to round them to 8 bits, which onnxla does not do.
+    """
+    model = onnx.load(path)
+    for node in model.graph.node:
+        kept = [each for each in node.attribute if each.name != "accuracy_level"]
+        del node.attribute[:]
+        node.attribute.extend(kept)
+    return model.SerializeToString()
+
+
+def further(names: Sequence[str], batch: int) -> dict[str, np.ndarray]:
+    """What an encoder would give."""
+    states = np.random.default_rng(3).standard_normal((batch, 9, 32)).astype(np.float32)
+    given = {
+        "encoder_hidden_states": states,
+        "encoder_attention_mask": np.ones((batch, 9), np.int64),
+    }
+    return {name: value for name, value in given.items() if name in names}
