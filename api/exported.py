@@ -35,12 +35,14 @@ class Signature:
     Attributes:
         inputs: Names of the inputs, in order.
         outputs: Names of the outputs, in order.
+        constraints: What holds for the symbols among its sizes.
         params: Whether the parameters are its first argument.
         key: Whether the data of a key for random numbers is its last one.
     """
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    constraints: tuple[str, ...] = ()
     params: bool = False
     key: bool = False
 
@@ -122,18 +124,24 @@ class Exported:
                 is_it = "is missing" if taken else "is no argument of"
                 raise TypeError(f"{what} {is_it} this program, as it was exported")
         with jax.enable_x64(True):
-            arguments = [converted("input", inputs, self.inputs)]
+            arguments: list[Any] = [converted("input", inputs, self.inputs)]
             if self.params is not None:
                 arguments.insert(0, converted("parameter", params or {}, self.params))
             if key is not None:
                 arguments.append(key_data(key))
-            found = self._compiled(*arguments)
+            try:
+                found = self._compiled(*arguments)
+            except ValueError as error:  # in which JAX does not always say what it takes
+                error.add_note(f"in {self}")
+                raise
         return {name: found[name] for name in self.output_names}
 
     def __repr__(self) -> str:
         inputs = ", ".join(f"{plain(k)}: {v.dtype}{list(v.shape)}" for k, v in self.inputs.items())
         platforms = listed(self.platforms, plain)
-        return f"Exported({inputs}) -> ({listed(self.output_names, plain)}), for {platforms}"
+        outputs, where = listed(self.output_names, plain), ", ".join(self.signature.constraints)
+        where = f", where {where}" if where else ""
+        return f"Exported({inputs}) -> ({outputs}), for {platforms}{where}"
 
 
 def key_data(key: jax.Array) -> jax.Array:
@@ -211,9 +219,9 @@ def load_exported(path: str | os.PathLike[str]) -> Exported:
     start = len(body) - LENGTH - int.from_bytes(body[-LENGTH:], "little")
     try:
         about = json.loads(bytes(body[max(start, 0) : -LENGTH]))
-        about = {k: tuple(v) if isinstance(v, list) else v for k, v in about.items()}
-        signature = Signature(**about)
-    except (ValueError, TypeError, AttributeError) as error:
+        texts = (tuple(about[name]) for name in ("inputs", "outputs", "constraints"))
+        signature = Signature(*texts, params=about["params"], key=about["key"])
+    except (ValueError, TypeError, KeyError) as error:
         raise ModelError(f"{name} does not say what goes in and out") from error
     try:
         return Exported(jax.export.deserialize(bytearray(body[:start])), signature)

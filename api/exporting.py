@@ -12,12 +12,13 @@ import jax.export
 
 from onnxla.exported import Signature, key_data, write_exported
 from onnxla.interpret.program import Program
-from onnxla.ir.errors import OnnxlaError, StaticOperandError, UnsupportedError
-from onnxla.ir.names import listed, shortened
+from onnxla.ir.errors import OnnxlaError, UnsupportedError
+from onnxla.ir.names import listed, no_such, shortened
 from onnxla.ops.limits import bytes_of
 from onnxla.ops.values import Value
 from onnxla.symbols import FUNCTIONS, Shapes, input_specs
 
+PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 LARGEST = 2**31 - 2**24  # bytes of constants, since a file of JAX has less than 2 GiB
 
 
@@ -37,8 +38,13 @@ def export_program(
         raise ValueError(f'params is "constants" or "argument", not {params_as!r}')
     if isinstance(key, str) and key != "argument":
         raise ValueError(f'key is a JAX key, "argument" or None, not {key!r}')
+    targets = (platforms,) if isinstance(platforms, str) else tuple(platforms)
+    for name in targets:
+        if name not in PLATFORMS:
+            raise ValueError(f"platforms: {no_such('platform', name, PLATFORMS)}")
     takes_params, takes_key = params_as == "argument", isinstance(key, str)
-    signature = Signature(program.input_names, program.output_names, takes_params, takes_key)
+    names = program.input_names, program.output_names
+    signature = Signature(*names, tuple(constraints), takes_params, takes_key)
     baked = [*program.buffers.values(), *(() if takes_params else params.values())]
     if (size := bytes_of(baked) * (1 + vjp_order)) > LARGEST:
         raise UnsupportedError(
@@ -52,17 +58,15 @@ def export_program(
         def function(*arguments: Any) -> dict[str, Value]:
             given = [*arguments]
             used = given.pop(0) if takes_params else own
-            drawn = jax.random.wrap_key_data(given.pop()) if takes_key else key
-            return dict(
-                zip(program.output_names, program.evaluate(used, *given, key=drawn), strict=True)
-            )
+            drawn = jax.random.wrap_key_data(given.pop()) if isinstance(key, str) else key
+            values = program.evaluate(used, given[0], key=drawn)
+            return dict(zip(program.output_names, values, strict=True))
 
         kinds: list[Any] = [specs]
         if takes_params:
             kinds.insert(0, {k: jax.ShapeDtypeStruct(v.shape, v.dtype) for k, v in own.items()})
         if takes_key:
             kinds.append(key_data(jax.random.key(0)))
-        targets = (platforms,) if isinstance(platforms, str) else tuple(platforms)
         try:
             exported = jax.export.export(jax.jit(function), platforms=targets)(*kinds)
         except (OnnxlaError, TypeError, ValueError) as error:
@@ -78,8 +82,8 @@ def on_symbols(error: Exception, specs: Mapping[str, jax.ShapeDtypeStruct]) -> s
     notes = [note for note in getattr(error, "__notes__", ()) if note.startswith("in ")]
     shapes = " ".join(str(spec.shape) for spec in specs.values())
     symbols = sorted(set(re.findall(r"[A-Za-z_]\w*", shapes)).difference(FUNCTIONS))
-    # Notes have symbols in what they tell of operands, which may not be what is wrong.
-    places = [said] if isinstance(error, StaticOperandError) else [said, *notes]
+    # Notes have symbols in what they tell of operands, which need not be what is wrong.
+    places = [said, *notes] if re.search("_DimExpr|Inconclusive", said) else [said]
     for place in places:
         if found := [name for name in symbols if re.search(rf"\b{name}\b", place)]:
             break

@@ -943,7 +943,7 @@ class Module:
             vjp_order: How many times the program can be differentiated.
 
         Raises:
-            ValueError: A name or an expression in `shapes` is unknown.
+            ValueError: A name or an expression in `shapes`, or a platform, is unknown.
             UnsupportedError: A node needs to know a size that is a symbol: the message names it,
                 and how to fix it; or the file would be larger than 2 GiB.
             StaticOperandError: A shape depends on data; see `specialize` and `cut`.

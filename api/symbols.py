@@ -9,6 +9,7 @@ from typing import TypeAlias
 import jax
 from jax.export import SymbolicScope, symbolic_shape
 
+from onnxla.inputs import check_input
 from onnxla.interpret.program import Program
 from onnxla.ir.errors import UnsupportedError
 from onnxla.ir.model import TensorType, ValueInfo
@@ -89,6 +90,7 @@ def input_specs(
             ) from error
         assert isinstance(value.type, TensorType)
         specs[value.name] = jax.ShapeDtypeStruct(shape, value.type.dtype)
+        check_input(value, specs[value.name], program.batched)
     return specs
 
 

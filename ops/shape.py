@@ -118,7 +118,7 @@ def eye_like(input: Value, *, dtype: int | None = None, k: int = 0) -> np.ndarra
 @op("Range", since=(11, 27), static=("start", "limit", "delta"))
 def range_(
     start: np.ndarray, limit: np.ndarray, delta: np.ndarray, *, stash_type: int = 1
-) -> np.ndarray:
+) -> Value:
     """start, start + delta, start + 2 delta, ... up to `limit`, exclusive."""
     dtype = start.dtype
     if is_symbolic(*np.ravel([start, limit, delta])):
@@ -137,7 +137,7 @@ def range_(
     except (ArithmeticError, ValueError):  # the step is zero, or a number is not finite
         raise ModelError(f"Range from {first} to {last} by {step} has no length") from None
     (count,) = check_size((max(count, 0),), kind)
-    values: np.ndarray = first + np.arange(count).astype(kind) * step
+    values = first + np.arange(count).astype(kind) * step
     return values.astype(dtype)
 
 
@@ -328,9 +328,9 @@ def pad_often(data: Value, widths: Sequence[tuple[int, int]], mode: str) -> Valu
             raise ModelError(f"Pad cannot {mode} axis {axis}, which is empty")
         if begin or end:
             size, first = as_sizes(n), as_sizes(begin)
-            m = np
             if is_symbolic(n, begin, end):
-                m, size, first = jnp, as_traced(size), as_traced(first)
+                size, first = as_traced(size), as_traced(first)
+            m = xp(size, first)
             period = size if mode == "wrap" else m.maximum(2 * (size - 1), 1)
             places = (m.arange(begin + n + end) - first) % period
             places = places if mode == "wrap" else m.minimum(places, period - places)

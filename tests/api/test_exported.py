@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ from onnx import TensorProto, helper
 
 import onnxla
 from onnxla import exporting
+from onnxla.peers.difference import Tolerance, difference
+from onnxla.peers.onnx_runtime import OnnxRuntime
 from support.real_models import FURTHER, LISTED, RealModel
 from support.small_models import graph, header, linear, make
 
@@ -32,6 +34,9 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "openwakeword/embedding": {},
 }
 WRITTEN = ["torch-export/bert", "torch-script/gpt", "torch-export/unet", "keras-export/attention"]
+SHOWN = ["magika", "deepfilternet/erb_dec", "openwakeword/melspectrogram", "torch-export/unet"]
+THEIRS = OnnxRuntime(optimized=True, threads=1)
+TOLERANCE = Tolerance(relative=1e-3, scaled=1e-4, absolute=1e-10)
 
 # Runs what is in a folder, with JAX alone.
 ALONE = """
@@ -72,46 +77,32 @@ def written(name: str) -> RealModel:
     return RealModel(path.read_bytes, lambda n: {}, (2, 5), feeds)
 
 
-def models() -> Iterator[tuple[str, RealModel, dict[str, Any]]]:
-    """Models, and the options with which they are exported."""
-    for name, options in OPTIONS.items():
-        yield name, REAL[name], options
-    for name in WRITTEN:
-        yield name, written(name), {}
-    yield "linear", RealModel(linear, lambda n: {"x": (n, 3)}), {}
-
-
-@pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[tuple[Any, Any]]]:
-    """By model, for two sizes, what it makes, and what its program makes in another process."""
-    folder = tmp_path_factory.mktemp("exported")
+@pytest.mark.parametrize(
+    "names",
+    [
+        pytest.param(SHOWN, id="a few"),
+        pytest.param([*{*OPTIONS, *WRITTEN} - {*SHOWN}], id="others", marks=pytest.mark.more),
+    ],
+)
+def test_the_same_without_onnxla_at_two_sizes(names: list[str], tmp_path: Path) -> None:
+    """As in ONNX Runtime, in a process of its own."""
     expected = {}
-    for number, (name, model, options) in enumerate(models()):
-        module = onnxla.load(model.load())
-        module.export_stablehlo(folder / f"{number}.stablehlo", **options)
+    for number, name in enumerate(sorted(names)):
+        model = REAL[name] if name in REAL else written(name)
+        data = model.load()
+        module = onnxla.load(data)
+        module.export_stablehlo(tmp_path / f"{number}.stablehlo", **OPTIONS.get(name, {}))
         for size in model.sizes:
             feeds = model.feeds(size)
-            np.savez(folder / f"{number}.{size}.in.npz", **feeds)
-            outputs = {k: np.asarray(v) for k, v in module.run(feeds).items()}
-            expected.setdefault(name, []).append((outputs, folder / f"{number}.{size}.out.npz"))
-    subprocess.run([sys.executable, "-c", ALONE, str(folder)], check=True, timeout=300)
-    return {
-        name: [(outputs, dict(np.load(path))) for outputs, path in pairs]
-        for name, pairs in expected.items()
-    }
-
-
-@pytest.mark.parametrize("name", [*OPTIONS, *WRITTEN, "linear"])
-def test_the_same_without_onnxla_at_two_sizes(
-    name: str, results: dict[str, list[tuple[Any, Any]]]
-) -> None:
-    assert len(results[name]) == 2
-    for expected, got in results[name]:
-        assert got.keys() == expected.keys()
-        for key, value in expected.items():
-            assert (got[key].dtype, got[key].shape) == (value.dtype, value.shape)
-            scale = float(np.abs(value).max())
-            np.testing.assert_allclose(got[key], value, 1e-4, 1e-5 * scale)
+            np.savez(tmp_path / f"{number}.{size}.in.npz", **feeds)
+            outputs = dict(zip(module.output_names, THEIRS.run(data, feeds), strict=True))
+            expected[name, size] = tmp_path / f"{number}.{size}.out.npz", outputs
+    subprocess.run([sys.executable, "-c", ALONE, str(tmp_path)], check=True, timeout=300)
+    assert len(expected) == 2 * len(names)
+    for path, outputs in expected.values():
+        got = np.load(path)
+        found = difference([got[key] for key in outputs], [*outputs.values()], TOLERANCE)
+        assert found.ok, found
 
 
 def two() -> onnxla.Module:
@@ -216,7 +207,7 @@ def test_gradients_by_inputs_and_by_parameters(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="params is missing"):
         program(given)
     without = exported(module, tmp_path, platforms="cpu")
-    with pytest.raises(ValueError, match="vjp"):
+    with pytest.raises(ValueError, match="No VJP"):
         jax.grad(lambda x: without(x, given["ids"])[0].sum())(given["x"])
 
 
@@ -256,7 +247,7 @@ def test_shapes_and_constraints(tmp_path: Path) -> None:
     assert str(whole.inputs["ids"].shape) == "(b,)"
     many = exported(module, tmp_path, constraints=["batch >= 3"], platforms="cpu")
     assert many(inputs(3))[0].shape == (3, 2)
-    with pytest.raises(ValueError, match="batch"):
+    with pytest.raises(ValueError, match="where batch >= 3"):
         many(inputs(2))
     batched = exported(onnxla.load(linear()).batched(), tmp_path, platforms="cpu")
     assert str(batched.inputs["x"].shape) == "(batch, N, 3)"
@@ -285,7 +276,7 @@ MISTAKES = {
     "another shape": ({"shapes": {"x": ["b", 4]}}, ValueError, r"'x' takes shape \[.*, 3\]"),
     "params": ({"params": "baked"}, ValueError, '"constants" or "argument", not \'baked\''),
     "key": ({"key": "free"}, ValueError, "JAX key, \"argument\" or None, not 'free'"),
-    "platform": ({"platforms": "abacus"}, ValueError, "abacus"),
+    "platform": ({"platforms": "gpu"}, ValueError, "no platform is named 'gpu'; did"),
 }
 
 
@@ -307,8 +298,8 @@ def test_too_many_constants_for_a_file(tmp_path: Path, monkeypatch: pytest.Monke
 # Bodies from x [N, L] to y, and what the error says.
 REFUSED = {
     "unequal": ("t = Transpose (x) y = Add (x, t)", ["Add", "L, N", 'shapes={"N": 64}']),
-    "squeezed": ("y = Squeeze (x, one)", ["Squeeze", "shapes={", '"L": 64', "equal one symbol"]),
-    "data": ("y = NonZero (x)", ["NonZero", "concrete values", "module.cut"]),
+    "squeezed": ("y = Squeeze (x, one)", ["Squeeze", "shapes={", '"N": 64', "equal one symbol"]),
+    "data": ("y = NonZero (x)", ["NonZero", "concrete values"]),
 }
 
 
@@ -356,9 +347,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 def test_a_file_that_ends_early_is_refused(part: float, file: bytes, tmp_path: Path) -> None:
     path = tmp_path / "model.stablehlo"
     path.write_bytes(file[: int(part * len(file))])
-    with pytest.raises(
-        onnxla.ModelError, match="model.stablehlo' is no file that export_stablehlo"
-    ):
+    with pytest.raises(onnxla.ModelError, match=r"is no file that|is damaged"):
         onnxla.load_exported(path)
 
 
@@ -368,7 +357,7 @@ def test_a_file_with_another_byte_is_refused(file: bytes, tmp_path: Path) -> Non
         changed = bytearray(file)
         changed[place] ^= 1 << int(rng.integers(8))
         path.write_bytes(changed)
-        with pytest.raises(onnxla.ModelError, match="damaged|no file that"):
+        with pytest.raises(onnxla.ModelError, match=r"damaged|no file that"):
             onnxla.load_exported(path)
 
 
