@@ -219,8 +219,10 @@ def load_exported(path: str | os.PathLike[str]) -> Exported:
     start = len(body) - LENGTH - int.from_bytes(body[-LENGTH:], "little")
     try:
         about = json.loads(bytes(body[max(start, 0) : -LENGTH]))
-        texts = (tuple(about[name]) for name in ("inputs", "outputs", "constraints"))
-        signature = Signature(*texts, params=about["params"], key=about["key"])
+        inputs, outputs, constraints = (
+            tuple(about[name]) for name in ("inputs", "outputs", "constraints")
+        )
+        signature = Signature(inputs, outputs, constraints, about["params"], about["key"])
     except (ValueError, TypeError, KeyError) as error:
         raise ModelError(f"{name} does not say what goes in and out") from error
     try:

@@ -121,8 +121,8 @@ def range_(
 ) -> Value:
     """start, start + delta, start + 2 delta, ... up to `limit`, exclusive."""
     dtype = start.dtype
-    if is_symbolic(*np.ravel([start, limit, delta])):
-        first, last, step = (np.ravel(x)[0] for x in (start, limit, delta))
+    first, last, step = (integers(x)[0] for x in (start, limit, delta))
+    if is_symbolic(first, last, step):
         count = max_dim(-((first - last) // step), 0)
         begin, by = (as_traced(as_sizes(x, dtype)) for x in (first, step))
         return begin + jnp.arange(count, dtype=dtype) * by
