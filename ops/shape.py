@@ -121,10 +121,10 @@ def range_(
 ) -> Value:
     """start, start + delta, start + 2 delta, ... up to `limit`, exclusive."""
     dtype = start.dtype
-    first, last, step = (integers(x)[0] for x in (start, limit, delta))
-    if is_symbolic(first, last, step):
-        count = max_dim(-((first - last) // step), 0)
-        begin, by = (as_traced(as_sizes(x, dtype)) for x in (first, step))
+    sizes = [integers(x)[0] for x in (start, limit, delta)]
+    if is_symbolic(*sizes):
+        count = max_dim(-((sizes[0] - sizes[1]) // sizes[2]), 0)
+        begin, by = (as_traced(as_sizes(x, dtype)) for x in (sizes[0], sizes[2]))
         return begin + jnp.arange(count, dtype=dtype) * by
     # float16 and bfloat16 are computed in a wider type.
     kind = dtype if dtype.itemsize > 2 or dtype.kind == "i" else dtype_of(stash_type)
