@@ -9,6 +9,8 @@ if TYPE_CHECKING:  # what `PUBLIC` says, in the words of type checkers
     from onnxla import losses as losses
     from onnxla.auditing.audit import audit as audit
     from onnxla.auditing.remarks import Audit as Audit
+    from onnxla.exported import Exported as Exported
+    from onnxla.exported import load_exported as load_exported
     from onnxla.findings import Findings as Findings
     from onnxla.findings import check as check
     from onnxla.ir.errors import ModelError as ModelError
@@ -33,6 +35,7 @@ if TYPE_CHECKING:  # what `PUBLIC` says, in the words of type checkers
 __all__ = [
     "Audit",
     "CheckpointError",
+    "Exported",
     "Findings",
     "FitResult",
     "Limits",
@@ -50,6 +53,7 @@ __all__ = [
     "evaluate",
     "fit",
     "load",
+    "load_exported",
     "loggers",
     "losses",
     "lr_find",

@@ -210,3 +210,12 @@ MODULE: dict[str, Takes] = {
     "external_data": FLAG | NAME | NOTHING,
     "tolerance": number("a number of at least 0", lambda value: value >= 0),
 }
+EXPORT: dict[str, Takes] = {
+    "path": PATH,
+    "platforms": NAMES,
+    "shapes": DICT | NOTHING,
+    "constraints": NAMES,
+    "params": one_of(("constants", "argument")),
+    "key": KEY | one_of(("argument",)) | NOTHING,
+    "vjp_order": whole(0),
+}

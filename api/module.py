@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from onnxla import ir
-from onnxla.arguments import DICT, LOAD, MODULE, NOTHING, check_arguments
+from onnxla.arguments import DICT, EXPORT, LOAD, MODULE, NOTHING, check_arguments
 from onnxla.cache import keep_programs
 from onnxla.edit.adapter_files import load_adapters, save_adapters
 from onnxla.edit.adapters import initial
@@ -991,6 +991,50 @@ class Module:
             check=(lambda new: find("check_saved_file")(self, model, new, check, tolerance))
             if compares
             else None,
+        )
+
+    def export_stablehlo(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        platforms: str | Sequence[str] = ("cpu", "cuda", "tpu"),
+        shapes: Mapping[str, int | str | Sequence[int | str]] | None = None,
+        constraints: Sequence[str] = (),
+        params: Literal["constants", "argument"] = "constants",
+        key: jax.Array | Literal["argument"] | None = None,
+        vjp_order: int = 0,
+    ) -> None:
+        """Writes the module as a program that JAX runs without onnxla, on several platforms.
+
+        `onnxla.load_exported` reads the file, and `jax.export.deserialize` its bytes: then
+        `call({"x": x})` takes a dict of inputs by name, and returns one of outputs. Sizes that the
+        model leaves open are symbols, so that one program is for all of them.
+
+        Args:
+            path: The file to write or replace.
+            platforms: What to lower for: "cpu", "cuda", "rocm", "tpu". None of them need be there.
+            shapes: Sizes by their names, as `{"batch": 1}` or, in terms of other symbols,
+                `{"height": "32*h"}`; and whole shapes by input, as `{"x": ["batch", 3]}`.
+            constraints: What may be taken for granted of symbols, as `["samples >= 512"]`, and is
+                checked in each call.
+            params: Whether the parameters are constants in the program, or its first argument, by
+                name: to have one program for several sets of them, or gradients by them.
+            key: For a model that draws random numbers: a JAX key, with which it draws the same in
+                each call; or "argument": the data of one, uint32 [2], is its last argument.
+            vjp_order: How many times the program can be differentiated.
+
+        Raises:
+            ValueError: A name or an expression in `shapes`, or a platform, is unknown.
+            UnsupportedError: A node needs to know a size that is a symbol: the message names it,
+                and how to fix it; or the file would be larger than 2 GiB.
+            StaticOperandError: A shape depends on data; see `specialize` and `cut`.
+            OSError: The file cannot be written.
+        """
+        check_arguments(locals(), EXPORT)
+        export = find("export_program")
+        sizes = shapes or {}
+        export(
+            self.program, self.params, path, platforms, sizes, constraints, params, key, vjp_order
         )
 
     def _write_once(self, write: Callable[[Module], None]) -> None:

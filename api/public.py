@@ -16,6 +16,8 @@ PUBLIC = {
     "audit": "onnxla.auditing.audit",
     "check": "onnxla.findings",
     "load": "onnxla.module",
+    "load_exported": "onnxla.exported",
+    "Exported": "onnxla.exported",
     "ModelError": "onnxla.ir.errors",
     "OnnxlaError": "onnxla.ir.errors",
     "StaticOperandError": "onnxla.ir.errors",
@@ -38,6 +40,7 @@ METHODS = {
     "Decoder": "onnxla.generate.decoder",
     "without_past": "onnxla.generate.whole_sequences",
     "check_saved_file": "onnxla.peers.saved_file",
+    "export_program": "onnxla.exporting",
     "write_runtime_adapters": "onnxla.peers.adapters",
 }
 # Modules that are attributes of the package once it is imported.

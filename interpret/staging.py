@@ -29,6 +29,7 @@ from onnxla.ir.model import (
 )
 from onnxla.ir.names import listed, plain, quoted
 from onnxla.ir.traverse import names_read, subgraphs
+from onnxla.ops.sizes import at_least
 from onnxla.ops.table import Operator, lookup
 from onnxla.ops.values import NOT_IN_JAX, Value, is_known, is_opaque
 
@@ -50,7 +51,7 @@ def may_be_known(value: Value) -> bool:
     """Whether an input may decide a shape by being part of a compiled program's key."""
     if not hasattr(value, "dtype"):  # a sequence
         return False
-    return bool(value.size <= (KNOWN_SIZE if value.dtype.kind in "iub" else KNOWN_FLOATS))
+    return at_least((KNOWN_SIZE if value.dtype.kind in "iub" else KNOWN_FLOATS) - value.size, 0)
 
 
 @dataclass(frozen=True)

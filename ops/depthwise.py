@@ -62,12 +62,13 @@ def transposed(y: Value, w: Value, *, seen: Window, precision: str | None) -> Va
 
 def depthwise_by_xla(x: Value, w: Value, *, seen: Window, precision: str | None) -> Value:
     """`depthwise` as XLA's convolution."""
+    x, padding, spread = seen.for_xla(x)
     return lax.conv_general_dilated(
         x,
         w[:, None],
         seen.strides,
-        seen.padding,
-        seen.spread,
+        padding,
+        spread,
         seen.dilations,
         feature_group_count=x.shape[1],
         precision=precision,

@@ -41,12 +41,13 @@ def convolve(x: Value, w: Value, seen: Window, group: int) -> Value:
 
 def convolve_by_xla(x: Value, w: Value, *, seen: Window, group: int) -> Value:
     """`convolve` as XLA's operation."""
+    x, padding, spread = seen.for_xla(x)
     return lax.conv_general_dilated(
         x,
         w,
         seen.strides,
-        seen.padding,
-        seen.spread,
+        padding,
+        spread,
         seen.dilations,
         feature_group_count=group,
     )

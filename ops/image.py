@@ -11,11 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from onnxla.ir.errors import ModelError
+from onnxla.ir.errors import ModelError, UnsupportedError
 from onnxla.ops.chain_rule import product
 from onnxla.ops.checks import only
 from onnxla.ops.limits import budget, check_size
 from onnxla.ops.shape import integers
+from onnxla.ops.sizes import is_symbolic, ratio, scaled
 from onnxla.ops.sparse_matrix import SparseMatrix, multiply
 from onnxla.ops.table import op
 from onnxla.ops.values import Value, is_floating, xp
@@ -117,6 +118,24 @@ def take_nearest(X: Value, index: np.ndarray, axis: int) -> Value:
     return m.take(X, index, axis)
 
 
+def repeated(
+    X: Value, axis: int, factor: float, where: Callable[..., np.ndarray], nearest_mode: str
+) -> Value:
+    """X with an axis of a symbolic size resized by a whole `factor`: each element so many times.
+
+    `where` has `coordinates`; `nearest_mode` is empty for other modes.
+    """
+    times, n = int(factor), 8  # a sample axis, which shows how elements repeat
+    if nearest_mode and times == factor:
+        index = nearest(where(n, n * times, factor, (0.0, 1.0)), n, nearest_mode)
+        if np.array_equal(index, np.repeat(np.arange(n), times)):
+            return jnp.repeat(X, times, axis)
+    raise UnsupportedError(
+        f"axis {axis}, of the symbolic size {X.shape[axis]}, can only be resized by repeating each"
+        f" of its elements, not by {factor:g}"
+    )
+
+
 @op("Resize", since=(13, 18, 19), static=("roi", "scales", "sizes"), shaped_by="sizes")
 def resize(
     X: Value,
@@ -145,7 +164,7 @@ def resize(
         rois = np.reshape(roi, (2, -1)).T.astype(np.float32).tolist()
     lengths = [X.shape[axis] for axis in chosen]
     if sizes is not None and len(sizes):
-        factors = [size / n if n else 1.0 for size, n in zip(sizes.tolist(), lengths, strict=True)]
+        factors = [ratio(size, n) for size, n in zip(sizes.tolist(), lengths, strict=True)]
         if policy != "stretch":
             best = min(factors) if policy == "not_larger" else max(factors)
             sizes = np.asarray([math.floor(best * n + 0.5) for n in lengths])
@@ -154,7 +173,9 @@ def resize(
     elif scales is not None and len(scales) == len(chosen):
         factors = scales.astype(np.float32).tolist()
         targets = tuple(
-            math.floor(np.float32(n) * np.float32(end - start) * np.float32(factor))
+            scaled(n, factor)
+            if is_symbolic(n)
+            else math.floor(np.float32(n) * np.float32(end - start) * np.float32(factor))
             for n, factor, (start, end) in zip(lengths, factors, rois, strict=True)
         )
     else:
@@ -162,13 +183,20 @@ def resize(
     shape = list(X.shape)
     for axis, target in zip(chosen, targets, strict=True):
         shape[axis] = target
-    check_size(shape, X.dtype, "the resized tensor")
+    if not is_symbolic(*shape):
+        check_size(shape, X.dtype, "the resized tensor")
 
     kind = X.dtype if is_floating(X) and X.dtype.itemsize >= 4 else np.dtype(np.float32)
     result = X if mode == "nearest" else X.astype(kind)
     outside = np.zeros((1,) * X.ndim, bool)
     for axis, n, size, factor, part in zip(chosen, lengths, targets, factors, rois, strict=True):
         if size == n and factor == 1 and tuple(part) == (0, 1):
+            continue
+        if is_symbolic(n, size):
+            where = functools.partial(coordinates, coordinate_transformation_mode)
+            result = repeated(
+                result, axis, factor, where, nearest_mode if mode == "nearest" else ""
+            )
             continue
         x = coordinates(coordinate_transformation_mode, n, size, factor, part)
         if crop:

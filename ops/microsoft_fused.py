@@ -301,9 +301,7 @@ def pad_microsoft(
 
 
 @op("Range", domain=DOMAIN, since=(1,), static=("start", "limit", "delta"))
-def range_microsoft(
-    start: np.ndarray, limit: np.ndarray, delta: np.ndarray | None = None
-) -> np.ndarray:
+def range_microsoft(start: np.ndarray, limit: np.ndarray, delta: np.ndarray | None = None) -> Value:
     """`range_`, by default in steps of 1."""
     return range_(start, limit, np.ones((), start.dtype) if delta is None else delta)
 

@@ -13,6 +13,7 @@ from jax import lax
 from onnxla.ops.arithmetic import div, mul
 from onnxla.ops.elementary import abs_, log
 from onnxla.ops.shape import integers
+from onnxla.ops.sizes import Sizes
 from onnxla.ops.table import op
 from onnxla.ops.values import Value, is_floating, is_known
 
@@ -60,6 +61,11 @@ def module(data: Value) -> Any:
     return np if is_known(data) and not is_floating(data) else jnp
 
 
+def sum_dtype(data: Value) -> Any:
+    """The dtype of sums and products: that of the data; none for sizes that have symbols."""
+    return None if isinstance(data, Sizes) else data.dtype
+
+
 def wide(data: Value) -> Value:
     """`data` in a type for computing: float64 for integers, float32 for narrow floats."""
     if not is_floating(data):
@@ -70,7 +76,7 @@ def wide(data: Value) -> Value:
 @reduction("ReduceSum", (1, 11), (13,))
 def reduce_sum(data: Value, axes: Axes, keepdims: bool) -> Value:
     """Sum of the elements; 0 of none."""
-    return module(data).sum(data, axes, dtype=data.dtype, keepdims=keepdims)
+    return module(data).sum(data, axes, dtype=sum_dtype(data), keepdims=keepdims)
 
 
 @reduction("ReduceMean", (1, 11, 13), (18,))
@@ -111,7 +117,7 @@ def identity_of(data: Value, sign: int) -> dict[str, Any]:
 @reduction("ReduceProd", (1, 11, 13), (18,))
 def reduce_prod(data: Value, axes: Axes, keepdims: bool) -> Value:
     """Product of the elements; 1 of none."""
-    return module(data).prod(data, axes, dtype=data.dtype, keepdims=keepdims)
+    return module(data).prod(data, axes, dtype=sum_dtype(data), keepdims=keepdims)
 
 
 @reduction("ReduceL1", (1, 11, 13), (18,))

@@ -15,12 +15,12 @@ from onnxla.ir.dtypes import STRING, dtype_of
 from onnxla.ir.errors import ModelError
 from onnxla.ops.index import check_indices
 from onnxla.ops.limits import check_size
-from onnxla.ops.sizes import as_sizes, is_symbolic
+from onnxla.ops.sizes import as_sizes, at_least, is_symbolic
 from onnxla.ops.table import lookup, op, register
-from onnxla.ops.values import Value, alike, is_known, xp
+from onnxla.ops.values import Value, alike, as_traced, is_known, xp
 
-# Exporters write such positions for the end of any axis.
-END = 2**31 - 1
+# Exporters write such positions, and larger ones, for the end of any axis.
+END = 10**9
 # So many times its size, and an axis is padded by its elements' places: numpy pads piece by piece.
 TIMES = 64
 
@@ -118,9 +118,14 @@ def eye_like(input: Value, *, dtype: int | None = None, k: int = 0) -> np.ndarra
 @op("Range", since=(11, 27), static=("start", "limit", "delta"))
 def range_(
     start: np.ndarray, limit: np.ndarray, delta: np.ndarray, *, stash_type: int = 1
-) -> np.ndarray:
+) -> Value:
     """start, start + delta, start + 2 delta, ... up to `limit`, exclusive."""
     dtype = start.dtype
+    sizes = [integers(x)[0] for x in (start, limit, delta)]
+    if is_symbolic(*sizes):
+        count = max_dim(-((sizes[0] - sizes[1]) // sizes[2]), 0)
+        begin, by = (as_traced(as_sizes(x, dtype)) for x in (sizes[0], sizes[2]))
+        return begin + jnp.arange(count, dtype=dtype) * by
     # float16 and bfloat16 are computed in a wider type.
     kind = dtype if dtype.itemsize > 2 or dtype.kind == "i" else dtype_of(stash_type)
     first, last, step = (np.reshape(x, ()).astype(kind) for x in (start, limit, delta))
@@ -132,7 +137,7 @@ def range_(
     except (ArithmeticError, ValueError):  # the step is zero, or a number is not finite
         raise ModelError(f"Range from {first} to {last} by {step} has no length") from None
     (count,) = check_size((max(count, 0),), kind)
-    values: np.ndarray = first + np.arange(count).astype(kind) * step
+    values = first + np.arange(count).astype(kind) * step
     return values.astype(dtype)
 
 
@@ -199,7 +204,7 @@ def split_(
         count = num_outputs or n_outputs
         if count != n_outputs:
             raise ModelError(f"num_outputs={count}, but the node has {n_outputs} outputs")
-        offsets = [min(i * -(-n // count), n) for i in range(1, count)]
+        offsets = [clamped(0, i * -(-n // count), n) for i in range(1, count)]
     elif min(split, default=0) < 0 or sum(split) != n:
         raise ModelError(f"Split sizes {split.tolist()} do not add up to {n}, the size of the axis")
     else:
@@ -250,6 +255,8 @@ def tile(input: Value, repeats: np.ndarray) -> Value:
     counts = integers(repeats)
     if len(counts) != input.ndim:
         raise ModelError(f"Tile needs {input.ndim} repeats, not {list(counts)}")
+    if is_symbolic(*counts, *input.shape):
+        return jnp.tile(input, counts)
     if is_known(input):
         check_size([n * r for n, r in zip(input.shape, counts, strict=True)], input.dtype)
     return xp(input).tile(input, counts)
@@ -286,25 +293,29 @@ def pad(
         widths[axis] = amounts[i], amounts[i + len(chosen)]
     if not any(amounts):
         return data
-    if min(amounts) < 0:
+    if not all(at_least(amount, 0) for amount in amounts):
         kept = zip(widths, data.shape, strict=True)
-        data = data[tuple(slice(max(-b, 0), max(n + min(e, 0), 0)) for (b, e), n in kept)]
-        widths = [(max(b, 0), max(e, 0)) for b, e in widths]
+        data = data[
+            tuple(slice(max_dim(-b, 0), max_dim(n + min_dim(e, 0), 0)) for (b, e), n in kept)
+        ]
+        widths = [(max_dim(b, 0), max_dim(e, 0)) for b, e in widths]
     made = [n + b + e for (b, e), n in zip(widths, data.shape, strict=True)]
-    if not is_symbolic(*made):
+    symbolic = is_symbolic(*made)
+    if not symbolic:
         check_size(made, data.dtype, "the padded tensor")
-        if mode in ("reflect", "wrap") and any(
-            m > TIMES * max(n, 1) for m, n in zip(made, data.shape, strict=True)
-        ):
-            return pad_often(data, widths, mode)
+    if mode in ("reflect", "wrap") and (
+        symbolic or any(m > TIMES * max(n, 1) for m, n in zip(made, data.shape, strict=True))
+    ):
+        return pad_often(data, widths, mode)
+    m = jnp if symbolic else xp(data)
     if mode != "constant":
-        return xp(data).pad(data, widths, mode)
+        return m.pad(data, widths, mode)
     if constant_value is None:
         constant_value = np.asarray("" if data.dtype == STRING else 0, data.dtype)
     data, constant_value = alike(data, constant_value)
     fill = constant_value.reshape(())
     if is_known(fill):
-        return xp(data).pad(data, widths, constant_values=fill)
+        return m.pad(data, widths, constant_values=fill)
     # `lax.pad` has no derivative by the padding value alone.
     inside = jnp.pad(jnp.ones(data.shape, bool), widths)
     return jnp.where(inside, jnp.pad(data, widths), fill)
@@ -316,10 +327,14 @@ def pad_often(data: Value, widths: Sequence[tuple[int, int]], mode: str) -> Valu
         if n == 0 and begin + end:
             raise ModelError(f"Pad cannot {mode} axis {axis}, which is empty")
         if begin or end:
-            period = n if mode == "wrap" else max(2 * (n - 1), 1)
-            places = np.arange(-begin, n + end) % period
-            places = places if mode == "wrap" else np.minimum(places, period - places)
-            data = xp(data).take(data, places, axis)
+            size, first = as_sizes(n), as_sizes(begin)
+            if is_symbolic(n, begin, end):
+                size, first = as_traced(size), as_traced(first)
+            m = xp(size, first)
+            period = size if mode == "wrap" else m.maximum(2 * (size - 1), 1)
+            places = (m.arange(begin + n + end) - first) % period
+            places = places if mode == "wrap" else m.minimum(places, period - places)
+            data = xp(data, places).take(data, places, axis)
     return data
 
 

@@ -13,6 +13,8 @@ import numpy as np
 from jax.errors import InconclusiveDimensionOperation
 from jax.export import is_symbolic_dim
 
+from onnxla.ir.errors import UnsupportedError
+
 
 class Sizes(np.ndarray[Any, Any]):
     """Integers of which some are symbolic: an array of objects that states the model's dtype."""
@@ -65,6 +67,25 @@ def equal_sizes(a: np.ndarray, b: np.ndarray) -> np.ndarray | None:
             return None
         found.append(equal)
     return np.array(found, bool).reshape(np.broadcast_shapes(a.shape, b.shape))
+
+
+def ratio(size: Any, n: Any) -> float:
+    """How many times `n` a size is; 1 of nothing. Raises: UnsupportedError if symbols decide it."""
+    if not is_symbolic(size, n):
+        return size / n if n else 1.0
+    times = size // n
+    if not is_symbolic(times) and size == n * times:
+        return float(times)
+    raise UnsupportedError(f"the symbolic size {size} is not so many times {n}, whatever it is")
+
+
+def scaled(n: Any, factor: float) -> Any:
+    """A symbolic size times a factor, rounded down. Raises: UnsupportedError of other factors."""
+    if factor == int(factor):
+        return n * int(factor)
+    if 0 < factor < 1 and 1 / factor == int(1 / factor):
+        return n // int(1 / factor)
+    raise UnsupportedError(f"the symbolic size {n} times {factor:g} is no symbolic size")
 
 
 def as_sizes(values: Any, dtype: Any = np.int64) -> np.ndarray:

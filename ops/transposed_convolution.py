@@ -19,6 +19,7 @@ import numpy as np
 from jax import lax
 
 from onnxla.ops.fast_convolution import convolve
+from onnxla.ops.sizes import is_symbolic
 from onnxla.ops.values import Value
 from onnxla.ops.window import MOST_UNROLLED, Window, wide
 
@@ -51,7 +52,9 @@ def convolve_transposed(x: Value, w: Value, seen: Window, group: int) -> Value:
     """The transpose; x [N, C, outputs], w [C, M / group, kernel], result [N, M, sizes]."""
     as_convolution = functools.partial(transposed_as_convolution, seen=seen, group=group)
     by_taps = functools.partial(transposed_by_taps, seen=seen, group=group)
-    if max(math.prod(seen.kernel), math.prod(seen.strides)) > MOST_UNROLLED:
+    # Which elements a tap sends out of a symbolic axis, a symbol may decide.
+    symbolic = is_symbolic(*(n for n, s in zip(seen.sizes, seen.strides, strict=True) if s > 1))
+    if symbolic or max(math.prod(seen.kernel), math.prod(seen.strides)) > MOST_UNROLLED:
         return as_convolution(x, w)
     if group > 1:  # whose gradient by the weights XLA makes calls of that cuDNN refuses
         return by_taps(x, w)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -12,6 +13,7 @@ from jax import lax
 
 from onnxla.ir.errors import ModelError, UnsupportedError
 from onnxla.ops.limits import check_size
+from onnxla.ops.sizes import at_least, is_symbolic
 from onnxla.ops.table import REQUIRED
 from onnxla.ops.values import Value
 
@@ -93,6 +95,12 @@ class Window:
         ends = zip(self.padding, self.spread, strict=True)
         config = [(0, 0, 0)] * 2 + [(low, high, apart - 1) for (low, high), apart in ends]
         return lax.pad(x, np.asarray(value, x.dtype), config)
+
+    def for_xla(self, x: Value) -> tuple[Value, Sequence[tuple[int, int]], Sequence[int]]:
+        """`x`, `padding` and `spread` as JAX's convolution takes them: no padding with symbols."""
+        if not is_symbolic(*itertools.chain(*self.padding)):
+            return x, self.padding, self.spread
+        return self.pad(x), [(0, 0)] * len(self.sizes), [1] * len(self.sizes)
 
     def span(self, axis: int, tap: int) -> slice:
         """The elements of a padded axis that a tap sees, by position."""
@@ -197,7 +205,7 @@ class WindowAttributes:
         elif self.auto_pad in ("NOTSET", "VALID", ""):
             pads = self.pairs(rank)
             free = [n + sum(p) - e for n, p, e in zip(sizes, pads, extents, strict=True)]
-            if any(f < 0 for f in free):
+            if any(at_least(-1 - f, 0) for f in free):
                 raise ModelError(
                     f"a window of extent {extents} is larger than the input {list(sizes)} "
                     f"with pads {pads}"

@@ -23,6 +23,7 @@ CONSTANTS: dict[str, Any] = {
     "twelve": np.array([12]),
     "two_sizes": np.array([2]),
     "minus": np.array([-1]),
+    "around": np.array([1, 0, 1, 0]),
     "end": np.array([2**63 - 1]),
     "w": np.linspace(-1, 1, 12, dtype=np.float32).reshape(3, 4),
     "row": np.float32([[1, 2, 3]]),
@@ -98,6 +99,37 @@ GRAPHS = {
         share = Div (negative, two)
         f = Cast <to = 1> (share)
         y = Mul (x, f)""",
+    "positions": """
+        s = Shape (x)
+        n = Gather (s, zero)
+        places = Range (zero, n, two)
+        f = Cast <to = 1> (places)
+        total = ReduceSum <keepdims = 1> (f)
+        y = Add (x, total)""",
+    "tiled": """
+        s = Shape <start = 0, end = 1> (x)
+        repeats = Concat <axis = 0> (s, one)
+        rows = Tile (row, repeats)
+        y = Add (x, rows)""",
+    "reflected": """
+        y = Pad <mode = "reflect"> (x, around)""",
+    "wrapped": """
+        y = Pad <mode = "wrap"> (x, around)""",
+    "padded by its size, and cut": """
+        s = Shape <start = 0, end = 1> (x)
+        pads = Concat <axis = 0> (s, first, s, minus)
+        y = Pad (x, pads)""",
+    "split in halves": """
+        a, b = Split <axis = 0, num_outputs = 2> (x)
+        y = Concat <axis = 0> (b, a)""",
+    "elements counted": """
+        s = Shape (x)
+        product = ReduceProd (s)
+        sum = ReduceSum (s)
+        more = Sub (sum, three)
+        rest = Div (product, more)
+        shape = Concat <axis = 0> (more, rest)
+        y = Reshape (x, shape)""",
     "dropout and zeros": """
         kept, mask = Dropout (x)
         s = Shape (x)
@@ -151,6 +183,55 @@ def test_convolution_and_pooling_of_every_picture_size() -> None:
     for n, h, w in ((1, 4, 6), (3, 8, 2)):
         x = np.random.default_rng(h).standard_normal((n, 2, h, w)).astype(np.float32)
         np.testing.assert_allclose(exported.call(x), module(x), rtol=1e-5, atol=1e-5)
+
+
+PICTURES = {
+    "Conv": "y = Conv <pads = [1, 1, 1, 1], strides = [2, 2]> (x, k)",
+    "Conv, grouped": "y = Conv <group = 2, pads = [1, 1, 1, 1], strides = [2, 2]> (x, g)",
+    "Conv, padded as it needs": 'y = Conv <auto_pad = "SAME_UPPER", strides = [2, 2]> (x, k)',
+    "ConvTranspose": "y = ConvTranspose <strides = [2, 2]> (x, t)",
+    "MaxPool": "y = MaxPool <kernel_shape = [2, 2], strides = [2, 2]> (x)",
+    "AveragePool": "y = AveragePool <kernel_shape = [2, 2], strides = [2, 2]> (x)",
+    "Resize": 'y = Resize <coordinate_transformation_mode = "asymmetric", nearest_mode = "floor">'
+    " (x, , twice)",
+}
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_pictures_of_sizes_that_are_no_multiples(name: str) -> None:
+    """Where a window does not reach to the end, what is left over depends on the size."""
+    rng = np.random.default_rng(0)
+    tensors = {
+        "k": rng.standard_normal((3, 2, 3, 3)),
+        "g": rng.standard_normal((4, 1, 3, 3)),
+        "t": rng.standard_normal((2, 3, 3, 3)),
+        "twice": np.array([1, 1, 2, 2]),
+    }
+    body = PICTURES[name]
+    used = {k: np.float32(v) for k, v in tensors.items() if f", {k})" in body}
+    model = make(
+        header(18) + f" m (float[N, 2, H, W] x) => (float[A, B, C, D] y) {{ {body} }}", **used
+    )
+    module = onnxla.load(model)
+    shape = export.symbolic_shape("n, 2, h, w", constraints=["h >= 3", "w >= 3"])
+    spec = jax.ShapeDtypeStruct(shape, np.float32)
+    exported = export.export(jax.jit(lambda x: module.apply(module.params, x)))(spec)
+    export.export(jax.jit(lambda x: module.apply(module.params, x)), platforms=["cuda"])(spec)
+    session = onnxruntime.InferenceSession(model)
+    for n, h, w in ((1, 4, 7), (3, 9, 6)):
+        x = rng.standard_normal((n, 2, h, w)).astype(np.float32)
+        (expected,) = session.run(None, {"x": x})
+        np.testing.assert_allclose(exported.call(x), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("scale", [1.5, 2.0])
+def test_a_symbolic_size_is_not_resized_by_interpolation(scale: float) -> None:
+    text = f"{header(18)} m (float[1, 1, H] x) => (float[A, B, C] y) {{"
+    text += ' y = Resize <mode = "linear"> (x, , scales) }'
+    module = onnxla.load(make(text, scales=np.float32([1, 1, scale])))
+    spec = jax.ShapeDtypeStruct(export.symbolic_shape("1, 1, h"), np.float32)
+    with pytest.raises(onnxla.UnsupportedError, match=r"symbolic size h.*"):
+        export.export(jax.jit(lambda x: module.apply(module.params, x)))(spec)
 
 
 def test_sizes_are_integers_of_the_models_type() -> None:

@@ -14,8 +14,8 @@ NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 
 
 def shown(path: Path) -> Any:
-    """The notebook as a parameter: the one that fine-tunes takes minutes."""
-    marks = [pytest.mark.more] if path.stem == "finetune" else []
+    """The notebook as a parameter: those that train and sample take minutes."""
+    marks = [pytest.mark.more] if path.stem in ("finetune", "jax_around_a_module") else []
     return pytest.param(path, id=path.stem, marks=marks)
 
 
