@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 
 import jax
 import numpy as np
@@ -40,6 +41,11 @@ def on_mesh(
 ) -> dict[str, jax.Array]:
     """Tensors as JAX arrays on several devices, of which each reads little but its own part."""
     return {
-        name: jax.make_array_from_callback(tensor.shape, shardings[name], tensor.part)
+        name: jax.make_array_from_callback(tensor.shape, shardings[name], partial(part_of, tensor))
         for name, tensor in tensors.items()
     }
+
+
+def part_of(tensor: Tensor, index: tuple[slice, ...] | None) -> np.ndarray:
+    """A part of a tensor, or all of it."""
+    return tensor.part(index or ())
