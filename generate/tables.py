@@ -143,4 +143,4 @@ def sliced(shape: Sequence[int], operands: Sequence[Any]) -> Iterator[tuple[int,
     steps = np.ones(len(starts), np.int64) if steps is None else steps
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
         if step == 1:
-            yield shape[axis], int(start if end >= UNENDING else max(start, end - 1))
+            yield shape[int(axis)], int(start if end >= UNENDING else max(start, end - 1))
