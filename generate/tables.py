@@ -58,7 +58,7 @@ class Exceeded:
 
 
 @dataclass(frozen=True)
-class Lookup:
+class TableRead:
     """A node that looks something up in a constant or parameter.
 
     Attributes:
@@ -70,7 +70,7 @@ class Lookup:
     names: tuple[str, ...]
 
 
-def lookups(program: Program) -> list[Lookup]:
+def table_reads(program: Program) -> list[TableRead]:
     """The nodes of a graph that may look positions up."""
     found = []
     for node in program.model.graph.nodes:
@@ -79,7 +79,7 @@ def lookups(program: Program) -> list[Lookup]:
         table, *where = (sources.get(place) for place in places) if places else (None,)
         if is_constant(table) and not all(is_constant(each) for each in where if each is not None):
             names = dict(enumerate(node.inputs))
-            found.append(Lookup(node, tuple(names.get(place, "") for place in places)))
+            found.append(TableRead(node, tuple(names.get(place, "") for place in places)))
     return found
 
 
@@ -94,7 +94,7 @@ def exceeded(
         inputs: Inputs of which only shapes and types count.
         known: Numpy arrays for the others: positions, masks and the like.
     """
-    nodes = lookups(program)
+    nodes = table_reads(program)
     wanted = tuple(dict.fromkeys(name for each in nodes for name in each.names if name))
     found: list[Exceeded] = []
 
