@@ -216,6 +216,6 @@ EXPORT: dict[str, Takes] = {
     "shapes": DICT | NOTHING,
     "constraints": NAMES,
     "params": one_of(("constants", "argument")),
-    "key": KEY | one_of(("argument",)) | NOTHING,
+    "key": KEY | Takes("'argument'", is_text, lambda value: value == "argument") | NOTHING,
     "vjp_order": whole(0),
 }

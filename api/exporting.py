@@ -34,10 +34,6 @@ def export_program(
     vjp_order: int,
 ) -> None:
     """Writes a program with its parameters; for the arguments see `Module.export_stablehlo`."""
-    if params_as not in ("constants", "argument"):
-        raise ValueError(f'params is "constants" or "argument", not {params_as!r}')
-    if isinstance(key, str) and key != "argument":
-        raise ValueError(f'key is a JAX key, "argument" or None, not {key!r}')
     targets = (platforms,) if isinstance(platforms, str) else tuple(platforms)
     for name in targets:
         if name not in PLATFORMS:

@@ -274,8 +274,8 @@ MISTAKES = {
     "input": ({"shapes": {"y": [3, 3]}}, ValueError, "no input is named 'y'; there are"),
     "expression": ({"shapes": {"batch": "2+*"}}, ValueError, r"shape \(2\+\*, 3\) of input 'x'"),
     "another shape": ({"shapes": {"x": ["b", 4]}}, ValueError, r"'x' takes shape \[.*, 3\]"),
-    "params": ({"params": "baked"}, ValueError, '"constants" or "argument", not \'baked\''),
-    "key": ({"key": "free"}, ValueError, "JAX key, \"argument\" or None, not 'free'"),
+    "params": ({"params": "baked"}, ValueError, "params is one of 'constants'.*, got 'baked'"),
+    "key": ({"key": "free"}, ValueError, "key is a key, as .* or 'argument', got 'free'"),
     "platform": ({"platforms": "gpu"}, ValueError, "no platform is named 'gpu'; did"),
 }
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import onnxla
-from onnxla.arguments import MODULE
+from onnxla.arguments import EXPORT, LOAD, MODULE
 from onnxla.generate import Decoder
 from onnxla.generate.arguments import DECODER, GENERATE
 from onnxla.train.arguments import EVALUATE, FIT, READING, SEARCH
@@ -211,11 +211,15 @@ PUBLIC: dict[str, tuple[Any, dict[str, Any], set[str]]] = {
     "evaluate": (onnxla.evaluate, EVALUATE, {"module", "data"}),
     "predict": (onnxla.predict, READING, {"module", "data"}),
     "lr_find": (onnxla.lr_find, SEARCH, {"module", "data", "loss", "options"}),
-    "load": (onnxla.load, MODULE, {"source"}),
+    "load": (onnxla.load, LOAD, {"source"}),
     "Decoder": (Decoder, DECODER, {"module"}),
     "generate": (Decoder.generate, GENERATE, {"self"}),
     **{
-        name: (method, MODULE, {"self", "args", "kwargs", "inputs", "further"})
+        name: (
+            method,
+            EXPORT if name == "export_stablehlo" else MODULE,
+            {"self", "args", "kwargs", "inputs", "further"},
+        )
         for name, method in vars(onnxla.Module).items()
         if inspect.isfunction(method) and not name.startswith("_")
     },
