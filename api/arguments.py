@@ -200,7 +200,7 @@ MODULE: dict[str, Takes] = {
     "name": NAME,
     "after": NAMES,
     "ratio": SHARE,
-    "opset": COUNT | NOTHING,
+    "opset": whole(0) | NOTHING,
     "dtype": DTYPE,
     "mesh": MESH,
     "rules": RULES | NOTHING,
