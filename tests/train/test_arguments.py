@@ -150,7 +150,7 @@ WRONG: dict[str, dict[str, tuple[Any, ...]]] = {
     "autocast": {"dtype": ("bf", "int8", None)},
     "lora": {"rank": (0, "8"), "alpha": (0, "a"), "also_train": (5,), "key": (0,)},
     "insert_dropout": {"after": (5,), "ratio": (0, 1, "a")},
-    "upgrade": {"opset": ("new", 0)},
+    "upgrade": {"opset": ("new", -1)},
     "free_batch": {"name": (5,)},
     "with_sharding": {"mesh": (2,), "rules": (5,)},
     "replace_head": {"features": (5,), "classes": (0, "a"), "softmax": ("no",), "name": (5,)},
