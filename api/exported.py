@@ -128,7 +128,10 @@ class Exported:
             if self.params is not None:
                 arguments.insert(0, converted("parameter", params or {}, self.params))
             if key is not None:
-                arguments.append(key_data(key))
+                data, kind = key_data(key), self.program.in_avals[-1]
+                if data.shape != kind.shape:
+                    raise TypeError(f"key has numbers {list(kind.shape)}, got {list(data.shape)}")
+                arguments.append(data)
             try:
                 found = self._compiled(*arguments)
             except ValueError as error:  # in which JAX does not always say what it takes

@@ -68,7 +68,7 @@ def input_specs(
         UnsupportedError: An input is no array of numbers, or nothing states its rank.
     """
     symbols, scope = Symbols(), SymbolicScope(constraints)
-    batch = [symbols.of("batch", "")] if program.batched else []
+    batch = [symbols.new("batch")] if program.batched else []
     wholes = {name: sizes for name, sizes in shapes.items() if not isinstance(sizes, Size)}
     stated: dict[str, Sequence[Size]] = {}
     for value in program.inputs:

@@ -31,19 +31,18 @@ def first_scores(batch: int, beams: int) -> np.ndarray:
     return np.tile(np.where(np.arange(beams) == 0, 0, -np.inf).astype(np.float32), batch)
 
 
-def grow(logits: Value, scores: Value, done: Value, pad: Value, beams: int) -> Grown:
+def grow(logits: Value, scores: Value, done: Value, beams: int) -> Grown:
     """The best continuations of each prompt's beams.
 
     Args:
         logits: Of the next token [B * beams, V].
         scores: Of the beams [B * beams].
-        done: Whether a beam has ended: it goes on with `pad`, and keeps its score.
-        pad: A token.
+        done: Whether a beam has ended: it goes on in one way, with any token, and keeps its score.
         beams: How many each prompt has.
     """
     words = logits.shape[1]
     chances = jax.nn.log_softmax(logits.astype(jnp.float32))
-    ended = jnp.where(np.arange(words) == pad, np.float32(0), -jnp.inf)
+    ended = np.where(np.arange(words) == 0, 0, -np.inf).astype(np.float32)
     total = scores[:, None] + jnp.where(done[:, None], ended, chances)
     best, at = lax.top_k(total.reshape(-1, beams * words), beams)
     own, at = np.arange(0, len(scores), beams)[:, None], at.astype(np.int64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from onnxla.generate.loop import Fixed, Sequences, Stepper
 from onnxla.generate.model import CachedModel, Given
 from onnxla.generate.prompts import Prompts, as_prompts
 from onnxla.generate.sampling import sampling
+from onnxla.generate.tables import Exceeded
 from onnxla.inputs import checked
 from onnxla.ir.names import listed, plain, quoted
 from onnxla.module import Module, require_module
@@ -202,19 +204,22 @@ class Generation:
             ValueError: They end before all tokens are made.
         """
         decoder, batch = self.decoder, len(self.lengths)
+
+        def ends(length: int) -> Exceeded | None:
+            return decoder.model.beyond(self.fixed.given, batch, length - 1)
+
         if self.length not in decoder.reached:
-            ends = decoder.model.beyond(self.fixed.given, batch, self.length - 1)
-            decoder.reached[self.length] = self.length - (0 if ends is None else ends.missing)
+            suffices = range(1, self.length + 1)
+            found = bisect(suffices, False, key=lambda length: ends(length) is not None)
+            decoder.reached[self.length] = self.length if ends(self.length) is None else found
         if (reached := decoder.reached[self.length]) < needed:
-            ends = decoder.model.beyond(self.fixed.given, batch, needed - 1)
-            if ends is not None:
-                most = needed - ends.missing - self.longest + 1
-                raise ValueError(
-                    f"prompts of {self.longest} tokens and max_new_tokens={limit} read positions"
-                    f" up to {needed - 1}, and {ends}: "
-                    + (f"at most {most} new tokens" if most > 0 else "they are too long for it")
-                )
-        return max(needed, reached)
+            most = reached - self.longest + 1
+            raise ValueError(
+                f"prompts of {self.longest} tokens and max_new_tokens={limit} read positions"
+                f" up to {needed - 1}, and {ends(needed)}: "
+                + (f"at most {most} new tokens" if most > 0 else "they are too long for it")
+            )
+        return reached
 
     def steps(self, at_once: int) -> Iterator[int]:
         """Makes all tokens; yields after so many positions at once how many they were."""
@@ -273,7 +278,8 @@ class Generation:
         for _ in self.steps(1):
             for index in range(shown, self.complete):
                 yield self.column(index)
-            shown = self.complete
+            shown = max(shown, self.complete)
+        yield from self.made().T[shown:]  # where the longest prompt's text has ended before
 
     @property
     def complete(self) -> int:
@@ -286,10 +292,13 @@ class Generation:
         return column
 
     def made(self) -> np.ndarray:
-        """All tokens after the prompts, of the best beam of each."""
-        made = np.stack([self.column(index) for index in range(self.complete)], 1)
-        if self.beams is None:
-            return made
-        best = np.asarray(self.scores).reshape(-1, self.beams).argmax(1)
-        chosen: np.ndarray = made[np.arange(len(best)) * self.beams + best]
-        return chosen
+        """All tokens after the prompts, of the best beam of each, up to the last one's end."""
+        columns = min(int(self.fixed.limit), self.place + 1 - self.shortest)
+        made = np.stack([self.column(index) for index in range(columns)], 1)
+        if self.beams is not None:
+            best = np.asarray(self.scores).reshape(-1, self.beams).argmax(1)
+            made = made[np.arange(len(best)) * self.beams + best]
+        ends = np.isin(made, self.fixed.eos)
+        lengths = np.where(ends.any(1), ends.argmax(1) + 1, columns)
+        made = made[:, : lengths.max()]
+        return made

@@ -87,7 +87,7 @@ class Stepper:
             makes, done, scores = place + 1 >= fixed.lengths, state.done, state.scores
             if beams and scores is not None:
                 logits = adjusted(logits, before, fixed.how)
-                grown = grow(logits, scores, done, fixed.pad, beams)
+                grown = grow(logits, scores, done, beams)
                 source = jnp.where(makes, grown.source, np.arange(len(tokens)))
                 scores = jnp.where(makes, grown.scores, scores)
                 chosen, tokens, done = grown.tokens, tokens[source], done[source]

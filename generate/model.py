@@ -92,7 +92,9 @@ class CachedModel:
         """`then`, with a cache of fixed length."""
         growing = [c.node.outputs[0] for c in self.caches if c.node is not None]
         model = with_hidden_slots(with_buffers(self.then.model, self.caches), growing)
-        return self.then.edited(model=from_places(model) if self.in_order else model, roll=False)
+        if self.in_order:
+            model = from_places(model, self.then.analysis)
+        return self.then.edited(model=model, roll=False)
 
     @cached_property
     def in_order(self) -> bool:

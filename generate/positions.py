@@ -20,6 +20,8 @@ from onnxla.generate.exchanged import Exchanged, exchange, standing_for
 from onnxla.interpret.calls import Env
 from onnxla.ir.traverse import is_standard
 from onnxla.ops.values import Value, is_known
+from onnxla.parameters.sources import is_constant
+from onnxla.parameters.walk import Analysis
 
 PLACE, LENGTH = "\0place", "\0length"  # of the token that is read, and of the past that is seen
 
@@ -68,8 +70,11 @@ def sliced_from(length: int, rank: int, operands: list[Any]) -> int | None:
     return int(axes[found][0]) % rank if found.sum() == 1 else None
 
 
-def from_places(model: ir.Model) -> ir.Model:
-    """The model with nodes that know the place for those that may need it; it cannot be saved."""
+def from_places(model: ir.Model, analysis: Analysis) -> ir.Model:
+    """The model with nodes that know the place for those that may need it; it cannot be saved.
+
+    A Slice that begins at a constant does not begin at the length of the past.
+    """
     nodes = model.graph.nodes
     ranges = {node.outputs[0] for node in nodes if is_standard(node, "Range")}
 
@@ -78,7 +83,8 @@ def from_places(model: ir.Model) -> ir.Model:
         if added or is_standard(node, "Range"):
             return standing_for(RangeFromPlace, node)
         if is_standard(node, "Slice") and node.inputs[1:]:
-            return standing_for(SliceFromPlace, node)
+            begins = analysis.operands.get(node, ())[1:2]
+            return node if any(map(is_constant, begins)) else standing_for(SliceFromPlace, node)
         return node
 
     return exchange(model, new)

@@ -39,19 +39,11 @@ def sampling(
     top_p: float | None,
     repetition_penalty: float | None,
 ) -> Sampling:
-    """What a caller asked for, with arrays for numbers. Raises: ValueError if one is out of range.
+    """What a caller asked for, with arrays for numbers.
 
-    At temperature 0 the likeliest token is chosen.
+    At temperature 0, as float32 has it, the likeliest token is chosen.
     """
-    if temperature is not None and not temperature >= 0:
-        raise ValueError(f"temperature is 0 or more, not {temperature}")
-    if top_k is not None and top_k < 1:
-        raise ValueError(f"top_k is 1 or more, not {top_k}")
-    if top_p is not None and not 0 < top_p <= 1:
-        raise ValueError(f"top_p is more than 0 and at most 1, not {top_p}")
-    if repetition_penalty is not None and not repetition_penalty > 0:
-        raise ValueError(f"repetition_penalty is more than 0, not {repetition_penalty}")
-    if temperature == 0:
+    if temperature is not None and np.float32(temperature) == 0:
         temperature = top_k = top_p = None
     return Sampling(
         None if temperature is None else np.float32(temperature),

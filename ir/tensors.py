@@ -182,6 +182,8 @@ def decode_part(
     Raises:
         ModelError: The file that the bytes are in has changed.
     """
+    if not shape:
+        return decode_raw(raw, number, shape)
     cuts = [*index, *[slice(None)] * (len(shape) - len(index))]
     bounds = [cut.indices(size)[:2] for cut, size in zip(cuts, shape, strict=True)]
     sizes = tuple(max(0, stop - start) for start, stop in bounds)

@@ -20,6 +20,7 @@ from onnxla.ir.dtypes import dtype_of
 from onnxla.ir.errors import ModelError
 from onnxla.ops.checks import only
 from onnxla.ops.index import check_indices
+from onnxla.ops.sizes import as_number, numbered
 from onnxla.ops.table import op
 from onnxla.ops.values import Value, as_traced
 
@@ -92,7 +93,9 @@ def within(
     `offset` is how many keys come before the first query.
     """
     bounds = [0] * bool(is_causal) + [right_window_size] * (right_window_size >= 0)
-    distance = np.arange(keys) - np.arange(queries)[:, None] - offset
+    if not bounds and left_window_size < 0:
+        return []
+    distance = numbered(keys) - numbered(queries)[:, None] - as_number(offset)
     visible = [distance <= min(bounds)] if bounds else []
     return visible + ([distance >= -left_window_size] if left_window_size >= 0 else [])
 

@@ -11,12 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from onnxla.ir.errors import ModelError, UnsupportedError
+from onnxla.ir.errors import ModelError
 from onnxla.ops.chain_rule import product
 from onnxla.ops.checks import only
 from onnxla.ops.limits import budget, check_size
 from onnxla.ops.shape import integers
-from onnxla.ops.sizes import is_symbolic, ratio, scaled
+from onnxla.ops.sizes import is_symbolic, ratio, repeated, scaled
 from onnxla.ops.sparse_matrix import SparseMatrix, multiply
 from onnxla.ops.table import op
 from onnxla.ops.values import Value, is_floating, xp
@@ -118,22 +118,11 @@ def take_nearest(X: Value, index: np.ndarray, axis: int) -> Value:
     return m.take(X, index, axis)
 
 
-def repeated(
-    X: Value, axis: int, factor: float, where: Callable[..., np.ndarray], nearest_mode: str
-) -> Value:
-    """X with an axis of a symbolic size resized by a whole `factor`: each element so many times.
-
-    `where` has `coordinates`; `nearest_mode` is empty for other modes.
-    """
-    times, n = int(factor), 8  # a sample axis, which shows how elements repeat
-    if nearest_mode and times == factor:
-        index = nearest(where(n, n * times, factor, (0.0, 1.0)), n, nearest_mode)
-        if np.array_equal(index, np.repeat(np.arange(n), times)):
-            return jnp.repeat(X, times, axis)
-    raise UnsupportedError(
-        f"axis {axis}, of the symbolic size {X.shape[axis]}, can only be resized by repeating each"
-        f" of its elements, not by {factor:g}"
-    )
+def nearest_places(
+    transformation: str, nearest_mode: str, factor: float, n: int, size: int
+) -> np.ndarray:
+    """Of `n` elements the one that each of `size` is made of."""
+    return nearest(coordinates(transformation, n, size, factor, (0.0, 1.0)), n, nearest_mode)
 
 
 @op("Resize", since=(13, 18, 19), static=("roi", "scales", "sizes"), shaped_by="sizes")
@@ -183,8 +172,7 @@ def resize(
     shape = list(X.shape)
     for axis, target in zip(chosen, targets, strict=True):
         shape[axis] = target
-    if not is_symbolic(*shape):
-        check_size(shape, X.dtype, "the resized tensor")
+    check_size([0] if is_symbolic(*shape) else shape, X.dtype, "the resized tensor")
 
     kind = X.dtype if is_floating(X) and X.dtype.itemsize >= 4 else np.dtype(np.float32)
     result = X if mode == "nearest" else X.astype(kind)
@@ -193,10 +181,9 @@ def resize(
         if size == n and factor == 1 and tuple(part) == (0, 1):
             continue
         if is_symbolic(n, size):
-            where = functools.partial(coordinates, coordinate_transformation_mode)
-            result = repeated(
-                result, axis, factor, where, nearest_mode if mode == "nearest" else ""
-            )
+            how = coordinate_transformation_mode, nearest_mode, factor
+            places = functools.partial(nearest_places, *how) if mode == "nearest" else None
+            result = repeated(result, axis, factor, places)
             continue
         x = coordinates(coordinate_transformation_mode, n, size, factor, part)
         if crop:

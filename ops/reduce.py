@@ -13,7 +13,7 @@ from jax import lax
 from onnxla.ops.arithmetic import div, mul
 from onnxla.ops.elementary import abs_, log
 from onnxla.ops.shape import integers
-from onnxla.ops.sizes import Sizes
+from onnxla.ops.sizes import sum_dtype
 from onnxla.ops.table import op
 from onnxla.ops.values import Value, is_floating, is_known
 
@@ -59,11 +59,6 @@ def module(data: Value) -> Any:
     The latter sums narrow floats in a wider type.
     """
     return np if is_known(data) and not is_floating(data) else jnp
-
-
-def sum_dtype(data: Value) -> Any:
-    """The dtype of sums and products: that of the data; none for sizes that have symbols."""
-    return None if isinstance(data, Sizes) else data.dtype
 
 
 def wide(data: Value) -> Value:

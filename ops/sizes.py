@@ -6,6 +6,7 @@ numbers: shape arithmetic makes others of them, and they may be sizes again.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
@@ -98,3 +99,42 @@ def as_sizes(values: Any, dtype: Any = np.int64) -> np.ndarray:
     result = found.view(Sizes)
     result.kind = np.dtype(dtype)
     return result
+
+
+def sum_dtype(data: Any) -> Any:
+    """The dtype of sums and products: that of the data; none for sizes that have symbols."""
+    return None if isinstance(data, Sizes) else data.dtype
+
+
+def numbered(size: Any) -> Any:
+    """0, 1, ... up to a size, exclusive: numpy's if that is a number."""
+    return (jnp if is_symbolic(size) else np).arange(size)
+
+
+def as_number(size: Any) -> Any:
+    """A size as an operand: an array of JAX if it has symbols, else what it is."""
+    return jnp.asarray(size, np.int64) if is_symbolic(size) else size
+
+
+def repeated(
+    x: Any, axis: int, factor: float, places: Callable[[int, int], np.ndarray] | None
+) -> Any:
+    """An array with an axis of a symbolic size resized by a whole factor.
+
+    Args:
+        x: The array.
+        axis: The axis.
+        factor: How many times it is repeated.
+        places: Of so many elements, the one that each of so many is made of, if it is one.
+
+    Raises:
+        UnsupportedError: That is not each of them so many times.
+    """
+    times, n = int(factor), 8  # a sample axis, which shows how elements repeat
+    made = places(n, n * times) if places is not None and times == factor else None
+    if made is not None and np.array_equal(made, np.repeat(np.arange(n), times)):
+        return jnp.repeat(x, times, axis)
+    raise UnsupportedError(
+        f"axis {axis}, of the symbolic size {x.shape[axis]}, can only be resized by repeating each"
+        f" of its elements, not by {factor:g}"
+    )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from onnxla.ir.model import Graph, Node, Tensor
+from onnxla.ir.model import Graph, Node, Tensor, TensorType
+from onnxla.ir.onnx_pb2 import TensorProto
+from onnxla.ir.traverse import is_standard
 from onnxla.ops.table import lookup
 from onnxla.parameters.sources import Formal, Producer, Source
 from onnxla.parameters.walk import Analysis
@@ -31,6 +33,12 @@ def find_lookups(graph: Graph, opset: int, analysis: Analysis) -> dict[str, Look
     Of several tables it is the smallest. Nodes in subgraphs and functions may not run.
     """
     found: dict[str, Lookup] = {}
+    kinds = {value.name: value.type for value in graph.inputs}
+    integers = {
+        name
+        for name, kind in kinds.items()
+        if isinstance(kind, TensorType) and kind.dtype is not None and kind.dtype.kind in "iu"
+    }
     for node in graph.nodes:
         operator = lookup(node.domain, node.op_type, opset)
         if operator is None or operator.roles != {"data": "embedding"}:
@@ -39,6 +47,8 @@ def find_lookups(graph: Graph, opset: int, analysis: Analysis) -> dict[str, Look
         table, given = converted(data), same_elements(indices)
         axis = node.attributes.get("axis", 0)
         if not isinstance(table, Tensor) or not isinstance(given, Formal) or given.function:
+            continue
+        if given.name not in integers:
             continue
         if not isinstance(axis, int) or not -len(table.shape) <= axis < len(table.shape):
             continue
@@ -56,7 +66,15 @@ def converted(source: Source) -> Source:
 
 
 def same_elements(source: Source) -> Source:
-    """What a value has all the elements of, in any order or shape."""
+    """What a value has all the elements of, in any order or shape, as the numbers that they are."""
     while isinstance(source, Producer) and source.order is not None and source.elements:
+        if source.operator and source.operator.converts and not is_widening(source):
+            return source
         source = source.elements[0]
     return source
+
+
+def is_widening(source: Producer) -> bool:
+    """Whether a value is a Cast to int64, which no integer of another type is changed by."""
+    to = source.node.attributes.get("to")
+    return is_standard(source.node, "Cast") and to == TensorProto.INT64

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from onnxla.inputs import by_name
-from onnxla.ir.names import listed, no_such, plain
+from onnxla.ir.names import listed, no_such, plain, quoted
 from onnxla.train.lengths import is_ragged, symbolic
 from onnxla.train.reading import TARGETS, Reading
 from onnxla.train.sources import is_array, is_frame, kind_of_item
@@ -87,11 +87,13 @@ class InputReading(Reading):
     def even(self, batch: tuple[dict[str, Any], Any]) -> tuple[dict[str, Any], Any]:
         """A batch without sequences of different lengths, and these lengths."""
         inputs, _ = batch
-        lengths = {
-            name: np.array([np.shape(each)[self.axis_in_sample(key, axis)] for each in inputs[key]])
-            for name, key, axis in self.places(inputs)
-            if is_ragged(inputs[key])
-        }
+        lengths: dict[str, np.ndarray] = {}
+        for name, key, axis in self.places(inputs):
+            if is_ragged(inputs[key]):
+                at = self.axis_in_sample(key, axis)
+                found = np.array([np.shape(each)[at] for each in inputs[key]])
+                if (found != lengths.setdefault(name, found)).any():
+                    raise ValueError(f"inputs of a sample differ in the size of {quoted(name)}")
         return super().even((inputs, None))[0], lengths
 
     def padded(self, batch: tuple[dict[str, Any], Any]) -> tuple[dict[str, Any], Any]:

@@ -78,7 +78,7 @@ def notes_after_stop(loop: Loop, measured: Collection[str] | None) -> Iterator[s
     history = loop.history
     columns = {**history.validations, **history.epochs}
     before = {k for k, v in columns.items() if v and v[-1] == v[-1]} - {*OF_TRAINING}
-    if measured is None:
+    if measured is None or not any(columns.values()):
         return
     for has, names in (("have", {*measured} - before), ("do not have", before - {*measured})):
         if names:

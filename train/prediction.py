@@ -11,6 +11,7 @@ import numpy as np
 
 from onnxla.arguments import check_arguments
 from onnxla.ir.errors import OnnxlaError
+from onnxla.ir.model import TensorType
 from onnxla.ir.names import as_names, quoted
 from onnxla.module import Module, require_module
 from onnxla.parameters.devices import as_numpy
@@ -75,7 +76,7 @@ def predict(
     batches.first()
     placement = find_placement(part)
     part, shown = placement.module(part), progress and is_first()
-    size, cutter = 0, Cutter(part, reading)
+    size, cutter, fixed = 0, Cutter(part, reading), fixed_outputs(part, reading)
     found: dict[str, list[np.ndarray]] = {}
     bar = ProgressBar(batches.length, "predicting", "batch", shown=shown)
     with placement.in_force(), bar:
@@ -83,19 +84,21 @@ def predict(
             samples = reading.count(inputs)
             size = max(size, samples)
             taken = {
-                name: filled(value, size, reading.batch_axis.get(name, 0))
+                name: filled(value, size, reading.axis(name))
                 for name, value in inputs.items()
                 if name in part.input_names
             }
             values = part.run(placement.inputs(taken, reading.batch_axis))
             arrays = {
-                name: of_samples(name, value, reading.batch_axis.get(name, 0), size, samples)
+                name: of_samples(
+                    name, value, reading.axis(name), size, samples, fixed=name in fixed
+                )
                 for name, value in values.items()
             }
             for name, pieces in cutter.cut(arrays, taken, lengths).items():
                 found.setdefault(name, []).extend(pieces)
             bar.advance()
-    joined = {name: join(pieces, reading.batch_axis.get(name, 0)) for name, pieces in found.items()}
+    joined = {name: join(pieces, reading.axis(name)) for name, pieces in found.items()}
     return joined if len(joined) > 1 else next(iter(joined.values()))
 
 
@@ -105,14 +108,49 @@ def filled(array: Any, size: int, axis: int) -> Any:
     return np.take(array, np.minimum(np.arange(size), count - 1), axis) if count < size else array
 
 
-def of_samples(name: str, value: Any, axis: int, size: int, samples: int) -> np.ndarray:
+def stated_shape(part: Module, name: str) -> tuple[Any, ...]:
+    """The shape that the file states of an input or output: sizes and names; () if it has none."""
+    graph = part.program.model.graph
+    kinds = {value.name: value.type for value in (*graph.inputs, *graph.outputs)}
+    kind = kinds.get(name)
+    return tuple(kind.shape or ()) if isinstance(kind, TensorType) else ()
+
+
+def samples_first(shape: Sequence[Any], axis: int) -> tuple[Any, ...]:
+    """A shape with the samples' axis as the first, if it has it."""
+    return (*shape[axis : axis + 1], *shape[:axis], *shape[axis + 1 :])
+
+
+def fixed_outputs(part: Module, reading: InputReading) -> set[str]:
+    """Outputs whose axis of samples is as long whatever the number of samples."""
+
+    def is_fixed(name: str) -> bool:
+        axis = reading.axis(name)
+        return any(isinstance(size, int) for size in stated_shape(part, name)[axis : axis + 1])
+
+    if any(map(is_fixed, part.input_names)):  # a file for one number of samples
+        return set()
+    return {name for name in part.output_names if name in part.params or is_fixed(name)}
+
+
+def of_samples(
+    name: str, value: Any, axis: int, size: int, samples: int, *, fixed: bool
+) -> np.ndarray:
     """An output of the first samples, whose axis becomes the first.
+
+    Args:
+        name: Its name.
+        value: The output.
+        axis: The samples' axis.
+        size: How many samples the model was given.
+        samples: How many of them count.
+        fixed: Whether the axis is as long whatever that is.
 
     Raises:
         ValueError: It does not count samples.
     """
     shape = getattr(value, "shape", None)
-    if shape is None or shape[axis : axis + 1] != (size,):
+    if shape is None or shape[axis : axis + 1] != (size,) or fixed:
         kind = type(value).__name__ if shape is None else f"shape {list(shape)}"
         raise ValueError(
             f"output {quoted(name)} does not count the {size} samples of a batch along its "
@@ -175,18 +213,24 @@ class Cutter:
     ) -> dict[str, list[int]]:
         """By output the axes that are as long as a dimension of inputs, whatever its size.
 
-        The samples' axis is the first. What the file does not state is seen at a size that is
+        The samples' axis is the first. The file states them, or they are seen at a size that is
         shorter.
         """
-        full, other = self.reading.sizes(inputs)[dimension], self.shapes(dimension, shorter, inputs)
-        return {
-            name: [
+        full = self.reading.sizes(inputs)[dimension]
+        size = shorter if shorter < full else full + 1
+        other = self.shapes(dimension, size, inputs)
+        found: dict[str, list[int]] = {}
+        for name, array in outputs.items():
+            seen = other.get(name, ())
+            stated = samples_first(stated_shape(self.part, name), self.reading.axis(name))
+            found[name] = [
                 axis
-                for axis, sizes in enumerate(zip(array.shape, other.get(name, ()), strict=False))
-                if axis and sizes == (full, shorter)
+                for axis, length in enumerate(array.shape)
+                if axis
+                and length == full
+                and (seen[axis : axis + 1] == (size,) or stated[axis : axis + 1] == (dimension,))
             ]
-            for name, array in outputs.items()
-        }
+        return found
 
     def shapes(
         self, dimension: str, size: int, inputs: Mapping[str, Any]
@@ -206,9 +250,8 @@ class Cutter:
         except (OnnxlaError, TypeError, ValueError):
             return {}
         made = made if isinstance(made, tuple) else (made,)
-        first = self.reading.batch_axis
         return {
-            name: (value.shape[first.get(name, 0)], *np.delete(value.shape, first.get(name, 0)))
+            name: samples_first(value.shape, self.reading.axis(name))
             for name, value in zip(self.part.output_names, made, strict=True)
         }
 

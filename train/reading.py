@@ -142,6 +142,10 @@ class Reading:
         self.check_axes("input or target", {*self.module.program.declared, *names})
         return item
 
+    def axis(self, name: str) -> int:
+        """The axis of the samples of an input, output or target."""
+        return self.batch_axis.get(name, 0)
+
     def check_axes(self, what: str, known: Collection[str]) -> None:
         """Raises ValueError unless all names of `batch_axis` are known: such names as it says."""
         if unknown := [name for name in self.batch_axis if name not in known]:
@@ -185,7 +189,7 @@ class Reading:
             return np.moveaxis(value, 0, axis) if back else np.moveaxis(value, axis, 0)
 
         inputs, targets = batch
-        inputs = {name: move(v, self.batch_axis.get(name, 0)) for name, v in inputs.items()}
+        inputs = {name: move(v, self.axis(name)) for name, v in inputs.items()}
         return inputs, jax.tree_util.tree_map_with_path(
             lambda path, leaf: move(leaf, self.axis_of(path)), targets
         )
@@ -228,7 +232,7 @@ class Reading:
             return
         sizes = [*sizes_of(self.module.program.declared[name])]
         if sizes and not self.module.program.batched:
-            del sizes[self.batch_axis.get(name, 0)]
+            del sizes[self.axis(name)]
         for row, sample in enumerate(value):
             shape = np.shape(sample)
             fits = len(shape) == len(sizes) and all(
@@ -249,7 +253,7 @@ class Reading:
     def count(self, inputs: Mapping[str, Any]) -> int:
         """The number of samples of a batch."""
         name = min(inputs)
-        axis, shape = self.batch_axis.get(name, 0), np.shape(inputs[name])
+        axis, shape = self.axis(name), np.shape(inputs[name])
         if not -len(shape) <= axis < len(shape):
             raise ValueError(
                 f"input {quoted(name)} of a batch has shape {list(shape)}, without axis {axis},"

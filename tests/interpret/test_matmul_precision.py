@@ -102,9 +102,9 @@ def test_a_call_is_compiled_again_for_another_precision() -> None:
 
 
 def test_an_unknown_precision_is_an_error() -> None:
-    with pytest.raises(ValueError, match="matmul_precision is a precision.*got 'bfloat17'"):
+    with pytest.raises(ValueError, match=r"matmul_precision is a precision.*got 'bfloat17'"):
         onnxla.load(linear(), matmul_precision="bfloat17")
     module = onnxla.load(linear())
     data = np.ones((4, 3), np.float32), np.ones((4, 2), np.float32)
-    with pytest.raises(ValueError, match="matmul_precision is a precision.*got 'bfloat17'"):
+    with pytest.raises(ValueError, match=r"matmul_precision is a precision.*got 'bfloat17'"):
         onnxla.fit(module, data, "mse", matmul_precision="bfloat17")
