@@ -16,6 +16,7 @@ from onnxla.ir.errors import OnnxlaError, UnsupportedError
 from onnxla.ir.names import listed, no_such, shortened
 from onnxla.ops.limits import bytes_of
 from onnxla.ops.values import Value
+from onnxla.parameters.devices import as_numpy
 from onnxla.symbols import FUNCTIONS, Shapes, input_specs
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
@@ -49,7 +50,7 @@ def export_program(
         )
     with jax.enable_x64(True):
         specs = input_specs(program, shapes, constraints)
-        own = jax.device_put(dict(params), jax.local_devices()[0])  # also of a module on a mesh
+        own = jax.device_put({name: as_numpy(value) for name, value in params.items()})
 
         def function(*arguments: Any) -> dict[str, Value]:
             given = [*arguments]

@@ -193,7 +193,11 @@ def way_to_fit(declared: Sequence[Any], shape: Sequence[int]) -> str:
     """What a message adds where a value has another number of axes than is stated."""
     if len(shape) == len(declared) - 1:
         return "; one sample is a batch of one, x[None]"
-    return "; to map over a leading axis, use module.batched()"
+    if len(shape) == len(declared) + 1:
+        return "; to map over a leading axis, use module.batched()"
+    if len(shape) and declared[0] == 1 and tuple(shape[1:]) == tuple(declared[1:]):
+        return "; module.free_batch() makes a file for a batch of 1 one for any"
+    return ""
 
 
 def same_kind(a: Any, b: Any) -> bool:

@@ -77,6 +77,11 @@ def check_saved_file(
     except (ir.OnnxlaError, TypeError, ValueError) as error:
         # Random inputs need not suit a model; those of the caller should.
         if not (inputs is True or isinstance(error, NotSupported)) or not is_as_read(model):
+            if inputs is True:
+                error.add_note(
+                    "in save(check=True), with inputs that were drawn: check={'name': array, ...} "
+                    "takes inputs that suit the model, check=False none; nothing was saved"
+                )
             raise
         text = f"the file is as it was read; it could not be compared with ONNX Runtime: {error}"
         warnings.warn(f"{text}. check={{...}} takes inputs that suit it", stacklevel=CALLS - 1)

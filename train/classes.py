@@ -38,8 +38,9 @@ def require_integers(labels: Value) -> None:
     """Raises TypeError unless the labels are integers."""
     if not jnp.issubdtype(labels.dtype, jnp.integer):
         raise TypeError(
-            f"labels are integers, the numbers of the classes; got {labels.dtype}, of which"
-            " labels.astype('int64') makes them if none is missing"
+            f"labels are integers, the numbers of the classes; got {labels.dtype}"
+            f"{list(labels.shape)}. labels.astype('int64') makes them where none is missing, which"
+            " -100 then says; labels.argmax(-1) of a row of 0 and 1 for each sample"
         )
 
 

@@ -288,7 +288,10 @@ def fit(
             keep_zeros=keep_zeros,
             computing=computing,
         )
-        require_alike(batches, task.batch, **settings, **asked, trained=task.trained)
+        where = None if checkpoint is None else os.fspath(checkpoint)
+        require_alike(
+            batches, task.batch, **settings, **asked, trained=task.trained, checkpoint=where
+        )
         start = make_start(
             task,
             recipe,

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from onnxla.ops.values import Value
-from onnxla.train.batches import ArrayBatches, ArraySamples, StreamedBatches
+from onnxla.train.batches import ArrayBatches, ArraySamples, StreamedBatches, among
 from onnxla.train.classes import IGNORED, class_axis
 from onnxla.train.loop import Loop, NonFiniteLossError
 from onnxla.train.losses import (
@@ -55,13 +55,16 @@ def labels_of(measure: Measure, targets: Any) -> Value | None:
     return labels.get("labels") if isinstance(labels, Mapping) else labels
 
 
-def wrong_label(measure: Measure, targets: Any, classes: int) -> str | None:
+def wrong_label(
+    measure: Measure, targets: Any, classes: int, numbers: np.ndarray | None = None
+) -> str | None:
     """What to say of the first label that is no class, if there is one that counts.
 
     Args:
         measure: The loss or metric, with its `ignore_index`.
         targets: Its targets as numpy arrays, perhaps `Weighted`.
         classes: The number of classes.
+        numbers: Those of the samples in the data [N], if they are known: else they are in a batch.
     """
     labels, weights = labels_of(measure, targets), unweighted(targets)[1]
     if labels is None or not labels.size or (labels.min() >= 0 and labels.max() < classes):
@@ -74,8 +77,9 @@ def wrong_label(measure: Measure, targets: Any, classes: int) -> str | None:
         return None
     place = tuple(map(int, np.argwhere(wrong)[0]))
     where = f" at {list(place[1:])}" if place[1:] else ""
+    sample = f"{place[0]} of the batch" if numbers is None else numbers[place[0]]
     return (
-        f"label {labels[place]} of sample {place[0]}{where} is no class: the outputs have {classes}"
+        f"label {labels[place]} of sample {sample}{where} is no class: the outputs have {classes}"
         f", 0 to {classes - 1}; {ignored} (ignore_index) is a label that does not count"
     )
 
@@ -144,7 +148,9 @@ def check_labels(
         raise ValueError(f"no label counts: all are {ignored}, which is ignored (ignore_index)")
     if weights is not None and not np.any(weights):
         raise ValueError("nothing counts: all weights of the data are 0")
-    if classes is not None and (problem := wrong_label(loss, targets, classes)):
+    assert isinstance(batches, ArrayBatches)
+    numbers = among(getattr(batches.samples, "rows", None), np.arange(len(batches.samples)))
+    if classes is not None and (problem := wrong_label(loss, targets, classes, numbers)):
         raise ValueError(problem)
 
 

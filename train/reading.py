@@ -39,6 +39,7 @@ from onnxla.train.sources import (
     is_pair,
     kind_of_item,
     rank,
+    require_same_index,
 )
 
 TARGETS = "targets"
@@ -76,6 +77,7 @@ class Reading:
             return self.checked(self.renamed(as_arrays(item)))
         if not isinstance(item, tuple | list) or len(item) not in (2, 3):
             return item  # which is no batch
+        require_same_index(item)
         inputs, targets, *weights = item
         return self.checked((self.inputs(inputs), frame_targets(targets), *map(as_arrays, weights)))
 

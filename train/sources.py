@@ -174,6 +174,18 @@ def frame_targets(value: Any) -> Any:
     return np.stack([column(value[name]) for name in value.columns], 1)
 
 
+def require_same_index(parts: Sequence[Any]) -> None:
+    """Raises ValueError if frames or Series of pandas have their rows in different orders."""
+    indexes = [part.index for part in parts if hasattr(part, "iloc")]
+    for index in indexes[1:]:
+        if not index.equals(indexes[0]):
+            raise ValueError(
+                f"inputs and targets have different indexes: {[*indexes[0][:3]]}... and"
+                f" {[*index[:3]]}...: bring one into the other's order, as"
+                " frame['target'].loc[features.index], or pass .to_numpy() of both"
+            )
+
+
 def rank(value: Any) -> int:
     """How many axes a value has, by its first elements where it is a list."""
     if hasattr(value, "shape"):
