@@ -13,6 +13,7 @@ from jax import lax
 
 from onnxla.ir.errors import ModelError
 from onnxla.ops.limits import check_size
+from onnxla.ops.sizes import open_mesh
 from onnxla.ops.table import op
 from onnxla.ops.values import Value, is_floating, is_known, xp
 
@@ -92,7 +93,7 @@ def multiply_at(data: jax.Array, index: Index, updates: jax.Array) -> jax.Array:
 def along(data: Value, indices: Value, axis: int) -> Index:
     """The index of entry [i, j, ...]: [i, j, ...] with position `axis` taken from `indices`."""
     check_indices(indices, data.shape[axis])
-    index = list(np.ix_(*map(np.arange, indices.shape)))
+    index = open_mesh(indices.shape)
     index[axis] = indices
     return tuple(index)
 
@@ -102,7 +103,7 @@ def tuples(data: Value, indices: Value, batch_dims: int = 0) -> Index:
     *outer, depth = indices.shape
     if depth > data.ndim - batch_dims:
         raise ModelError(f"tuples of {depth} indices for {data.ndim - batch_dims} axes")
-    index = list(np.ix_(*map(np.arange, outer))[:batch_dims])
+    index = open_mesh(outer)[:batch_dims]
     for i in range(depth):
         check_indices(indices[..., i], data.shape[batch_dims + i])
         index.append(indices[..., i])

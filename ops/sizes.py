@@ -6,7 +6,7 @@ numbers: shape arithmetic makes others of them, and they may be sizes again.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -109,6 +109,14 @@ def sum_dtype(data: Any) -> Any:
 def numbered(size: Any) -> Any:
     """0, 1, ... up to a size, exclusive: numpy's if that is a number."""
     return (jnp if is_symbolic(size) else np).arange(size)
+
+
+def open_mesh(shape: Sequence[Any]) -> list[Any]:
+    """The number of each entry along each axis, as `numpy.ix_` has them."""
+    return [
+        numbered(n).reshape([-1 if i == axis else 1 for i in range(len(shape))])
+        for axis, n in enumerate(shape)
+    ]
 
 
 def as_number(size: Any) -> Any:
