@@ -68,13 +68,13 @@ def converted(source: Source) -> Source:
 def same_elements(source: Source) -> Source:
     """What a value has all the elements of, in any order or shape, as the numbers that they are."""
     while isinstance(source, Producer) and source.order is not None and source.elements:
-        if source.operator and source.operator.converts and not is_widening(source):
+        if source.operator and source.operator.converts and not keeps_integers(source):
             return source
         source = source.elements[0]
     return source
 
 
-def is_widening(source: Producer) -> bool:
-    """Whether a value is a Cast to int64, which no integer of another type is changed by."""
+def keeps_integers(source: Producer) -> bool:
+    """Whether a value is a Cast to a type that has the number of any row."""
     to = source.node.attributes.get("to")
-    return is_standard(source.node, "Cast") and to == TensorProto.INT64
+    return is_standard(source.node, "Cast") and to in (TensorProto.INT32, TensorProto.INT64)

@@ -370,3 +370,15 @@ def test_what_jax_cannot_read_is_told(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(jax.export, "deserialize", fail)
     with pytest.raises(onnxla.ModelError, match=r"version 99\. Export it again"):
         onnxla.load_exported(path)
+
+
+@pytest.mark.parametrize("causal", [0, 1])
+def test_attention_of_any_length(causal: int, tmp_path: Path) -> None:
+    text = f""" m (float[B, 2, S, 4] q, float[B, 2, S, 4] k) => (float[B, 2, S, 4] y) {{
+        y = Attention <is_causal = {causal}> (q, k, k)
+    }}"""
+    module = onnxla.load(make(header(24) + text))
+    program = exported(module, tmp_path, platforms="cpu")
+    for batch, length in ((1, 3), (2, 5)):
+        q, k = np.random.default_rng(0).normal(size=(2, batch, 2, length, 4)).astype(np.float32)
+        np.testing.assert_allclose(program(q, k), module(q, k), atol=1e-6)

@@ -116,3 +116,18 @@ def test_what_may_not_be_looked_up_is_not_checked() -> None:
     )
     assert not module.program.lookups
     module(WRONG[:1], WRONG[:1] * 10)
+
+
+@pytest.mark.parametrize("to", [9, 2], ids=["bool", "uint8"])
+def test_a_conversion_may_change_numbers(to: int) -> None:
+    """What a mask is looked up as, or a byte, is another number than the input."""
+    text = f""" m (int64[N, T] ids) => (float[N, T, 3] e) {{
+        c = Cast <to = {to}> (ids)
+        i = Cast <to = 7> (c)
+        e = Gather (table, i)
+    }}"""
+    module = onnxla.load(make(header() + text, table=TABLE))
+    given = np.array([[0, 258]])
+    np.testing.assert_array_equal(
+        module(given), TABLE[given.astype(bool if to == 9 else np.uint8) * 1]
+    )

@@ -85,3 +85,12 @@ def test_beams_of_states_and_encoders() -> None:
 def test_beams_go_with_no_stream() -> None:
     with pytest.raises(ValueError, match=r"beams=2 goes with no stream"):
         onnxla.load(gpt(TINY)).generate([1], beams=2, stream=True)
+
+
+def test_a_beam_that_has_ended_is_kept_whatever_follows_it() -> None:
+    module = onnxla.load(gpt(TINY))
+    options: dict[str, Any] = {"max_new_tokens": 6, "beams": 4, "eos": EOS, "progress": False}
+    expected = module.generate([[1, 2, 4]], **options)
+    assert EOS in expected
+    filled = module.generate([[1, 2, 4]], pad=100, **options)
+    np.testing.assert_array_equal(np.where(filled == 100, EOS, filled), expected)

@@ -119,6 +119,22 @@ def test_a_sequence_ends() -> None:
     np.testing.assert_array_equal(alone[0], whole[0, : ended[0] + 1])
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_short_prompt_goes_on_after_the_longest_one_has_ended(stream: bool) -> None:
+    """Each has what it would have alone, whatever the others."""
+    prompts = [PROMPT, [7]]
+    ids = np.array([PROMPT, [0] * (len(PROMPT) - 1) + [7]])
+    mask = np.array([[1] * len(PROMPT), [0] * (len(PROMPT) - 1) + [1]])
+    alone = [generate(prompt, max_new_tokens=20)[0] for prompt in prompts]
+    eos = int(next(token for token in alone[0] if token not in alone[1]))
+    first = alone[0].tolist().index(eos) + 1
+    assert first < 15
+    made = generate(ids, mask, max_new_tokens=20, eos=eos, pad=60, stream=stream)
+    made = np.stack([*made], 1) if stream else made
+    np.testing.assert_array_equal(made[1], alone[1])
+    np.testing.assert_array_equal(made[0], [*alone[0][:first], *[60] * (20 - first)])
+
+
 def test_a_stream_has_the_same_tokens() -> None:
     ids, mask = np.array([PROMPT, [0] * 4 + [5, 6, 7]]), np.array([[1] * 7, [0] * 4 + [1] * 3])
     stream = generate(ids, mask, max_new_tokens=9, stream=True)

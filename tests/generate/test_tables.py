@@ -82,3 +82,20 @@ def test_indices_that_are_kept_within_a_table() -> None:
     file = model.SerializeToString()
     made = onnxla.load(file).generate(PROMPT, max_new_tokens=50, progress=False)
     np.testing.assert_array_equal(made[0], Peer(file).greedy(PROMPT, 50)[0])
+
+
+def test_a_table_of_every_second_position() -> None:
+    """How far a table reaches is asked, and not counted from its rows."""
+    sizes = Sizes(longest=20)
+    file = onnx.load_from_string(gpt(sizes))
+    (node,) = [n for n in file.graph.node if n.op_type == "Gather" and "position" in n.input[0]]
+    file.graph.initializer.append(onnx.numpy_helper.from_array(np.int64(2), "two"))
+    halved = onnx.helper.make_node("Div", [node.input[1], "two"], ["halved"])
+    file.graph.node.insert([*file.graph.node].index(node), halved)
+    node.input[1] = "halved"
+    module = onnxla.load(file.SerializeToString())
+    most = 2 * 20 + 1 - len(PROMPT)
+    made = module.generate(PROMPT, max_new_tokens=most, progress=False)
+    np.testing.assert_array_equal(made[0], Peer(file.SerializeToString()).greedy(PROMPT, most)[0])
+    with pytest.raises(ValueError, match=f"at most {most} new tokens"):
+        module.generate(PROMPT, max_new_tokens=most + 1)

@@ -105,6 +105,13 @@ def test_the_first_entries_are_all_that_is_read(tmp_path, monkeypatch):
     assert read == [10 * 64 * 4]
 
 
+def test_a_scalar_is_a_part(tmp_path):
+    path = tmp_path / "model.onnx"
+    path.write_bytes(model_of(numpy_helper.from_array(np.float32(3), "t")))
+    (tensor,) = ir.read(path).graph.initializers
+    assert tensor.part(()) == 3
+
+
 def test_a_part_in_long_runs_is_all_that_is_read(tmp_path, monkeypatch):
     path, read = tmp_path / "model.onnx", []
     array = np.arange(3 * 4 * 8192, dtype=np.float32).reshape(3, 4, 8192)

@@ -524,7 +524,7 @@ def test_a_loss_that_is_not_finite_stops_and_changes_nothing() -> None:
     result = caught.value.result
     assert len(result.history.loss) == 2
     with pytest.raises(
-        onnxla.NonFiniteLossError, match=r"label 7 of sample 0 is no class: .* 3, 0"
+        onnxla.NonFiniteLossError, match=r"label 7 of sample 0 of the batch is no class: .* 3, 0"
     ):
         fit(module, [(X[:13], np.full(13, 7))], **PLAIN_SGD)
     with pytest.raises(onnxla.NonFiniteLossError) as caught:

@@ -264,3 +264,35 @@ def test_samples_along_another_axis() -> None:
     np.testing.assert_array_equal(found, 2 * X.T)
     with pytest.raises(ValueError, match="no input, output or target is named 'z'"):
         predict(module, {"x": X.T}, batch_axis={"z": 1})
+
+
+def test_outputs_that_do_not_count_samples_are_told_at_any_batch_size() -> None:
+    module = onnxla.load(
+        make(
+            header() + " m (float[N, 4] x) => (float[3, N] y) { p = Gemm <transA = 0> (x, w)"
+            " y = Transpose <perm = [1, 0]> (p) }",
+            w=RNG.normal(size=(4, 3)).astype(np.float32),
+        )
+    )
+    for size in (3, 4):
+        with pytest.raises(ValueError, match=r"'y' does not count the . samples"):
+            predict(module, X[:12], size)
+        found = predict(module, X[:12], size, batch_axis={"y": 1})
+        np.testing.assert_allclose(found, module(X[:12]), rtol=1e-6)
+    with pytest.raises(ValueError, match="'w' does not count the 4 samples"):
+        predict(module, X, 4, outputs="w")
+
+
+def test_an_empty_sample_beside_one_of_length_1() -> None:
+    found = predict(LENGTHS, [RAGGED[0][:0], RAGGED[0][:1]], 2, batch_axis={"rows": 1})
+    assert [x.shape for x in found["same"]] == [(0, 2), (1, 2)]
+    assert found["mean"].shape == (2, 2)
+
+
+def test_inputs_of_a_sample_that_differ_in_length() -> None:
+    module = onnxla.load(
+        make(header() + " m (float[N, T] x, float[N, T] y) => (float[N, T] z) { z = Add (x, x) }")
+    )
+    samples = [{"x": X[0, :n], "y": X[0, : n + 1]} for n in (1, 2)]
+    with pytest.raises(ValueError, match="inputs of a sample differ in the size of 'T'"):
+        predict(module, samples, 2)
