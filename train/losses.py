@@ -64,7 +64,17 @@ def causal_lm(
         weights: Weights of the samples [N], or of the labels [N, S].
         label_smoothing: Share of the target that all tokens have alike.
         ignore_index: A label that does not count: that of padding, or of a prompt.
+
+    Raises:
+        ValueError: A shape is another.
+        TypeError: Labels are no integers.
     """
+    if logits.ndim != 3 or labels.shape != logits.shape[:2]:
+        raise ValueError(
+            f"causal_lm takes logits [N, S, K] and labels [N, S], got {list(logits.shape)} and "
+            f"{list(labels.shape)}"
+        )
+    require_integers(labels)
     logits, labels = logits[:, :-1], labels[:, 1:]
     if weights is not None and np.ndim(weights) > 1:
         weights = weights[:, 1:]

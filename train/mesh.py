@@ -256,7 +256,7 @@ class OnMesh(Placement):
         )
 
 
-def find_placement(module: Module, mesh: Any = None, sharding: Rules = None) -> Placement:
+def find_placement(module: Module, mesh: Mesh | None = None, sharding: Rules = None) -> Placement:
     """Where a run's arrays are to be.
 
     Args:
@@ -266,14 +266,8 @@ def find_placement(module: Module, mesh: Any = None, sharding: Rules = None) -> 
             if they are on this mesh.
 
     Raises:
-        TypeError: The mesh is none.
         ValueError: A rule does not fit, or there is no mesh, or it leaves a process out.
     """
-    if not isinstance(mesh, Mesh | None):
-        raise TypeError(
-            "mesh is devices in an order, as jax.make_mesh((jax.device_count(),), ('data',)) makes"
-            f" one; got {mesh!r:.100}"
-        )
     own = mesh_of(module.params)
     mesh = own if mesh is None else mesh
     if mesh is None:

@@ -24,6 +24,7 @@ def start(count: int, arguments: Sequence[str], **environment: str) -> subproces
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        encoding="utf-8",
     )
 
 

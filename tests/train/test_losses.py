@@ -445,7 +445,7 @@ def test_distillation_reads_the_teachers_logits() -> None:
 
 
 def test_losses_run_by_name() -> None:
-    several = {"contrastive", "triplet", "distillation", "ctc"}
+    several = {"contrastive", "triplet", "distillation", "ctc", "causal_lm"}
     targets: dict[str, Any] = {
         name: LABELS for name in ("cross_entropy", "cross_entropy_probabilities", "focal", "dice")
     }
@@ -453,3 +453,14 @@ def test_losses_run_by_name() -> None:
     for name in LOSSES.keys() - several:
         result = fit(module, (X, targets.get(name, X[:, :3] > 0)), name, **SGD)
         assert np.isfinite(result.history.loss).all(), name
+
+
+def test_the_loss_of_next_tokens() -> None:
+    """That of cross entropy with labels that are one further on."""
+    rng = np.random.default_rng(0)
+    logits, tokens = rng.normal(size=(3, 5, 7)).astype(np.float32), rng.integers(0, 7, (3, 5))
+    tokens[1, 3:] = -100
+    expected = mean(losses.cross_entropy, logits[:, :-1].reshape(-1, 7), tokens[:, 1:].reshape(-1))
+    assert mean(losses.causal_lm, logits, tokens) == pytest.approx(expected, rel=1e-6)
+    with pytest.raises(ValueError, match=r"causal_lm takes logits \[N, S, K\] .*, got \[3, 7\]"):
+        losses.causal_lm(logits[:, 0], tokens[:, 0])
