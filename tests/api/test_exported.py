@@ -70,7 +70,8 @@ def written(name: str) -> RealModel:
         rng = np.random.default_rng(n)
         found = {}
         for key, (shape, dtype) in shapes.items():
-            drawn = rng.uniform(0, 4, [s if isinstance(s, int) else n for s in shape])
+            most = 2 if dtype.kind in "iu" else 4  # rows of the smallest table of an embedding
+            drawn = rng.uniform(0, most, [s if isinstance(s, int) else n for s in shape])
             found[key] = drawn.astype(dtype)
         return found
 
