@@ -101,8 +101,9 @@ def test_the_same_without_onnxla_at_two_sizes(names: list[str], tmp_path: Path) 
     subprocess.run([sys.executable, "-c", ALONE, str(tmp_path)], check=True, timeout=300)
     assert len(expected) == 2 * len(names)
     for path, outputs in expected.values():
-        got = np.load(path)
-        found = difference([got[key] for key in outputs], [*outputs.values()], TOLERANCE)
+        with np.load(path) as file:
+            got = [file[key] for key in outputs]
+        found = difference(got, [*outputs.values()], TOLERANCE)
         assert found.ok, found
 
 
