@@ -182,6 +182,10 @@ class ArrayBatches:
         """Whether the first samples have different lengths."""
         return has_ragged(self.samples.take(np.arange(self.size)))
 
+    def numbers(self, start: int, count: int) -> np.ndarray:
+        """Which samples of the data so many are that follow each other, as they are read."""
+        return among(getattr(self.samples, "rows", None), np.arange(start, start + count))
+
     def epoch(self, number: int, skip: int = 0) -> Iterator[Batch]:
         """The batches of an epoch, without the first `skip`."""
         order = np.arange(len(self.samples))

@@ -159,15 +159,22 @@ def make_evaluation(
     ) -> dict[str, Any]:
         nonlocal parts
         found: dict[str, Tally] = {}
+        seen = 0
         for inputs, targets in batches.epoch(0):
-            samples = np.float32(batches.reading.count(inputs))
+            count = batches.reading.count(inputs)
+            samples, seen = np.float32(count), seen + count
             parts = parts or divide(module, inputs, wanted)
             own = {name: params[name] for name in parts.after.params}
             prepared = parts.prepare(inputs, params, placement.take)
             placed = placement.batch(batches, prepared, targets)
             measured, classes = measure(parts.after, own, *placed, samples)
+            numbers = None
+            if isinstance(batches, ArrayBatches) and not batches.shuffle:
+                numbers = batches.numbers(seen - count, count)
             for (function, _), number in zip((*of_loss, *read), classes, strict=True):
-                if number is not None and (problem := wrong_label(function, targets, int(number))):
+                if number is None:
+                    continue
+                if problem := wrong_label(function, targets, int(number), numbers):
                     raise ValueError(problem)
             for name, part in jax.device_get(measured).items():
                 found.setdefault(name, Tally(known.get(name))).add(part)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from onnxla.ops.values import Value
-from onnxla.train.batches import ArrayBatches, ArraySamples, StreamedBatches, among
+from onnxla.train.batches import ArrayBatches, ArraySamples, StreamedBatches
 from onnxla.train.classes import IGNORED, class_axis
 from onnxla.train.loop import Loop, NonFiniteLossError
 from onnxla.train.losses import (
@@ -149,7 +149,7 @@ def check_labels(
     if weights is not None and not np.any(weights):
         raise ValueError("nothing counts: all weights of the data are 0")
     assert isinstance(batches, ArrayBatches)
-    numbers = among(getattr(batches.samples, "rows", None), np.arange(len(batches.samples)))
+    numbers = batches.numbers(0, len(batches.samples))
     if classes is not None and (problem := wrong_label(loss, targets, classes, numbers)):
         raise ValueError(problem)
 

@@ -368,7 +368,7 @@ def test_labels_that_are_no_class_are_named() -> None:
             onnxla.evaluate(MODULE, (X, labels), None, metric)
     pieces = [(X[i : i + 8], labels[i : i + 8]) for i in (0, 8)]
     with pytest.raises(
-        onnxla.NonFiniteLossError, match=r"batch of step 1 .* 7 of sample 3 is"
+        onnxla.NonFiniteLossError, match=r"batch of step 1 .* 7 of sample 3 of the batch is"
     ) as e:
         fit(MODULE, pieces, "cross_entropy", **SGD)
     same(e.value.result, fit(MODULE, pieces[:1], "cross_entropy", **SGD))

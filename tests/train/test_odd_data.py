@@ -197,6 +197,8 @@ def test_a_wrong_label_is_told_by_its_number_in_the_data() -> None:
     for seed in range(4):  # held out by one of them, and not by another
         with pytest.raises(ValueError, match="label 7 of sample 15 is no class"):
             fit((X, labels), "cross_entropy", validation=0.5, seed=seed)
+    with pytest.raises(ValueError, match="label 7 of sample 15 is no class"):
+        evaluate((X, labels), "cross_entropy", batch_size=4)
     with pytest.raises(ValueError, match="label 7 of sample 3 of the batch is no class"):
         evaluate([(X[12:16], labels[12:16])], "cross_entropy")
 
