@@ -196,7 +196,10 @@ def way_to_fit(declared: Sequence[Any], shape: Sequence[int]) -> str:
     if len(shape) == len(declared) + 1:
         return "; to map over a leading axis, use module.batched()"
     if len(shape) and declared[0] == 1 and tuple(shape[1:]) == tuple(declared[1:]):
-        return "; module.free_batch() makes a file for a batch of 1 one for any"
+        return (
+            "; use module.free_batch(), a file for any batch, or module.batched(), which maps over"
+            " a further axis, as of x[:, None]"
+        )
     return ""
 
 

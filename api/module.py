@@ -958,29 +958,15 @@ class Module:
             ValueError: `batch` is another word.
         """
         check_arguments(locals(), MODULE)
+        options: dict[str, Any] = {"merge": merge, "switchable": switchable, "check": check}
+        options |= {"external_data": external_data, "tolerance": tolerance}
         if batch is not None:
             if batch != "dynamic":
                 raise ValueError(f'batch is "dynamic" or None, not {batch!r}')
-            self.free_batch().save(
-                path,
-                merge=merge,
-                switchable=switchable,
-                external_data=external_data,
-                check=check,
-                tolerance=tolerance,
-            )
+            self.free_batch().save(path, **options)
             return
         if is_shared(self.params):
-            self._write_once(
-                lambda own: own.save(
-                    path,
-                    merge=merge,
-                    switchable=switchable,
-                    external_data=external_data,
-                    check=check,
-                    tolerance=tolerance,
-                )
-            )
+            self._write_once(lambda own: own.save(path, **options))
             return
         model = self.to_ir(merge=merge, switchable=switchable)
         compares = check is not False and check is not None
