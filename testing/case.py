@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import io
 import json
 import re
@@ -104,6 +105,50 @@ class Case:
         """A Python script that builds the model and its inputs with `onnx` and numpy alone."""
         return script(self.proto, self.inputs)
 
+    @functools.cached_property
+    def digest(self) -> bytes:
+        """A hash of the model and its inputs."""
+        return hashlib.sha256(self.to_bytes()).digest()
+
+    def to_bytes(self, with_model: bool = True) -> bytes:
+        """The case as a `.npz` file, the model in `:model`; no entry is a pickle."""
+        arrays: dict[str, np.ndarray] = {}
+        for name, value in self.inputs.items():
+            flatten(name, value, arrays)
+        arrays[":tolerance"] = np.array(json.dumps(vars(self.tolerance)))
+        arrays[":batch"] = np.array(self.batch, str)
+        if with_model:
+            arrays[":model"] = np.frombuffer(self.model, np.uint8)
+        buffer = io.BytesIO()
+        np.savez(buffer, allow_pickle=False, **arrays)
+        return buffer.getvalue()
+
+    @classmethod
+    def from_bytes(cls, data: bytes, model: bytes | None = None) -> Case:
+        """Reads what `to_bytes` made.
+
+        Raises:
+            ValueError: The inputs are not those of the model.
+        """
+        with np.load(io.BytesIO(data), allow_pickle=False) as file:
+            arrays = dict(file)
+        model = arrays.pop(":model").tobytes() if model is None else model
+        types = {value.name: value.type for value in onnx.load_from_string(model).graph.input}
+        batch = tuple(arrays.pop(":batch").tolist())
+        settings = {n[1:]: arrays.pop(n).item() for n in list(arrays) if n.startswith(":")}
+        if "tolerance" in settings:
+            tolerance = Tolerance(**json.loads(settings["tolerance"]))
+        else:  # as version 0.1.0 wrote it
+            scaled, absolute = settings.pop("rtol"), settings.pop("atol", 0.0)
+            tolerance = replace(CLOSE, scaled=scaled, absolute=absolute, **settings)
+        inputs: dict[str, Any] = {}
+        for key, value in arrays.items():
+            name = re.split(r"[\[{]", key)[0]
+            if name not in types:
+                raise ValueError(f"the model has no input '{name}'")
+            restore(inputs, key, value, types[name])
+        return cls(model, inputs, tolerance, batch)
+
     def save(self, path: str | Path) -> Path:
         """Writes the model to `path` and the inputs beside it, as `.npz`.
 
@@ -116,14 +161,7 @@ class Case:
         path, beside = files_of(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(self.model)
-        arrays: dict[str, np.ndarray] = {}
-        for name, value in self.inputs.items():
-            flatten(name, value, arrays)
-        arrays[":tolerance"] = np.array(json.dumps(vars(self.tolerance)))
-        arrays[":batch"] = np.array(self.batch, str)
-        buffer = io.BytesIO()
-        np.savez(buffer, allow_pickle=False, **arrays)
-        beside.write_bytes(buffer.getvalue())
+        beside.write_bytes(self.to_bytes(with_model=False))
         return path
 
     @classmethod
@@ -135,24 +173,10 @@ class Case:
             ValueError: The inputs are not those of the model.
         """
         path, beside = files_of(path)
-        model = path.read_bytes()
-        types = {value.name: value.type for value in onnx.load_from_string(model).graph.input}
-        with np.load(beside, allow_pickle=False) as file:
-            arrays = dict(file)
-        batch = tuple(arrays.pop(":batch").tolist())
-        settings = {n[1:]: arrays.pop(n).item() for n in list(arrays) if n.startswith(":")}
-        if "tolerance" in settings:
-            tolerance = Tolerance(**json.loads(settings["tolerance"]))
-        else:  # as version 0.1.0 wrote it
-            scaled, absolute = settings.pop("rtol"), settings.pop("atol", 0.0)
-            tolerance = replace(CLOSE, scaled=scaled, absolute=absolute, **settings)
-        inputs: dict[str, Any] = {}
-        for key, value in arrays.items():
-            name = re.split(r"[\[{]", key)[0]
-            if name not in types:
-                raise ValueError(f"'{path}': the model has no input '{name}'")
-            restore(inputs, key, value, types[name])
-        return cls(model, inputs, tolerance, batch)
+        try:
+            return cls.from_bytes(beside.read_bytes(), path.read_bytes())
+        except ValueError as error:
+            raise ValueError(f"'{path}': {error}") from error
 
 
 def files_of(path: str | Path) -> tuple[Path, Path]:

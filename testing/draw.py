@@ -168,8 +168,7 @@ class Draw:
         variable = self.schema.inputs.get(operand) or self.schema.outputs[operand]
         if variable not in self._bound:
             texts = [t for t in self.schema.allowed(operand) if "map(" not in t]
-            texts.sort(key=lambda t: SIMPLEST.index(t) if t in SIMPLEST else len(SIMPLEST))
-            found = list(dict.fromkeys(map(dtype_of, texts)))
+            found = list(dict.fromkeys(map(dtype_of, simplest_first(texts))))
             if among is not None:
                 found = [d for d in found if d in list(map(np.dtype, among))]
             found = [d for d in found if d not in list(map(np.dtype, but))]
@@ -269,6 +268,11 @@ class Draw:
     ) -> np.ndarray:
         """`array` of the operand's dtype."""
         return self.array(self.dtype(operand), shape, low, high, distinct)
+
+
+def simplest_first(texts: Sequence[str]) -> list[str]:
+    """Type strings in the order in which they are drawn."""
+    return sorted(texts, key=lambda t: SIMPLEST.index(t) if t in SIMPLEST else len(SIMPLEST))
 
 
 def bounds(dtype: np.dtype[Any], low: float | None, high: float | None) -> tuple[Any, Any]:

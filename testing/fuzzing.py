@@ -1,25 +1,34 @@
-"""Draws many cases of operators, runs them in two runtimes, and reports what came of them."""
+"""Draws many cases, runs them in a runtime and those that judge it, and tells findings."""
 
 from __future__ import annotations
 
+import base64
 import collections
 import functools
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import hypothesis
 import jax
 from hypothesis import HealthCheck, Phase, settings
+from hypothesis.database import DirectoryBasedExampleDatabase
 
 from onnxla.ops.table import full_name
 from onnxla.peers.protocol import Runtime
 from onnxla.testing.case import Case
 from onnxla.testing.fault_records import Fault
+from onnxla.testing.findings import Finding, Signature, signature_of, without_explained
 from onnxla.testing.operator_cases import cases
-from onnxla.testing.outcomes import WRONG, Disagreement, Outcome, compare
+from onnxla.testing.outcomes import WRONG, Disagreement, Judges, Outcome, compare
 from onnxla.testing.properties import judge
+
+MOST = 8  # findings of an operator
+CRASHES = 5  # in a row, after which no further case of an operator is run
+SHRINKING = 60.0  # seconds that the search for a simplest case may take
 
 
 @dataclass
@@ -27,26 +36,28 @@ class Fuzzed:
     """What came of the cases of one operator.
 
     Attributes:
-        op_type: The operator's name.
+        op_type: The operator's name, or what else the cases are of.
         counts: Cases by the kind of `Outcome`.
+        judged: Cases that agreed, by who judged them.
         details: An example of each kind but `agreed`: what the runtimes say.
         known: Cases by known fault, told in one line.
         not_applied: Cases by a fault that is known, but of other versions or machines than these.
-        case: The simplest case found that disagrees or fails, if any.
-        wrong: What came of it, in one line; else empty.
-        reproducer: The case in one line and as a script; else empty.
+        findings: Failures, each by its simplest case.
+        further: Cases that fail and that no finding explains, because there are too many of them.
+        cut: Why not all cases were run; else empty.
         seconds: How long it took.
     """
 
     op_type: str
     domain: str = ""
     counts: collections.Counter[str] = field(default_factory=collections.Counter)
+    judged: collections.Counter[str] = field(default_factory=collections.Counter)
     details: dict[str, str] = field(default_factory=dict)
     known: collections.Counter[str] = field(default_factory=collections.Counter)
     not_applied: collections.Counter[str] = field(default_factory=collections.Counter)
-    case: Case | None = None
-    wrong: str = ""
-    reproducer: str = ""
+    findings: list[Finding] = field(default_factory=list)
+    further: int = 0
+    cut: str = ""
     seconds: float = 0.0
 
     @property
@@ -62,23 +73,52 @@ class Fuzzed:
     def add(self, outcome: Outcome, case: Case) -> None:
         """Counts what came of a case."""
         self.counts[outcome.kind] += 1
-        if outcome.kind != "agreed":
+        if outcome.kind == "agreed":
+            self.judged.update(outcome.judges)
+        else:
             self.details.setdefault(outcome.kind, f"{outcome.detail} -- {case!r}")
         if outcome.fault is not None:
             self.known[outcome.fault.title] += 1
         if (fault := outcome.not_applied) is not None:
             self.not_applied[f"{fault.title} ({fault.elsewhere})"] += 1
 
-    def fail(self, case: Case, text: str) -> None:
-        """Keeps the case that fails, and how it does."""
-        self.case, self.wrong = case, text
-        self.reproducer = f"{case!r}\n\n{case.script()}"
+    def record(self) -> dict[str, Any]:
+        """All of it in types that JSON has."""
+        found = {k: v for k, v in vars(self).items() if k != "findings"}
+        return {**found, "findings": [record_of(finding) for finding in self.findings]}
+
+    @classmethod
+    def of_record(cls, record: Mapping[str, Any]) -> Fuzzed:
+        """What `record` was made of."""
+        counters = ("counts", "judged", "known", "not_applied")
+        found = {**record, **{name: collections.Counter(record[name]) for name in counters}}
+        return cls(**{**found, "findings": list(map(finding_of, record["findings"]))})
+
+
+def record_of(finding: Finding) -> dict[str, Any]:
+    """A finding in types that JSON has; the case is a `.npz` file in base64."""
+    signature = asdict(finding.signature)
+    signature["features"] = sorted(finding.signature.features)
+    case = base64.b64encode(finding.case.to_bytes()).decode()
+    return {**vars(finding), "signature": signature, "case": case}
+
+
+def finding_of(record: Mapping[str, Any]) -> Finding:
+    """The finding that `record_of` tells."""
+    signature = Signature(**record["signature"])
+    signature = replace(signature, features=frozenset(signature.features))
+    case = Case.from_bytes(base64.b64decode(record["case"]))
+    return Finding(**{**record, "signature": signature, "case": case})
+
+
+class Enough(BaseException):
+    """No further case is to be run: not an `Exception`, which would count as a failing case."""
 
 
 def fuzz(
     op_type: str,
     runtime: Runtime | str = "onnxla",
-    against: Runtime | str = "reference",
+    against: Judges | None = None,
     *,
     examples: int = 100,
     seed: int = 0,
@@ -88,54 +128,150 @@ def fuzz(
     specials: bool = False,
     faults: Sequence[Fault] | None = None,
     progress: Callable[[Outcome], Any] | None = None,
+    most: int = MOST,
+    until: float | None = None,
+    database: str | Path | None = None,
 ) -> Fuzzed:
-    """Compares two runtimes on cases of an operator.
+    """Compares a runtime with those that judge it, on cases of an operator.
 
-    All cases are run first; if one disagrees, the simplest one is then searched for.
+    All cases are run first. If some are wrong, the simplest one is searched for; if others are left
+    that it does not explain, the simplest of these; and so on.
 
     Args:
         op_type: The operator's name.
         runtime: The runtime under test, or its name.
-        against: The one that it is compared with, or its name; or `properties`: then onnxla is
+        against: Those that judge, or their names (see `compare`); or `properties`: then onnxla is
             compared with itself, as `PROPERTIES` say.
-        examples: How many cases.
-        seed: The same one draws the same cases, with the same version of Hypothesis.
+        examples: How many cases, of which no two are the same.
+        seed: The same one draws the same cases, with the same version of Hypothesis; other ones
+            for other operators.
         opset: See `cases`, as for `domain`, `dtypes` and `specials`.
         domain: The operator's domain.
         dtypes: Dtypes of the operands.
         specials: Whether NaN, infinities and extremes occur.
         faults: Known faults; by default those on record.
         progress: Called after each case.
+        most: How many findings are searched for.
+        until: The time (`time.monotonic`) at which no further case is run.
+        database: A folder in which cases that fail are kept, as Hypothesis does, to be tried first
+            next time.
     """
     strategy = cases(op_type, opset, domain, dtypes, specials)
-    result = Fuzzed(op_type, domain)
-    start = time.perf_counter()
     outcome_of: Callable[[Case], Outcome] = functools.partial(
         compare, runtime=runtime, against=against, faults=faults
     )
     if against == "properties":
         outcome_of = judge
+    search = Search(strategy, outcome_of, Fuzzed(op_type, domain), examples, seed)
+    search.until = until
+    search.database = None if database is None else Path(database) / search.result.name
+    return search.run(most, progress)
 
-    def tally(case: Case) -> None:
-        outcome = outcome_of(case)
-        result.add(outcome, case)
+
+@dataclass
+class Search:
+    """The search for what a runtime does wrong on cases of a strategy.
+
+    Attributes:
+        strategy: Draws cases.
+        outcome_of: Runs one.
+        result: What came of the cases so far.
+        examples: How many are drawn.
+        seed: What they are drawn from.
+        until: See `fuzz`, as for `database`.
+    """
+
+    strategy: Any
+    outcome_of: Callable[[Case], Outcome]
+    result: Fuzzed
+    examples: int
+    seed: int
+    until: float | None = None
+    database: Path | None = None
+
+    def __post_init__(self) -> None:
+        self.seed = zlib.crc32(f"{self.seed} {self.result.name}".encode())
+        self.outcomes: dict[bytes, Outcome] = {}  # by the digest of a case
+        self.failures: collections.Counter[Signature] = collections.Counter()
+
+    def run(self, most: int, progress: Callable[[Outcome], Any] | None = None) -> Fuzzed:
+        """Runs all cases, then searches for the simplest of those that fail."""
+        start = time.perf_counter()
+        phases = Phase.reuse, Phase.generate
+        try:
+            self.draw(functools.partial(self.tally, progress), phases)
+        except Enough as reason:
+            self.result.cut = str(reason)
+        findings: list[Finding] = []
+        while len(findings) < most and self.unexplained(findings):
+            if (found := self.simplest(findings)) is None:
+                break
+            findings.append(found)
+        findings = without_explained(findings)
+        for signature, count in self.failures.items():
+            by = next((f for f in findings if f.signature.explains(signature)), None)
+            if by is not None:
+                by.count += count
+            else:
+                self.result.further += count
+        self.result.findings = sorted(findings, key=lambda finding: -finding.count)
+        self.result.seconds = time.perf_counter() - start
+        forget_programs()
+        return self.result
+
+    def draw(self, body: Callable[[Case], None], phases: Sequence[Phase]) -> None:
+        """Calls a function of a case on all of them."""
+        draw_examples(self.strategy, body, self.examples, self.seed, phases, self.database)
+
+    def tally(self, progress: Callable[[Outcome], Any] | None, case: Case) -> None:
+        """Runs a case that was not drawn before, and counts what came of it."""
+        if case.digest in self.outcomes:
+            hypothesis.reject()
+        if self.late:
+            raise Enough("out of time")
+        outcome = self.outcomes[case.digest] = self.outcome_of(case)
+        self.result.add(outcome, case)
+        if outcome.kind in WRONG:
+            self.failures[signature_of(case, outcome)] += 1
         if progress is not None:
             progress(outcome)
+        last = [*self.outcomes.values()][-CRASHES:]
+        if len(last) == CRASHES and all(each.crashed for each in last):
+            raise Enough(f"{CRASHES} cases in a row took the runtime down: {outcome.detail}")
 
-    def search(case: Case) -> None:
-        outcome = outcome_of(case)
-        if outcome.kind in WRONG:
-            raise Disagreement(case, "", "", outcome)
+    @property
+    def late(self) -> bool:
+        """Whether no further case is to be run."""
+        return self.until is not None and time.monotonic() > self.until
 
-    draw_examples(strategy, tally, examples, seed, (Phase.generate,))
-    if not result.ok:
+    def unexplained(self, findings: Sequence[Finding]) -> list[Signature]:
+        """Failures that have another cause than findings have, as far as that can be told."""
+        return [
+            s for s in self.failures if not any(each.signature.explains(s) for each in findings)
+        ]
+
+    def simplest(self, findings: Sequence[Finding]) -> Finding | None:
+        """The simplest case that fails and that findings do not explain; None if none is found."""
+        limit = time.monotonic() + SHRINKING
+
+        def search(case: Case) -> None:
+            if (outcome := self.outcomes.get(case.digest)) is None:
+                if self.late or time.monotonic() > limit:
+                    return
+                outcome = self.outcomes[case.digest] = self.outcome_of(case)
+            if outcome.kind not in WRONG:
+                return
+            signature = signature_of(case, outcome)
+            if not any(each.signature.explains(signature) for each in findings):
+                raise Disagreement(case, "", outcome)
+
         try:
-            draw_examples(strategy, search, examples, seed, (Phase.generate, Phase.shrink))
+            self.draw(search, (Phase.reuse, Phase.generate, Phase.shrink))
         except Disagreement as found:
-            result.fail(found.case, f"{found.outcome.kind}: {found.outcome.detail}")
-    result.seconds = time.perf_counter() - start
-    forget_programs()
-    return result
+            case, outcome = found.case, found.outcome
+            signature = signature_of(case, outcome)
+            return Finding(signature, case, outcome.detail, outcome.judges)
+        return None
 
 
 # A small program takes about a megabyte.
@@ -154,17 +290,18 @@ def draw_examples(
     examples: int,
     seed: int,
     phases: Sequence[Phase] = (Phase.generate, Phase.shrink),
+    database: Path | None = None,
 ) -> None:
     """Calls `body` on examples of a strategy, the same ones for the same seed."""
     chosen = settings(
         max_examples=examples,
-        database=None,
+        database=None if database is None else DirectoryBasedExampleDatabase(database),
         deadline=None,
         derandomize=False,
         phases=phases,
         print_blob=False,
         report_multiple_bugs=False,
-        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+        suppress_health_check=[*HealthCheck],
         verbosity=hypothesis.Verbosity.quiet,
     )
 

@@ -1,13 +1,15 @@
-"""Whether two runtimes agree on a case."""
+"""Whether a runtime agrees with those that judge it on a case."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from onnxla.peers.difference import difference
+from onnxla.peers.isolation import RuntimeCrashed
 from onnxla.peers.protocol import NotSupported, Runtime
 from onnxla.peers.runtimes import safely_named
 from onnxla.testing.case import Case
@@ -15,7 +17,13 @@ from onnxla.testing.fault_records import Fault, faults_met
 
 # The kinds of outcome that speak against the runtime under test.
 WRONG = ("disagreed", "failed")
-Kind = Literal["agreed", "disagreed", "failed", "other failed", "unsupported", "known fault"]
+Kind = Literal[
+    "agreed", "disagreed", "failed", "known fault", "judges differ", "not judged", "unsupported"
+]
+# What a runtime is compared with: runtimes or their names, of which the first ones count most.
+Judges = Runtime | str | Sequence[Runtime | str]
+# What the specification says, as onnxla reads it; then others.
+JUDGES = ("onnxla", "reference", "onnxruntime")
 
 # Called by `check` with each outcome, for reports on whole test runs.
 OBSERVERS: list[Callable[[Outcome, Case], object]] = []
@@ -23,92 +31,186 @@ OBSERVERS: list[Callable[[Outcome, Case], object]] = []
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a case in two runtimes.
+    """What came of a case.
 
     Attributes:
         kind: `agreed`; `disagreed`; `failed`: the runtime under test raised an error or crashed;
-            `other failed`: the one it is compared with did; `unsupported`: one of the two says
-            that it does not implement the case; `known fault`: they disagree, or the other one
-            failed, for a reason that is on record.
-        detail: How they differ, or what the error says.
+            `known fault`: it disagrees or fails, or no judge has an answer, for a reason that is on
+            record; `judges differ`: it agrees with one of them and not with another; `not judged`:
+            none of them has an answer; `unsupported`: the runtime under test says that it does not
+            implement the case.
+        detail: How the values differ, or what the error says.
         fault: The one on record.
         not_applied: A fault on record that the case meets, but of other versions of the runtime
             than the one installed, or of other machines, so that it counts for nothing.
+        judges: Names of those whose answer is the one expected.
+        crashed: Whether the runtime under test took its process down or did not answer in time.
     """
 
     kind: Kind
     detail: str = ""
     fault: Fault | None = None
     not_applied: Fault | None = None
+    judges: tuple[str, ...] = ()
+    crashed: bool = False
+
+    @property
+    def place(self) -> str:
+        """Where the result is wrong: the detail without the numbers and names of the case."""
+        text = re.sub(r"'[^']*'", "'…'", self.detail)
+        text = re.sub(r"\[[^\[\]]*\]|\([\d, ]*\)", "[…]", text)
+        return re.sub(r"(?<![A-Za-z_\d])[-+]?\d[\w.+-]*", "#", text)[:160]
+
+
+# A judge's name, the outputs that it expects, and its fault on record, if the case meets one.
+Answer = tuple[str, list[Any], Fault | None]
 
 
 class Disagreement(AssertionError):
     """A runtime disagrees with another one, or fails. The message has the case as a script."""
 
-    def __init__(self, case: Case, runtime: str, against: str, outcome: Outcome) -> None:
+    def __init__(self, case: Case, runtime: str, outcome: Outcome) -> None:
         self.case = case
         self.outcome = outcome
         failed = outcome.kind == "failed"
+        against = " and ".join(outcome.judges)
         head = f"{runtime} fails" if failed else f"{runtime} disagrees with {against}"
         super().__init__(f"{head}: {outcome.detail}\n{case!r}\n\n{case.script()}")
+
+
+def runtime_of(runtime: Runtime | str) -> Runtime:
+    """A runtime, or the one of a name.
+
+    Raises:
+        ValueError: There is none of the name.
+    """
+    return safely_named(runtime) if isinstance(runtime, str) else runtime
+
+
+def judges_of(against: Judges | None, tested: Runtime) -> list[Runtime]:
+    """Those that judge a runtime: by default `JUDGES`, but none itself."""
+    if against is None:
+        against = [name for name in JUDGES if name != tested.name]
+    return [runtime_of(r) for r in ([against] if isinstance(against, str | Runtime) else against)]
+
+
+@dataclass
+class Bench:
+    """Those who judge a case: each is asked when its answer is needed.
+
+    Attributes:
+        case: What is judged.
+        judges: Who is asked, in this order; but those with a fault on record come last.
+        faults: Those that count.
+        silent: Why some have no answer.
+        met: Faults that keep some from judging.
+        not_applied: See `Outcome`.
+    """
+
+    case: Case
+    judges: Sequence[Runtime]
+    faults: Sequence[Fault] | None
+    silent: list[str] = field(default_factory=list)
+    met: list[Fault] = field(default_factory=list)
+    not_applied: list[Fault] = field(default_factory=list)
+
+    def fault_of(self, runtime: Runtime) -> Fault | None:
+        """The fault on record that makes a runtime's answer to the case worth nothing."""
+        for fault in faults_met(self.case, [runtime.name], self.faults):
+            if fault.applies:
+                return fault
+            self.not_applied.append(fault)
+        return None
+
+    def answers(self) -> Iterator[Answer]:
+        """The judges that have an answer, with it and their fault on record."""
+        known = {judge.name: self.fault_of(judge) for judge in self.judges}
+        for judge in sorted(self.judges, key=lambda judge: known[judge.name] is not None):
+            fault = known[judge.name]
+            try:
+                yield judge.name, judge.run(self.case.model, self.case.inputs), fault
+            except Exception as error:
+                self.silent.append(f"{judge.name}: {one_line(error)}")
+                self.met += [fault] if fault else []
 
 
 def compare(
     case: Case,
     runtime: Runtime | str = "onnxla",
-    against: Runtime | str = "reference",
+    against: Judges | None = None,
     faults: Sequence[Fault] | None = None,
 ) -> Outcome:
-    """Runs a case in two runtimes.
+    """Runs a case in a runtime, and compares its outputs with what others say.
+
+    The first judge that has an answer decides; the next ones are asked where the runtime disagrees
+    with it, and confirm the expected value or not. One with a fault on record is asked last.
 
     Args:
         case: What to run.
         runtime: The one under test, or its name.
-        against: The one that it is compared with, or its name.
-        faults: Known faults of both; by default those that onnxla has on record.
+        against: Those that it is compared with, or their names; by default `JUDGES` but itself.
+        faults: Known faults of all of them; by default those that onnxla has on record.
     """
-    tested, other = (safely_named(r) if isinstance(r, str) else r for r in (runtime, against))
-    answers = []
-    sides: list[tuple[Runtime, Kind]] = [(other, "other failed"), (tested, "failed")]
-    for peer, kind in sides:
-        try:
-            answers.append(peer.run(case.model, case.inputs))
-        except NotSupported as error:
-            return Outcome("unsupported", f"{peer.name}: {one_line(error)}")
-        except Exception as error:
-            return verdict(case, kind, f"{peer.name}: {one_line(error)}", [peer.name], faults)
-    expected, got = answers
+    tested = runtime_of(runtime)
+    bench = Bench(case, judges_of(against, tested), faults)
+    own = bench.fault_of(tested)
+    if (reason := unsupported(tested, case)) is not None:
+        return Outcome("unsupported", f"{tested.name}: {reason}")
+    answers = bench.answers()
+    judge, expected, theirs = next(answers, ("", None, None))
+    judges = (judge,) if judge else ()
+
+    def outcome(kind: Kind, detail: str, *met: Fault | None, crashed: bool = False) -> Outcome:
+        if fault := next(filter(None, met), None):
+            return Outcome("known fault", detail, fault, judges=judges, crashed=crashed)
+        return Outcome(kind, detail, None, next(iter(bench.not_applied), None), judges, crashed)
+
+    if expected is None:
+        return outcome("not judged", "; ".join(bench.silent) or "there is no judge", *bench.met)
+    try:
+        got = tested.run(case.model, case.inputs)
+    except NotSupported as error:
+        return Outcome("unsupported", f"{tested.name}: {one_line(error)}")
+    except Exception as error:
+        detail, crashed = f"{tested.name}: {one_line(error)}", isinstance(error, RuntimeCrashed)
+        return outcome("failed", detail, own, theirs, crashed=crashed)
     if not (detail := output_difference(case, got, expected)):
-        return Outcome("agreed")
-    return verdict(case, "disagreed", detail, [tested.name, other.name], faults)
+        return Outcome("agreed", judges=judges)
+    for other, values, fault in answers:
+        if fault is None and not output_difference(case, got, values):
+            text = f"{detail} as in {judge}; {other} agrees with {tested.name}"
+            return outcome("judges differ", text, own, theirs)
+        if not output_difference(case, values, expected):
+            judges += (other,)
+    return outcome("disagreed", detail, own, theirs)
 
 
-def verdict(
-    case: Case, kind: Kind, detail: str, runtimes: Sequence[str], faults: Sequence[Fault] | None
-) -> Outcome:
-    """What something wrong counts as: a known fault where the runtimes as installed have one."""
-    not_applied = None
-    for fault in faults_met(case, runtimes, faults):
-        if fault.applies:
-            return Outcome("known fault", detail, fault)
-        not_applied = not_applied or fault
-    return Outcome(kind, detail, not_applied=not_applied)
+def unsupported(runtime: Runtime, case: Case) -> str | None:
+    """Why a runtime says beforehand that it does not take a case; None if it may.
+
+    A runtime may have `supports(model, inputs)`, which returns whether it does, or why not.
+    """
+    says = getattr(runtime, "supports", None)
+    answer = True if says is None else says(case.model, case.inputs)
+    if answer is True:
+        return None
+    return answer or "does not support it"
 
 
 def check(
     case: Case,
     runtime: Runtime | str = "onnxla",
-    against: Runtime | str = "reference",
+    against: Judges | None = None,
     faults: Sequence[Fault] | None = None,
     save: str | Path | None = None,
 ) -> Outcome:
-    """Asserts that a runtime agrees with another one on a case.
+    """Asserts that a runtime agrees with what others say about a case.
 
     Args:
         case: What to run.
         runtime: The one under test, or its name.
-        against: The one that it is compared with, or its name.
-        faults: Known faults of both, which do not count; by default those on record.
+        against: Those that it is compared with, or their names; see `compare`.
+        faults: Known faults of all of them, which do not count; by default those on record.
         save: A folder for the model and inputs of a case that fails, as `.onnx` and `.npz`. Under
             Hypothesis the last one written is the simplest one found.
 
@@ -121,8 +223,7 @@ def check(
     if outcome.kind in WRONG:
         if save is not None:
             case.save(Path(save) / f"{case.op_type}-{case.version}")
-        tested, other = (r if isinstance(r, str) else r.name for r in (runtime, against))
-        raise Disagreement(case, tested, other, outcome)
+        raise Disagreement(case, runtime_of(runtime).name, outcome)
     return outcome
 
 
@@ -137,7 +238,11 @@ def output_difference(case: Case, got: Sequence[Any], expected: Sequence[Any]) -
     return ""
 
 
+LONGEST = 2000  # letters of an error
+
+
 def one_line(error: Exception) -> str:
-    """An error's type and message in one line."""
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}"[:400]
+    """An error's type and message in one line; of a long one the middle is left out."""
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    half = LONGEST // 2
+    return text if len(text) <= LONGEST else f"{text[:half]} ... {text[-half:]}"
