@@ -17,13 +17,14 @@ from onnxla.peers.runtimes import find_runtime
 from onnxla.progress import ProgressBar
 
 if TYPE_CHECKING:
+    from onnxla.testing.fuzzing import Fuzzed
     from onnxla.testing.runs import Plan
 
 DESCRIPTION = """\
-Draws valid uses of operators at all their schema versions, runs them in a runtime and in those that
-judge it, and reports where it is wrong, with the simplest case of each finding. A runtime is onnxla,
-onnxruntime, reference (the onnx package's), or MODULE:NAME, an object or a class with `name` and
-`run(model, inputs)`. Ctrl-C ends it with what has been found."""
+Draws valid uses of operators at all their schema versions, runs them in a runtime and in those
+that judge it, and reports where it is wrong, with the simplest case of each finding. A runtime is
+onnxla, onnxruntime, reference (the onnx package's), or MODULE:NAME, an object or a class with
+`name` and `run(model, inputs)`. Ctrl-C ends it with what has been found."""
 
 
 def add_fuzz(commands: Any) -> None:

@@ -16,7 +16,8 @@ KINDS = {
     "disagreed": "#c62828",
     "failed": "#8e0000",
     "known fault": "#ef9a3c",
-    "other failed": "#8d6e63",
+    "judges differ": "#8d6e63",
+    "not judged": "#9e9e9e",
     "unsupported": "#bdbdbd",
 }
 COMPARED = ("agreed", "disagreed", "failed", "known fault")
@@ -94,11 +95,13 @@ class FuzzReport:
         parts += [f"not applied, {n} cases: {title}" for title, n in self.not_applied.items()]
         for result in self.results:
             # What one side cannot do is worth a line; what is wrong, the whole case.
-            for kind in ("other failed", "unsupported"):
+            for kind in ("judges differ", "not judged", "unsupported"):
                 if detail := result.details.get(kind):
                     parts.append(f"{result.name}: {kind}: {detail}")
-            if result.wrong:
-                parts.append(f"\n{result.name} {result.wrong}\n{result.reproducer}")
+            parts += [
+                f"\n{result.name}, {each.count} cases, {each.title}\n{each.reproducer}"
+                for each in result.findings
+            ]
         return "\n".join(parts)
 
     def html(self) -> str:
@@ -112,10 +115,10 @@ class FuzzReport:
         )
         head = "".join(f"<th style='color:{color}'>{kind}</th>" for kind, color in KINDS.items())
         wrong = "".join(
-            f"<h3>{html.escape(result.name)}</h3><p>{html.escape(result.wrong)}</p>"
-            f"<pre>{html.escape(result.reproducer)}</pre>"
+            f"<h3>{html.escape(result.name)}</h3><p>{html.escape(finding.title)}</p>"
+            f"<pre>{html.escape(finding.reproducer)}</pre>"
             for result in self.results
-            if result.wrong
+            for finding in result.findings
         )
         return (
             f"<!doctype html><meta charset='utf-8'><title>{html.escape(self.title)}</title>"

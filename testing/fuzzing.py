@@ -97,7 +97,8 @@ def record_of(finding: Finding) -> dict[str, Any]:
     signature = asdict(finding.signature)
     signature["features"] = sorted(finding.signature.features)
     case = base64.b64encode(finding.case.to_bytes()).decode()
-    return {**vars(finding), "signature": signature, "case": case}
+    judges = list(finding.judges)
+    return {**vars(finding), "signature": signature, "case": case, "judges": judges}
 
 
 def finding_of(record: Mapping[str, Any]) -> Finding:
@@ -105,7 +106,8 @@ def finding_of(record: Mapping[str, Any]) -> Finding:
     signature = Signature(**record["signature"])
     signature = replace(signature, features=frozenset(signature.features))
     case = Case.from_bytes(base64.b64decode(record["case"]))
-    return Finding(**{**record, "signature": signature, "case": case})
+    further = {"signature": signature, "case": case, "judges": tuple(record["judges"])}
+    return Finding(**{**record, **further})
 
 
 class Enough(BaseException):
@@ -222,7 +224,7 @@ class Search:
             self.result.cut = INTERRUPTED
         findings: list[Finding] = []
         while len(findings) < most and (left := self.unexplained(findings)):
-            findings.append(self.simplest(findings) or self.first[left[0]])
+            findings.append(self.simplest(left[0], findings) or self.first[left[0]])
         findings = without_explained(findings)
         for signature, count in self.failures.items():
             by = next((f for f in findings if f.signature.explains(signature)), None)
@@ -270,13 +272,15 @@ class Search:
         return self.late or self.result.cut == INTERRUPTED
 
     def unexplained(self, findings: Sequence[Finding]) -> list[Signature]:
-        """Failures that have another cause than findings have, as far as that can be told."""
-        return [
-            s for s in self.failures if not any(each.signature.explains(s) for each in findings)
-        ]
+        """Failures that findings do not explain, the most frequent first."""
+        often = (signature for signature, _ in self.failures.most_common())
+        return [s for s in often if not any(each.signature.explains(s) for each in findings)]
 
-    def simplest(self, findings: Sequence[Finding]) -> Finding | None:
-        """The simplest case that fails and that findings do not explain, if it can be found."""
+    def simplest(self, like: Signature, findings: Sequence[Finding]) -> Finding | None:
+        """The simplest case that fails like one, and that findings do not explain, if it is found.
+
+        It fails in the same place; what else it has in common shows in the end.
+        """
         if self.over:
             return None
         limit = time.monotonic() + SHRINKING
@@ -289,7 +293,8 @@ class Search:
             if outcome.kind not in WRONG:
                 return
             signature = signature_of(case, outcome)
-            if not any(each.signature.explains(signature) for each in findings):
+            alike = (signature.outcome, signature.place) == (like.outcome, like.place)
+            if alike and not any(each.signature.explains(signature) for each in findings):
                 raise Disagreement(case, "", outcome)
 
         try:

@@ -18,9 +18,10 @@ from onnxla.ops import lookup
 from onnxla.ops.table import full_name
 from onnxla.peers.protocol import Runtime
 from onnxla.peers.runtimes import find_runtime
-from onnxla.testing.fuzzing import INTERRUPTED, LATE, Fuzzed, fuzz, fuzz_graphs
+from onnxla.testing.fuzzing import INTERRUPTED, LATE, Fuzzed, fuzz, fuzz_cases
 from onnxla.testing.operator_cases import STRATEGIES, operators
 from onnxla.testing.outcomes import judges_of
+from onnxla.testing.random_graphs import graphs
 
 PROPERTIES = "properties"  # in the place of judges
 GRAPHS = ("", "graphs")  # in the place of an operator
@@ -81,7 +82,7 @@ class Plan:
             **further,
         }
         if operator == GRAPHS:
-            return fuzz_graphs(**options)
+            return fuzz_cases(graphs(), "graphs", **options)
         return fuzz(
             op_type,
             domain=domain,
@@ -104,6 +105,12 @@ class Plan:
             objects += [each.function for each in found if each is not None]
         files = sorted({inspect.getfile(inspect.unwrap(each)) for each in objects})
         return hashlib.sha256(b"".join(Path(file).read_bytes() for file in files)).hexdigest()
+
+
+def operator_of(name: str) -> tuple[str, str]:
+    """Domain and name of an operator, from the name in full."""
+    domain, _, op_type = name.rpartition(".")
+    return domain, op_type
 
 
 def in_process(plan: Plan, operator: tuple[str, str], seconds: float | None) -> dict[str, Any]:
@@ -157,24 +164,19 @@ class Run:
         except (ValueError, KeyError, TypeError):
             raise ValueError(f"{quoted(path)} is no file of results") from None
         now = json.loads(json.dumps(asdict(self.plan)))
-        other = [
-            f"{name} was {before.get(name)!r}" for name in now if before.get(name) != now[name]
-        ]
-        if other:
+        if other := [f"{k} was {before.get(k)!r}" for k in now if before.get(k) != now[k]]:
             raise ValueError(f"{quoted(path)} is of another run: {', '.join(other)}")
         for line in rest:
             record = json.loads(line)
             digest = record.pop("digest")
-            result = Fuzzed.of_record(record)
-            if self.changed and digest != self.plan.digest((result.domain, result.op_type)):
-                continue
-            self.done[result.name] = result
+            if not self.changed or digest == self.plan.digest(operator_of(record["name"])):
+                self.done[record["name"]] = Fuzzed.of_record(record)
 
     def keep(self, result: Fuzzed) -> None:
         """Takes a result, and writes it if it is that of all cases."""
         self.done[result.name] = result
         if self.results is not None and result.cut not in (LATE, INTERRUPTED):
-            digest = self.plan.digest((result.domain, result.op_type))
+            digest = self.plan.digest(operator_of(result.name))
             with self.results.open("a") as file:
                 file.write(json.dumps({**result.record(), "digest": digest}) + "\n")
 
