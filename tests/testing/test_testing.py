@@ -305,7 +305,7 @@ def test_fuzzing_counts_and_finds_the_simplest_case() -> None:
     (finding,) = result.findings
     assert finding.count == result.counts["disagreed"]
     # The smallest number on the grid that is not its double.
-    assert [x.tolist() for x in finding.case.inputs.values()] in ([0.125], [-0.125])
+    assert [x.item() for x in finding.case.inputs.values()] in ([0.125], [-0.125])
     again = fuzz("Neg", Doubling(), examples=50, dtypes=["float32"])
     assert again.counts == result.counts
     assert again.findings[0].reproducer == finding.reproducer
