@@ -41,6 +41,8 @@ from onnxla.testing import (
 )
 from onnxla.testing.fuzzing import draw_examples
 from onnxla.testing.operator_cases import STRATEGIES
+from onnxla.testing.properties import outputs_are_as_inferred
+from onnxla.testing.traceable import PropertyViolated
 from onnxla.testing.types import type_of, type_proto, type_string
 from support.small_runtimes import Breaking, Doubling
 
@@ -443,3 +445,21 @@ def test_an_output_type_that_nothing_tells() -> None:
         compare(example("Cast", 25, ONE, to=TensorProto.INT32, types={"y0": "tensor(int32)"})).kind
         == "agreed"
     )
+
+
+@pytest.mark.parametrize("output_shape", [[2, 4], [4, 3], [2, 3]])
+def test_a_shape_that_inference_leaves_half_made(output_shape: list[int]) -> None:
+    """ONNX infers no axis from the first on that is shorter than the input's."""
+    x, w = np.ones((1, 1, 3, 4), np.float32), np.ones((1, 1, 2, 2), np.float32)
+    case = example("ConvTranspose", 22, x, w, output_shape=output_shape)
+    dims = case.proto.graph.output[0].type.tensor_type.shape.dim
+    assert [dim.dim_value for dim in dims][1:] == [1, *output_shape]
+    assert not outputs_are_as_inferred(case)  # it is on record
+    assert compare(case, "onnxla", "onnxruntime").kind == "agreed"
+
+
+def test_a_stated_shape_is_compared_too() -> None:
+    model = example("Neg", 13, ONE).proto
+    model.graph.output[0].type.tensor_type.shape.dim.add(dim_value=1)
+    with pytest.raises(PropertyViolated, match=r"'y0' has shape \[2\], stated \[2, 1\]"):
+        outputs_are_as_inferred(Case(model.SerializeToString(), {"X": ONE}))
