@@ -40,7 +40,7 @@ from onnxla.testing import (
     operators,
 )
 from onnxla.testing.fuzzing import draw_examples
-from onnxla.testing.operator_cases import STRATEGIES
+from onnxla.testing.operator_cases import STRATEGIES, select_operators
 from onnxla.testing.properties import outputs_are_as_inferred
 from onnxla.testing.traceable import PropertyViolated
 from onnxla.testing.types import type_of, type_proto, type_string
@@ -169,6 +169,41 @@ def test_options_of_cases() -> None:
     assert seen == {np.dtype(np.float16), np.dtype(np.float64)}
     draw_examples(cases("Add", **options, specials=True), body, 50, seed=0)  # type: ignore[arg-type]
     assert "nan" in seen
+
+
+@pytest.mark.parametrize("op_type", ["Add", "Concat", "Reshape", "Slice", "MatMul"])
+def test_cases_for_a_runtime_with_limits(op_type: str) -> None:
+    """No empty axes, no scalars, and operands where the runtime takes them."""
+
+    def body(case: Case) -> None:
+        values = [value for value in case.operands if value is not None]
+        assert not any(value.ndim == 0 or value.size == 0 for value in values)
+        assert len(case.proto.graph.initializer) == (0 if fed else len(values))
+
+    fed = True
+    limits = {"empty": False, "scalars": False}
+    draw_examples(cases(op_type, operands="fed", **limits), body, 30, seed=0)  # type: ignore[arg-type]
+    fed = False
+    draw_examples(cases(op_type, operands="stored", **limits), body, 30, seed=0)  # type: ignore[arg-type]
+
+
+def test_cases_of_a_range_of_opsets() -> None:
+    """The schema that holds in its first opset, and those that come up to its last."""
+    seen: set[int] = set()
+    draw_examples(cases("Cast", (10, 21)), lambda case: seen.add(case.version), 60, seed=0)
+    assert seen == {9, 13, 19, 21}
+    assert select_operators(["Gelu", "Elu"], (13, 20)) == [("", "Gelu"), ("", "Elu")]
+    with pytest.raises(ValueError, match="'Gelu' has no schema version up to opset 19"):
+        select_operators(["Gelu"], (13, 19))
+
+
+def test_what_no_case_can_be() -> None:
+    with pytest.raises(ValueError, match="no case of Range is found with scalars=False"):
+        cases("Range", scalars=False)
+    with pytest.raises(ValueError, match="operands must be one of any, fed, stored, got 'all'"):
+        cases("Range", operands="all")
+    with pytest.raises(ValueError, match=r"opset must be a range such as .*, got \(21, 13\)"):
+        cases("Range", (21, 13))
 
 
 def test_outcomes() -> None:
