@@ -59,9 +59,17 @@ def add_fuzz(commands: Any) -> None:
         help="cases of each (default: 100)",
     )
     add("--seed", type=whole(0), default=0, help="the same cases for the same seed (default: 0)")
-    add("--opset", type=whole(1), help="only the schema version that this opset has")
+    add("--opset", type=opsets, metavar="N[-M]", help="only schema versions that these opsets have")
     add("--dtype", action="append", metavar="DTYPE", default=[], help="as float32; repeatable")
     add("--specials", action="store_true", help="also NaN, infinities and extreme integers")
+    add("--no-empty", action="store_true", help="no axes of size 0")
+    add("--no-scalars", action="store_true", help="no operands without axes")
+    add(
+        "--operands",
+        choices=("any", "fed", "stored"),
+        default="any",
+        help="whether operands are inputs of the model or stored in it (default: any)",
+    )
     add(
         "--most", type=whole(1), default=8, metavar="N", help="findings of an operator (default: 8)"
     )
@@ -96,6 +104,13 @@ def add_fuzz(commands: Any) -> None:
     command.set_defaults(command=run_fuzz)
 
 
+def opsets(text: str) -> int | tuple[int, int]:
+    """An opset, such as 21, or a range of them, such as 13-21."""
+    first, dash, last = text.partition("-")
+    version = whole(1)
+    return (version(first), version(last)) if dash else version(first)
+
+
 def run_fuzz(arguments: argparse.Namespace) -> int:
     """`onnxla fuzz`."""
     from onnxla.testing.fuzz_report import FuzzReport
@@ -108,16 +123,22 @@ def run_fuzz(arguments: argparse.Namespace) -> int:
     against = tuple(arguments.against or ())
     tested = find_runtime(arguments.runtime)
     database = arguments.database and str(arguments.database.resolve())
+    drawn = {
+        "opset": arguments.opset,
+        "dtypes": arguments.dtype or None,
+        "specials": arguments.specials,
+        "empty": not arguments.no_empty,
+        "scalars": not arguments.no_scalars,
+        "operands": arguments.operands,
+    }
     plan = Plan(
         arguments.runtime,
         against,
         arguments.examples,
         arguments.seed,
-        arguments.opset,
-        tuple(arguments.dtype),
-        arguments.specials,
         arguments.most,
         database,
+        drawn,
     )
     if arguments.replay is not None:
         return replay(arguments.replay, plan)

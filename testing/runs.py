@@ -8,8 +8,8 @@ import inspect
 import json
 import multiprocessing
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,20 +36,18 @@ class Plan:
         against: Who judges, likewise; `JUDGES` if empty.
         examples: Cases of each operator.
         seed: What they are drawn from.
-        opset: See `cases`, as for `dtypes` and `specials`.
         most: How many findings of an operator are searched for.
-        database: A folder for cases that fail; see `fuzz`.
+        database: A folder for cases that fail; see `fuzz_cases`.
+        drawn: Options of `cases`.
     """
 
     runtime: str = "onnxla"
     against: tuple[str, ...] = ()
     examples: int = 100
     seed: int = 0
-    opset: int | None = None
-    dtypes: tuple[str, ...] = ()
-    specials: bool = False
     most: int = 8
     database: str | None = None
+    drawn: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def names(self) -> Sequence[str]:
@@ -83,14 +81,7 @@ class Plan:
         }
         if operator == GRAPHS:
             return fuzz_cases(graphs(), "graphs", **options)
-        return fuzz(
-            op_type,
-            domain=domain,
-            opset=self.opset,
-            dtypes=self.dtypes or None,
-            specials=self.specials,
-            **options,
-        )
+        return fuzz(op_type, domain=domain, **self.drawn, **options)
 
     def digest(self, operator: tuple[str, str]) -> str:
         """A hash of the source files that decide the results of an operator."""
