@@ -9,14 +9,16 @@ from typing import Any
 import ml_dtypes  # noqa: F401  so that numpy knows its dtypes by name
 import numpy as np
 
-from onnxla.commands.numbers import whole
+from onnxla.commands.numbers import positive, whole
 from onnxla.ir.names import quoted
 from onnxla.progress import ProgressBar
 
 DESCRIPTION = """\
 Draws valid uses of operators at all their schema versions, runs them in two runtimes, and reports
-where these differ, with the simplest case that does. A runtime is onnxla, onnxruntime, reference
-(the onnx package's), or MODULE:NAME, an object or a class with `name` and `run(model, inputs)`."""
+where these differ, with the simplest case that does. A runtime is onnxla, reference (the onnx
+package's), onnxruntime (or onnxruntime:PROVIDER), iree, onnx2torch, openvino, tinygrad, tract, tvm;
+MODULE:NAME or FILE.py:NAME, an object or a class with `name` and `run(model, inputs)`; or a command
+such as 'mytool {model} {inputs} {outputs}', which gets a file and two folders."""
 
 
 def add_fuzz(commands: Any) -> None:
@@ -32,6 +34,25 @@ def add_fuzz(commands: Any) -> None:
         help="names or patterns, such as Conv, 'Reduce*', 'com.microsoft.*' (default: all)",
     )
     add("--runtime", default="onnxla", help="what is tested (default: %(default)s)")
+    add(
+        "--python",
+        metavar="PYTHON",
+        help="the interpreter of another environment, with numpy, which runs what is tested: "
+        "FILE.py:NAME, or a runtime by its name",
+    )
+    add(
+        "--timeout",
+        type=positive,
+        metavar="SECONDS",
+        help="how long what is tested may take for a case (default: 60, where it has a process "
+        "of its own)",
+    )
+    add(
+        "--memory",
+        type=whole(1),
+        metavar="MIB",
+        help="how much memory it may have, as addresses (default: all)",
+    )
     add(
         "--against",
         default="reference",
@@ -62,6 +83,7 @@ def add_fuzz(commands: Any) -> None:
 
 def run_fuzz(arguments: argparse.Namespace) -> int:
     """`onnxla fuzz`."""
+    from onnxla.peers.preflight import preflight
     from onnxla.peers.runtimes import find_runtime
     from onnxla.testing import fuzz
     from onnxla.testing.fuzz_report import FuzzReport
@@ -69,10 +91,13 @@ def run_fuzz(arguments: argparse.Namespace) -> int:
 
     found = select_operators(arguments.operators, arguments.opset)
     check_options(arguments)
-    tested = find_runtime(arguments.runtime)
+    limits = (arguments.python, arguments.timeout, arguments.memory)
+    tested = find_runtime(arguments.runtime, *limits)
+    preflight(tested)
     other = arguments.against
     if other != "properties":
         other = find_runtime(other)
+        preflight(other)
     results = []
     total = len(found) * arguments.examples
     with ProgressBar(total, "cases", "case") as bar:
