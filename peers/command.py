@@ -118,7 +118,7 @@ def write_case(root: Path, model: bytes, inputs: Mapping[str, Any]) -> list[Any]
         stem.with_suffix(".pb").write_bytes(message.SerializeToString())
         entry = {"name": name, "type": kind_of_type(types[name])}
         if isinstance(value, np.ndarray | np.generic):
-            array = np.asarray(value)
+            array = np.asarray(value, order="C")
             entry["dtype"] = "string" if array.dtype == STRING else array.dtype.name
             if array.dtype != STRING and not is_foreign(array.dtype):
                 np.save(stem.with_suffix(".npy"), array)

@@ -1,4 +1,4 @@
-"""A runtime that needs numpy alone, and does what the bytes of its model say: for other interpreters."""
+"""A runtime that needs numpy alone, and does what the bytes of its model say."""
 
 import os
 import signal
