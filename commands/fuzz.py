@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 import ml_dtypes  # noqa: F401  so that numpy knows its dtypes by name
 import numpy as np
 
-from onnxla.commands.numbers import duration, whole
+from onnxla.commands.numbers import duration, positive, whole
 from onnxla.ir.names import quoted
-from onnxla.peers.runtimes import find_runtime
 from onnxla.progress import ProgressBar
 
 if TYPE_CHECKING:
@@ -23,8 +22,10 @@ if TYPE_CHECKING:
 DESCRIPTION = """\
 Draws valid uses of operators at all their schema versions, runs them in a runtime and in those
 that judge it, and reports where it is wrong, with the simplest case of each finding. A runtime is
-onnxla, onnxruntime, reference (the onnx package's), or MODULE:NAME, an object or a class with
-`name` and `run(model, inputs)`. Ctrl-C ends it with what has been found."""
+onnxla, reference (the onnx package's), onnxruntime (or onnxruntime:PROVIDER), iree, onnx2torch,
+openvino, tinygrad, tract, tvm; MODULE:NAME or FILE.py:NAME, an object or a class with `name` and
+`run(model, inputs)`; or a command such as 'mytool {model} {inputs} {outputs}', which gets a file
+and two folders. Ctrl-C ends it with what has been found."""
 
 
 def add_fuzz(commands: Any) -> None:
@@ -40,6 +41,25 @@ def add_fuzz(commands: Any) -> None:
         help="names or patterns, such as Conv, 'Reduce*', 'com.microsoft.*' (default: all)",
     )
     add("--runtime", default="onnxla", help="what is tested (default: %(default)s)")
+    add(
+        "--python",
+        metavar="PYTHON",
+        help="the interpreter of another environment, with numpy, which runs what is tested: "
+        "FILE.py:NAME, or a runtime by its name",
+    )
+    add(
+        "--timeout",
+        type=positive,
+        metavar="SECONDS",
+        help="how long what is tested may take for a case (default: 60, where it has a process "
+        "of its own)",
+    )
+    add(
+        "--memory",
+        type=whole(1),
+        metavar="MIB",
+        help="how much memory it may have, as addresses (default: all)",
+    )
     add(
         "--against",
         action="append",
@@ -113,6 +133,7 @@ def opsets(text: str) -> int | tuple[int, int]:
 
 def run_fuzz(arguments: argparse.Namespace) -> int:
     """`onnxla fuzz`."""
+    from onnxla.peers.preflight import preflight
     from onnxla.testing.fuzz_report import FuzzReport
     from onnxla.testing.fuzzing import INTERRUPTED
     from onnxla.testing.operator_cases import select_operators
@@ -121,7 +142,6 @@ def run_fuzz(arguments: argparse.Namespace) -> int:
     sys.path.insert(0, str(Path.cwd()))  # so that --runtime finds a file there
     check_options(arguments)
     against = tuple(arguments.against or ())
-    tested = find_runtime(arguments.runtime)
     database = arguments.database and str(arguments.database.resolve())
     drawn = {
         "opset": arguments.opset,
@@ -139,7 +159,13 @@ def run_fuzz(arguments: argparse.Namespace) -> int:
         arguments.most,
         database,
         drawn,
+        arguments.python,
+        arguments.timeout,
+        arguments.memory,
     )
+    tested, judges = plan.tested, plan.judges
+    for runtime in (tested, *([] if isinstance(judges, str) else judges)):
+        preflight(runtime)
     if arguments.replay is not None:
         return replay(arguments.replay, plan)
     chosen = [GRAPHS]
@@ -185,7 +211,7 @@ def replay(folder: Path, plan: Plan) -> int:
     if not paths:
         raise ValueError(f"--replay takes a folder of saved cases, and {quoted(folder)} has none")
     rows, wrong = [], 0
-    tested, judges = find_runtime(plan.runtime), plan.judges
+    tested, judges = plan.tested, plan.judges
     for path in paths:
         case = Case.load(path)
         outcome = judge(case) if judges == "properties" else compare(case, tested, judges)

@@ -12,6 +12,7 @@
 Needs the extra `testing`.
 """
 
+from onnxla.peers.command import CommandRuntime
 from onnxla.peers.isolation import Isolated, RuntimeCrashed
 from onnxla.peers.itself import Onnxla
 from onnxla.peers.onnx_runtime import OnnxRuntime
@@ -33,6 +34,7 @@ from onnxla.testing.use import Use, example
 __all__ = [
     "PROPERTIES",
     "Case",
+    "CommandRuntime",
     "Disagreement",
     "Draw",
     "Fault",
