@@ -1,4 +1,4 @@
-"""The command line's grammar: `onnxla audit|compare|demo|finetune|fuzz|info|run`."""
+"""The command line's grammar: `onnxla audit|compare|corpus|demo|finetune|fuzz|info|run`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import NoReturn
 
 from onnxla.commands.audit import add_audit
 from onnxla.commands.compare import add_compare
+from onnxla.commands.corpus import add_corpus
 from onnxla.commands.demo import add_demo
 from onnxla.commands.finetune import add_finetune
 from onnxla.commands.fuzz import add_fuzz
@@ -37,7 +38,16 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"onnxla {version('onnxla')}")
     commands = top.add_subparsers(required=True, metavar="COMMAND")
-    for add in (add_info, add_run, add_compare, add_finetune, add_audit, add_fuzz, add_demo):
+    for add in (
+        add_info,
+        add_run,
+        add_compare,
+        add_finetune,
+        add_audit,
+        add_fuzz,
+        add_corpus,
+        add_demo,
+    ):
         add(commands)
     for command in commands.choices.values():
         command.add_argument(

@@ -252,20 +252,27 @@ class Draw:
         if distinct:
             return self._distinct(dtype, tuple(shape), low)
         if size <= DRAWN_ONE_BY_ONE:
-            element = numbers(dtype, low, high, special)
-            values = [self.draw(element) for _ in range(size)]
+            values = self.elements(dtype, size, low, high, special)
             with np.errstate(all="ignore"):  # a number may round to infinity
                 kind = object if dtype == STRING else None
                 return np.array(values, kind).astype(dtype).reshape(shape)
-        rng = np.random.default_rng(self.integer(0, 2**32 - 1))
-        return spread(rng, dtype, tuple(shape), low, high, special)
+        return spread(self.generator(), dtype, tuple(shape), low, high, special)
+
+    def elements(self, dtype: np.dtype[Any], n: int, low: Any, high: Any, special: bool) -> Any:
+        """Numbers, each of which shrinks."""
+        element = numbers(dtype, low, high, special)
+        return [self.draw(element) for _ in range(n)]
+
+    def generator(self) -> Any:
+        """A generator of many numbers."""
+        return np.random.default_rng(self.integer(0, 2**32 - 1))
 
     def _distinct(self, dtype: np.dtype[Any], shape: tuple[int, ...], low: Any) -> np.ndarray:
         size = math.prod(shape)
         order = (
             self.permutation(size)
             if size <= DRAWN_ONE_BY_ONE
-            else np.random.default_rng(self.integer(0, 2**32 - 1)).permutation(size)
+            else self.generator().permutation(size)
         )
         step = 1 if dtype.kind in "iu" else GRID
         start = -step * (size // 2) if low is None and dtype.kind != "u" else (low or 0)

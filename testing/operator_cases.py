@@ -149,9 +149,13 @@ def drawn_cases(draw: st.DrawFn, op_type: str, domain: str, wanted: Wanted) -> C
     """Cases that a strategy draws, at one of the versions wanted."""
     versions = wanted.versions(operators()[domain, op_type])
     version = draw(st.sampled_from(versions[::-1]))
-    drawing = Draw(draw, schema(op_type, version, domain), wanted)
-    use = STRATEGIES[domain, op_type](drawing)
-    return case_of(use, version, stored_operands(drawing))
+    return case_with(Draw(draw, schema(op_type, version, domain), wanted))
+
+
+def case_with(drawing: Draw) -> Case:
+    """The case that the operator's strategy draws."""
+    use = STRATEGIES[drawing.schema.domain, drawing.name](drawing)
+    return case_of(use, drawing.version, stored_operands(drawing))
 
 
 def stored_operands(draw: Draw) -> Callable[[int, str], bool]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import concurrent.futures
 import functools
 import hashlib
+import importlib
 import inspect
 import json
 import multiprocessing
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -17,6 +19,7 @@ from typing import Any
 from onnxla.ir.names import quoted
 from onnxla.ops import lookup
 from onnxla.ops.table import full_name
+from onnxla.peers.command import CommandRuntime
 from onnxla.peers.protocol import Runtime
 from onnxla.peers.runtimes import find_runtime
 from onnxla.testing.fuzzing import INTERRUPTED, LATE, Fuzzed, fuzz, fuzz_cases
@@ -98,16 +101,30 @@ class Plan:
     def digest(self, operator: tuple[str, str]) -> str:
         """A hash of the source files that decide the results of an operator."""
         judges = self.judges
-        makers = [self.tested, *([] if isinstance(judges, str) else judges)]
-        objects: list[Any] = [getattr(maker, "runtime", maker).__class__ for maker in makers]
+        runtimes = [self.tested, *([] if isinstance(judges, str) else judges)]
+        files = {source_of(runtime) for runtime in runtimes}
         if operator != GRAPHS:
-            domain, op_type = operator
-            objects.append(STRATEGIES[operator])
-            versions = operators()[operator]
-            found = (lookup(domain, op_type, version) for version in versions)
-            objects += [each.function for each in found if each is not None]
-        files = sorted({inspect.getfile(inspect.unwrap(each)) for each in objects})
-        return hashlib.sha256(b"".join(Path(file).read_bytes() for file in files)).hexdigest()
+            found = (lookup(*operator, version) for version in operators()[operator])
+            functions = [each.function for each in found if each is not None]
+            files |= {file_of(each) for each in (STRATEGIES[operator], *functions)}
+        texts = (Path(file).read_bytes() for file in sorted(files))
+        return hashlib.sha256(b"".join(texts)).hexdigest()
+
+
+def file_of(thing: Any) -> str:
+    """The source file of a class or a function."""
+    return inspect.getfile(inspect.unwrap(thing))
+
+
+def source_of(runtime: Runtime) -> str:
+    """The file of a runtime: of the class, of the file that another process runs, or a program."""
+    if isinstance(runtime, CommandRuntime):
+        return shutil.which(runtime.words[0]) or file_of(CommandRuntime)
+    inner = getattr(runtime, "runtime", runtime)
+    if isinstance(inner, str):
+        file, colon, _ = inner.partition(".py:")
+        return f"{file}.py" if colon else file_of(importlib.import_module(inner.partition(":")[0]))
+    return file_of(type(inner))
 
 
 def operator_of(name: str) -> tuple[str, str]:

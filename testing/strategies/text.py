@@ -21,7 +21,7 @@ def strings(draw: Draw, shape: Sequence[int], among: Sequence[str]) -> np.ndarra
     if size <= DRAWN_ONE_BY_ONE:
         chosen = [draw.choice(among) for _ in range(size)]
     else:
-        rng = np.random.default_rng(draw.integer(0, 2**32 - 1))
+        rng = draw.generator()
         chosen = [among[i] for i in rng.integers(0, len(among), size)]
     return np.array([*chosen, None], object)[:-1].reshape(shape)
 
