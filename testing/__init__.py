@@ -21,11 +21,13 @@ from onnxla.testing.case import Case
 from onnxla.testing.draw import Draw
 from onnxla.testing.fault_records import Fault, faults
 from onnxla.testing.fuzzing import Fuzzed, fuzz, sample
+from onnxla.testing.invalid_uses import InvalidUse, refused, wrongs
 from onnxla.testing.malformed import Malformed, malformed_models
 from onnxla.testing.operator_cases import cases, operators, strategy
 from onnxla.testing.outcomes import Disagreement, Outcome, check, compare
 from onnxla.testing.properties import PROPERTIES
 from onnxla.testing.random_graphs import graphs
+from onnxla.testing.refusals import Reaction, refuses
 from onnxla.testing.traceable import PropertyViolated
 from onnxla.testing.types import Typed
 from onnxla.testing.use import Use, example
@@ -37,6 +39,7 @@ __all__ = [
     "Draw",
     "Fault",
     "Fuzzed",
+    "InvalidUse",
     "Isolated",
     "Malformed",
     "NotSupported",
@@ -44,6 +47,7 @@ __all__ = [
     "Onnxla",
     "Outcome",
     "PropertyViolated",
+    "Reaction",
     "Reference",
     "Runtime",
     "RuntimeCrashed",
@@ -58,6 +62,9 @@ __all__ = [
     "graphs",
     "malformed_models",
     "operators",
+    "refused",
+    "refuses",
     "sample",
     "strategy",
+    "wrongs",
 ]
