@@ -14,7 +14,7 @@ from jax import lax
 
 from onnxla.ir.errors import ModelError
 from onnxla.ops.chain_rule import product, singular
-from onnxla.ops.checks import only
+from onnxla.ops.checks import check_split, only
 from onnxla.ops.elementary import tanh
 from onnxla.ops.index import argmax
 from onnxla.ops.random import random_key, uniform
@@ -157,6 +157,7 @@ def normalizer(name: str, **traits: Any) -> Callable[[Callable[..., Value]], Cal
 
     def decorate(function: Callable[..., Value]) -> Callable[..., Value]:
         def flattened(input: Value, *, axis: int = 1) -> Value:
+            check_split(axis, input.ndim)
             outer = input.shape[:axis] if axis else ()
             matrix = input.reshape(math.prod(outer), math.prod(input.shape[len(outer) :]))
             return function(matrix, axis=1).reshape(input.shape)

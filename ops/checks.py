@@ -17,3 +17,9 @@ def refuse(name: str, **given: Any) -> None:
     """Raises: UnsupportedError if a feature that is not implemented has a value."""
     if used := [key for key, value in given.items() if value is not None and value != 0]:
         raise UnsupportedError(f"{name} with {', '.join(used)} is not supported")
+
+
+def check_split(axis: int, rank: int) -> None:
+    """Raises ModelError unless `axis` splits the axes of a tensor in those before and after it."""
+    if not -rank <= axis <= rank:
+        raise ModelError(f"axis {axis} is not in [-{rank}, {rank}], as the input has rank {rank}")

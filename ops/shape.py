@@ -13,6 +13,7 @@ from jax.core import max_dim, min_dim
 
 from onnxla.ir.dtypes import STRING, dtype_of
 from onnxla.ir.errors import ModelError
+from onnxla.ops.checks import check_split
 from onnxla.ops.index import check_indices
 from onnxla.ops.limits import check_size
 from onnxla.ops.sizes import as_sizes, at_least, is_symbolic
@@ -150,6 +151,7 @@ def transpose(data: Value, *, perm: tuple[int, ...] | None = None) -> Value:
 @op("Flatten", since=(1, 9, 11, 13, 21, 23, 24, 25), moves="reshaped")
 def flatten(input: Value, *, axis: int = 1) -> Value:
     """The input as a matrix: its axes before `axis` are the rows, the others the columns."""
+    check_split(axis, input.ndim)
     return input.reshape(math.prod(input.shape[:axis]), math.prod(input.shape[axis:]))
 
 

@@ -22,11 +22,13 @@ from onnxla.testing.case import Case
 from onnxla.testing.draw import Draw
 from onnxla.testing.fault_records import Fault, faults
 from onnxla.testing.fuzzing import Fuzzed, fuzz, sample
+from onnxla.testing.invalid_uses import InvalidUse, refused, wrongs
 from onnxla.testing.malformed import Malformed, malformed_models
 from onnxla.testing.operator_cases import cases, operators, strategy
 from onnxla.testing.outcomes import Disagreement, Outcome, check, compare
 from onnxla.testing.properties import PROPERTIES
 from onnxla.testing.random_graphs import graphs
+from onnxla.testing.refusals import Reaction, refuses
 from onnxla.testing.traceable import PropertyViolated
 from onnxla.testing.types import Typed
 from onnxla.testing.use import Use, example
@@ -39,6 +41,7 @@ __all__ = [
     "Draw",
     "Fault",
     "Fuzzed",
+    "InvalidUse",
     "Isolated",
     "Malformed",
     "NotSupported",
@@ -46,6 +49,7 @@ __all__ = [
     "Onnxla",
     "Outcome",
     "PropertyViolated",
+    "Reaction",
     "Reference",
     "Runtime",
     "RuntimeCrashed",
@@ -60,6 +64,9 @@ __all__ = [
     "graphs",
     "malformed_models",
     "operators",
+    "refused",
+    "refuses",
     "sample",
     "strategy",
+    "wrongs",
 ]

@@ -105,16 +105,22 @@ def faults() -> tuple[Fault, ...]:
     )
 
 
+@functools.cache
+def faults_by_operator() -> dict[tuple[str, str], list[Fault]]:
+    """The faults on record by name and domain of their operators."""
+    found: dict[tuple[str, str], list[Fault]] = {}
+    for fault in faults():
+        found.setdefault((fault.op_type, fault.domain), []).append(fault)
+    return found
+
+
 def faults_met(
     case: Case, runtimes: Sequence[str], among: Sequence[Fault] | None = None
 ) -> Iterator[Fault]:
     """The faults of some runtimes that a case meets, in whichever versions of these."""
-    for fault in faults() if among is None else among:
-        if (
-            (fault.op_type, fault.domain) == (case.op_type, case.domain)
-            and fault.runtime in runtimes
-            and fault.when(case)
-        ):
+    key = case.op_type, case.domain
+    for fault in faults_by_operator().get(key, ()) if among is None else among:
+        if (fault.op_type, fault.domain) == key and fault.runtime in runtimes and fault.when(case):
             yield fault
 
 

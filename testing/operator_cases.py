@@ -25,6 +25,7 @@ from onnxla.testing.wanted import Opset, Wanted, dtypes_of
 # Draws one use of the operator that the schema describes.
 Strategy = Callable[[Draw], Use]
 F = TypeVar("F", bound=Strategy)
+T = TypeVar("T")
 
 # By domain and name, once `operators` has imported the families.
 STRATEGIES: dict[tuple[str, str], Strategy] = {}
@@ -128,7 +129,12 @@ def cases(
 
 @functools.cache
 def can_be(op_type: str, domain: str, wanted: Wanted) -> bool:
-    """Whether a case as wanted is found among a hundred."""
+    """Whether a case as wanted is found."""
+    return is_found(drawn_cases(op_type, domain, wanted), wanted.allows)
+
+
+def is_found(strategy: st.SearchStrategy[T], holds: Callable[[T], bool]) -> bool:
+    """Whether something holds of one among a hundred examples."""
     chosen = settings(
         max_examples=100,
         database=None,
@@ -138,7 +144,7 @@ def can_be(op_type: str, domain: str, wanted: Wanted) -> bool:
         suppress_health_check=list(HealthCheck),
     )
     try:
-        find(drawn_cases(op_type, domain, wanted), wanted.allows, settings=chosen)
+        find(strategy, holds, settings=chosen)
     except NoSuchExample:
         return False
     return True
