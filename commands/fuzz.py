@@ -57,7 +57,8 @@ def add_fuzz(commands: Any) -> None:
         "--against",
         default="reference",
         help="what it is compared with (default: %(default)s); `properties` checks onnxla's jit, "
-        "vmap, gradients and saving against each other",
+        "vmap, gradients and saving against each other; `gradients` compares the runtime's with "
+        "onnxla's",
     )
     add(
         "-n",
@@ -95,7 +96,7 @@ def run_fuzz(arguments: argparse.Namespace) -> int:
     tested = find_runtime(arguments.runtime, *limits)
     preflight(tested)
     other = arguments.against
-    if other != "properties":
+    if other not in ("properties", "gradients"):
         other = find_runtime(other)
         preflight(other)
     results = []

@@ -17,6 +17,7 @@ from onnxla.ops.table import full_name
 from onnxla.peers.protocol import Runtime
 from onnxla.testing.case import Case
 from onnxla.testing.fault_records import Fault
+from onnxla.testing.gradients import compare_gradients
 from onnxla.testing.operator_cases import cases
 from onnxla.testing.outcomes import WRONG, Disagreement, Outcome, compare
 from onnxla.testing.properties import judge
@@ -97,7 +98,8 @@ def fuzz(
         op_type: The operator's name.
         runtime: The runtime under test, or its name.
         against: The one that it is compared with, or its name; or `properties`: then onnxla is
-            compared with itself, as `PROPERTIES` say.
+            compared with itself, as `PROPERTIES` say; or `gradients`: then the runtime's are
+            compared with those of onnxla, as by `compare_gradients`.
         examples: How many cases.
         seed: The same one draws the same cases, with the same version of Hypothesis.
         opset: See `cases`, as for `domain`, `dtypes` and `specials`.
@@ -115,6 +117,8 @@ def fuzz(
     )
     if against == "properties":
         outcome_of = judge
+    elif against == "gradients":
+        outcome_of = functools.partial(compare_gradients, runtime=runtime)
 
     def tally(case: Case) -> None:
         outcome = outcome_of(case)
