@@ -68,19 +68,12 @@ class Failing:
 
 
 def test_what_is_not_compared() -> None:
+    none = "no input of the case has a finite gradient"
     for case, runtime, text in (
         (example("Mul", 14, X, Y), Reference(), "reference has no `vjp`"),
         (example("Neg", 13, X), Multiplying(), "no gradient"),
-        (
-            example("Neg", 13, np.array([1])),
-            Multiplying(),
-            "no input of the case has a finite gradient",
-        ),
-        (
-            example("Sqrt", 13, -np.abs(X)),
-            Multiplying(),
-            "no input of the case has a finite gradient",
-        ),
+        (example("Neg", 13, np.array([1])), Multiplying(), none),
+        (example("Sqrt", 13, -np.abs(X)), Multiplying(), none),
     ):
         outcome = compare_gradients(case, runtime)
         assert outcome.kind == "unsupported"
