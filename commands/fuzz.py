@@ -66,7 +66,7 @@ def add_fuzz(commands: Any) -> None:
         metavar="RUNTIME",
         help="who judges: the first that has an answer, confirmed by the others; repeatable "
         "(default: onnxla, reference, onnxruntime); `properties` checks onnxla's jit, vmap, "
-        "gradients and saving against each other",
+        "gradients and saving against each other; `gradients` compares the runtime's with onnxla's",
     )
     add("--skip", action="append", metavar="OP", default=[], help="operators to leave out")
     add("--graphs", action="store_true", help="graphs instead of single operators")
@@ -204,20 +204,19 @@ def replay(folder: Path, plan: Plan) -> int:
     """Runs saved cases; the exit code is 1 if one is wrong, or there is none."""
     from onnxla.tables import Table
     from onnxla.testing.case import Case
-    from onnxla.testing.outcomes import WRONG, compare
-    from onnxla.testing.properties import judge
+    from onnxla.testing.fuzzing import way_of
+    from onnxla.testing.outcomes import WRONG
 
     paths = sorted(folder.rglob("*.onnx"))
     if not paths:
         raise ValueError(f"--replay takes a folder of saved cases, and {quoted(folder)} has none")
     rows, wrong = [], 0
-    tested, judges = plan.tested, plan.judges
+    outcome_of = way_of(plan.tested, plan.judges)
     for path in paths:
-        case = Case.load(path)
-        outcome = judge(case) if judges == "properties" else compare(case, tested, judges)
+        outcome = outcome_of(Case.load(path))
         wrong += outcome.kind in WRONG
         rows.append((str(path.relative_to(folder)), outcome.kind, outcome.detail))
-    title = f"{tested.name}: {wrong} of {len(rows)} cases are wrong"
+    title = f"{plan.tested.name}: {wrong} of {len(rows)} cases are wrong"
     print(Table(title, ("case", "outcome", "detail"), rows))
     return 1 if wrong else 0
 

@@ -8,7 +8,7 @@ import re
 import socket
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from multiprocessing import spawn
 from pathlib import Path
 from typing import Any
@@ -59,6 +59,7 @@ class Isolated:
         self.name = Path(runtime).name if isinstance(runtime, str) else runtime.name
         self._process: LimitedProcess | None = None
         self._socket: socket.socket | None = None
+        self._differentiates = False
 
     def run(self, model: bytes, inputs: Mapping[str, Any]) -> list[Any]:
         """The outputs in graph order.
@@ -69,10 +70,25 @@ class Isolated:
             RuntimeNotStarted: It did not start.
             RuntimeError: The runtime raised an error. A note has its traceback.
         """
+        return self._call("run", model=model, inputs=dict(inputs))
+
+    def vjp(self, model: bytes, inputs: Mapping[str, Any], cotangents: Sequence[Any]) -> list[Any]:
+        """The gradients by the floating inputs, in order; see `onnxla.testing.gradients`.
+
+        Raises:
+            NotSupported: The runtime says so, or has no `vjp`. Else as `run`.
+        """
+        self.start()
+        if not self._differentiates:
+            raise NotSupported(f"{self.name} has no `vjp`")
+        return self._call("vjp", model=model, inputs=dict(inputs), cotangents=list(cotangents))
+
+    def _call(self, method: str, **arguments: Any) -> list[Any]:
+        """What a method of the runtime gives. Raises as `run` does."""
         self.start()
         assert self._process is not None
         self._process.forget_errors()
-        kind, *answer = self._ask({"model": model, "inputs": dict(inputs)}, self.timeout)
+        kind, *answer = self._ask({"method": method, **arguments}, self.timeout)
         if kind == "outputs":
             return list(answer[0])
         if kind == "not supported":
@@ -97,15 +113,15 @@ class Isolated:
         self._process, self._socket = process, ours
         atexit.register(self.close)
         try:
-            kind, text, *trace = self._ask(target_of(self.runtime), STARTING)
+            kind, text, *more = self._ask(target_of(self.runtime), STARTING)
         except RuntimeCrashed as error:
             raise RuntimeNotStarted(str(error)) from None
         if kind != "ready":
             self.close()
             failure = RuntimeNotStarted(f"{self.name} does not start: {text}")
-            failure.add_note("".join(trace))
+            failure.add_note("".join(more))
             raise failure
-        self.name = text
+        self.name, (self._differentiates,) = text, more
 
     def close(self) -> None:
         """Ends the process."""

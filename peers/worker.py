@@ -161,7 +161,7 @@ def answer_of(runtime: Any, data: bytes) -> bytes:
     """The frame that answers one: `outputs`, `not supported` or `failed`, and what goes with it."""
     try:
         question = unpack(data)
-        return outputs_of(runtime.run(question["model"], question["inputs"]))
+        return outputs_of(getattr(runtime, question.pop("method"))(**question))
     except Exception as error:
         kinds = {kind.__name__ for kind in type(error).__mro__}
         if kinds & {"NotSupported", "NotImplementedError"}:
@@ -201,7 +201,7 @@ def main() -> None:
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     try:
         runtime = load_runtime(unpack(read_frame(questions) or b""))
-        answer = pack(["ready", runtime.name])
+        answer = pack(["ready", runtime.name, hasattr(runtime, "vjp")])
     except (Exception, SystemExit) as error:
         runtime, answer = None, failure(error)
     while True:

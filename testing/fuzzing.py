@@ -22,6 +22,7 @@ from onnxla.peers.protocol import Runtime
 from onnxla.testing.case import Case
 from onnxla.testing.fault_records import Fault
 from onnxla.testing.findings import Finding, Signature, signature_of, without_explained
+from onnxla.testing.gradients import compare_gradients
 from onnxla.testing.operator_cases import cases
 from onnxla.testing.outcomes import WRONG, Disagreement, Judges, Outcome, compare
 from onnxla.testing.properties import judge
@@ -129,6 +130,13 @@ def fuzz(
         op_type: The operator's name.
         runtime: See `fuzz_cases`, as for `against`.
         against: See there.
+        runtime: The runtime under test, or its name.
+        against: The one that it is compared with, or its name; or `properties`: then onnxla is
+            compared with itself, as `PROPERTIES` say; or `gradients`: then the runtime's are
+            compared with those of onnxla, as by `compare_gradients`.
+        examples: How many cases.
+        seed: The same one draws the same cases, with the same version of Hypothesis.
+        opset: See `cases`, as for `domain`, `dtypes` and `specials`.
         domain: The operator's domain.
         **options: Those of `cases`, such as `opset` and `dtypes`; and the others of `fuzz_cases`,
             such as `examples` and `seed`.
@@ -173,13 +181,22 @@ def fuzz_cases(
         database: A folder in which cases that fail are kept, as Hypothesis does, to be tried first
             next time.
     """
-    outcome_of: Callable[[Case], Outcome] = functools.partial(
-        compare, runtime=runtime, against=against, faults=faults
-    )
-    if against == "properties":
-        outcome_of = judge
+    outcome_of = way_of(runtime, against, faults)
     search = Search(strategy, outcome_of, Fuzzed(name), examples, seed, until, database)
     return search.run(most, progress)
+    elif against == "gradients":
+        outcome_of = functools.partial(compare_gradients, runtime=runtime)
+
+
+def way_of(
+    runtime: Runtime | str, against: Judges | None, faults: Sequence[Fault] | None = None
+) -> Callable[[Case], Outcome]:
+    """What tells the outcome of a case: see `fuzz_cases`."""
+    if against == "properties":
+        return judge
+    if against == "gradients":
+        return functools.partial(compare_gradients, runtime=runtime)
+    return functools.partial(compare, runtime=runtime, against=against, faults=faults)
 
 
 @dataclass

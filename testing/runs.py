@@ -29,7 +29,7 @@ from onnxla.testing.random_graphs import graphs
 
 # The same one for all operators: it may have a process.
 find_once = functools.cache(find_runtime)
-PROPERTIES = "properties"  # in the place of judges
+WAYS = ("properties", "gradients")  # in the place of judges
 GRAPHS = ("", "graphs")  # in the place of an operator
 
 
@@ -72,13 +72,13 @@ class Plan:
 
     @property
     def judges(self) -> list[Runtime] | str:
-        """Who judges, or `properties`.
+        """Who judges, or one of `WAYS`.
 
         Raises:
             ValueError: There is no runtime of a name.
         """
-        if self.against == (PROPERTIES,):
-            return PROPERTIES
+        if len(self.against) == 1 and self.against[0] in WAYS:
+            return self.against[0]
         return judges_of(list(map(find_once, self.against)) or None, self.tested)
 
     def fuzz(self, operator: tuple[str, str], until: float | None = None, **further: Any) -> Fuzzed:

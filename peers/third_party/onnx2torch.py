@@ -28,6 +28,21 @@ class Onnx2Torch:
         outputs = outputs if isinstance(outputs, (list, tuple)) else [outputs]
         return [output.cpu().numpy() for output in outputs]
 
+    def vjp(self, model: bytes, inputs: dict[str, Any], cotangents: list[Any]) -> list[Any]:
+        """The gradients by the floating inputs, in order, of the outputs times their cotangents."""
+        import torch
+
+        tensors = self._tensors(inputs)
+        floating = [tensor.requires_grad_() for tensor in tensors if tensor.is_floating_point()]
+        outputs = self._module(model)(*tensors)
+        outputs = outputs if isinstance(outputs, (list, tuple)) else [outputs]
+        chosen = [(y, torch.from_numpy(c)) for y, c in zip(outputs, cotangents) if c is not None]
+        if not any(y.requires_grad for y, _ in chosen):
+            return [torch.zeros_like(tensor).cpu().numpy() for tensor in floating]
+        values, weights = zip(*((y, w.to(self.device)) for y, w in chosen if y.requires_grad))
+        found = torch.autograd.grad(values, floating, weights, materialize_grads=True)
+        return [gradient.cpu().numpy() for gradient in found]
+
     def _module(self, model: bytes) -> Any:
         import onnx
 

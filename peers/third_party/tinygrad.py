@@ -12,7 +12,7 @@ class Tinygrad:
     """tinygrad on its default device, or another.
 
     Args:
-        device: Such as `CPU`, which needs clang, or `PYTHON`, which needs nothing and is slow.
+        device: Such as `CPU`; tinygrad uses clang there, and on `PYTHON` for some models.
     """
 
     def __init__(self, device: str | None = None) -> None:
@@ -26,6 +26,18 @@ class Tinygrad:
     def run(self, model: bytes, inputs: dict[str, Any]) -> list[Any]:
         """The outputs in graph order."""
         return [as_numpy(value) for value in self._runner(model)(inputs).values()]
+
+    def vjp(self, model: bytes, inputs: dict[str, Any], cotangents: list[Any]) -> list[Any]:
+        """The gradients by the floating inputs, in order, of the outputs times their cotangents."""
+        tensors = {name: self.tinygrad.Tensor(value) for name, value in inputs.items()}
+        floating = [t for name, t in tensors.items() if inputs[name].dtype.kind == "f"]
+        outputs = self._runner(model)(tensors).values()
+        weighted = [
+            (output * self.tinygrad.Tensor(weights)).sum().cast("float")
+            for output, weights in zip(outputs, cotangents)
+            if weights is not None
+        ]
+        return [gradient.numpy() for gradient in sum(weighted).gradient(*floating)]
 
     def _runner(self, model: bytes) -> Any:
         try:

@@ -162,6 +162,15 @@ def test_a_hang_ends(plain: Isolated) -> None:
     assert len(plain.run(b"echo", X)) == 1
 
 
+def test_gradients_go_through_as_outputs_do(bare: str, plain: Isolated) -> None:
+    runtime = Isolated(f"{PLAIN}:Differentiating", python=bare)
+    (got,) = runtime.vjp(b"", X, [None, np.array([3.0])])
+    assert_same(got, np.array([6.0]))
+    runtime.close()
+    with pytest.raises(NotSupported, match="plain has no `vjp`"):
+        plain.vjp(b"", X, [None])
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems do not limit addresses")
 def test_memory_is_limited(bare: str) -> None:
     runtime = Isolated(f"{PLAIN}:Plain", memory=4096, python=bare)

@@ -75,7 +75,14 @@ def test_every_command_is_known() -> None:
     for command in (command for block in COMMANDS for command in block):
         if (words := shlex.split(command))[0] == "onnxla":
             parser().parse_args(words[1:])
-    told = ("adapter.py:Mine", "tiny_runtime", "main.rs", "node runtime.mjs", "openvino")
+    told = (
+        "training.py",
+        "adapter.py:Mine",
+        "tiny_runtime",
+        "main.rs",
+        "node runtime.mjs",
+        "openvino",
+    )
     assert sorted(map(str, COMMANDS)) == sorted({str(b) for text in told for b in blocks(text)})
 
 
@@ -93,6 +100,16 @@ def test_an_adapter_in_a_test(folder: Path) -> None:
     exec(code.replace(OTHER, sys.executable), names)
     assert compare(example("Neg", 13, np.float32([1])), names["runtime"]).kind == "agreed"
     names["runtime"].close()
+
+
+def test_gradients(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (commands,) = blocks("training.py")
+    assert run(commands) == 0
+    told = capsys.readouterr().out
+    assert "training against gradients: 20 cases of 1 operators, seed 0: all agree" in told
+    source = folder / "training.py"
+    source.write_text(source.read_text().replace("(1 - np.tanh(x) ** 2)", "(1 - np.tanh(x))"))
+    assert run(commands) == 1
 
 
 def test_c(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

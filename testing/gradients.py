@@ -1,0 +1,157 @@
+"""Whether a runtime's gradients are those of onnxla in double precision."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, runtime_checkable
+
+import jax
+import numpy as np
+
+import onnxla
+from onnxla.ops.values import is_floating
+from onnxla.peers.difference import difference
+from onnxla.peers.protocol import NotSupported, Runtime
+from onnxla.peers.runtimes import safely_named
+from onnxla.testing.case import Case
+from onnxla.testing.outcomes import Outcome, one_line
+from onnxla.testing.properties import in_double, model_in_double_precision
+from onnxla.testing.traceable import on_device, run_traced, traceable
+from onnxla.testing.types import dtype_of, type_string
+
+# A gradient sums more terms, each of them rounded, than the outputs do.
+SCALED = 1e-4
+ROUNDINGS = 32
+
+
+@runtime_checkable
+class DifferentiableRuntime(Protocol):
+    """A runtime that also has gradients."""
+
+    name: str
+
+    def vjp(
+        self, model: bytes, inputs: Mapping[str, Any], cotangents: Sequence[Any]
+    ) -> list[np.ndarray]:
+        """The gradients by the floating inputs, in order, of the outputs times their cotangents.
+
+        Args:
+            model: An `.onnx` file.
+            inputs: Arrays by name.
+            cotangents: An array for each output of the graph, None for one that does not float.
+
+        Raises:
+            NotSupported: The runtime does not differentiate the model.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """The gradients of a case.
+
+    Attributes:
+        inputs: Where they are taken: the case's, moved a little, so that they are not at kinks or
+            ties, in their own dtypes.
+        cotangents: The weights of the outputs; None for one that does not float.
+        expected: The gradients by the inputs that have one, by name, in double precision.
+    """
+
+    inputs: dict[str, Any]
+    cotangents: list[np.ndarray | None]
+    expected: dict[str, np.ndarray]
+
+
+def has_gradient(value: Any) -> bool:
+    """Whether a gradient by a value is asked for: of floats of 16 bits or more."""
+    return isinstance(value, np.ndarray) and is_floating(value) and value.dtype.itemsize > 1
+
+
+@functools.lru_cache(maxsize=1)
+def gradients_of(case: Case) -> Gradients | None:
+    """The gradients of a case, or None where it has none that are finite."""
+    if (f := traceable(case)) is None or (wide := model_in_double_precision(case)) is None:
+        return None
+    rng = np.random.default_rng(0)
+    names = [name for name, value in f.traced.items() if has_gradient(value)]
+    moved = {name: off_kinks(f.traced[name], rng) for name in names}
+    inputs = {**case.inputs, **moved}
+    module = onnxla.load(wide)
+    known = {name: in_double(value) for name, value in inputs.items() if name not in names}
+    types = [type_string(output.type) for output in case.proto.graph.output]
+    if not names or not all(text.startswith("tensor") for text in types):
+        return None
+
+    def function(traced: Mapping[str, Any]) -> list[Any]:
+        return [y for y in run_traced(module, known, traced) if is_floating(y)]
+
+    @jax.jit
+    def gradient(point: Mapping[str, Any], weights: list[Any]) -> Any:
+        value, pull = jax.vjp(function, point)
+        return value, pull(weights)[0]
+
+    point = on_device({name: in_double(value) for name, value in moved.items()})
+    try:
+        with jax.enable_x64(True):
+            shapes = iter(jax.eval_shape(function, point))
+            dtypes = [dtype_of(text) for text in types]
+            cotangents = [
+                rng.uniform(-1, 1, next(shapes).shape).astype(dtype) if floats(dtype) else None
+                for dtype in dtypes
+            ]
+            weights = [jax.numpy.asarray(in_double(c)) for c in cotangents if c is not None]
+            value, found = gradient(point, weights)
+    except onnxla.UnsupportedError:  # says that there is none
+        return None
+    expected = {name: np.asarray(found[name]) for name in names}
+    finite = all(
+        np.isfinite(array).all() for array in [*map(np.asarray, value), *expected.values()]
+    )
+    return Gradients(inputs, cotangents, expected) if value and finite else None
+
+
+def floats(dtype: np.dtype[Any]) -> bool:
+    """Whether arrays of a dtype have a cotangent."""
+    return is_floating(np.zeros((), dtype))
+
+
+def off_kinks(value: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Numbers near others, towards zero, since many a domain ends at 1 or -1."""
+    r = rng.uniform(0.5, 1.0, value.shape)
+    x = value.astype(np.float64)
+    return np.asarray(np.where(x == 0, 1e-3 * r, x * (1 - 1e-2 * r)).astype(value.dtype))
+
+
+def compare_gradients(case: Case, runtime: Runtime | str) -> Outcome:
+    """Compares a runtime's gradients with those of onnxla in double precision.
+
+    Args:
+        case: What to differentiate.
+        runtime: The one under test, with a `vjp` as of `DifferentiableRuntime`; or its name.
+
+    Returns:
+        `unsupported` where the runtime has no `vjp` or says so, or the case has no gradient.
+    """
+    tested = safely_named(runtime) if isinstance(runtime, str) else runtime
+    if not isinstance(tested, DifferentiableRuntime):
+        return Outcome("unsupported", f"{tested.name} has no `vjp`")
+    if (gradients := gradients_of(case)) is None:
+        return Outcome("unsupported", "no input of the case has a finite gradient")
+    try:
+        got = tested.vjp(case.model, gradients.inputs, gradients.cotangents)
+    except NotSupported as error:
+        return Outcome("unsupported", f"{tested.name}: {one_line(error)}")
+    except Exception as error:
+        return Outcome("failed", f"{tested.name}: {one_line(error)}")
+    names = [name for name, value in gradients.inputs.items() if has_gradient(value)]
+    if len(got) != len(names):
+        return Outcome("disagreed", f"{len(got)} gradients for {len(names)} floating inputs")
+    tolerance = replace(case.tolerance, scaled=SCALED, roundings=ROUNDINGS, random=False)
+    for name, slope in zip(names, got, strict=True):
+        if name in gradients.expected:  # unless it decides a shape
+            expected = gradients.expected[name].astype(gradients.inputs[name].dtype)
+            if not (found := difference(slope, expected, tolerance)).ok:
+                return Outcome("disagreed", f"the gradient by '{name}': {found}")
+    return Outcome("agreed")

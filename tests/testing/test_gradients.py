@@ -1,0 +1,124 @@
+"""Gradients of runtimes are compared with onnxla's in double precision."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from onnxla.commands import main as cli
+from onnxla.testing import NotSupported, Reference, cases, example, fuzz
+from onnxla.testing.fuzzing import draw_examples
+from onnxla.testing.gradients import compare_gradients, gradients_of
+
+X = np.array([[1, -2, 0.5]], np.float32)
+Y = np.array([[2], [3]], np.float32)
+
+
+def summed_to(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """The sum over the axes along which an array of a shape was broadcast."""
+    array = array.sum(tuple(range(array.ndim - len(shape))))
+    axes = tuple(i for i, n in enumerate(shape) if n == 1 and array.shape[i] != 1)
+    return array.sum(axes, keepdims=True).astype(array.dtype)
+
+
+class Multiplying:
+    """Has the gradient of Mul, right or wrong."""
+
+    name = "multiplying"
+
+    def __init__(self, factor: float = 1) -> None:
+        self.factor = np.float32(factor)
+
+    def run(self, model: bytes, inputs: Any) -> list[Any]:
+        return Reference().run(model, inputs)
+
+    def vjp(self, model: bytes, inputs: Any, cotangents: Any) -> list[Any]:
+        if (graph := onnx.load_from_string(model).graph).node[0].op_type != "Mul":
+            raise NotSupported("no gradient")
+        if len(inputs) < 2:
+            raise ValueError("an operand is stored")
+        (x, y), (c,) = inputs.values(), cotangents
+        assert list(inputs) == [value.name for value in graph.input]
+        return [summed_to(c * y, x.shape), self.factor * summed_to(c * x, y.shape)]
+
+
+def test_a_right_gradient_agrees_and_a_wrong_one_does_not() -> None:
+    case = example("Mul", 14, X, Y)
+    assert compare_gradients(case, Multiplying()).kind == "agreed"
+    wrong = compare_gradients(case, Multiplying(1.01))
+    assert wrong.kind == "disagreed"
+    assert wrong.detail.startswith("the gradient by 'B': ")
+    failed = compare_gradients(case, Failing())
+    assert (failed.kind, failed.detail) == ("failed", "failing: KeyError: 'x'")
+
+
+class Failing:
+    """Raises an error instead of gradients."""
+
+    name = "failing"
+
+    def run(self, model: bytes, inputs: Any) -> list[Any]:
+        return []
+
+    def vjp(self, model: bytes, inputs: Any, cotangents: Any) -> list[Any]:
+        raise KeyError("x")
+
+
+def test_what_is_not_compared() -> None:
+    none = "no input of the case has a finite gradient"
+    for case, runtime, text in (
+        (example("Mul", 14, X, Y), Reference(), "reference has no `vjp`"),
+        (example("Neg", 13, X), Multiplying(), "no gradient"),
+        (example("Neg", 13, np.array([1])), Multiplying(), none),
+        (example("Sqrt", 13, -np.abs(X)), Multiplying(), none),
+    ):
+        outcome = compare_gradients(case, runtime)
+        assert outcome.kind == "unsupported"
+        assert text in outcome.detail
+
+
+@pytest.mark.parametrize("op_type", ["Softmax", "MatMul", "TopK"])
+def test_gradients_are_those_of_finite_differences(op_type: str) -> None:
+    """In the dtype of the case, at points that are not at ties, along each axis of each input."""
+    checked = 0
+
+    def body(case: Any) -> None:
+        nonlocal checked
+        if (found := gradients_of(case)) is None:
+            return
+
+        def value(inputs: Any) -> float:
+            outputs = Reference().run(case.model, inputs)
+            pairs = zip(outputs, found.cotangents, strict=True)
+            return float(sum(np.vdot(c, y) for y, c in pairs if c is not None))
+
+        for name, gradient in found.expected.items():
+            x = found.inputs[name]
+            for index in list(np.ndindex(x.shape))[:3]:
+                ends = []
+                for step in (1e-5, -1e-5):
+                    moved = x.copy()
+                    moved[index] += step
+                    ends.append(value({**found.inputs, name: moved}))
+                slope = (ends[0] - ends[1]) / 2e-5
+                assert slope == pytest.approx(gradient[index], rel=1e-3, abs=1e-4)
+                checked += 1
+
+    draw_examples(cases(op_type, opset=13, dtypes=["float64"]), body, 5, seed=0)
+    assert checked > 5
+
+
+def test_gradients_are_fuzzed() -> None:
+    result = fuzz("Mul", Multiplying(2), "gradients", opset=14, dtypes=["float32"], examples=15)
+    assert result.counts["disagreed"] > 3
+    assert result.case is not None
+    assert "the gradient by 'B': " in result.wrong or "an operand is stored" in result.wrong
+
+
+def test_gradients_on_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["fuzz", "Neg", "--against", "gradients", "-n", "3"]
+    assert cli.main([*arguments, "--runtime", "reference"]) == 1  # nothing was compared
+    assert "reference has no `vjp`" in capsys.readouterr().out
