@@ -18,6 +18,7 @@ import onnxla
 from onnxla import exporting
 from onnxla.peers.difference import Tolerance, difference
 from onnxla.peers.onnx_runtime import OnnxRuntime
+from support.decoders import Sizes, grouped, packed
 from support.real_models import FURTHER, LISTED, RealModel
 from support.small_models import graph, header, linear, make
 
@@ -384,3 +385,43 @@ def test_attention_of_any_length(causal: int, tmp_path: Path) -> None:
     for batch, length in ((1, 3), (2, 5)):
         q, k = np.random.default_rng(0).normal(size=(2, batch, 2, length, 4)).astype(np.float32)
         np.testing.assert_allclose(program(q, k), module(q, k), atol=1e-6)
+
+
+def fed(module: onnxla.Module, batch: int, **sizes: int) -> dict[str, np.ndarray]:
+    """Inputs of a decoder: a mask of ones, positions after the past, and else what is drawn."""
+    sizes, rng, found = {"batch": batch, **sizes}, np.random.default_rng(0), {}
+    for value in module.program.inputs:
+        shape = [n if isinstance(n, int) else sizes[n] for n in value.type.shape]
+        drawn = rng.uniform(0, 9, shape) if value.name == "input_ids" else np.ones(shape)
+        if value.name == "position_ids":
+            drawn = np.broadcast_to(sizes["past"] + np.arange(shape[1]), shape)
+        if value.name.startswith("past"):
+            drawn = rng.standard_normal(shape)
+        found[value.name] = drawn.astype(value.type.dtype)
+    return found
+
+
+@pytest.mark.quickly
+@pytest.mark.parametrize(
+    ("build", "shapes", "sizes"),
+    [
+        # A cache that grows, one with room, and one with room for the first tokens.
+        pytest.param(grouped, {}, [(2, 3, 5), (1, 8, 4), (4, 8, 4)], id="GroupQueryAttention"),
+        pytest.param(packed, {"total": "past + sequence"}, [(2, 3, 5), (1, 4, 5)], id="Attention"),
+    ],
+)
+def test_a_decoder_of_any_length(build: Any, shapes: Any, sizes: Any, tmp_path: Path) -> None:
+    """By their sequence, past and total, as a call of the module."""
+    module = onnxla.load(build(Sizes(width=64, key_heads=2, layers=1)))
+    program = exported(module, tmp_path, shapes=shapes, platforms="cpu")
+    for sequence, past, total in sizes:
+        given = fed(module, 2, sequence=sequence, past=past, total=total)
+        expected = module.run(given)
+        for name, value in program.run(given).items():
+            np.testing.assert_allclose(value, expected[name], 1e-4, 1e-5)
+
+
+def test_what_a_mask_is_as_long_as_is_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(onnxla.UnsupportedError, match=r"Attention 'n12'.*total.*shapes=") as found:
+        exported(onnxla.load(packed()), tmp_path)
+    assert "_DimExpr" not in str(found.value)
