@@ -172,6 +172,7 @@ class Generation:
         total: How many positions are read one by one.
         place: The position that is read next.
         tokens: The prompts and what has been made, as far as is known here.
+        budget: What may be made for them.
     """
 
     def __init__(
@@ -191,6 +192,7 @@ class Generation:
         self.length = self.within_tables(needed, limit)
         model = decoder.model
         self.tokens = prompts.filled(self.length + 1, int(fixed.pad), model.dtype(model.ids))
+        self.budget = model.budget(fixed.given, self.tokens, self.length)
         # Of a token in the last slot a prompt's pass keeps nothing to compare a step with.
         self.place, self.end = min(self.shortest - 1, max(self.length - 2, 0)), needed
         if model.has_states:  # as many tokens at once as are compiled for few lengths
@@ -250,7 +252,7 @@ class Generation:
         place, done = np.int64(self.place), np.zeros(batch, np.bool_)
         with jax.enable_x64(True), decoder.model.program.explaining_errors():
             if size:
-                caches = decoder.stepper.begin(self.fixed, ids, place, length=self.length)
+                caches = decoder.stepper.begin(self.budget, self.fixed, ids, place, self.length)
             else:
                 caches = decoder.model.nothing(batch, self.length)
             sequences = Sequences(*jax.device_put((place, self.tokens, done, caches, self.scores)))
@@ -267,10 +269,8 @@ class Generation:
         """The state before a position is read."""
         decoder = self.decoder
         with jax.enable_x64(True), decoder.model.program.explaining_errors():
-            new: Sequences = decoder.stepper.advance(
-                self.fixed, state, np.int64(end), beams=self.beams or 0
-            )
-            return new
+            end, beams = np.int64(end), self.beams or 0
+            return decoder.stepper.advance(self.budget, self.fixed, state, end, beams)
 
     def stream(self) -> Iterator[np.ndarray]:
         """The tokens that `made` returns, position by position."""
