@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from onnxla import ir
-from onnxla.arguments import check_arguments
+from onnxla.arguments import GENERATE_ELSEWHERE, called_here, check_arguments
 from onnxla.generate.agreement import compare, slots
 from onnxla.generate.arguments import DECODER, GENERATE
 from onnxla.generate.beams import first_scores
@@ -67,6 +67,7 @@ class Decoder:
         self.compared: set[tuple[int, int]] = set()  # batches and lengths of which that was done
         self.reached: dict[int, int] = {}  # cache lengths that tables suffice for, by those asked
 
+    @called_here(GENERATE_ELSEWHERE)
     def generate(
         self,
         ids: Any,
@@ -119,9 +120,12 @@ class Decoder:
         how = sampling(temperature, top_k, top_p, repetition_penalty)
         if how.draws and key is None:
             raise ValueError("tokens are drawn with a key: give one, as key=jax.random.key(0)")
+        if key is not None and temperature is None and not how.draws:
+            raise ValueError("nothing is drawn with the key: give temperature=1.0, top_k or top_p")
         if beams is not None and (how.draws or stream):
             raise ValueError(f"beams={beams} goes with no stream, temperature, top_k or top_p")
         ends = np.atleast_1d(np.asarray(eos, np.int64))
+        self.check_vocabulary(ends, top_k)
         prompts = as_prompts(ids, attention_mask, self.model.words)
         further = self.further(inputs or {})
         if beams is not None:
@@ -145,6 +149,15 @@ class Decoder:
             for count in run.steps(SHOWN if progress else run.total):
                 bar.advance(count)
         return run.made()
+
+    def check_vocabulary(self, ends: np.ndarray, top_k: int | None) -> None:
+        """Raises ValueError if there are no such tokens, where the file says how many there are."""
+        words = self.model.words
+        if wrong := [n for n in ends.tolist() if n < 0 or (words is not None and n >= words)]:
+            of = "" if words is None else f" of {words}"
+            raise ValueError(f"eos has {wrong[0]}, which is no token{of}")
+        if words is not None and top_k is not None and top_k > words:
+            raise ValueError(f"top_k={top_k} of {words} tokens: leave it out to draw any of them")
 
     def further(self, inputs: Mapping[str, Value]) -> dict[str, Value]:
         """Further inputs in the model's types. Raises: TypeError, ValueError if they do not fit."""
