@@ -18,7 +18,8 @@ import numpy as np
 from onnxla.ir.names import listed, no_such
 from onnxla.ops.limits import Limits
 
-P, R = ParamSpec("P"), TypeVar("R")
+P = ParamSpec("P")
+R = TypeVar("R")
 Tells = Callable[[Any], bool]
 
 

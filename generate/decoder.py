@@ -282,8 +282,8 @@ class Generation:
         """The state before a position is read."""
         decoder = self.decoder
         with jax.enable_x64(True), decoder.model.program.explaining_errors():
-            end, beams = np.int64(end), self.beams or 0
-            return decoder.stepper.advance(self.budget, self.fixed, state, end, beams)
+            beams = self.beams or 0
+            return decoder.stepper.advance(self.budget, self.fixed, state, np.int64(end), beams)
 
     def stream(self) -> Iterator[np.ndarray]:
         """The tokens that `made` returns, position by position."""

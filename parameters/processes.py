@@ -22,7 +22,7 @@ def is_first() -> bool:
 
 def can_end_together() -> bool:
     """Whether several processes agree on a step to end at, which JAX's preemption service does."""
-    return bool(jax.config.jax_enable_preemption_service)
+    return bool(jax.config.jax_enable_preemption_service)  # type: ignore[attr-defined]
 
 
 def are_told_to_end(step: int) -> bool:
