@@ -50,11 +50,11 @@ class Signature:
     key: bool = False
 
 
-class Differentiable(jax.export.Exported):
+class WithGradient(jax.export.Exported):
     """A program of JAX that says what to do where it has no gradient."""
 
     @classmethod
-    def of(cls, program: jax.export.Exported) -> Differentiable:
+    def of(cls, program: jax.export.Exported) -> WithGradient:
         """A program of JAX as one of these."""
         return cls(**{each.name: getattr(program, each.name) for each in fields(program)})
 
@@ -65,7 +65,7 @@ class Differentiable(jax.export.Exported):
                 "this program was exported without this gradient: export the model with"
                 " vjp_order=1, or 2 for the gradient of a gradient"
             )
-        return Differentiable.of(super().vjp())
+        return WithGradient.of(super().vjp())
 
 
 class Exported:
@@ -85,7 +85,7 @@ class Exported:
     """
 
     def __init__(self, program: jax.export.Exported, signature: Signature) -> None:
-        self.program, self.signature = Differentiable.of(program), signature
+        self.program, self.signature = WithGradient.of(program), signature
         self.fitting: set[Hashable] = set()
         self.input_names, self.output_names = signature.inputs, signature.outputs
         self.platforms = program.platforms
