@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import math
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import Any, TypeGuard
+from typing import Any, ParamSpec, TypeGuard, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from onnxla.ir.names import listed
+from onnxla.ir.names import listed, no_such
 from onnxla.ops.limits import Limits
 
+P = ParamSpec("P")
+R = TypeVar("R")
 Tells = Callable[[Any], bool]
 
 
@@ -65,6 +69,31 @@ def check_arguments(given: Mapping[str, Any], table: Mapping[str, Takes]) -> Non
     for name, value in given.items():
         if name in table:
             table[name].check(name, value)
+
+
+def called_here(elsewhere: Mapping[str, str]) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """A function that says what arguments of other libraries are called here.
+
+    Args:
+        elsewhere: By their names there, what is said of them.
+    """
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        own = inspect.signature(function).parameters
+        takes_others = any(each.kind == each.VAR_KEYWORD for each in own.values())
+
+        @functools.wraps(function)
+        def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+            for name in kwargs:
+                if name in elsewhere:
+                    raise TypeError(f"{name} {elsewhere[name]}")
+                if not (takes_others or name in own):
+                    raise TypeError(no_such("argument", name, [*own][1:]))  # the first is `self`
+            return function(*args, **kwargs)
+
+        return checked
+
+    return decorate
 
 
 def of_type(what: str, *types: type) -> Takes:
@@ -210,6 +239,32 @@ MODULE: dict[str, Takes] = {
     "external_data": FLAG | NAME | NOTHING,
     "tolerance": number("a number of at least 0", lambda value: value >= 0),
 }
+PENALTY = "is not there; repetition_penalty makes tokens that were there before less likely"
+GENERATE_ELSEWHERE: dict[str, str] = {
+    "input_ids": "is ids here, the first argument",
+    "inputs_embeds": "is not there: text is made of tokens, ids",
+    "max_length": "is max_new_tokens here, which counts the new tokens alone",
+    "max_tokens": "is max_new_tokens here",
+    "min_length": "is not there: without eos, exactly max_new_tokens are made",
+    "min_new_tokens": "is not there: without eos, exactly max_new_tokens are made",
+    "num_beams": "is beams here",
+    "num_return_sequences": "is not there: give a prompt several times",
+    "eos_token_id": "is eos here",
+    "pad_token_id": "is pad here",
+    "do_sample": "is not there: one of temperature, top_k and top_p, with a key, draws tokens",
+    "seed": "is key here, as key=jax.random.key(0)",
+    "generator": "is key here, as key=jax.random.key(0)",
+    "no_repeat_ngram_size": PENALTY,
+    "length_penalty": "is not there: beams are compared by their probabilities",
+    "early_stopping": "is not there: beams end when all have",
+    "presence_penalty": PENALTY,
+    "frequency_penalty": PENALTY,
+    "streamer": "is stream=True here, which returns an iterator",
+    "stopping_criteria": "is not there: with stream=True, stop where you like",
+    "use_cache": "is not there: the cache is always used",
+    "encoder_hidden_states": 'is given as inputs={"encoder_hidden_states": ...}',
+}
+"""What other libraries call arguments of `generate`."""
 EXPORT: dict[str, Takes] = {
     "path": PATH,
     "platforms": NAMES,

@@ -9,8 +9,9 @@ import functools
 import hashlib
 import json
 import os
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+import re
+from collections.abc import Hashable, Mapping
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ import jax
 import jax.export
 import jax.numpy as jnp
 
+from onnxla.arguments import MODULE, check_arguments
+from onnxla.exported_shapes import check_shapes
 from onnxla.inputs import same_kind, unpack
 from onnxla.ir.claims import claim
 from onnxla.ir.errors import ModelError, describe
@@ -47,6 +50,24 @@ class Signature:
     key: bool = False
 
 
+class WithGradient(jax.export.Exported):
+    """A program of JAX that says what to do where it has no gradient."""
+
+    @classmethod
+    def of(cls, program: jax.export.Exported) -> WithGradient:
+        """A program of JAX as one of these."""
+        return cls(**{each.name: getattr(program, each.name) for each in fields(program)})
+
+    def vjp(self) -> jax.export.Exported:
+        """The program of its gradient. Raises: ValueError if it was exported without one."""
+        if not self.has_vjp():
+            raise ValueError(
+                "this program was exported without this gradient: export the model with"
+                " vjp_order=1, or 2 for the gradient of a gradient"
+            )
+        return WithGradient.of(super().vjp())
+
+
 class Exported:
     """An exported program as a function of its inputs: compiled once for each of their shapes.
 
@@ -60,10 +81,12 @@ class Exported:
         outputs: Shape and dtype of each output, by name.
         params: Shape and dtype of each parameter by name, if they are an argument; else None.
         platforms: What it was lowered for.
+        fitting: Shapes of inputs and parameters that were found to fit.
     """
 
     def __init__(self, program: jax.export.Exported, signature: Signature) -> None:
-        self.program, self.signature = program, signature
+        self.program, self.signature = WithGradient.of(program), signature
+        self.fitting: set[Hashable] = set()
         self.input_names, self.output_names = signature.inputs, signature.outputs
         self.platforms = program.platforms
         specs = [jax.ShapeDtypeStruct(kind.shape, kind.dtype) for kind in program.in_avals]
@@ -123,10 +146,15 @@ class Exported:
             if (given is not None) != taken:
                 is_it = "is missing" if taken else "is no argument of"
                 raise TypeError(f"{what} {is_it} this program, as it was exported")
+        if not isinstance(inputs, Mapping):
+            names = listed(self.input_names, plain)
+            raise TypeError(f"run takes a dict of {names}, got {type(inputs).__name__}")
+        check_arguments({"key": key}, MODULE)
         with jax.enable_x64(True):
-            arguments: list[Any] = [converted("input", inputs, self.inputs)]
-            if self.params is not None:
-                arguments.insert(0, converted("parameter", params or {}, self.params))
+            given = converted("input", inputs, self.inputs)
+            own = converted("parameter", params or {}, self.params or {})
+            self.check_shapes(given, own)
+            arguments: list[Any] = [given] if self.params is None else [own, given]
             if key is not None:
                 data, kind = key_data(key), self.program.in_avals[-1]
                 if data.shape != kind.shape:
@@ -135,9 +163,25 @@ class Exported:
             try:
                 found = self._compiled(*arguments)
             except ValueError as error:  # in which JAX does not always say what it takes
+                if used := re.search(r"exported for platforms .* used on '\('(\w+)", str(error)):
+                    raise ValueError(
+                        f"the program was exported for {listed(self.platforms, plain)}, and is used"
+                        f" on {used[1]}: export the model with platforms= for that, too"
+                    ) from error
                 error.add_note(f"in {self}")
                 raise
         return {name: found[name] for name in self.output_names}
+
+    def check_shapes(self, inputs: Mapping[str, Any], params: Mapping[str, Any]) -> None:
+        """Raises: ValueError if shapes do not fit. Those that do are looked at once."""
+        given, own = shapes_of(inputs), shapes_of(params)
+        key = (*given.items(), *own.items())
+        known = all(isinstance(size, int) for _, shape in key for size in shape)
+        if key in self.fitting or not known:
+            return
+        check_shapes("input", given, shapes_of(self.inputs), self.signature.constraints)
+        check_shapes("parameter", own, shapes_of(self.params or {}))
+        self.fitting.add(key)
 
     def __repr__(self) -> str:
         inputs = ", ".join(f"{plain(k)}: {v.dtype}{list(v.shape)}" for k, v in self.inputs.items())
@@ -145,6 +189,11 @@ class Exported:
         outputs, where = listed(self.output_names, plain), ", ".join(self.signature.constraints)
         where = f", where {where}" if where else ""
         return f"Exported({inputs}) -> ({outputs}), for {platforms}{where}"
+
+
+def shapes_of(arrays: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
+    """Shapes by name."""
+    return {name: array.shape for name, array in arrays.items()}
 
 
 def key_data(key: jax.Array) -> jax.Array:
@@ -165,7 +214,11 @@ def converted(what: str, given: Mapping[str, Any], specs: Mapping[str, Any]) -> 
     for name, value in given.items():
         if name not in specs:
             raise TypeError(no_such(what, name, specs))
-        array, kind = jnp.asarray(value), specs[name].dtype
+        try:
+            array, kind = jnp.asarray(value), specs[name].dtype
+        except (TypeError, ValueError) as error:
+            said = f"{what} {quoted(name)} is no array of numbers: {value!r:.100}"
+            raise TypeError(said) from error
         if array.dtype != kind and not same_kind(array.dtype, kind):
             raise TypeError(f"{what} {quoted(name)} takes {kind}, got {array.dtype}")
         found[name] = array.astype(kind)

@@ -13,7 +13,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from onnxla import ir
-from onnxla.arguments import DICT, EXPORT, LOAD, MODULE, NOTHING, check_arguments
+from onnxla.arguments import (
+    DICT,
+    EXPORT,
+    GENERATE_ELSEWHERE,
+    LOAD,
+    MODULE,
+    NOTHING,
+    called_here,
+    check_arguments,
+)
 from onnxla.cache import keep_programs
 from onnxla.edit.adapter_files import load_adapters, save_adapters
 from onnxla.edit.adapters import initial
@@ -797,6 +806,7 @@ class Module:
         model = inference_form(program.model, program.analysis)
         return self if model is program.model else self.with_model(model)
 
+    @called_here(GENERATE_ELSEWHERE)
     def generate(self, ids: Value, attention_mask: Value | None = None, **options: Any) -> Any:
         """The tokens that follow each prompt, [B, at most max_new_tokens], if this is a decoder.
 

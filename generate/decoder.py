@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from onnxla import ir
-from onnxla.arguments import check_arguments
+from onnxla.arguments import GENERATE_ELSEWHERE, called_here, check_arguments
 from onnxla.generate.agreement import compare, slots
 from onnxla.generate.arguments import DECODER, GENERATE
 from onnxla.generate.beams import first_scores
@@ -67,6 +67,7 @@ class Decoder:
         self.compared: set[tuple[int, int]] = set()  # batches and lengths of which that was done
         self.reached: dict[int, int] = {}  # cache lengths that tables suffice for, by those asked
 
+    @called_here(GENERATE_ELSEWHERE)
     def generate(
         self,
         ids: Any,
@@ -119,9 +120,12 @@ class Decoder:
         how = sampling(temperature, top_k, top_p, repetition_penalty)
         if how.draws and key is None:
             raise ValueError("tokens are drawn with a key: give one, as key=jax.random.key(0)")
+        if key is not None and temperature is None and not how.draws:
+            raise ValueError("nothing is drawn with the key: give temperature=1.0, top_k or top_p")
         if beams is not None and (how.draws or stream):
             raise ValueError(f"beams={beams} goes with no stream, temperature, top_k or top_p")
         ends = np.atleast_1d(np.asarray(eos, np.int64))
+        self.check_vocabulary(ends, top_k)
         prompts = as_prompts(ids, attention_mask, self.model.words)
         further = self.further(inputs or {})
         if beams is not None:
@@ -145,6 +149,15 @@ class Decoder:
             for count in run.steps(SHOWN if progress else run.total):
                 bar.advance(count)
         return run.made()
+
+    def check_vocabulary(self, ends: np.ndarray, top_k: int | None) -> None:
+        """Raises ValueError if there are no such tokens, where the file says how many there are."""
+        words = self.model.words
+        if wrong := [n for n in ends.tolist() if n < 0 or (words is not None and n >= words)]:
+            of = "" if words is None else f" of {words}"
+            raise ValueError(f"eos has {wrong[0]}, which is no token{of}")
+        if words is not None and top_k is not None and top_k > words:
+            raise ValueError(f"top_k={top_k} of {words} tokens: leave it out to draw any of them")
 
     def further(self, inputs: Mapping[str, Value]) -> dict[str, Value]:
         """Further inputs in the model's types. Raises: TypeError, ValueError if they do not fit."""
@@ -172,6 +185,7 @@ class Generation:
         total: How many positions are read one by one.
         place: The position that is read next.
         tokens: The prompts and what has been made, as far as is known here.
+        budget: What may be made for them.
     """
 
     def __init__(
@@ -191,6 +205,7 @@ class Generation:
         self.length = self.within_tables(needed, limit)
         model = decoder.model
         self.tokens = prompts.filled(self.length + 1, int(fixed.pad), model.dtype(model.ids))
+        self.budget = model.budget(fixed.given, self.tokens, self.length)
         # Of a token in the last slot a prompt's pass keeps nothing to compare a step with.
         self.place, self.end = min(self.shortest - 1, max(self.length - 2, 0)), needed
         if model.has_states:  # as many tokens at once as are compiled for few lengths
@@ -250,7 +265,7 @@ class Generation:
         place, done = np.int64(self.place), np.zeros(batch, np.bool_)
         with jax.enable_x64(True), decoder.model.program.explaining_errors():
             if size:
-                caches = decoder.stepper.begin(self.fixed, ids, place, length=self.length)
+                caches = decoder.stepper.begin(self.budget, self.fixed, ids, place, self.length)
             else:
                 caches = decoder.model.nothing(batch, self.length)
             sequences = Sequences(*jax.device_put((place, self.tokens, done, caches, self.scores)))
@@ -267,10 +282,8 @@ class Generation:
         """The state before a position is read."""
         decoder = self.decoder
         with jax.enable_x64(True), decoder.model.program.explaining_errors():
-            new: Sequences = decoder.stepper.advance(
-                self.fixed, state, np.int64(end), beams=self.beams or 0
-            )
-            return new
+            beams = self.beams or 0
+            return decoder.stepper.advance(self.budget, self.fixed, state, np.int64(end), beams)
 
     def stream(self) -> Iterator[np.ndarray]:
         """The tokens that `made` returns, position by position."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -12,6 +14,10 @@ from jax import lax
 from onnxla.generate.beams import grow
 from onnxla.generate.model import CachedModel, Caches, Given
 from onnxla.generate.sampling import Sampling, adjusted, choose
+from onnxla.interpret.kept import Kept
+from onnxla.interpret.regions import trace_key
+from onnxla.interpret.rules.budget import check_memory, check_program
+from onnxla.ops.limits import Budget
 from onnxla.ops.values import Value
 
 
@@ -57,22 +63,62 @@ class Fixed(NamedTuple):
 
 
 class Stepper:
-    """The compiled functions of a decoder."""
+    """The compiled functions of a decoder, as many as the model's limits allow.
+
+    Attributes:
+        model: The decoder's model.
+        programs: What is compiled, by what for.
+    """
 
     def __init__(self, model: CachedModel) -> None:
         self.model = model
-        self.begin: Any = jax.jit(self._begin, static_argnames="length")
-        self.advance: Any = jax.jit(self._advance, donate_argnames="state", static_argnames="beams")
+        self.programs: Kept[Any] = Kept(model.program.limits.programs)
 
-    def _begin(self, fixed: Fixed, ids: Value, place: Value, length: int) -> Caches:
+    def begin(self, budget: Budget, fixed: Fixed, ids: Value, place: Value, length: int) -> Caches:
         """A cache of prompts' first tokens [B, S], for a step that reads that at a place."""
-        return self.model.prompt(fixed.given, ids, place, length)
+        caches: Caches = self._run(budget, self._begin, (fixed, ids, place), length=length)
+        return caches
 
-    def _advance(self, fixed: Fixed, state: Sequences, end: Value, beams: int = 0) -> Sequences:
+    def advance(
+        self, budget: Budget, fixed: Fixed, state: Sequences, end: Value, beams: int
+    ) -> Sequences:
         """The state where the position `end` would be read next, or all sequences have ended.
 
-        So many rows that follow each other are beams of one prompt, if it is not 0.
+        The state that is given is gone. So many rows that follow each other are beams of one
+        prompt, if it is not 0.
         """
+        new: Sequences = self._run(budget, self._advance, (state, fixed, end), beams=beams)
+        return new
+
+    def _run(
+        self, budget: Budget, function: Callable[..., Any], values: Sequence[Any], **static: int
+    ) -> Any:
+        """What a function makes of some values, compiled once for those that are like them.
+
+        Raises:
+            ModelError: The program would need more memory than the limits allow.
+        """
+
+        def compiled() -> Any:
+            # The first value of a step is its state.
+            gone = () if function == self._begin else (0,)
+            program = jax.jit(partial(function, **static), donate_argnums=gone)
+            made = program.trace(*values)
+            check_program(made.jaxpr.jaxpr, budget)
+            # `program` finds this compilation again.
+            check_memory(made.lower().compile().memory_analysis(), budget)
+            return program
+
+        leaves, tree = jax.tree.flatten(values)
+        key = (function.__name__, tree, trace_key(leaves), *static.values())
+        return self.programs.get(key, compiled)(*values)
+
+    def _begin(self, fixed: Fixed, ids: Value, place: Value, length: int) -> Caches:
+        """What `begin` compiles."""
+        return self.model.prompt(fixed.given, ids, place, length)
+
+    def _advance(self, state: Sequences, fixed: Fixed, end: Value, beams: int) -> Sequences:
+        """What `advance` compiles."""
 
         def goes_on(state: Sequences) -> Value:
             return (state.place < end) & ~state.done.all()

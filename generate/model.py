@@ -8,8 +8,9 @@ before the next step.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -28,6 +29,7 @@ from onnxla.generate.tables import Exceeded, exceeded
 from onnxla.interpret.program import Program
 from onnxla.ir.names import listed, plain, quoted
 from onnxla.ir.traverse import is_standard
+from onnxla.ops.limits import TEMPORARY, Budget
 from onnxla.ops.values import Value
 
 # Names that exporters give, by what they mean.
@@ -240,6 +242,22 @@ class CachedModel:
             cache.past: jnp.zeros(cache.shape(batch, length), self.dtype(cache.past))
             for cache in self.caches
         }
+
+    def budget(self, given: Given, tokens: Value, length: int) -> Budget:
+        """What may be made for tokens [B, S], with a cache of so many slots.
+
+        Raises:
+            ModelError: Such a cache would have too many bytes.
+        """
+        own = {*self.further, *(cache.past for cache in self.caches)}
+        ends = [name for name in self.program.input_names if name not in own]
+        budget = self.program.budget({**given.further, **dict.fromkeys(ends, tokens)})
+        size = sum(
+            math.prod(cache.held(len(tokens), length)) * self.dtype(cache.past).itemsize
+            for cache in self.caches
+        )
+        budget.check(size / TEMPORARY, f"a third of the cache of {length:,} tokens")
+        return replace(budget, given=budget.given + size)
 
     def nothing(self, batch: int, length: int) -> Caches:
         """The cache before the first token, as it is held."""

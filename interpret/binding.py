@@ -93,6 +93,8 @@ def bind_operands(operator: Operator, node: Node, operands: Sequence[Value]) -> 
         if is_known(value) or not (concrete or name in operator.static):
             continue
         if not is_concrete(value):
+            if name in operator.traceable and not concrete:
+                continue
             reason = "decides a shape" if name in operator.static else "meets strings"
             raise StaticOperandError(
                 f"operand '{name}' ({quoted(node.inputs[index])}) of {node} {reason}, so it must"

@@ -151,8 +151,8 @@ def attention(
     offset: Value = 0 if past_key is None else past_key.shape[2]
     if nonpad_kv_seqlen is not None:
         lengths = nonpad_kv_seqlen.reshape(-1, 1, 1, 1)
-        visible.append(np.arange(keys) < lengths)
-        offset = lengths - queries if past_key is None else offset
+        visible.append(numbered(keys) < lengths)
+        offset = lengths - as_number(queries) if past_key is None else offset
     if attn_mask is not None:
         boolean = attn_mask.dtype == np.bool_
         missing = [(0, 0)] * (attn_mask.ndim - 1) + [(0, keys - attn_mask.shape[-1])]

@@ -18,6 +18,7 @@ from onnxla.ops.checks import refuse
 from onnxla.ops.matmul import matmul
 from onnxla.ops.microsoft_fused import DOMAIN
 from onnxla.ops.quantize import dequantize_linear
+from onnxla.ops.sizes import as_number, numbered
 from onnxla.ops.table import REQUIRED, op
 from onnxla.ops.values import Value, as_traced
 
@@ -52,10 +53,11 @@ def visible_keys(mask: Value, batch: int, queries: int, keys: int) -> Value:
     or where they end and then where they start [2 * B]; or [3 * B + 2] the number of keys, and what
     follows from it. One of a single key, [B or 1, 1], means nothing.
     """
-    if mask.ndim == 1 and len(mask) in (batch, 2 * batch, 3 * batch + 2):
+    size = mask.shape[0]
+    if mask.ndim == 1 and size in (batch, 2 * batch, 3 * batch + 2):
         ends = mask[:batch, None, None, None]
-        starts = mask[batch:, None, None, None] if len(mask) == 2 * batch else 0
-        at = np.arange(keys, dtype=mask.dtype)
+        starts = mask[batch:, None, None, None] if size == 2 * batch else 0
+        at = numbered(keys).astype(mask.dtype)
         return (at < ends) & (at >= starts)
     if mask.ndim == 4:
         return mask[:, :, keys - queries : keys, :keys] != 0
@@ -84,14 +86,14 @@ def attend(
     lengths = None
     if past_length is not None and past[0] is not None and past[1] is not None:
         at = jnp.asarray(past_length).reshape(())
-        lengths = jnp.broadcast_to(at + Q.shape[2], len(Q)).astype(np.int64)
+        lengths = jnp.broadcast_to(at.astype(np.int64) + as_number(Q.shape[2]), Q.shape[:1])
         put = lax.dynamic_update_slice_in_dim
         K, V = (put(jnp.asarray(old), new, at, 2) for old, new in zip(past, (K, V), strict=True))
         past = None, None
     if mask is not None:
         keys = K.shape[2] + (0 if past[0] is None else past[0].shape[2])
         hidden = np.asarray(heads.mask_filter_value or -10000.0).astype(Q.dtype)
-        visible = visible_keys(jnp.asarray(mask), len(Q), Q.shape[2], keys)
+        visible = visible_keys(jnp.asarray(mask), Q.shape[0], Q.shape[2], keys)
         added = jnp.where(visible, np.zeros((), Q.dtype), hidden)
         # A bias is for the filled part of a buffer.
         bias = added if bias is None else added[..., : bias.shape[3]] + bias

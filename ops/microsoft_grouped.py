@@ -10,6 +10,7 @@ import functools
 
 import jax.numpy as jnp
 import numpy as np
+from jax.core import max_dim
 
 from onnxla.ir.errors import ModelError
 from onnxla.ops.arithmetic import div
@@ -25,6 +26,7 @@ from onnxla.ops.attention import (
 from onnxla.ops.microsoft_fused import DOMAIN
 from onnxla.ops.microsoft_packed import unpacked
 from onnxla.ops.normalize import rms_normalization
+from onnxla.ops.sizes import as_number, number_and_size, numbered, same_size
 from onnxla.ops.table import op
 from onnxla.ops.values import Value, as_traced
 
@@ -34,12 +36,11 @@ def extended(past: Value | None, new: Value, lengths: Value, fresh: Value, keys:
 
     These are `keys` in all; new is [B, G, S, D]; the numbers are [B, 1, 1, 1].
     """
-    at = np.arange(keys)[:, None] - lengths
-    added = jnp.take_along_axis(new, jnp.clip(at, 0, new.shape[2] - 1), 2)
+    at = numbered(keys)[:, None] - lengths
+    added = jnp.take_along_axis(new, jnp.clip(at, 0, as_number(new.shape[2] - 1)), 2)
     old: Value = np.zeros((), new.dtype)
     if past is not None:
-        missing = max(0, keys - past.shape[2])
-        past = jnp.pad(past, ((0, 0), (0, 0), (0, missing), (0, 0)))[:, :, :keys]
+        past = jnp.pad(past, ((0, 0), (0, 0), (0, keys - past.shape[2]), (0, 0)))
         old = jnp.where(at < 0, past, old)
     return jnp.where((at >= 0) & (at < fresh), added, old)
 
@@ -93,6 +94,7 @@ def softmax_with_sinks(scores: Value, allowed: Value, sinks: Value | None) -> Va
     domain=DOMAIN,
     since=(1,),
     static=("total_sequence_length",),
+    traceable=("total_sequence_length",),
     optional=("key", "value", "past_key", "past_value"),
     product=True,
     times_zero=("query", "value", "past_value"),
@@ -145,6 +147,8 @@ def group_query_attention(
     With a k_scale or v_scale, [1] or [1, G, 1, D], past and present are `encoded`. With
     `sliding_window_cache` they are as long as each other, and hold `resident` tokens. A fourth
     output has, by `qk_output`, what softmax gets (1) or gives (2), [B, N, S, T], and elsewhere 0.
+
+    A total_sequence_length that is traced must not be more than P; otherwise the result is NaN.
     """
     query, key, value, past_key, past_value, seqlens_k = as_traced(
         [query, key, value, past_key, past_value, seqlens_k]
@@ -155,33 +159,33 @@ def group_query_attention(
         query, key, value = jnp.split(query, ends, 2)
     heads = num_heads, kv_num_heads, kv_num_heads
     Q, K, V = map(split_heads, (query, key, value), heads)
-    queries, total = query.shape[1], int(total_sequence_length.item())
+    queries, capacity = query.shape[1], 0 if past_key is None else past_key.shape[2]
+    total, shows = number_and_size(total_sequence_length, 0 if qk_output else capacity)
     totals = seqlens_k.reshape(-1, 1, 1, 1).astype(np.int64) + 1
-    begins = query_seqlens is None and queries == total
-    fresh = jnp.full_like(totals, queries)
+    begins = query_seqlens is None and same_size(queries, total)
+    fresh = jnp.full_like(totals, as_number(queries))
     if query_seqlens is not None:
         fresh = query_seqlens.astype(np.int64).reshape(totals.shape)
-    lengths = jnp.zeros_like(totals) if begins else totals - fresh
+    lengths = jnp.where(begins, 0, totals - fresh)
     if q_norm_weight is not None or k_norm_weight is not None:
         Q = rms_normalization(Q, q_norm_weight, epsilon=q_norm_epsilon or qk_norm_epsilon)
         K = rms_normalization(K, k_norm_weight, epsilon=k_norm_epsilon or qk_norm_epsilon)
     if do_rotary:
-        if position_ids is None:
-            position_ids = lengths.reshape(-1, 1) + np.arange(queries)
-        elif begins:  # ONNX Runtime uses only the first one.
-            position_ids = position_ids[:1, :1] + np.arange(queries)
+        # At the beginning ONNX Runtime uses only the first one.
+        first = lengths.reshape(-1, 1) if position_ids is None else position_ids[:1, :1]
+        own = first + numbered(queries)
+        position_ids = own if position_ids is None else jnp.where(begins, own, position_ids)
         caches = as_traced([cos_cache, sin_cache, position_ids])
         size = 2 * caches[0].shape[-1]
         pairs = {"interleaved": rotary_interleaved, "rotary_embedding_dim": size}
         Q, K = (rotary_embedding(x, *caches, **pairs) for x in (Q, K))
-    capacity = 0 if past_key is None else past_key.shape[2]
-    keys, held, kept = max(total, capacity), lengths, None
+    keys, held, kept = max_dim(shows, capacity), lengths, None
     if sliding_window_cache:
         if not 0 < local_window_size <= capacity:
             raise ModelError(f"no cache holds a window of local_window_size={local_window_size}")
         held, after = (resident(n, capacity, local_window_size) for n in (lengths, totals))
-        keys = capacity + queries
-        kept = jnp.minimum(held + fresh - after + np.arange(capacity)[:, None], keys - 1)
+        total, keys = 0, capacity + queries  # there is room for any total
+        kept = jnp.minimum(held + fresh - after + numbered(capacity)[:, None], keys - 1)
     bits = kv_cache_bit_width or 8
     kinds = (k_quant_type, k_scale), (v_quant_type, v_scale)
     scales = [None if kind == "NONE" else step for kind, step in kinds]
@@ -200,10 +204,12 @@ def group_query_attention(
         missing = keys - attention_bias.shape[3]
         scores = scores + jnp.pad(attention_bias, [(0, 0)] * 3 + [(0, missing)])
     visible = within(queries, keys, held, causal, local_window_size - 1, -1)
-    visible += [] if causal else [np.arange(keys) < held + fresh]
-    visible += [] if query_seqlens is None else [np.arange(queries)[:, None] < fresh]
+    visible += [] if causal else [numbered(keys) < held + fresh]
+    visible += [] if query_seqlens is None else [numbered(queries)[:, None] < fresh]
     allowed = jnp.broadcast_to(functools.reduce(jnp.logical_and, visible), scores.shape)
     sinks = jnp.zeros(num_heads) if smooth_softmax == 1 and head_sink is None else head_sink
     weights = softmax_with_sinks(scores, allowed, sinks)
     shown = jnp.where(allowed, scores, 0) if qk_output == 1 else weights
-    return join_heads(weighted_sums(weights, V)), *present, shown[..., :total]
+    # A traced total may be too much for the cache.
+    y = jnp.where(as_number(total) <= as_number(keys), weighted_sums(weights, V), np.nan)
+    return join_heads(y), *present, shown[..., :shows]

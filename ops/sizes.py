@@ -14,7 +14,7 @@ import numpy as np
 from jax.errors import InconclusiveDimensionOperation
 from jax.export import is_symbolic_dim
 
-from onnxla.ir.errors import UnsupportedError
+from onnxla.ir.errors import StaticOperandError, UnsupportedError
 
 
 class Sizes(np.ndarray[Any, Any]):
@@ -68,6 +68,29 @@ def equal_sizes(a: np.ndarray, b: np.ndarray) -> np.ndarray | None:
             return None
         found.append(equal)
     return np.array(found, bool).reshape(np.broadcast_shapes(a.shape, b.shape))
+
+
+def number_and_size(number: Any, capacity: Any) -> tuple[Any, Any]:
+    """A number and, if it is known, the same as a size; otherwise the capacity of what it fills.
+
+    Raises:
+        StaticOperandError: It is traced, and the capacity is 0.
+    """
+    if isinstance(number, np.ndarray | np.generic):
+        return number.item(), number.item()
+    if is_symbolic(capacity) or capacity:
+        return number.reshape(()).astype(np.int64), capacity
+    raise StaticOperandError(
+        "a number decides a shape, unless it is about a buffer of fixed length and nothing shows"
+        " how much of it is filled, so it must be known while tracing"
+    )
+
+
+def same_size(a: Any, b: Any) -> Any:
+    """Whether two sizes are equal; traced if symbols decide it, or if one of them is traced."""
+    known = all(isinstance(size, int) or is_symbolic(size) for size in (a, b))
+    found = equal_sizes(np.asarray(a), np.asarray(b)) if known else None
+    return as_number(a) == as_number(b) if found is None else bool(found)
 
 
 def ratio(size: Any, n: Any) -> float:

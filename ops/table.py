@@ -74,6 +74,7 @@ class Traits:
         matched: Operands that are as long along the batch as the others, by the axis of the batch,
             since no 1 is broadcast there. None: the axis that is the others', but for `axis`.
         shaped_by: The operand that states the result's sizes.
+        traceable: Static operands that a call knows, and that a trace need not know.
     """
 
     moves: Moves | None = None
@@ -90,6 +91,7 @@ class Traits:
     times_zero: Sequence[str] = ()
     matched: Mapping[str, int | None] = field(default_factory=dict)
     shaped_by: str | None = None
+    traceable: Sequence[str] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -231,7 +233,7 @@ def op(
         inputs = tuple(p.name for p in positional)
         listed = [p for p in positional if p.default is p.empty and p.kind != p.VAR_POSITIONAL]
         named = {*static, *optional, *(roles or {})}
-        for trait in ("output_channels", "times_zero", "matched"):
+        for trait in ("output_channels", "times_zero", "matched", "traceable"):
             named |= {*traits.get(trait, ())}
         named |= {traits["shaped_by"]} if traits.get("shaped_by") else set()
         if unknown := named.difference(inputs):

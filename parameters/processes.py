@@ -20,6 +20,19 @@ def is_first() -> bool:
     return jax.process_index() == 0
 
 
+def can_end_together() -> bool:
+    """Whether several processes agree on a step to end at, which JAX's preemption service does."""
+    return bool(jax.config.jax_enable_preemption_service)  # type: ignore[attr-defined]
+
+
+def are_told_to_end(step: int) -> bool:
+    """Whether this is the step at which all processes end, since one of them got a SIGTERM.
+
+    All ask at each step. It is one that none of them has passed.
+    """
+    return bool(multihost_utils.reached_preemption_sync_point(step))
+
+
 def first_problem(text: str = "") -> str:
     """What the first process that has a problem says of it, in every process; "" if none has one.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import signal
 import threading
 import time
@@ -21,6 +22,7 @@ from onnxla.ir.errors import OnnxlaError
 from onnxla.ir.names import no_such, quoted
 from onnxla.module import Module
 from onnxla.ops.values import Value
+from onnxla.parameters.processes import are_told_to_end, can_end_together
 from onnxla.progress import ProgressBar
 from onnxla.train.averages import trained
 from onnxla.train.batches import ArrayBatches, Batch, StreamedBatches
@@ -45,7 +47,7 @@ class NonFiniteLossError(OnnxlaError):
 
 
 class TrainingInterrupted(KeyboardInterrupt):
-    """Somebody pressed Ctrl-C during `fit`.
+    """Somebody pressed Ctrl-C during `fit`; or one of several processes got a SIGTERM.
 
     Attributes:
         result: What `fit` would have returned after the last step.
@@ -171,7 +173,7 @@ class Loop:
             error.result = self.result_if_any()  # type: ignore[attr-defined]
             raise
 
-    def run_epoch(self, pressed: Callable[[], bool], bar: ProgressBar) -> None:
+    def run_epoch(self, pressed: Callable[[int], bool], bar: ProgressBar) -> None:
         """Trains to the end of the epoch at hand, or of the run."""
         started = self.position
         for inputs, targets in self.batches.epoch(self.epoch, skip=self.position):
@@ -188,7 +190,7 @@ class Loop:
                 self.validate()
             elif self.every and self.step % self.every == 0 and not self.at_last_step():
                 self.save()
-            if pressed():
+            if pressed(self.step):
                 self.interrupt()
             if self.at_last_step():
                 break
@@ -422,27 +424,31 @@ def range_of(array: np.ndarray) -> str:
 
 
 @contextlib.contextmanager
-def interrupts() -> Iterator[Callable[[], bool]]:
-    """Whether Ctrl-C was pressed, as a function, so that no step is left half done.
+def interrupts() -> Iterator[Callable[[int], bool]]:
+    """Whether Ctrl-C was pressed, as a function of the step, so that none is left half done.
 
-    Pressed again, it interrupts at once.
+    Pressed again, it interrupts at once. Of several processes, in one of which it is pressed or
+    which gets a SIGTERM, all end after the same step.
     """
-    pressed = threading.Event()
-    if jax.process_count() > 1:
-        yield pressed.is_set  # at once: the others do not know of it, and would wait for its steps
+    pressed, several = threading.Event(), jax.process_count() > 1
+    if several and not can_end_together():
+        yield lambda step: False  # at once, since the others would wait for further steps
         return
+    asked = are_told_to_end if several else lambda step: pressed.is_set()
     ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if threading.current_thread() is not threading.main_thread() or not ours:
-        yield pressed.is_set  # somebody else's affair
+        yield asked  # somebody else's affair
         return
 
     def press(number: int, frame: Any) -> None:
         if pressed.is_set():
             raise KeyboardInterrupt
         pressed.set()
+        if several:
+            os.kill(os.getpid(), signal.SIGTERM)  # which JAX tells to all
 
     signal.signal(signal.SIGINT, press)
     try:
-        yield pressed.is_set
+        yield asked
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -16,8 +16,10 @@ from onnx import TensorProto, helper
 
 import onnxla
 from onnxla import exporting
+from onnxla.exported_shapes import check_shapes
 from onnxla.peers.difference import Tolerance, difference
 from onnxla.peers.onnx_runtime import OnnxRuntime
+from support.decoders import Sizes, grouped, packed
 from support.real_models import FURTHER, LISTED, RealModel
 from support.small_models import graph, header, linear, make
 
@@ -163,10 +165,21 @@ def test_is_called_as_a_module_is(tmp_path: Path) -> None:
         ({"ids": None}, TypeError, "missing inputs: ids"),
         ({"y": np.ones(2)}, TypeError, "no input is named 'y'; there are"),
         ({"ids": np.ones(4, np.float32)}, TypeError, "'ids' takes int64, got float32"),
-        ({"x": np.ones((4, 2), np.float32)}, ValueError, "Shape mismatch"),
-        ({"ids": np.zeros(3, np.int64)}, ValueError, "batch"),
+        ({"x": "text"}, TypeError, "input 'x' is no array of numbers: 'text'"),
+        ({"x": np.ones(4, np.float32)}, ValueError, r"'x' has the shape \[4\],.*: it has 2 axes"),
+        (
+            {"x": np.ones((4, 2), np.float32)},
+            ValueError,
+            r"'x' has the shape \[4, 2\], and the program takes \[batch, 3\]: axis 1 is 3.*shapes=",
+        ),
+        (
+            {"ids": np.zeros(3, np.int64)},
+            ValueError,
+            r"'ids' has the shape \[3\],.*: axis 0 is 4, as batch is 4 in 'x'",
+        ),
+        ({"x": np.ones((0, 3), np.float32)}, ValueError, "no batch of at least 1 makes axis 0 0"),
     ],
-    ids=["missing", "unknown", "dtype", "size", "sizes that should be equal"],
+    ids=["missing", "unknown", "dtype", "text", "rank", "size", "unequal sizes", "empty"],
 )
 def test_wrong_inputs_are_told(
     change: Any, error: type[Exception], message: str, tmp_path: Path
@@ -187,8 +200,10 @@ def test_further_mistakes_in_a_call(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="key is no argument of this program"):
         program(given, key=jax.random.key(0))
     for_tpu = exported(two(), tmp_path, platforms="tpu")
-    with pytest.raises(ValueError, match="tpu"):
+    with pytest.raises(ValueError, match=r"exported for tpu, and is used on cpu: .* platforms="):
         for_tpu(given)
+    with pytest.raises(TypeError, match="run takes a dict of x, ids, got list"):
+        program.run([*given.values()])  # type: ignore[arg-type]
 
 
 def test_gradients_by_inputs_and_by_parameters(tmp_path: Path) -> None:
@@ -209,8 +224,17 @@ def test_gradients_by_inputs_and_by_parameters(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="params is missing"):
         program(given)
     without = exported(module, tmp_path, platforms="cpu")
-    with pytest.raises(ValueError, match="No VJP"):
+    with pytest.raises(ValueError, match=r"without this gradient: .* vjp_order=1"):
         jax.grad(lambda x: without(x, given["ids"])[0].sum())(given["x"])
+
+    def again(x: Any) -> Any:
+        own = dict(module.params)
+        return jax.grad(lambda x: (program(x, given["ids"], params=own)[0] ** 2).sum())(x).sum()
+
+    with pytest.raises(ValueError, match="or 2 for the gradient of a gradient"):
+        jax.grad(again)(given["x"])
+    with pytest.raises(ValueError, match=r"parameter 'w' has the shape \[1\]"):
+        program(given, params={**module.params, "w": np.ones(1, np.float32)})
 
 
 def noise() -> onnxla.Module:
@@ -243,13 +267,13 @@ def test_shapes_and_constraints(tmp_path: Path) -> None:
     even = exported(module, tmp_path, shapes={"batch": "2*half"}, platforms="cpu")
     assert str(even.inputs["x"].shape) == "(2*half, 3)"
     assert even(inputs(4))[0].shape == (4, 2)
-    with pytest.raises(ValueError, match="remainder"):
+    with pytest.raises(ValueError, match="no half of at least 1 makes axis 0 5"):
         even(inputs(5))
     whole = exported(module, tmp_path, shapes={"x": ["b", 3], "ids": ["b"]}, platforms="cpu")
     assert str(whole.inputs["ids"].shape) == "(b,)"
     many = exported(module, tmp_path, constraints=["batch >= 3"], platforms="cpu")
     assert many(inputs(3))[0].shape == (3, 2)
-    with pytest.raises(ValueError, match="where batch >= 3"):
+    with pytest.raises(ValueError, match="is for batch >= 3, and there is batch=2 in 'x'"):
         many(inputs(2))
     batched = exported(onnxla.load(linear()).batched(), tmp_path, platforms="cpu")
     assert str(batched.inputs["x"].shape) == "(batch, N, 3)"
@@ -384,3 +408,62 @@ def test_attention_of_any_length(causal: int, tmp_path: Path) -> None:
     for batch, length in ((1, 3), (2, 5)):
         q, k = np.random.default_rng(0).normal(size=(2, batch, 2, length, 4)).astype(np.float32)
         np.testing.assert_allclose(program(q, k), module(q, k), atol=1e-6)
+
+
+def fed(module: onnxla.Module, batch: int, **sizes: int) -> dict[str, np.ndarray]:
+    """Inputs of a decoder: a mask of ones, positions after the past, and else what is drawn."""
+    sizes, rng, found = {"batch": batch, **sizes}, np.random.default_rng(0), {}
+    for value in module.program.inputs:
+        shape = [n if isinstance(n, int) else sizes[n] for n in value.type.shape]
+        drawn = rng.uniform(0, 9, shape) if value.name == "input_ids" else np.ones(shape)
+        if value.name == "position_ids":
+            drawn = np.broadcast_to(sizes["past"] + np.arange(shape[1]), shape)
+        if value.name.startswith("past"):
+            drawn = rng.standard_normal(shape)
+        found[value.name] = drawn.astype(value.type.dtype)
+    return found
+
+
+@pytest.mark.quickly
+@pytest.mark.parametrize(
+    ("build", "shapes", "sizes"),
+    [
+        # A cache that grows, one with room, and one with room for the first tokens.
+        pytest.param(grouped, {}, [(2, 3, 5), (1, 8, 4), (4, 8, 4)], id="GroupQueryAttention"),
+        pytest.param(packed, {"total": "past + sequence"}, [(2, 3, 5), (1, 4, 5)], id="Attention"),
+    ],
+)
+def test_a_decoder_of_any_length(build: Any, shapes: Any, sizes: Any, tmp_path: Path) -> None:
+    """By their sequence, past and total, as a call of the module."""
+    module = onnxla.load(build(Sizes(width=64, key_heads=2, layers=1)))
+    program = exported(module, tmp_path, shapes=shapes, platforms="cpu")
+    for sequence, past, total in sizes:
+        given = fed(module, 2, sequence=sequence, past=past, total=total)
+        expected = module.run(given)
+        for name, value in program.run(given).items():
+            np.testing.assert_allclose(value, expected[name], 1e-4, 1e-5)
+
+
+def test_what_a_mask_is_as_long_as_is_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(onnxla.UnsupportedError, match=r"Attention 'n12'.*total.*shapes=") as found:
+        exported(onnxla.load(packed()), tmp_path)
+    assert "_DimExpr" not in str(found.value)
+
+
+@pytest.mark.parametrize(
+    ("taken", "constraints", "fitting", "wrong"),
+    [
+        (["b", "2*b + 1", "max(b, 4)"], [], [(3, 7, 4), (5, 11, 5)], [(3, 6, 4), (3, 7, 3)]),
+        (["floordiv(a, 2)", "a"], ["mod(a, 2) == 0"], [(2, 4)], [(2, 5), (3, 4)]),
+        (["a*b", "a", "b"], ["a - b >= -1"], [(6, 2, 3), (8, 4, 2)], [(7, 2, 3), (8, 2, 4)]),
+        (["a - 1", "a^2"], [], [(2, 9)], [(2, 8)]),
+    ],
+)
+def test_sizes_of_symbols(taken: Any, constraints: Any, fitting: Any, wrong: Any) -> None:
+    """As `jax.export` takes them."""
+    shape = jax.export.symbolic_shape(", ".join(taken), constraints=constraints)
+    for given in fitting:
+        check_shapes("input", {"x": given}, {"x": shape}, constraints)
+    for given in wrong:
+        with pytest.raises(ValueError, match=r"axis \d is|the program is for"):
+            check_shapes("input", {"x": given}, {"x": shape}, constraints)

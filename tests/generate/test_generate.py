@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ import onnx
 import pytest
 
 import onnxla
+from onnxla.arguments import GENERATE_ELSEWHERE
 from onnxla.generate import Decoder
 from onnxla.generate.model import CachedModel, Given
 from support.decoders import SMALL, Peer, gpt, grouped, llama, merged, packed, recurrent, standard
@@ -213,12 +215,33 @@ def test_what_is_no_decoder() -> None:
         ([], {}, "prompt 0 has no tokens"),
         ([[1], [2]], {"attention_mask": [[1], [0]]}, "prompt 1 has no tokens"),
         (PROMPT, {"temperature": 1.0}, "give one, as key="),
+        (PROMPT, {"key": jax.random.key(0)}, "nothing is drawn with the key: give temperature="),
+        (PROMPT, {"eos": [2, SMALL.words]}, f"eos has {SMALL.words}, which is no token of"),
+        (
+            PROMPT,
+            {"top_k": 100, "key": jax.random.key(0)},
+            f"top_k=100 of {SMALL.words} tokens: leave it out",
+        ),
         (PROMPT, {"inputs": {"hidden": np.ones(3)}}, r"inputs \[hidden\] are none"),
     ],
 )
 def test_wrong_arguments(ids: Any, options: dict[str, Any], message: str) -> None:
     with pytest.raises((TypeError, ValueError), match=message):
         generate(ids, **options)
+
+
+def test_names_of_other_libraries_are_told() -> None:
+    taken = inspect.signature(Decoder.generate).parameters
+    assert not taken.keys() & GENERATE_ELSEWHERE.keys()
+    for call in (decoder().generate, decoder().module.generate):
+        with pytest.raises(TypeError, match=r"^num_beams is beams here$"):
+            call(PROMPT, num_beams=2)
+        with pytest.raises(TypeError, match=r"^input_ids is ids here"):
+            call(input_ids=PROMPT)
+        with pytest.raises(
+            TypeError, match="no argument is named 'temprature'; did you mean 'temp"
+        ):
+            call(PROMPT, temprature=0.5)
 
 
 def test_a_cache_that_is_too_short() -> None:

@@ -225,3 +225,40 @@ def test_operators_of_other_domains_are_not_taken_for_onnxs() -> None:
     x = np.float32([[1, 1], [1, 2]])
     assert module(x, np.ones(6, np.float32)).shape == (2, 3)
     assert module.program.static == {"x"}
+
+
+def buffered(past: int) -> bytes:
+    """GroupQueryAttention whose total is an input, with a cache of so many slots."""
+    cache = f"float[1, 1, {past}, 8]"
+    inputs = f"float[1, S, 16] q, {cache} k, {cache} v, int32[1] last, int32 total"
+    text = f"""<ir_version: 8, opset_import: ["": 18, "com.microsoft": 1]>
+        m ({inputs}) => (float[1, S, 16] y) {{
+            new = Slice (q, start, end, axis)
+            y, keys, values = com.microsoft.GroupQueryAttention <num_heads = 2, kv_num_heads = 1>
+                (q, new, new, k, v, last, total)
+        }}"""
+    numbers = {"start": np.array([0]), "end": np.array([8]), "axis": np.array([2])}
+    return make(text, **numbers)
+
+
+@pytest.mark.quickly
+def test_a_total_within_a_cache_may_be_traced() -> None:
+    """It decides no shape there, so that one program is for all; too large a total makes NaN."""
+    module = onnxla.load(buffered(6))
+    rng = np.random.default_rng(0)
+    q, k, v = (rng.standard_normal(s).astype(np.float32) for s in ((1, 2, 16), *[(1, 1, 6, 8)] * 2))
+    run = jax.jit(lambda *given: module.apply(module.params, *given))
+    for total in (2, 3, 6):
+        given = q, k, v, np.int32([total - 1]), np.int32(total)
+        np.testing.assert_allclose(run(*given), module(*given), 1e-5)
+    assert run._cache_size() == 1
+    assert np.isnan(run(q, k, v, np.int32([6]), np.int32(7))).all()
+    assert np.isfinite(module(q, k, v, np.int32([6]), np.int32(7))).all()  # whose cache grows
+
+
+def test_a_total_without_a_cache_must_be_known() -> None:
+    module = onnxla.load(buffered(0))
+    given = np.ones((1, 2, 16), np.float32), *[np.ones((1, 1, 0, 8), np.float32)] * 2
+    run = jax.jit(lambda total: module.apply(module.params, *given, np.int32([1]), total))
+    with pytest.raises(onnxla.StaticOperandError, match=r"decides a shape, unless.*total=value"):
+        run(np.int32(2))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from typing import Any
 from unittest import mock
@@ -85,6 +86,7 @@ def run(
     streams: bool = False,
     size: int = SIZE,
     dies_at: int | None = None,
+    dies_of: int = signal.SIGKILL,
     saves: str | None = None,
     measured: bool = True,
 ) -> dict[str, Any]:
@@ -98,6 +100,7 @@ def run(
         streams: Whether the data is batches, of which each process has its part.
         size: Samples in a batch.
         dies_at: The step at which the last process kills itself, if there are several.
+        dies_of: The signal that it sends itself.
         saves: Where the result is saved.
         measured: Whether it is evaluated.
     """
@@ -116,7 +119,7 @@ def run(
 
     def may_die(step: int, logs: Any) -> None:
         if step == dies_at and number == count - 1:
-            os.kill(os.getpid(), 9)
+            os.kill(os.getpid(), dies_of)
 
     def end(loop: Loop) -> None:
         ends.append(loop)

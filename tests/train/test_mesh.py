@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ import pytest
 from jax.sharding import PartitionSpec as P
 
 import onnxla
+from onnxla.train import loop
 from onnxla.train.callbacks import Callbacks, Logger
 from support.mesh_runs import MODEL, rows, run
 from support.processes import TESTS, start, start_together, told
@@ -147,6 +151,27 @@ def test_a_process_is_killed(one: dict[str, Any], tmp_path: Path, processes: int
 
 
 @pytest.mark.more
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "Ctrl-C"])
+def test_one_of_two_processes_is_told_to_end(number: int, tmp_path: Path) -> None:
+    """Both end after the same step, with a checkpoint, from which one process goes on."""
+    folder = tmp_path / "run"
+    settings = {"kind": "fsdp", "folder": str(folder), "steps": 400, "measured": False}
+    ended = start_together(2, 1, command({**settings, "dies_at": 3, "dies_of": number}))
+    said = []
+    for process in ended:
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode
+        said += re.findall(r"Interrupted: stopped after step (\d+); its.*'(.*)'", errors)
+    assert said == [said[0]] * 2
+    step, where = said[0]
+    assert where == str(folder)
+    assert max(int(path.name) for path in folder.iterdir() if path.name.isdecimal()) == int(step)
+    assert int(step) < 400
+    resumed = run(steps=int(step) + 1, folder=str(folder), measured=False)
+    assert len(resumed["loss"]) == int(step) + 1
+
+
+@pytest.mark.more
 def test_a_folder_that_is_locked_is_told_to_all(tmp_path: Path) -> None:
     from onnxla.train.checkpoints import lock
 
@@ -203,6 +228,24 @@ def test_processes_need_a_mesh(monkeypatch: pytest.MonkeyPatch) -> None:
         fit()
     with pytest.raises(ValueError, match=r"no device of the processes \[1\]"):
         fit(mesh=mesh("data"))
+
+
+def test_ctrl_c_is_told_to_all_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a SIGTERM, of which JAX tells all; without its service it interrupts at once."""
+    sent: list[tuple[int, int]] = []
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    monkeypatch.setattr(loop, "are_told_to_end", lambda step: step == 5)
+    monkeypatch.setattr(os, "kill", lambda *arguments: sent.append(arguments))
+    with loop.interrupts() as asked:
+        signal.raise_signal(signal.SIGINT)
+        assert [step for step in range(9) if asked(step)] == [5]
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert sent == [(os.getpid(), signal.SIGTERM)]
+    monkeypatch.setattr(loop, "can_end_together", lambda: False)
+    with pytest.raises(KeyboardInterrupt), loop.interrupts():
+        signal.raise_signal(signal.SIGINT)
+    assert len(sent) == 1
 
 
 def test_the_first_process_logs(monkeypatch: pytest.MonkeyPatch) -> None:
