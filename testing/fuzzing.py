@@ -130,13 +130,6 @@ def fuzz(
         op_type: The operator's name.
         runtime: See `fuzz_cases`, as for `against`.
         against: See there.
-        runtime: The runtime under test, or its name.
-        against: The one that it is compared with, or its name; or `properties`: then onnxla is
-            compared with itself, as `PROPERTIES` say; or `gradients`: then the runtime's are
-            compared with those of onnxla, as by `compare_gradients`.
-        examples: How many cases.
-        seed: The same one draws the same cases, with the same version of Hypothesis.
-        opset: See `cases`, as for `domain`, `dtypes` and `specials`.
         domain: The operator's domain.
         **options: Those of `cases`, such as `opset` and `dtypes`; and the others of `fuzz_cases`,
             such as `examples` and `seed`.
@@ -170,7 +163,8 @@ def fuzz_cases(
         name: What the cases are of.
         runtime: The runtime under test, or its name.
         against: Those that judge, or their names (see `compare`); or `properties`: then onnxla is
-            compared with itself, as `PROPERTIES` say.
+            compared with itself, as `PROPERTIES` say; or `gradients`: then the runtime's are
+            compared with those of onnxla, as by `compare_gradients`.
         examples: How many cases, of which no two are the same.
         seed: The same one draws the same cases, with the same version of Hypothesis; other ones
             for another name.
@@ -184,8 +178,6 @@ def fuzz_cases(
     outcome_of = way_of(runtime, against, faults)
     search = Search(strategy, outcome_of, Fuzzed(name), examples, seed, until, database)
     return search.run(most, progress)
-    elif against == "gradients":
-        outcome_of = functools.partial(compare_gradients, runtime=runtime)
 
 
 def way_of(
