@@ -64,8 +64,8 @@ def run_fuzz(arguments: argparse.Namespace) -> int:
     """`onnxla fuzz`."""
     from onnxla.peers.runtimes import find_runtime
     from onnxla.testing import fuzz
-    from onnxla.testing.fuzz_report import FuzzReport
     from onnxla.testing.operator_cases import select_operators
+    from onnxla.testing.reports.report import FuzzReport
 
     found = select_operators(arguments.operators, arguments.opset)
     check_options(arguments)

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from onnxla.testing.fuzz_report import FuzzReport
 from onnxla.testing.fuzzing import Fuzzed
 from onnxla.testing.pytest import PROPERTY
+from onnxla.testing.reports.report import FuzzReport
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

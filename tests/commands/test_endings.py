@@ -14,8 +14,8 @@ import pytest
 
 from onnxla.commands import info
 from onnxla.commands.main import main
-from onnxla.testing.fuzz_report import FuzzReport
 from onnxla.testing.fuzzing import Fuzzed
+from onnxla.testing.reports.report import FuzzReport
 from support.small_models import linear
 
 # Presses Ctrl-C when a module is imported.

@@ -13,7 +13,6 @@ import pytest
 
 from onnxla.testing import Case, Fault, Typed, compare, example, faults, fuzz
 from onnxla.testing.fault_records import fault_of
-from onnxla.testing.fuzz_report import FuzzReport
 from onnxla.testing.predicates import (
     When,
     always,
@@ -35,6 +34,7 @@ from onnxla.testing.predicates import (
     spatial,
     version,
 )
+from onnxla.testing.reports.report import FuzzReport
 from onnxla.testing.version_ranges import within
 from support.small_runtimes import Doubling
 
