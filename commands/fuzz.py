@@ -98,7 +98,7 @@ def run_fuzz(arguments: argparse.Namespace) -> int:
             # An operator of few cases, such as one without inputs, is done earlier.
             bar.skip(arguments.examples - result.counts.total())
     against = other if isinstance(other, str) else other.name
-    report = FuzzReport(tested.name, against, results, arguments.seed)
+    report = FuzzReport(tested.name, (against,), results, arguments.seed)
     print(report)
     if arguments.report is not None:
         report.save(arguments.report)

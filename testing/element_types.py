@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from onnxla.ir.dtypes import STRING
 from onnxla.ir.dtypes import dtype_of as dtype_of_number
 from onnxla.testing.case import Case
@@ -20,9 +22,9 @@ def element_type(case: Case) -> str:
     dtypes |= {t.name: dtype_of_number(t.data_type) for t in graph.initializer}
     names = [value.name for value in graph.output]
     if len(graph.node) == 1:
-        operands = case.node.input
-        variables = schema(case.op_type, case.version, case.domain).inputs.values()
-        generic = [name for name, v in zip(operands, variables, strict=False) if v == "T"]
-        names = [*generic, *operands, *names]
+        names = [*case.node.input, *names]
+        with suppress(KeyError):  # of an opset between two schema versions
+            variables = schema(case.op_type, case.version, case.domain).inputs.values()
+            names = [*(n for n, v in zip(names, variables, strict=False) if v == "T"), *names]
     found = next(dtypes[name] for name in names if name in dtypes)
     return "string" if found == STRING else found.name

@@ -60,7 +60,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         )
         for record in records
     ]
-    FuzzReport("tested", "expected", results, int(config.getoption("--onnxla-seed") or 0)).save(
+    FuzzReport("tested", ("expected",), results, int(config.getoption("--onnxla-seed") or 0)).save(
         path
     )
     terminalreporter.write_line(f"onnxla: report written to {path}")

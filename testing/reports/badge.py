@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import html
-from typing import TYPE_CHECKING
-
+from onnxla.testing.reports.document import said
 from onnxla.testing.reports.matrix import agreeing
-
-if TYPE_CHECKING:
-    from onnxla.testing.reports.report import FuzzReport
+from onnxla.testing.reports.results import FuzzResults
 
 LABEL = "ONNX operators"
 LETTER = 6.8  # pixels, of 11 pixels' sans-serif
@@ -16,13 +12,13 @@ LETTER = 6.8  # pixels, of 11 pixels' sans-serif
 COLOURS = ((1.0, "#1f7a45"), (0.8, "#4d7c0f"), (0.5, "#9a6700"), (0.0, "#b42318"))
 
 
-def badge(report: FuzzReport) -> str:
+def badge(report: FuzzResults) -> str:
     """An image that says how many of the operators agree, such as `ONNX operators 143/197`."""
     agree, of = agreeing(report), len(report.results)
     number = f"{agree}/{of}"
     colour = next(c for least, c in COLOURS if of and agree / of >= least) if of else "#666"
     left, right = (round(len(text) * LETTER) + 12 for text in (LABEL, number))
-    title = html.escape(f"{LABEL}: {number} ({report.runtime})")
+    title = said(f"{LABEL}: {number} ({report.runtime})")
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{left + right}" height="20" role="img" '
         f'aria-label="{title}"><title>{title}</title>'

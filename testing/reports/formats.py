@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from onnxla.ir.names import quoted
 from onnxla.testing.reports.badge import badge
@@ -14,14 +13,12 @@ from onnxla.testing.reports.markdown import markdown
 from onnxla.testing.reports.matrix import matrix_json
 from onnxla.testing.reports.matrix_page import matrix_page
 from onnxla.testing.reports.page import page
+from onnxla.testing.reports.results import FuzzResults
 from onnxla.testing.reports.sarif import sarif
 from onnxla.testing.reports.text import text
 
-if TYPE_CHECKING:
-    from onnxla.testing.reports.report import FuzzReport
-
 # A longer ending stands before those that it ends in.
-FORMS: dict[str, Callable[[FuzzReport], str]] = {
+FORMS: dict[str, Callable[[FuzzResults], str]] = {
     ".matrix.json": matrix_json,
     ".matrix.html": matrix_page,
     ".sarif.json": sarif,
@@ -36,7 +33,7 @@ FORMS: dict[str, Callable[[FuzzReport], str]] = {
 }
 
 
-def form_of(path: str | Path) -> Callable[[FuzzReport], str]:
+def form_of(path: str | Path) -> Callable[[FuzzResults], str]:
     """The function that writes a report in the form of a path's ending.
 
     Raises:

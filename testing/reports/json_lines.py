@@ -5,18 +5,15 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from onnxla.testing.fuzzing import Fuzzed
 from onnxla.testing.reports.about import About
-
-if TYPE_CHECKING:
-    from onnxla.testing.reports.report import FuzzReport
+from onnxla.testing.reports.results import FuzzResults
 
 FORMAT = "onnxla fuzz report 1"
 
 
-def json_lines(report: FuzzReport) -> str:
+def json_lines(report: FuzzResults) -> str:
     """The report as lines of JSON, cases included; `read_json_lines` reads them."""
     run = {
         "format": FORMAT,
@@ -35,10 +32,10 @@ def read_json_lines(path: str | Path) -> tuple[str, tuple[str, ...], list[Fuzzed
     Raises:
         ValueError: A line is not as `json_lines` writes it.
     """
-    number = 0
+    number = 1
     try:
         first, *rest = Path(path).read_text("utf-8").splitlines() or [""]
-        number, run = 1, json.loads(first)
+        run = json.loads(first)
         if run["format"] != FORMAT:
             raise ValueError(f"the format is {run['format']!r}, not {FORMAT!r}")
         about, results = About(**run["about"]), []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
 from onnxla.testing.findings import Finding
@@ -11,12 +10,10 @@ from onnxla.testing.reports.evidence import said_by
 from onnxla.testing.reports.kinds import cases
 from onnxla.testing.reports.printable import printable
 from onnxla.testing.reports.remarks import entry_text, remarks
-
-if TYPE_CHECKING:
-    from onnxla.testing.reports.report import FuzzReport
+from onnxla.testing.reports.results import FuzzResults
 
 
-def junit(report: FuzzReport) -> str:
+def junit(report: FuzzResults) -> str:
     """One test case for each operator, and one for each entry of the baseline that must leave.
 
     Findings are failures. An operator that is unsupported throughout, or fails only as the baseline
@@ -52,12 +49,12 @@ def junit(report: FuzzReport) -> str:
     return f"{head}{ElementTree.tostring(suites, 'unicode')}\n"
 
 
-def lists(report: FuzzReport) -> dict[str, str]:
+def lists(report: FuzzResults) -> dict[str, str]:
     """What limits the result, as text by title."""
     return {title: "\n".join(items) for title, items in remarks(report).items()}
 
 
-def add_operator(suite: ElementTree.Element, report: FuzzReport, result: Fuzzed) -> None:
+def add_operator(suite: ElementTree.Element, report: FuzzResults, result: Fuzzed) -> None:
     """Adds the test case of an operator."""
     case = put(
         suite,
@@ -79,7 +76,7 @@ def add_operator(suite: ElementTree.Element, report: FuzzReport, result: Fuzzed)
     put(case, "system-out", "\n".join(counts))
 
 
-def skipped(report: FuzzReport, result: Fuzzed) -> str:
+def skipped(report: FuzzResults, result: Fuzzed) -> str:
     """Why an operator that does not fail cannot be said to pass either; empty if it can."""
     if result in report.not_compared:
         details = [d for kind, d in result.details.items() if result.counts[kind]]

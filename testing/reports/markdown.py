@@ -5,25 +5,22 @@ from __future__ import annotations
 import collections
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from onnxla.testing.findings import Finding
 from onnxla.testing.reports.evidence import expected_values, said_by, script_of
 from onnxla.testing.reports.kinds import cases
 from onnxla.testing.reports.printable import printable
+from onnxla.testing.reports.results import FuzzResults
 from onnxla.testing.script import as_arrays, literal
 
-if TYPE_CHECKING:
-    from onnxla.testing.reports.report import FuzzReport
 
-
-def markdown(report: FuzzReport) -> str:
+def markdown(report: FuzzResults) -> str:
     """All findings, below what was done."""
     head = f"# {report.runtime} on ONNX operators\n\n{escaped(report.title)}\n"
     return "\n".join([printable(head), *(issue(report, each) for each in report.findings)])
 
 
-def issue(report: FuzzReport, finding: Finding) -> str:
+def issue(report: FuzzResults, finding: Finding) -> str:
     """One finding: what was run, what was expected and what came, versions, and a script."""
     entry = report.known_failure(finding)
     known = f"Known failure: {escaped(entry.note or 'without a note')}\n" if entry else ""
@@ -67,7 +64,7 @@ def expected_text(finding: Finding) -> str:
     )
 
 
-def write_each(report: FuzzReport, folder: Path) -> list[Path]:
+def write_each(report: FuzzResults, folder: Path) -> list[Path]:
     """Writes each finding into a file of its own, named by its operator and schema version."""
     folder.mkdir(parents=True, exist_ok=True)
     numbers: collections.Counter[str] = collections.Counter()

@@ -7,15 +7,12 @@ import functools
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
 
 from onnxla.testing.fuzzing import Fuzzed
 from onnxla.testing.outcomes import WRONG
 from onnxla.testing.reports.kinds import KINDS
+from onnxla.testing.reports.results import FuzzResults
 from onnxla.testing.schemas import onnx_schemas
-
-if TYPE_CHECKING:
-    from onnxla.testing.reports.report import FuzzReport
 
 
 @dataclass(frozen=True)
@@ -51,7 +48,7 @@ class Cell:
         return next(kind for kind in reversed(KINDS) if self.counts.get(kind))
 
 
-def cells(report: FuzzReport) -> list[Cell]:
+def cells(report: FuzzResults) -> list[Cell]:
     """The matrix, in the order of operators, opsets and dtypes."""
     found = []
     for result in report.results:
@@ -76,7 +73,7 @@ def last_opset(op_type: str, domain: str, since: int) -> int | None:
     return min(newer) - 1 if newer else None
 
 
-def agreeing(report: FuzzReport) -> int:
+def agreeing(report: FuzzResults) -> int:
     """How many operators have cases that agree, and none at which the runtime is wrong."""
     return sum(agrees(result, report.runtime) for result in report.results)
 
@@ -87,7 +84,7 @@ def agrees(result: Fuzzed, runtime: str) -> bool:
     return result.ok and not own and bool(result.counts["agreed"])
 
 
-def matrix_json(report: FuzzReport) -> str:
+def matrix_json(report: FuzzResults) -> str:
     """The matrix as JSON: sums, and one record for each cell."""
     records = [{**asdict(cell), "status": cell.status} for cell in cells(report)]
     operators = {"agree": agreeing(report), "of": len(report.results)}

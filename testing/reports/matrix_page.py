@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from onnxla.testing.reports.document import document, facts, said
 from onnxla.testing.reports.kinds import KINDS
 from onnxla.testing.reports.matrix import Cell, agreeing, cells
-
-if TYPE_CHECKING:
-    from onnxla.testing.reports.report import FuzzReport
+from onnxla.testing.reports.results import FuzzResults
 
 # Each status with a sign, since not everybody sees colours, and a colour.
 SIGNS = {
@@ -23,7 +19,7 @@ SIGNS = {
 }
 
 
-def matrix_page(report: FuzzReport) -> str:
+def matrix_page(report: FuzzResults) -> str:
     """A table of operators and opsets by dtype; a cell tells its counts where the pointer rests."""
     found = cells(report)
     dtypes = sorted({cell.dtype for cell in found}, key=dtype_order)
@@ -38,7 +34,8 @@ def matrix_page(report: FuzzReport) -> str:
         for (operator, row), by_dtype in rows.items()
     )
     legend = " ".join(
-        f"<span style='display:inline-block;margin-right:1em'>{sign(status)} {status}</span>" for status in SIGNS
+        f"<span style='display:inline-block;margin-right:1em'>{sign(status)} {status}</span>"
+        for status in SIGNS
     )
     head = f"<tr><th>operator</th><th>opsets</th>{head}</tr>"
     title = f"{report.runtime}: {agreeing(report)} of {len(report.results)} operators agree"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from onnxla.testing.findings import Finding
 from onnxla.testing.fuzzing import Fuzzed
@@ -11,12 +10,10 @@ from onnxla.testing.reports.document import document, facts, listing, said
 from onnxla.testing.reports.evidence import said_by, script_of
 from onnxla.testing.reports.kinds import KINDS, cases, kinds_in
 from onnxla.testing.reports.remarks import remarks
-
-if TYPE_CHECKING:
-    from onnxla.testing.reports.report import FuzzReport
+from onnxla.testing.reports.results import FuzzResults
 
 
-def page(report: FuzzReport) -> str:
+def page(report: FuzzResults) -> str:
     """The report as a page that needs no other file."""
     against = " and ".join(report.judges)
     drawn = f"{cases(report.counts.total())} of {len(report.results)} operators"
@@ -31,12 +28,12 @@ def page(report: FuzzReport) -> str:
     )
 
 
-def anchors(report: FuzzReport) -> dict[int, str]:
+def anchors(report: FuzzResults) -> dict[int, str]:
     """The place of each finding on the page, by the identity of the finding."""
     return {id(finding): f"finding-{i}" for i, finding in enumerate(report.findings, 1)}
 
 
-def failures(report: FuzzReport) -> str:
+def failures(report: FuzzResults) -> str:
     """The table at the top: each failure, with a link to where all of it is told."""
     places = anchors(report)
     rows = "".join(
@@ -63,7 +60,7 @@ def dot(kind: str) -> str:
     return f"<span class='dot' style='background:{KINDS[kind]}'></span>{kind}"
 
 
-def operators(report: FuzzReport) -> str:
+def operators(report: FuzzResults) -> str:
     """Counts by operator and kind of outcome, with a bar; names lead to the first finding."""
     kinds, places = kinds_in(report.results), anchors(report)
     head = "".join(f"<th>{dot(kind)}</th>" for kind in kinds)
@@ -95,13 +92,13 @@ def bar(result: Fuzzed) -> str:
     return f"<div class='bar'>{parts}</div>"
 
 
-def remark_parts(report: FuzzReport) -> Iterator[str]:
+def remark_parts(report: FuzzResults) -> Iterator[str]:
     """What limits the result."""
     for title, items in remarks(report).items():
         yield f"<h2>{said(title)}</h2>{listing(items)}"
 
 
-def finding_parts(report: FuzzReport) -> Iterator[str]:
+def finding_parts(report: FuzzResults) -> Iterator[str]:
     """Each finding in full."""
     places = anchors(report)
     if report.findings:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import collections
-from typing import TYPE_CHECKING
 
 from onnxla.testing.baselines import KnownFailure
 from onnxla.testing.reports.kinds import cases
-
-if TYPE_CHECKING:
-    from onnxla.testing.reports.report import FuzzReport
+from onnxla.testing.reports.results import FuzzResults
 
 
-def remarks(report: FuzzReport) -> dict[str, list[str]]:
+def remarks(report: FuzzResults) -> dict[str, list[str]]:
     """What was not compared, not told, or not counted, and why, by title; no title is empty."""
     found = {
         "Operators without a case that was compared": [r.name for r in report.not_compared],

@@ -1,162 +1,20 @@
-"""What came of fuzzing some operators, and its sums."""
+"""A report on fuzzing, which shows itself and is saved in the form that is asked for."""
 
 from __future__ import annotations
 
-import collections
-import functools
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from onnxla.testing.baselines import Applied, Baseline, KnownFailure, findings_of
-from onnxla.testing.findings import Finding
-from onnxla.testing.fuzzing import Fuzzed
-from onnxla.testing.outcomes import NOT_COMPARED, WRONG
-from onnxla.testing.reports.about import About
+from onnxla.testing.baselines import Baseline
 from onnxla.testing.reports.formats import form_of
 from onnxla.testing.reports.json_lines import read_json_lines
-from onnxla.testing.reports.kinds import cases
 from onnxla.testing.reports.markdown import write_each
 from onnxla.testing.reports.page import page
-from onnxla.testing.reports.reasons import Reason, reasons
+from onnxla.testing.reports.results import FuzzResults
 from onnxla.testing.reports.text import text
 
 
-@dataclass(frozen=True)
-class FuzzReport:
-    """What came of fuzzing some operators.
-
-    Attributes:
-        runtime: Name of the runtime under test.
-        judges: Names of those that it was compared with; `properties` if with itself.
-        results: One for each operator.
-        seed: What the cases were drawn from.
-        about: Versions, machine, command line and time.
-        baseline: Failures that are known, and do not count.
-    """
-
-    runtime: str
-    judges: Sequence[str]
-    results: Sequence[Fuzzed]
-    seed: int = 0
-    about: About = field(default_factory=About)
-    baseline: Baseline | None = None
-
-    def __post_init__(self) -> None:
-        if self.baseline is not None and self.baseline.runtime != self.runtime:
-            raise ValueError(
-                f"the baseline is of '{self.baseline.runtime}', and the report of '{self.runtime}'"
-            )
-
-    @functools.cached_property
-    def applied(self) -> Applied:
-        """What the baseline says."""
-        if self.baseline is None:
-            return Applied()
-        version, system = self.about.versions.get(self.runtime), self.about.system
-        known = {"version": version} if version else {}
-        return self.baseline.apply(self.results, **known, **({"system": system} if system else {}))
-
-    @property
-    def findings(self) -> list[Finding]:
-        """Those of all operators."""
-        return findings_of(self.results)
-
-    def known_failure(self, finding: Finding) -> KnownFailure | None:
-        """The entry of the baseline that explains a finding; None if it is unexpected."""
-        return self.applied.expected.get(finding.signature)
-
-    def unexpected(self, result: Fuzzed) -> list[Finding]:
-        """Findings of an operator that the baseline does not explain."""
-        return [finding for finding in result.findings if self.known_failure(finding) is None]
-
-    def untold(self, result: Fuzzed) -> int:
-        """How many cases of an operator fail for which there is no finding."""
-        wrong = sum(result.counts[kind] for kind in WRONG)
-        told = sum(finding.count for finding in result.findings)
-        return max(result.further, wrong - told)
-
-    def fails(self, result: Fuzzed) -> bool:
-        """Whether an operator fails otherwise than the baseline says."""
-        return bool(self.unexpected(result) or self.untold(result))
-
-    @property
-    def ok(self) -> bool:
-        """Whether cases were compared, none failed unexpectedly, and the baseline is up to date."""
-        failed = any(map(self.fails, self.results))
-        return not failed and not self.applied.stale and bool(self.compared)
-
-    @property
-    def compared(self) -> int:
-        """How many operators have a case that was compared."""
-        return len(self.results) - len(self.not_compared)
-
-    @property
-    def not_compared(self) -> list[Fuzzed]:
-        """Operators without a case that was compared."""
-        return [
-            result
-            for result in self.results
-            if not any(n for kind, n in result.counts.items() if kind not in NOT_COMPARED)
-        ]
-
-    @property
-    def cut(self) -> list[Fuzzed]:
-        """Operators whose cases were not all run."""
-        return [result for result in self.results if result.cut]
-
-    @property
-    def counts(self) -> collections.Counter[str]:
-        """Cases of all operators, by the kind of `Outcome`."""
-        return sum((result.counts for result in self.results), collections.Counter())
-
-    @property
-    def known(self) -> collections.Counter[str]:
-        """How many cases met each fault on record."""
-        return sum((result.known for result in self.results), collections.Counter())
-
-    @property
-    def not_applied(self) -> collections.Counter[str]:
-        """How many cases met a fault on record of other versions than those installed."""
-        return sum((result.not_applied for result in self.results), collections.Counter())
-
-    def reasons(self, kind: str) -> list[Reason]:
-        """Why cases are `unsupported` or `not judged`, the most frequent reason first."""
-        return reasons(self.results, kind, [self.runtime, *self.judges])
-
-    @property
-    def title(self) -> str:
-        """What was done, and what came of it, in one line."""
-        against = " and ".join(self.judges)
-        return (
-            f"{self.runtime} against {against}: {cases(self.counts.total())} of "
-            f"{len(self.results)} operators, seed {self.seed}: {self.verdict}"
-        )
-
-    @property
-    def verdict(self) -> str:
-        """What came of it, in one line."""
-        if not self.compared:
-            return "no case could be compared"
-        failing = [result for result in self.results if self.fails(result)]
-        found = sum(len(self.unexpected(result)) for result in failing)
-        untold = sum(map(self.untold, failing))
-        parts = ["all agree"]
-        if failing:
-            parts = [f"{len(failing)} of {len(self.results)} operators fail, {found} findings"]
-        elif self.applied.expected:
-            parts = ["nothing new"]
-        if untold:
-            parts.append(f"{untold} failures without a finding")
-        if self.applied.expected:
-            parts.append(f"{len(self.applied.expected)} findings as the baseline says")
-        if self.applied.stale:
-            parts.append(f"{len(self.applied.stale)} entries of the baseline explain nothing")
-        if self.cut:
-            parts.append(f"{len(self.cut)} operators cut short")
-        if self.not_compared:
-            parts.append(f"but {len(self.not_compared)} that no case could compare")
-        return ", ".join(parts)
+class FuzzReport(FuzzResults):
+    """What came of fuzzing some operators; see `FuzzResults` for its attributes and sums."""
 
     def __str__(self) -> str:
         return text(self)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from onnxla.testing.findings import Finding
 from onnxla.testing.reports.about import package_version
@@ -13,16 +13,14 @@ from onnxla.testing.reports.evidence import said_by
 from onnxla.testing.reports.markdown import issue
 from onnxla.testing.reports.printable import printable
 from onnxla.testing.reports.remarks import remarks
-
-if TYPE_CHECKING:
-    from onnxla.testing.reports.report import FuzzReport
+from onnxla.testing.reports.results import FuzzResults
 
 SCHEMA = (
     "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 )
 
 
-def sarif(report: FuzzReport) -> str:
+def sarif(report: FuzzResults) -> str:
     """One result for each finding, its rule the operator; the message has the script."""
     rules = sorted({finding.signature.operator for finding in report.findings})
     driver = {
@@ -54,7 +52,7 @@ def rule(operator: str) -> dict[str, Any]:
     return {"id": operator, "name": operator, "shortDescription": {"text": text}}
 
 
-def invocation(report: FuzzReport) -> dict[str, Any]:
+def invocation(report: FuzzResults) -> dict[str, Any]:
     """The command and when it ran."""
     about = report.about
     found: dict[str, Any] = {"executionSuccessful": True}
@@ -72,7 +70,7 @@ def utc(time: datetime.datetime) -> str:
     return time.astimezone(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def result(report: FuzzReport, finding: Finding, rules: list[str]) -> dict[str, Any]:
+def result(report: FuzzResults, finding: Finding, rules: list[str]) -> dict[str, Any]:
     """A finding. Its place is the file under which its case is saved, since it is in no source."""
     signature, source = finding.signature, said_by(finding)
     name = f"{signature.operator}-{signature.version}"

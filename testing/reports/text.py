@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from onnxla.tables import Table
 from onnxla.testing.findings import Finding
@@ -11,17 +10,15 @@ from onnxla.testing.reports.evidence import said_by
 from onnxla.testing.reports.kinds import cases, kinds_in
 from onnxla.testing.reports.printable import printable
 from onnxla.testing.reports.remarks import remarks
-
-if TYPE_CHECKING:
-    from onnxla.testing.reports.report import FuzzReport
+from onnxla.testing.reports.results import FuzzResults
 
 
-def text(report: FuzzReport) -> str:
+def text(report: FuzzResults) -> str:
     """The report as text: counts, what limits them, and each finding with its script."""
     return printable("\n\n".join(blocks(report)) + "\n")
 
 
-def blocks(report: FuzzReport) -> Iterator[str]:
+def blocks(report: FuzzResults) -> Iterator[str]:
     """The parts of the text."""
     kinds = kinds_in(report.results)
     rows = [
