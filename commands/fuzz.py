@@ -1,28 +1,36 @@
-"""The command `onnxla fuzz`: compares two runtimes on random uses of operators."""
+"""The command `onnxla fuzz`: tests a runtime on random uses of operators."""
 
 from __future__ import annotations
 
 import argparse
+import sys
+import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ml_dtypes  # noqa: F401  so that numpy knows its dtypes by name
 import numpy as np
 
-from onnxla.commands.numbers import whole
+from onnxla.commands.numbers import duration, whole
 from onnxla.ir.names import quoted
+from onnxla.peers.runtimes import find_runtime
 from onnxla.progress import ProgressBar
 
+if TYPE_CHECKING:
+    from onnxla.testing.fuzzing import Fuzzed
+    from onnxla.testing.runs import Plan
+
 DESCRIPTION = """\
-Draws valid uses of operators at all their schema versions, runs them in two runtimes, and reports
-where these differ, with the simplest case that does. A runtime is onnxla, onnxruntime, reference
-(the onnx package's), or MODULE:NAME, an object or a class with `name` and `run(model, inputs)`."""
+Draws valid uses of operators at all their schema versions, runs them in a runtime and in those
+that judge it, and reports where it is wrong, with the simplest case of each finding. A runtime is
+onnxla, onnxruntime, reference (the onnx package's), or MODULE:NAME, an object or a class with
+`name` and `run(model, inputs)`. Ctrl-C ends it with what has been found."""
 
 
 def add_fuzz(commands: Any) -> None:
     """Adds the command's grammar."""
     command = commands.add_parser(
-        "fuzz", help="compare runtimes on random uses of operators", description=DESCRIPTION
+        "fuzz", help="test a runtime on random uses of operators", description=DESCRIPTION
     )
     add = command.add_argument
     add(
@@ -34,10 +42,14 @@ def add_fuzz(commands: Any) -> None:
     add("--runtime", default="onnxla", help="what is tested (default: %(default)s)")
     add(
         "--against",
-        default="reference",
-        help="what it is compared with (default: %(default)s); `properties` checks onnxla's jit, "
-        "vmap, gradients and saving against each other",
+        action="append",
+        metavar="RUNTIME",
+        help="who judges: the first that has an answer, confirmed by the others; repeatable "
+        "(default: onnxla, reference, onnxruntime); `properties` checks onnxla's jit, vmap, "
+        "gradients and saving against each other",
     )
+    add("--skip", action="append", metavar="OP", default=[], help="operators to leave out")
+    add("--graphs", action="store_true", help="graphs instead of single operators")
     add(
         "-n",
         "--examples",
@@ -48,62 +60,129 @@ def add_fuzz(commands: Any) -> None:
     )
     add("--seed", type=whole(0), default=0, help="the same cases for the same seed (default: 0)")
     add("--opset", type=whole(1), help="only the schema version that this opset has")
-    add("--dtype", action="append", metavar="DTYPE", help="such as float32; repeatable")
+    add("--dtype", action="append", metavar="DTYPE", default=[], help="as float32; repeatable")
     add("--specials", action="store_true", help="also NaN, infinities and extreme integers")
-    add("--report", type=Path, metavar="FILE", help="write the report, as a page if .html")
+    add(
+        "--most", type=whole(1), default=8, metavar="N", help="findings of an operator (default: 8)"
+    )
+    add("--max-time", type=duration, metavar="TIME", help="such as 90s, 30m or 2h")
+    add("--workers", type=whole(1), default=1, metavar="N", help="processes (default: 1)")
+    add("--shard", metavar="I/N", help="only one of N parts of the operators")
+    add("--results", type=Path, metavar="FILE", help="keep what is done there, and go on from it")
+    add(
+        "--changed",
+        action="store_true",
+        help="of --results, run again the operators whose source files have changed",
+    )
+    add(
+        "--database",
+        type=Path,
+        metavar="FOLDER",
+        help="keep cases that fail, tried first next time",
+    )
+    add(
+        "--replay",
+        type=Path,
+        metavar="FOLDER",
+        help="run the cases that --save wrote, and no other",
+    )
+    add(
+        "--report",
+        type=Path,
+        metavar="FILE",
+        help="write the report in the form of the ending: .txt, .html, .md, .jsonl, .xml (JUnit), "
+        ".sarif, .matrix.html, .matrix.json, .svg (a badge)",
+    )
     add(
         "--save",
         type=Path,
         metavar="FOLDER",
-        help="write the simplest case that differs of each operator, as .onnx and .npz",
+        help="write the simplest case of each finding, as .onnx and .npz",
     )
     command.set_defaults(command=run_fuzz)
 
 
 def run_fuzz(arguments: argparse.Namespace) -> int:
     """`onnxla fuzz`."""
-    from onnxla.peers.runtimes import find_runtime
-    from onnxla.testing import fuzz
+    from onnxla.testing.fuzzing import INTERRUPTED
     from onnxla.testing.operator_cases import select_operators
+    from onnxla.testing.reports.about import About
     from onnxla.testing.reports.report import FuzzReport
+    from onnxla.testing.runs import GRAPHS, Plan, Run, shard
 
-    found = select_operators(arguments.operators, arguments.opset)
+    sys.path.insert(0, str(Path.cwd()))  # so that --runtime finds a file there
     check_options(arguments)
+    against = tuple(arguments.against or ())
     tested = find_runtime(arguments.runtime)
-    other = arguments.against
-    if other != "properties":
-        other = find_runtime(other)
-    results = []
-    total = len(found) * arguments.examples
-    with ProgressBar(total, "cases", "case") as bar:
-        for domain, op_type in found:
-            bar.show(op_type)
-            result = fuzz(
-                op_type,
-                tested,
-                other,
-                examples=arguments.examples,
-                seed=arguments.seed,
-                opset=arguments.opset,
-                domain=domain,
-                dtypes=arguments.dtype,
-                specials=arguments.specials,
-                progress=lambda outcome: bar.advance(),
-            )
-            results.append(result)
-            if result.wrong:
-                bar.say(f"{result.name} {result.wrong}")
-            if result.case is not None and arguments.save is not None:
-                result.case.save(arguments.save / f"{result.name}-{result.case.version}")
+    database = arguments.database and str(arguments.database.resolve())
+    plan = Plan(
+        arguments.runtime,
+        against,
+        arguments.examples,
+        arguments.seed,
+        arguments.opset,
+        tuple(arguments.dtype),
+        arguments.specials,
+        arguments.most,
+        database,
+    )
+    if arguments.replay is not None:
+        return replay(arguments.replay, plan)
+    chosen = [GRAPHS]
+    if not arguments.graphs:
+        chosen = select_operators(arguments.operators, arguments.opset)
+        skipped = {*select_operators(arguments.skip)} if arguments.skip else set()
+        chosen = [each for each in chosen if each not in skipped]
+    if arguments.shard is not None:
+        chosen = shard(chosen, arguments.shard)
+    start = time.monotonic()
+    until = arguments.max_time and start + arguments.max_time
+    run = Run(plan, chosen, arguments.results, arguments.workers, until, arguments.changed)
+    with ProgressBar(len(run.left) * plan.examples, "cases", "case") as bar:
+
+        def each(result: Fuzzed) -> None:
+            for finding in result.findings:
+                bar.say(f"{result.name} {finding.title}")
+                if arguments.save is not None:
+                    finding.case.save(arguments.save / finding.signature.key)
             # An operator of few cases, such as one without inputs, is done earlier.
-            bar.skip(arguments.examples - result.counts.total())
-    against = other if isinstance(other, str) else other.name
-    report = FuzzReport(tested.name, (against,), results, arguments.seed)
+            bar.skip(0 if arguments.workers > 1 else plan.examples - result.counts.total())
+
+        results = run(each, bar.advance)
+    judges = [] if isinstance(plan.judges, str) else plan.judges
+    about = About.of_run([tested, *judges], seconds=time.monotonic() - start)
+    report = FuzzReport(tested.name, plan.names, results, plan.seed, about)
     print(report)
     if arguments.report is not None:
         report.save(arguments.report)
         print(f"written to {arguments.report}")
+    if missing := len(chosen) - len(results):
+        print(f"onnxla: {missing} of {len(chosen)} operators were not reached", file=sys.stderr)
+    if any(result.cut == INTERRUPTED for result in results):
+        return 130
     return 0 if report.ok else 1
+
+
+def replay(folder: Path, plan: Plan) -> int:
+    """Runs saved cases; the exit code is 1 if one is wrong, or there is none."""
+    from onnxla.tables import Table
+    from onnxla.testing.case import Case
+    from onnxla.testing.outcomes import WRONG, compare
+    from onnxla.testing.properties import judge
+
+    paths = sorted(folder.rglob("*.onnx"))
+    if not paths:
+        raise ValueError(f"--replay takes a folder of saved cases, and {quoted(folder)} has none")
+    rows, wrong = [], 0
+    tested, judges = find_runtime(plan.runtime), plan.judges
+    for path in paths:
+        case = Case.load(path)
+        outcome = judge(case) if judges == "properties" else compare(case, tested, judges)
+        wrong += outcome.kind in WRONG
+        rows.append((str(path.relative_to(folder)), outcome.kind, outcome.detail))
+    title = f"{tested.name}: {wrong} of {len(rows)} cases are wrong"
+    print(Table(title, ("case", "outcome", "detail"), rows))
+    return 1 if wrong else 0
 
 
 def check_options(arguments: argparse.Namespace) -> None:
@@ -118,5 +197,9 @@ def check_options(arguments: argparse.Namespace) -> None:
     report, folder = arguments.report, arguments.save
     if report is not None and (report.is_dir() or not report.parent.is_dir()):
         raise ValueError(f"--report {quoted(report)} is a folder, or in none that there is")
+    if report is not None:
+        from onnxla.testing.reports.formats import form_of
+
+        form_of(report)
     if folder is not None and folder.exists() and not folder.is_dir():
         raise ValueError(f"--save takes a folder, and {quoted(folder)} is none")

@@ -52,3 +52,11 @@ def share(text: str) -> float:
     if not 0 < number < 1:
         raise ArgumentTypeError(f"must be between 0 and 1, got {quoted(text)}")
     return number
+
+
+def duration(text: str) -> float:
+    """Seconds, from a number with a unit, such as 90s, 30m or 2h."""
+    units = {"s": 1, "m": 60, "h": 3600}
+    if text[-1:] not in units:
+        raise ArgumentTypeError(f"takes a time such as 90s, 30m or 2h, got {quoted(text)}")
+    return positive(text[:-1]) * units[text[-1]]

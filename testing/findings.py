@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -47,6 +48,12 @@ class Signature:
             and self.version >= other.version
             and self.features <= other.features
         )
+
+    @property
+    def key(self) -> str:
+        """A short name, the same in every run."""
+        digest = hashlib.sha256(str(self).encode()).hexdigest()[:8]
+        return f"{self.operator}-{self.version}-{digest}"
 
     def __str__(self) -> str:
         parts = [f"{self.operator}-{self.version} {self.outcome}", *sorted(self.features)]

@@ -37,6 +37,8 @@ from onnxla.testing.properties import judge
 MOST = 8  # findings of an operator
 CRASHES = 5  # in a row, after which no further case of an operator is run
 SHRINKING = 60.0  # seconds that the search for a simplest case may take
+# Why not all cases were run, so that it is worth going on.
+LATE, INTERRUPTED = "out of time", "interrupted"
 
 
 @dataclass
@@ -44,7 +46,8 @@ class Fuzzed:
     """What came of the cases of one operator.
 
     Attributes:
-        op_type: The operator's name, or what else the cases are of.
+        name: The operator's name, with its domain if that is not ONNX's own; or what else the cases
+            are of.
         counts: Cases by the kind of `Outcome`.
         judged: Cases that agreed, by who judged them.
         details: An example of each kind but `agreed`: what the runtimes say.
@@ -53,13 +56,12 @@ class Fuzzed:
         known: Cases by known fault, told in one line.
         not_applied: Cases by a fault that is known, but of other versions or machines than these.
         findings: Failures, each by its simplest case.
-        further: Cases that fail and that no finding explains, because there are too many of them.
+        further: Cases that fail and that no finding explains, because there are too many findings.
         cut: Why not all cases were run; else empty.
         seconds: How long it took.
     """
 
-    op_type: str
-    domain: str = ""
+    name: str
     counts: collections.Counter[str] = field(default_factory=collections.Counter)
     judged: collections.Counter[str] = field(default_factory=collections.Counter)
     details: dict[str, str] = field(default_factory=dict)
@@ -71,11 +73,6 @@ class Fuzzed:
     further: int = 0
     cut: str = ""
     seconds: float = 0.0
-
-    @property
-    def name(self) -> str:
-        """The operator's name, with its domain if that is not ONNX's own."""
-        return full_name(self.op_type, self.domain)
 
     @property
     def ok(self) -> bool:
@@ -115,7 +112,8 @@ def record_of(finding: Finding) -> dict[str, Any]:
     signature = asdict(finding.signature)
     signature["features"] = sorted(finding.signature.features)
     case = base64.b64encode(finding.case.to_bytes()).decode()
-    return {**vars(finding), "signature": signature, "case": case}
+    judges = list(finding.judges)
+    return {**vars(finding), "signature": signature, "case": case, "judges": judges}
 
 
 def finding_of(record: Mapping[str, Any]) -> Finding:
@@ -123,8 +121,8 @@ def finding_of(record: Mapping[str, Any]) -> Finding:
     signature = Signature(**record["signature"])
     signature = replace(signature, features=frozenset(signature.features))
     case = Case.from_bytes(base64.b64decode(record["case"]))
-    judges = tuple(record["judges"])
-    return Finding(**{**record, "signature": signature, "case": case, "judges": judges})
+    further = {"signature": signature, "case": case, "judges": tuple(record["judges"])}
+    return Finding(**{**record, **further})
 
 
 class Enough(BaseException):
@@ -136,35 +134,56 @@ def fuzz(
     runtime: Runtime | str = "onnxla",
     against: Judges | None = None,
     *,
-    examples: int = 100,
-    seed: int = 0,
     opset: int | None = None,
     domain: str = "",
     dtypes: Sequence[Any] | None = None,
     specials: bool = False,
+    **options: Any,
+) -> Fuzzed:
+    """Compares a runtime with those that judge it, on cases of an operator.
+
+    Args:
+        op_type: The operator's name.
+        runtime: See `fuzz_cases`, as for `against`.
+        against: See there.
+        opset: See `cases`, as for `domain`, `dtypes` and `specials`.
+        domain: The operator's domain.
+        dtypes: Dtypes of the operands.
+        specials: Whether NaN, infinities and extremes occur.
+        **options: The others of `fuzz_cases`, such as `examples` and `seed`.
+    """
+    strategy = cases(op_type, opset, domain, dtypes, specials)
+    return fuzz_cases(strategy, full_name(op_type, domain), runtime, against, **options)
+
+
+def fuzz_cases(
+    strategy: hypothesis.strategies.SearchStrategy[Case],
+    name: str,
+    runtime: Runtime | str = "onnxla",
+    against: Judges | None = None,
+    *,
+    examples: int = 100,
+    seed: int = 0,
     faults: Sequence[Fault] | None = None,
     progress: Callable[[Outcome], Any] | None = None,
     most: int = MOST,
     until: float | None = None,
     database: str | Path | None = None,
 ) -> Fuzzed:
-    """Compares a runtime with those that judge it, on cases of an operator.
+    """Compares a runtime with those that judge it, on cases that a strategy draws.
 
     All cases are run first. If some are wrong, the simplest one is searched for; if others are left
     that it does not explain, the simplest of these; and so on.
 
     Args:
-        op_type: The operator's name.
+        strategy: Draws cases.
+        name: What the cases are of.
         runtime: The runtime under test, or its name.
         against: Those that judge, or their names (see `compare`); or `properties`: then onnxla is
             compared with itself, as `PROPERTIES` say.
         examples: How many cases, of which no two are the same.
         seed: The same one draws the same cases, with the same version of Hypothesis; other ones
-            for other operators.
-        opset: See `cases`, as for `domain`, `dtypes` and `specials`.
-        domain: The operator's domain.
-        dtypes: Dtypes of the operands.
-        specials: Whether NaN, infinities and extremes occur.
+            for another name.
         faults: Known faults; by default those on record.
         progress: Called after each case.
         most: How many findings are searched for.
@@ -172,15 +191,12 @@ def fuzz(
         database: A folder in which cases that fail are kept, as Hypothesis does, to be tried first
             next time.
     """
-    strategy = cases(op_type, opset, domain, dtypes, specials)
     outcome_of: Callable[[Case], Outcome] = functools.partial(
         compare, runtime=runtime, against=against, faults=faults
     )
     if against == "properties":
         outcome_of = judge
-    search = Search(strategy, outcome_of, Fuzzed(op_type, domain), examples, seed)
-    search.until = until
-    search.database = None if database is None else Path(database) / search.result.name
+    search = Search(strategy, outcome_of, Fuzzed(name), examples, seed, until, database)
     return search.run(most, progress)
 
 
@@ -203,12 +219,13 @@ class Search:
     examples: int
     seed: int
     until: float | None = None
-    database: Path | None = None
+    database: str | Path | None = None
 
     def __post_init__(self) -> None:
         self.seed = zlib.crc32(f"{self.seed} {self.result.name}".encode())
         self.outcomes: dict[bytes, Outcome] = {}  # by the digest of a case
         self.failures: collections.Counter[Signature] = collections.Counter()
+        self.first: dict[Signature, Finding] = {}  # failures as they were drawn
 
     def run(self, most: int, progress: Callable[[Outcome], Any] | None = None) -> Fuzzed:
         """Runs all cases, then searches for the simplest of those that fail."""
@@ -218,11 +235,11 @@ class Search:
             self.draw(functools.partial(self.tally, progress), phases)
         except Enough as reason:
             self.result.cut = str(reason)
+        except KeyboardInterrupt:
+            self.result.cut = INTERRUPTED
         findings: list[Finding] = []
-        while len(findings) < most and self.unexplained(findings):
-            if (found := self.simplest(findings)) is None:
-                break
-            findings.append(found)
+        while len(findings) < most and (left := self.unexplained(findings)):
+            findings.append(self.simplest(left[0], findings) or self.first[left[0]])
         findings = without_explained(findings)
         for signature, count in self.failures.items():
             by = next((f for f in findings if f.signature.explains(signature)), None)
@@ -237,18 +254,22 @@ class Search:
 
     def draw(self, body: Callable[[Case], None], phases: Sequence[Phase]) -> None:
         """Calls a function of a case on all of them."""
-        draw_examples(self.strategy, body, self.examples, self.seed, phases, self.database)
+        folder = None if self.database is None else Path(self.database) / self.result.name
+        draw_examples(self.strategy, body, self.examples, self.seed, phases, folder)
 
     def tally(self, progress: Callable[[Outcome], Any] | None, case: Case) -> None:
         """Runs a case that was not drawn before, and counts what came of it."""
         if case.digest in self.outcomes:
             hypothesis.reject()
         if self.late:
-            raise Enough("out of time")
+            raise Enough(LATE)
         outcome = self.outcomes[case.digest] = self.outcome_of(case)
         self.result.add(outcome, case)
         if outcome.kind in WRONG:
-            self.failures[signature_of(case, outcome)] += 1
+            signature = signature_of(case, outcome)
+            self.failures[signature] += 1
+            finding = Finding(signature, case, outcome.detail, outcome.judges)
+            self.first.setdefault(signature, finding)
         if progress is not None:
             progress(outcome)
         last = [*self.outcomes.values()][-CRASHES:]
@@ -260,14 +281,23 @@ class Search:
         """Whether no further case is to be run."""
         return self.until is not None and time.monotonic() > self.until
 
-    def unexplained(self, findings: Sequence[Finding]) -> list[Signature]:
-        """Failures that have another cause than findings have, as far as that can be told."""
-        return [
-            s for s in self.failures if not any(each.signature.explains(s) for each in findings)
-        ]
+    @property
+    def over(self) -> bool:
+        """Whether nobody waits for simpler cases."""
+        return self.late or self.result.cut == INTERRUPTED
 
-    def simplest(self, findings: Sequence[Finding]) -> Finding | None:
-        """The simplest case that fails and that findings do not explain; None if none is found."""
+    def unexplained(self, findings: Sequence[Finding]) -> list[Signature]:
+        """Failures that findings do not explain, the most frequent first."""
+        often = (signature for signature, _ in self.failures.most_common())
+        return [s for s in often if not any(each.signature.explains(s) for each in findings)]
+
+    def simplest(self, like: Signature, findings: Sequence[Finding]) -> Finding | None:
+        """The simplest case that fails like one, and that findings do not explain, if it is found.
+
+        It fails in the same place; what else it has in common shows in the end.
+        """
+        if self.over:
+            return None
         limit = time.monotonic() + SHRINKING
 
         def search(case: Case) -> None:
@@ -278,11 +308,14 @@ class Search:
             if outcome.kind not in WRONG:
                 return
             signature = signature_of(case, outcome)
-            if not any(each.signature.explains(signature) for each in findings):
+            alike = (signature.outcome, signature.place) == (like.outcome, like.place)
+            if alike and not any(each.signature.explains(signature) for each in findings):
                 raise Disagreement(case, "", outcome)
 
         try:
             self.draw(search, (Phase.reuse, Phase.generate, Phase.shrink))
+        except KeyboardInterrupt:
+            self.result.cut = INTERRUPTED
         except Disagreement as found:
             case, outcome = found.case, found.outcome
             signature = signature_of(case, outcome)

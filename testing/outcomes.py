@@ -60,8 +60,18 @@ class Outcome:
     def place(self) -> str:
         """Where the result is wrong: the detail without the numbers and names of the case."""
         text = re.sub(r"'[^']*'", "'…'", self.detail)
+        if found := re.match(
+            r"(output '…': )(.*?) at \[[\d, ]*\], not (.*?) \(\d+ of ", text, re.S
+        ):
+            return f"{found[1]}{sort_of(found[2])}, not {sort_of(found[3])}"
         text = re.sub(r"\[[^\[\]]*\]|\([\d, ]*\)", "[…]", text)
         return re.sub(r"(?<![A-Za-z_\d])[-+]?\d[\w.+-]*", "#", text)[:160]
+
+
+def sort_of(number: str) -> str:
+    """What sort of number a text is."""
+    sorts = {"nan": "NaN", "inf": "an infinity"}
+    return next((sort for part, sort in sorts.items() if part in number), "a value")
 
 
 # A judge's name, the outputs that it expects, and its fault on record, if the case meets one.
@@ -171,7 +181,7 @@ def compare(
         return outcome("not judged", "; ".join(bench.silent) or "there is no judge", *bench.met)
     try:
         got = tested.run(case.model, case.inputs)
-    except NotSupported as error:
+    except (NotSupported, NotImplementedError) as error:
         return Outcome("unsupported", f"{tested.name}: {one_line(error)}")
     except Exception as error:
         detail, crashed = f"{tested.name}: {one_line(error)}", isinstance(error, RuntimeCrashed)

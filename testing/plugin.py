@@ -5,10 +5,11 @@ A conftest.py that says `pytest_plugins = ["onnxla.testing.plugin"]` loads it.
 
 from __future__ import annotations
 
-import collections
+import json
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from onnxla.testing.fuzzing import Fuzzed
@@ -29,11 +30,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--onnxla-save",
         type=Path,
         metavar="FOLDER",
-        help="write the simplest case that fails of each operator, as .onnx and .npz",
+        help="write the simplest case of each finding, as .onnx and .npz",
     )
     group.addoption(
-        "--onnxla-report", type=Path, metavar="FILE", help="write a report, as a page if .html"
+        "--onnxla-report",
+        type=Path,
+        metavar="FILE",
+        help="write a report in the form of the ending",
     )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Takes a profile for cases, unless one is chosen: a runtime may compile in its first call."""
+    hypothesis.settings.register_profile(
+        "onnxla", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    )
+    if not config.getoption("--hypothesis-profile", default=None):
+        hypothesis.settings.load_profile("onnxla")
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
@@ -49,17 +62,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     path = config.getoption("--onnxla-report")
     if not records or path is None:
         return
-    results = [
-        Fuzzed(
-            **{
-                **record,
-                "counts": collections.Counter(record["counts"]),
-                "known": collections.Counter(record["known"]),
-                "not_applied": collections.Counter(record["not_applied"]),
-            }
-        )
-        for record in records
-    ]
+    results = [Fuzzed.of_record(json.loads(record)) for record in records]
     FuzzReport("tested", ("expected",), results, int(config.getoption("--onnxla-seed") or 0)).save(
         path
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,50 @@ import pytest
 from onnxla.ops.table import full_name
 from onnxla.testing import outcomes
 from onnxla.testing.case import Case
-from onnxla.testing.fuzzing import Fuzzed, draw_examples, forget_programs
+from onnxla.testing.fuzzing import MOST, Fuzzed, Search
 from onnxla.testing.operator_cases import cases, select_operators
+from onnxla.testing.outcomes import Disagreement, Outcome, one_line
 
 # The name under which a test says what came of its cases.
 PROPERTY = "onnxla"
+
+
+def outcome_in(test: Callable[..., Any]) -> Callable[[Case], Outcome]:
+    """What came of a case in a test of it: what `check` found there, or what else went wrong."""
+
+    def run(case: Case) -> Outcome:
+        seen: list[Outcome] = []
+        observe = lambda outcome, _: seen.append(outcome)  # noqa: E731
+        outcomes.OBSERVERS.append(observe)
+        try:
+            test(case=case)
+        except Disagreement as error:
+            return error.outcome
+        except pytest.skip.Exception as reason:
+            return Outcome("unsupported", str(reason))
+        except Exception as error:
+            return Outcome("failed", one_line(error))
+        finally:
+            outcomes.OBSERVERS.remove(observe)
+        return next((each for each in seen if each.kind != "agreed"), Outcome("agreed"))
+
+    return run
+
+
+def fail(result: Fuzzed, test: Callable[..., Any]) -> None:
+    """Fails as the test does on the simplest case of the first finding, and tells the others."""
+    first, *others = result.findings
+    notes = [f"{first.count} of {result.counts.total()} cases fail like this"]
+    notes += [
+        f"another finding, {each.count} cases, {each.title}: {each.case!r}" for each in others
+    ]
+    try:
+        test(case=first.case)
+    except Exception as error:
+        for note in notes:
+            error.add_note(note)
+        raise
+    pytest.fail(f"{first.title}, but not once more: {first.case!r}")
 
 
 def for_operators(*patterns: str, examples: int = 20, **options: Any) -> Callable[..., Any]:
@@ -28,7 +68,8 @@ def for_operators(*patterns: str, examples: int = 20, **options: Any) -> Callabl
             check(case, MyRuntime())
 
     The cases are the same in every run. With the plugin, `--onnxla-examples` and `--onnxla-seed`
-    change them, `--onnxla-save` keeps what fails, `--onnxla-report` tells all outcomes.
+    change them, `--onnxla-save` keeps what fails, `--onnxla-report` tells all outcomes. The test of
+    an operator that the runtime does not support in any case is skipped.
 
     Args:
         *patterns: Names of operators, or patterns such as `com.microsoft.*`; all if there are none.
@@ -46,29 +87,17 @@ def for_operators(*patterns: str, examples: int = 20, **options: Any) -> Callabl
             option = functools.partial(request.config.getoption, default=None)
             given = functools.partial(test, **{n: request.getfixturevalue(n) for n in fixtures})
             strategy = cases(op_type, domain=domain, **options)
-            count = option("--onnxla-examples") or examples
-            result = Fuzzed(op_type, domain)
-            saved: Path | None = option("--onnxla-save")
-
-            def body(case: Case) -> None:
-                try:
-                    given(case=case)
-                except Exception as error:
-                    result.fail(case, (str(error) or type(error).__name__).splitlines()[0])
-                    if saved is not None:
-                        case.save(saved / f"{domain or 'ai.onnx'}.{op_type}-{case.version}")
-                    raise
-
-            outcomes.OBSERVERS.append(result.add)
-            try:
-                draw_examples(strategy, body, count, option("--onnxla-seed") or 0)
-            finally:
-                outcomes.OBSERVERS.remove(result.add)
-                forget_programs()
-                record = {k: v for k, v in vars(result).items() if k != "case"}
-                counters = ("counts", "known", "not_applied")
-                record |= {name: dict(record[name]) for name in counters}
-                request.node.user_properties.append((PROPERTY, record))
+            count, seed = option("--onnxla-examples") or examples, option("--onnxla-seed") or 0
+            name = full_name(op_type, domain)
+            result = Search(strategy, outcome_in(given), Fuzzed(name), count, seed).run(MOST)
+            request.node.user_properties.append((PROPERTY, json.dumps(result.record())))
+            for finding in result.findings:
+                if (saved := option("--onnxla-save")) is not None:
+                    finding.case.save(Path(saved) / finding.signature.key)
+            if result.findings:
+                fail(result, given)
+            if {*result.counts} == {"unsupported"}:
+                pytest.skip(result.details["unsupported"])
 
         run.__name__, run.__doc__, run.__module__ = test.__name__, test.__doc__, test.__module__
         return run

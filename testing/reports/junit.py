@@ -56,13 +56,9 @@ def lists(report: FuzzResults) -> dict[str, str]:
 
 def add_operator(suite: ElementTree.Element, report: FuzzResults, result: Fuzzed) -> None:
     """Adds the test case of an operator."""
-    case = put(
-        suite,
-        "testcase",
-        classname=result.domain or "ai.onnx",
-        name=result.op_type,
-        time=f"{result.seconds:.3f}",
-    )
+    domain, _, name = result.name.rpartition(".")
+    fields = {"classname": domain or "ai.onnx", "name": name, "time": f"{result.seconds:.3f}"}
+    case = put(suite, "testcase", **fields)
     for finding in report.unexpected(result):
         kind, message = finding.signature.outcome, finding.title
         put(case, "failure", finding_text(finding), type=kind, message=message)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 import re
 from pathlib import Path
 
@@ -65,15 +64,11 @@ def expected_text(finding: Finding) -> str:
 
 
 def write_each(report: FuzzResults, folder: Path) -> list[Path]:
-    """Writes each finding into a file of its own, named by its operator and schema version."""
+    """Writes each finding into a file of its own, which is named the same in every run."""
     folder.mkdir(parents=True, exist_ok=True)
-    numbers: collections.Counter[str] = collections.Counter()
     paths = []
     for finding in report.findings:
-        signature = finding.signature
-        name = re.sub(r"[^\w.-]", "_", f"{signature.operator}-{signature.version}")
-        numbers[name] += 1
-        path = folder / f"{name}-{numbers[name]}.md"
+        path = folder / f"{finding.signature.key}.md"
         path.write_text(issue(report, finding), "utf-8")
         paths.append(path)
     return paths

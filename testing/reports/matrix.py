@@ -57,7 +57,8 @@ def cells(report: FuzzResults) -> list[Cell]:
             version, dtype, kind = key.split(" ", 2)
             counts.setdefault((int(version), dtype), collections.Counter())[kind] += count
         for (since, dtype), kinds in sorted(counts.items()):
-            until = last_opset(result.op_type, result.domain, since)
+            domain, _, op_type = result.name.rpartition(".")
+            until = last_opset(op_type, domain, since)
             found.append(Cell(result.name, dtype, since, until, dict(sorted(kinds.items()))))
     return found
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import hashlib
 import json
 from typing import Any
 
@@ -75,7 +74,7 @@ def result(report: FuzzResults, finding: Finding, rules: list[str]) -> dict[str,
     signature, source = finding.signature, said_by(finding)
     name = f"{signature.operator}-{signature.version}"
     text = f"{report.runtime}, {name}: {finding.title}{f' ({source})' if source else ''}"
-    region = {"artifactLocation": {"uri": f"{name}.onnx"}, "region": {"startLine": 1}}
+    region = {"artifactLocation": {"uri": f"{signature.key}.onnx"}, "region": {"startLine": 1}}
     logical = {"name": name, "fullyQualifiedName": name, "kind": "function"}
     entry = report.known_failure(finding)
     suppressed = {"kind": "external", "justification": entry.note} if entry else None
@@ -85,9 +84,7 @@ def result(report: FuzzResults, finding: Finding, rules: list[str]) -> dict[str,
         "level": "error",
         "message": {"text": printable(text), "markdown": issue(report, finding)},
         "locations": [{"physicalLocation": region, "logicalLocations": [logical]}],
-        "partialFingerprints": {
-            "signature/v1": hashlib.sha256(str(signature).encode()).hexdigest()
-        },
+        "partialFingerprints": {"signature/v1": signature.key},
         "suppressions": [suppressed] if suppressed else [],
         "properties": {"cases": finding.count, "features": sorted(signature.features)},
     }

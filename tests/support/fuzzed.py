@@ -43,7 +43,7 @@ class Silent:
 
 def fuzzed(cases: Sequence[Case], against: Any = ("onnxla", "reference")) -> Fuzzed:
     """What comes of cases of one operator in `Odd`; each failure is a finding."""
-    result = Fuzzed(cases[0].op_type, cases[0].domain, seconds=0.25)
+    result = Fuzzed(cases[0].op_type, seconds=0.25)
     for case in cases:
         outcome = compare(case, Odd(), against, faults=[])
         result.add(outcome, case)

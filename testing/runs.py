@@ -1,0 +1,237 @@
+"""Runs over many operators: in several processes, kept in a file so that they can go on."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import hashlib
+import inspect
+import json
+import multiprocessing
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from onnxla.ir.names import quoted
+from onnxla.ops import lookup
+from onnxla.ops.table import full_name
+from onnxla.peers.protocol import Runtime
+from onnxla.peers.runtimes import find_runtime
+from onnxla.testing.fuzzing import INTERRUPTED, LATE, Fuzzed, fuzz, fuzz_cases
+from onnxla.testing.operator_cases import STRATEGIES, operators
+from onnxla.testing.outcomes import judges_of
+from onnxla.testing.random_graphs import graphs
+
+PROPERTIES = "properties"  # in the place of judges
+GRAPHS = ("", "graphs")  # in the place of an operator
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What decides the results of an operator.
+
+    Attributes:
+        runtime: What is tested, as on the command line.
+        against: Who judges, likewise; `JUDGES` if empty.
+        examples: Cases of each operator.
+        seed: What they are drawn from.
+        opset: See `cases`, as for `dtypes` and `specials`.
+        most: How many findings of an operator are searched for.
+        database: A folder for cases that fail; see `fuzz`.
+    """
+
+    runtime: str = "onnxla"
+    against: tuple[str, ...] = ()
+    examples: int = 100
+    seed: int = 0
+    opset: int | None = None
+    dtypes: tuple[str, ...] = ()
+    specials: bool = False
+    most: int = 8
+    database: str | None = None
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Who judges, by name."""
+        judges = self.judges
+        return [judges] if isinstance(judges, str) else [judge.name for judge in judges]
+
+    @property
+    def judges(self) -> list[Runtime] | str:
+        """Who judges, or `properties`.
+
+        Raises:
+            ValueError: There is no runtime of a name.
+        """
+        if self.against == (PROPERTIES,):
+            return PROPERTIES
+        return judges_of(list(map(find_runtime, self.against)) or None, find_runtime(self.runtime))
+
+    def fuzz(self, operator: tuple[str, str], until: float | None = None, **further: Any) -> Fuzzed:
+        """Runs the cases of an operator, by its domain and name, or graphs."""
+        domain, op_type = operator
+        options: dict[str, Any] = {
+            "runtime": find_runtime(self.runtime),
+            "against": self.judges,
+            "examples": self.examples,
+            "seed": self.seed,
+            "most": self.most,
+            "database": self.database,
+            "until": until,
+            **further,
+        }
+        if operator == GRAPHS:
+            return fuzz_cases(graphs(), "graphs", **options)
+        return fuzz(
+            op_type,
+            domain=domain,
+            opset=self.opset,
+            dtypes=self.dtypes or None,
+            specials=self.specials,
+            **options,
+        )
+
+    def digest(self, operator: tuple[str, str]) -> str:
+        """A hash of the source files that decide the results of an operator."""
+        judges = self.judges
+        makers = [find_runtime(self.runtime), *([] if isinstance(judges, str) else judges)]
+        objects: list[Any] = [getattr(maker, "runtime", maker).__class__ for maker in makers]
+        if operator != GRAPHS:
+            domain, op_type = operator
+            objects.append(STRATEGIES[operator])
+            versions = operators()[operator]
+            found = (lookup(domain, op_type, version) for version in versions)
+            objects += [each.function for each in found if each is not None]
+        files = sorted({inspect.getfile(inspect.unwrap(each)) for each in objects})
+        return hashlib.sha256(b"".join(Path(file).read_bytes() for file in files)).hexdigest()
+
+
+def operator_of(name: str) -> tuple[str, str]:
+    """Domain and name of an operator, from the name in full."""
+    domain, _, op_type = name.rpartition(".")
+    return domain, op_type
+
+
+def in_process(plan: Plan, operator: tuple[str, str], seconds: float | None) -> dict[str, Any]:
+    """What came of an operator, as a worker returns it."""
+    until = None if seconds is None else time.monotonic() + seconds
+    return plan.fuzz(operator, until).record()
+
+
+@dataclass
+class Run:
+    """A run over operators.
+
+    Attributes:
+        plan: What is run of each.
+        chosen: Domain and name of the operators, in order.
+        results: A file that keeps what came of each, a line of JSON each; the run goes on from it.
+        workers: How many processes there are.
+        until: The time (`time.monotonic`) at which no further case is run.
+        changed: Whether operators are run again whose source files are others than before.
+    """
+
+    plan: Plan
+    chosen: Sequence[tuple[str, str]]
+    results: Path | None = None
+    workers: int = 1
+    until: float | None = None
+    changed: bool = False
+
+    def __post_init__(self) -> None:
+        self.done: dict[str, Fuzzed] = {}
+        if self.results is not None and self.results.exists():
+            self.read(self.results)
+        elif self.results is not None:
+            self.results.write_text(json.dumps({"plan": asdict(self.plan)}) + "\n")
+
+    @property
+    def left(self) -> list[tuple[str, str]]:
+        """The operators that have no result yet."""
+        return [each for each in self.chosen if full_name(each[1], each[0]) not in self.done]
+
+    def read(self, path: Path) -> None:
+        """Takes over the results that a file has.
+
+        Raises:
+            ValueError: They are those of another plan, or the file is none of results.
+        """
+        try:
+            # The last line may have been cut off.
+            first, *rest = path.read_text().rpartition("\n")[0].splitlines()
+            before = json.loads(first)["plan"]
+        except (ValueError, KeyError, TypeError):
+            raise ValueError(f"{quoted(path)} is no file of results") from None
+        now = json.loads(json.dumps(asdict(self.plan)))
+        if other := [f"{k} was {before.get(k)!r}" for k in now if before.get(k) != now[k]]:
+            raise ValueError(f"{quoted(path)} is of another run: {', '.join(other)}")
+        for line in rest:
+            record = json.loads(line)
+            digest = record.pop("digest")
+            if not self.changed or digest == self.plan.digest(operator_of(record["name"])):
+                self.done[record["name"]] = Fuzzed.of_record(record)
+
+    def keep(self, result: Fuzzed) -> None:
+        """Takes a result, and writes it if it is that of all cases."""
+        self.done[result.name] = result
+        if self.results is not None and result.cut not in (LATE, INTERRUPTED):
+            digest = self.plan.digest(operator_of(result.name))
+            with self.results.open("a") as file:
+                file.write(json.dumps({**result.record(), "digest": digest}) + "\n")
+
+    def __call__(
+        self, each: Callable[[Fuzzed], Any], advance: Callable[[int], Any] = lambda n: None
+    ) -> list[Fuzzed]:
+        """Runs the operators that are left, until it is interrupted or time is over.
+
+        Args:
+            each: Called with each new result.
+            advance: Called with how many cases have been run.
+
+        Returns:
+            All results, those of the file too, in the order of the operators.
+        """
+        for result in self.several(advance) if self.workers > 1 else self.one_by_one(advance):
+            self.keep(result)
+            each(result)
+            if result.cut == INTERRUPTED:
+                break
+        names = (full_name(op_type, domain) for domain, op_type in self.chosen)
+        return [self.done[name] for name in names if name in self.done]
+
+    def one_by_one(self, advance: Callable[[int], Any]) -> Iterator[Fuzzed]:
+        """The results of the operators that are left, from this process."""
+        for operator in self.left:
+            if self.until is not None and time.monotonic() > self.until:
+                return
+            yield self.plan.fuzz(operator, self.until, progress=lambda outcome: advance(1))
+
+    def several(self, advance: Callable[[int], Any]) -> Iterator[Fuzzed]:
+        """The results of the operators that are left, from several processes, as they come."""
+        # A fork of JAX's threads could lock up.
+        context = multiprocessing.get_context("spawn")
+        pool = concurrent.futures.ProcessPoolExecutor(self.workers, context)
+        seconds = None if self.until is None else self.until - time.monotonic()
+        try:
+            tasks = [pool.submit(in_process, self.plan, each, seconds) for each in self.left]
+            for task in concurrent.futures.as_completed(tasks):
+                result = Fuzzed.of_record(task.result())
+                advance(self.plan.examples)
+                yield result
+        except KeyboardInterrupt:
+            return
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def shard(chosen: Sequence[tuple[str, str]], text: str) -> list[tuple[str, str]]:
+    """One of several parts of the operators, as `2/5` says: each in one part, by turns.
+
+    Raises:
+        ValueError: There is no such part.
+    """
+    number, _, count = text.partition("/")
+    if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+        raise ValueError(f"a part is a number of how many, such as 1/4, got {quoted(text)}")
+    return list(chosen[int(number) - 1 :: int(count)])

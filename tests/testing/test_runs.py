@@ -1,0 +1,134 @@
+"""Runs over many operators: they go on, are split, replayed and cut short."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from onnxla.commands import main as cli
+from onnxla.testing.runs import Plan, Run, shard
+
+OPERATORS = [("", "Neg"), ("", "Abs"), ("", "Not")]
+DOUBLING = "support.small_runtimes:Doubling"
+
+
+def test_a_run_goes_on_from_its_file(tmp_path: Path) -> None:
+    plan, file = Plan(DOUBLING, ("reference",), examples=10), tmp_path / "results.jsonl"
+    seen: list[str] = []
+    first = Run(plan, OPERATORS[:2], file)(lambda result: seen.append(result.name))
+    assert seen == ["Neg", "Abs"]
+    with file.open("a") as cut:
+        cut.write('{"name": "No')  # as a process that was killed leaves it
+    everything = Run(plan, OPERATORS, file)
+    assert everything.left == [("", "Not")]
+    results = everything(lambda result: seen.append(result.name))
+    assert seen == ["Neg", "Abs", "Not"]
+    assert [r.record() for r in results[:2]] == [r.record() for r in first]
+    assert not Run(plan, OPERATORS, file).left
+    with pytest.raises(ValueError, match="is of another run: seed was 0"):
+        Run(Plan(DOUBLING, ("reference",), examples=10, seed=1), OPERATORS, file)
+    (tmp_path / "other").write_text("no\n")
+    with pytest.raises(ValueError, match="is no file of results"):
+        Run(plan, OPERATORS, tmp_path / "other")
+
+
+def test_operators_whose_sources_changed_are_run_again(tmp_path: Path) -> None:
+    plan, file = Plan(DOUBLING, ("reference",), examples=5), tmp_path / "results.jsonl"
+    Run(plan, OPERATORS[:2], file)(lambda result: None)
+    assert not Run(plan, OPERATORS[:2], file, changed=True).left
+    lines = file.read_text().splitlines()
+    lines[1] = json.dumps({**json.loads(lines[1]), "digest": "of another source"})
+    file.write_text("\n".join(lines) + "\n")
+    assert Run(plan, OPERATORS[:2], file, changed=True).left == [("", "Neg")]
+
+
+def test_time_that_is_over_cuts_a_run(tmp_path: Path) -> None:
+    plan, file = Plan(examples=10), tmp_path / "results.jsonl"
+    run = Run(plan, OPERATORS, file, until=time.monotonic() - 1)
+    assert run(lambda result: None) == []
+    assert Run(plan, OPERATORS, file).left == OPERATORS
+    late = plan.fuzz(OPERATORS[0], until=time.monotonic() - 1)
+    assert late.cut == "out of time"
+
+
+def test_parts() -> None:
+    parts = [shard(OPERATORS, f"{i}/2") for i in (1, 2)]
+    assert parts == [[("", "Neg"), ("", "Not")], [("", "Abs")]]
+    for text in ("3/2", "0/2", "1", "a/b"):
+        with pytest.raises(ValueError, match="a part is a number of how many, such as 1/4"):
+            shard(OPERATORS, text)
+
+
+def test_failing_cases_are_tried_first_next_time(tmp_path: Path) -> None:
+    """Few cases would not find it: what was found before is in the folder."""
+    plan = Plan(DOUBLING, ("reference",), examples=30, database=str(tmp_path))
+    (before,) = plan.fuzz(("", "Neg")).findings
+    few = Plan(DOUBLING, ("reference",), examples=1, seed=5, database=str(tmp_path))
+    result = few.fuzz(("", "Neg"))
+    assert result.counts["disagreed"] >= 1
+    assert before.case.model in {finding.case.model for finding in result.findings}
+
+
+def test_saved_cases_are_replayed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["fuzz", "Neg", "--runtime", DOUBLING, "--against", "reference"]
+    assert cli.main([*words, "-n", "10", "--save", str(tmp_path)]) == 1
+    assert "\nNeg, " in capsys.readouterr().out
+    assert cli.main([*words, "--replay", str(tmp_path)]) == 1
+    assert "doubling: 1 of 1 cases are wrong" in capsys.readouterr().out
+    assert cli.main(["fuzz", "--replay", str(tmp_path)]) == 0
+    assert "onnxla: 0 of 1 cases are wrong" in capsys.readouterr().out
+    assert cli.main(["fuzz", "--replay", str(tmp_path / "none")]) == 2
+    assert "--replay takes a folder of saved cases" in capsys.readouterr().err
+
+
+def test_what_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["fuzz", "Bitwise*", "--skip", "BitwiseNot", "--shard", "1/3", "-n", "2"]
+    assert cli.main(words) == 0
+    assert "2 cases of 1 operators" in capsys.readouterr().out
+
+
+def test_ctrl_c_tells_what_has_been_found(tmp_path: Path) -> None:
+    code = "import sys; from onnxla.commands.main import main; sys.exit(main(sys.argv[1:]))"
+    words = ["fuzz", "Neg", "Abs", "--runtime", "slow:Slow", "--against", "reference", "-n", "500"]
+    (tmp_path / "slow.py").write_text(
+        """
+import time
+from onnxla.testing import Reference
+
+class Slow:
+    name = "slow"
+    def run(self, model, inputs):
+        time.sleep(0.05)
+        print("run", flush=True)
+        return [2 * y for y in Reference().run(model, inputs)]
+"""
+    )
+    pipe = subprocess.PIPE
+    command = [sys.executable, "-c", code, *words, "--results", "kept.jsonl"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=pipe, stderr=pipe, text=True)
+    assert process.stdout is not None
+    for _ in range(20):
+        assert process.stdout.readline() == "run\n"
+    os.kill(process.pid, signal.SIGINT)
+    printed, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "slow against reference" in printed
+    assert "helper.make_node('Neg'" in printed
+    assert "1 of 2 operators were not reached" in errors
+    assert len((tmp_path / "kept.jsonl").read_text().splitlines()) == 1  # Neg is to be run again
+
+
+@pytest.mark.more
+def test_several_processes(tmp_path: Path) -> None:
+    plan = Plan(DOUBLING, ("reference",), examples=20)
+    alone = Run(plan, OPERATORS)(lambda result: None)
+    together = Run(plan, OPERATORS, tmp_path / "results.jsonl", workers=2)(lambda result: None)
+    for one, other in zip(alone, together, strict=True):
+        assert {**one.record(), "seconds": 0} == {**other.record(), "seconds": 0}
