@@ -17,9 +17,11 @@ from onnxla.testing.case import CLOSE
 from onnxla.testing.schemas import Schema
 from onnxla.testing.types import dtype_of
 from onnxla.testing.use import Use
+from onnxla.testing.wanted import Wanted
 
 T = TypeVar("T")
 
+ANY = Wanted()
 # Up to this many elements are drawn one by one, so that they shrink; more follow from one seed.
 DRAWN_ONE_BY_ONE = 8
 # Numbers are multiples of this, so that sums of a few are exact in half precision too; every
@@ -35,20 +37,18 @@ class Draw:
 
     Attributes:
         schema: What the schema says.
-        specials: Whether NaN, infinities and the extremes of integers may be drawn.
+        wanted: Dtypes, shapes and numbers that are wanted.
     """
 
     def __init__(
         self,
         draw: Callable[[st.SearchStrategy[Any]], Any],
         schema: Schema,
-        dtypes: Sequence[np.dtype[Any]] | None = None,
-        specials: bool = False,
+        wanted: Wanted = ANY,
     ) -> None:
         self.draw = draw
         self.schema = schema
-        self.specials = specials
-        self._wanted = dtypes
+        self.wanted = wanted
         self._bound: dict[str, np.dtype[Any]] = {}
 
     @property
@@ -60,6 +60,11 @@ class Draw:
     def version(self) -> int:
         """The schema version."""
         return self.schema.version
+
+    @property
+    def specials(self) -> bool:
+        """Whether NaN, infinities and the extremes of integers may be drawn."""
+        return self.wanted.specials
 
     def use(
         self,
@@ -174,7 +179,8 @@ class Draw:
             found = [d for d in found if d not in list(map(np.dtype, but))]
             if not found:
                 raise ValueError(f"{self.name}-{self.version} allows {texts} for '{operand}'")
-            wanted = [d for d in found if self._wanted is None or d in self._wanted]
+            dtypes = self.wanted.dtypes
+            wanted = [d for d in found if dtypes is None or d in dtypes]
             self._bound[variable] = self.choice(wanted or found)
         return self._bound[variable]
 
@@ -182,6 +188,8 @@ class Draw:
 
     def side(self, least: int = 0, most: int = 5) -> int:
         """The size of an axis. One is the simplest; none is drawn now and then."""
+        if not self.wanted.empty and most > 0:
+            least = max(least, 1)
         sizes = [n for n in (1, 2, 3, 4, 5, 6, 7, 8, 2, 3, 1, 0, 4, 2, 3) if least <= n <= most]
         return self.choice(sizes or [least])
 
@@ -189,10 +197,14 @@ class Draw:
         self, rank: tuple[int, int] = (0, 4), side: tuple[int, int] = (0, 5)
     ) -> tuple[int, ...]:
         """A shape of some rank, both bounds included."""
-        n = self.integer(*rank)
+        n = self.integer(max(rank[0], self._least_rank(rank[1])), rank[1])
         # Large tensors take long and show no more: a high rank has short axes.
         most = min(side[1], 5 if n <= 3 else 3 if n == 4 else 2)
         return tuple(self.side(side[0], max(side[0], most)) for _ in range(n))
+
+    def _least_rank(self, most: int) -> int:
+        """The least rank of an operand that may have as many axes as `most`."""
+        return min(most, 0 if self.wanted.scalars else 1)
 
     def any_shape(self, rank: tuple[int, int] = (0, 5), most: int = 5) -> tuple[int, ...]:
         """A shape for what takes any; one in four may have empty axes."""
@@ -200,7 +212,8 @@ class Draw:
 
     def broadcastable(self, shape: Sequence[int], least_rank: int = 0) -> tuple[int, ...]:
         """A shape that broadcasts to `shape` without changing it."""
-        rank = self.integer(min(least_rank, len(shape)), len(shape))
+        least = max(least_rank, self._least_rank(len(shape)))
+        rank = self.integer(min(least, len(shape)), len(shape))
         tail = shape[len(shape) - rank :]
         return tuple(1 if self.flag() else n for n in tail)
 

@@ -333,6 +333,17 @@ def forget_programs() -> None:
         jax.clear_caches()
 
 
+class KeptFailures(DirectoryBasedExampleDatabase):
+    """Cases that failed once: those that do not fail, or not in this place, are kept too."""
+
+    def delete(self, key: bytes, value: bytes) -> None:
+        """Keeps it."""
+
+    def move(self, src: bytes, dest: bytes, value: bytes) -> None:
+        """Forgets a case for which there is a simpler one."""
+        super().delete(src, value)
+
+
 def draw_examples(
     strategy: Any,
     body: Callable[[Case], None],
@@ -344,7 +355,7 @@ def draw_examples(
     """Calls `body` on examples of a strategy, the same ones for the same seed."""
     chosen = settings(
         max_examples=examples,
-        database=None if database is None else DirectoryBasedExampleDatabase(database),
+        database=None if database is None else KeptFailures(database),
         deadline=None,
         derandomize=False,
         phases=phases,
@@ -354,8 +365,8 @@ def draw_examples(
         verbosity=hypothesis.Verbosity.quiet,
     )
 
+    @chosen  # after the seed, which would take its database
     @hypothesis.seed(seed)
-    @chosen
     @hypothesis.given(strategy)
     def run(case: Case) -> None:
         body(case)

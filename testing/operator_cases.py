@@ -6,11 +6,12 @@ import fnmatch
 import functools
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
-import numpy as np
+from hypothesis import HealthCheck, Phase, find, settings
 from hypothesis import strategies as st
+from hypothesis.errors import NoSuchExample
 
 from onnxla.ir.names import no_such, quoted
 from onnxla.ops import lookup, rows
@@ -19,6 +20,7 @@ from onnxla.testing.case import Case
 from onnxla.testing.draw import Draw
 from onnxla.testing.schemas import schema
 from onnxla.testing.use import Use, case_of
+from onnxla.testing.wanted import Opset, Wanted, dtypes_of
 
 # Draws one use of the operator that the schema describes.
 Strategy = Callable[[Draw], Use]
@@ -58,11 +60,11 @@ def operators() -> dict[tuple[str, str], list[int]]:
     return found
 
 
-def select_operators(patterns: list[str], opset: int | None = None) -> list[tuple[str, str]]:
+def select_operators(patterns: list[str], opset: Opset = None) -> list[tuple[str, str]]:
     """Domain and name of the operators that patterns select, in order; all, if there are none.
 
     A pattern without a domain is of ONNX's own operators. With an opset, only operators that have a
-    schema version up to it are selected.
+    schema version in it are selected.
 
     Raises:
         ValueError: A pattern selects none.
@@ -71,7 +73,7 @@ def select_operators(patterns: list[str], opset: int | None = None) -> list[tupl
     there = {
         full_name(name, domain)
         for (domain, name), versions in operators().items()
-        if opset is None or versions[0] <= opset
+        if Wanted(opset).versions(versions)
     }
     chosen: dict[str, None] = {}
     for pattern in patterns or ["*", "*.*"]:
@@ -82,62 +84,80 @@ def select_operators(patterns: list[str], opset: int | None = None) -> list[tupl
         if not names:
             raise ValueError(no_such("operator", pattern, every))
         if there.isdisjoint(names):
-            raise ValueError(f"{quoted(pattern)} has no schema version up to opset {opset}")
+            last = opset[1] if isinstance(opset, tuple) else opset
+            raise ValueError(f"{quoted(pattern)} has no schema version up to opset {last}")
         chosen |= dict.fromkeys(name for name in names if name in there)
     return [every[name] for name in chosen]
 
 
 def cases(
     op_type: str,
-    opset: int | None = None,
+    opset: Opset = None,
     domain: str = "",
     dtypes: Iterable[Any] | None = None,
     specials: bool = False,
+    **options: Any,
 ) -> st.SearchStrategy[Case]:
     """Valid uses of an operator: a model of one node, its inputs and a tolerance.
 
     Args:
         op_type: The operator's name.
-        opset: The opset version, so that the schema is the newest one not above it; by default any
-            schema version, of which the newest is the simplest.
+        opset: An opset version or a range such as `(13, 21)`; by default any schema version, of
+            which the newest is the simplest.
         domain: The operator's domain.
         dtypes: Draw operands of these dtypes, where the schema allows one of them.
         specials: Whether NaN, infinities and the extremes of integers occur among the inputs.
+        **options: `empty=False` for no axes of size 0, `scalars=False` for no operands without
+            axes, `operands="fed"` or `"stored"` for all as inputs or as initializers; see `Wanted`.
 
     Raises:
-        KeyError: The operator has no strategy, or no schema version up to `opset`.
+        KeyError: The operator has no strategy, or no schema version in the opsets.
+        ValueError: No case of the operator is as the options want it.
     """
-    versions = operators().get((domain, op_type))
-    if versions is None:
+    wanted = Wanted(opset, dtypes_of(dtypes), specials, **options)
+    every = operators().get((domain, op_type))
+    if every is None:
         raise KeyError(f"no strategy for the operator {domain or 'ai.onnx'}.{op_type}")
-    if opset is not None:
-        versions = [v for v in versions if v <= opset][-1:]
-    if not versions:
+    if not wanted.versions(every):
         raise KeyError(f"{domain or 'ai.onnx'}.{op_type} does not exist in opset {opset}")
-    wanted = None if dtypes is None else tuple(map(np.dtype, dtypes))
-    return drawn_cases(
-        STRATEGIES[domain, op_type], op_type, tuple(versions), domain, wanted, specials
+    if wanted.rejects and not can_be(op_type, domain, wanted):
+        raise ValueError(f"no case of {full_name(op_type, domain)} is found with {wanted}")
+    drawn = drawn_cases(op_type, domain, wanted)
+    return drawn.filter(wanted.allows) if wanted.rejects else drawn
+
+
+@functools.cache
+def can_be(op_type: str, domain: str, wanted: Wanted) -> bool:
+    """Whether a case as wanted is found among a hundred."""
+    chosen = settings(
+        max_examples=100,
+        database=None,
+        deadline=None,
+        derandomize=True,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
     )
+    try:
+        find(drawn_cases(op_type, domain, wanted), wanted.allows, settings=chosen)
+    except NoSuchExample:
+        return False
+    return True
 
 
 @st.composite
-def drawn_cases(
-    draw: st.DrawFn,
-    function: Strategy,
-    op_type: str,
-    versions: Sequence[int],
-    domain: str,
-    dtypes: Sequence[np.dtype[Any]] | None,
-    specials: bool,
-) -> Case:
-    """Cases that a strategy draws, at one of some versions."""
+def drawn_cases(draw: st.DrawFn, op_type: str, domain: str, wanted: Wanted) -> Case:
+    """Cases that a strategy draws, at one of the versions wanted."""
+    versions = wanted.versions(operators()[domain, op_type])
     version = draw(st.sampled_from(versions[::-1]))
-    drawing = Draw(draw, schema(op_type, version, domain), dtypes, specials)
-    return case_of(function(drawing), version, stored_operands(drawing))
+    drawing = Draw(draw, schema(op_type, version, domain), wanted)
+    use = STRATEGIES[domain, op_type](drawing)
+    return case_of(use, version, stored_operands(drawing))
 
 
 def stored_operands(draw: Draw) -> Callable[[int, str], bool]:
     """Which operands the model stores as initializers, by position and name."""
+    if draw.wanted.operands != "any":
+        return lambda position, name: draw.wanted.operands == "stored"
     operator = lookup(draw.schema.domain, draw.name, draw.version)
     static = operator.static if operator else frozenset()
     kind = draw.choice(("those that decide a shape", "none", "all but the first", "the first"))

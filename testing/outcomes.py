@@ -170,7 +170,7 @@ def compare(
         return Outcome("unsupported", f"{tested.name}: {reason}")
     answers = bench.answers()
     judge, expected, theirs = next(answers, ("", None, None))
-    judges = (judge,) if judge else ()
+    judges: tuple[str, ...] = (judge,) if judge else ()
 
     def outcome(kind: Kind, detail: str, *met: Fault | None, crashed: bool = False) -> Outcome:
         if fault := next(filter(None, met), None):

@@ -290,22 +290,31 @@ def save_load_is_identity(case: Case) -> bool:
 
 def outputs_are_as_inferred(case: Case, faults: Sequence[Fault] | None = None) -> bool:
     """Dtypes and shapes are those that the model states and that ONNX infers."""
+    outputs = answer(case)
+    assert_as_stated(case, case.proto, outputs, "stated")
     if fault_of(case, [INFERENCE], faults):
         return False
-    outputs = answer(case)
     bare = onnx.ModelProto()
     bare.CopyFrom(case.proto)
     for value in bare.graph.output:
         if value.type.HasField("tensor_type"):
             value.type.tensor_type.ClearField("shape")
     inferred = onnx.shape_inference.infer_shapes(bare, data_prop=True)
-    for value in inferred.graph.output:
+    assert_as_stated(case, inferred, outputs, "inferred")
+    return True
+
+
+def assert_as_stated(
+    case: Case, model: onnx.ModelProto, outputs: Mapping[str, Any], how: str
+) -> None:
+    """Raises PropertyViolated where outputs have other dtypes and shapes than a model says."""
+    for value in model.graph.output:
         got = outputs[value.name]
         if not value.type.HasField("tensor_type") or got is None:
             continue
         got = np.asarray(got)
         if got.dtype != dtype_of(type_string(value.type)):
-            text = f"'{value.name}' is {got.dtype}, stated {type_string(value.type)}"
+            text = f"'{value.name}' is {got.dtype}, {how} {type_string(value.type)}"
             raise PropertyViolated(case, text)
         if value.type.tensor_type.HasField("shape"):
             dims = value.type.tensor_type.shape.dim
@@ -313,9 +322,8 @@ def outputs_are_as_inferred(case: Case, faults: Sequence[Fault] | None = None) -
             if len(shape) != got.ndim or any(
                 n is not None and n != m for n, m in zip(shape, got.shape, strict=True)
             ):
-                text = f"'{value.name}' has shape {list(got.shape)}, inferred {shape}"
+                text = f"'{value.name}' has shape {list(got.shape)}, {how} {shape}"
                 raise PropertyViolated(case, text)
-    return True
 
 
 def converter_keeps_the_answer(case: Case, faults: Sequence[Fault] | None = None) -> bool:

@@ -74,7 +74,7 @@ def for_operators(*patterns: str, examples: int = 20, **options: Any) -> Callabl
     Args:
         *patterns: Names of operators, or patterns such as `com.microsoft.*`; all if there are none.
         examples: How many cases of each.
-        **options: Those of `cases`: `opset`, `dtypes`, `specials`.
+        **options: Those of `cases`, such as `opset`, `dtypes` and `scalars`.
     """
 
     def decorate(test: Callable[..., Any]) -> Callable[..., Any]:

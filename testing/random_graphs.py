@@ -33,6 +33,7 @@ from onnxla.testing.operator_cases import STRATEGIES, operators, stored_operands
 from onnxla.testing.schemas import Schema, schema
 from onnxla.testing.types import Typed, dtype_of, tensor_type, type_proto, type_string
 from onnxla.testing.use import IR_VERSION, Use, add_shapes, case_of
+from onnxla.testing.wanted import Wanted
 
 OPSET = onnx.defs.onnx_opset_version()
 SUBGRAPHS = ("If", "Loop")
@@ -483,18 +484,19 @@ class ConnectingDraw(Draw):
         super().__init__(graph.draw, schema)
         self.graph = graph
         self.scope = scope
-        self.wanted = wanted
+        self.asked = wanted
         self._taken: list[tuple[np.ndarray, DrawnValue]] = []
         self.focus: DrawnValue | None = None
         if wanted is None:
             self.refocus()
-        self._wanted = NUMBERS
+        likely: Sequence[np.dtype[Any]] = NUMBERS
         if wanted is not None:
-            self._wanted = wanted[:1]
+            likely = wanted[:1]
         elif self.focus is not None:
-            self._wanted = (self.focus.array.dtype,)
+            likely = (self.focus.array.dtype,)
         elif self.flag():
-            self._wanted = USUAL
+            likely = USUAL
+        self.wanted = Wanted(dtypes=tuple(likely))
 
     def refocus(self) -> None:
         """Looks for another value that the node may use."""
@@ -518,7 +520,7 @@ class ConnectingDraw(Draw):
         self, rank: tuple[int, int] = (0, 4), side: tuple[int, int] = (0, 5)
     ) -> tuple[int, ...]:
         """The shape of a value of the graph, or another."""
-        shape = self.wanted[1] if self.wanted else self.focus.array.shape if self.focus else None
+        shape = self.asked[1] if self.asked else self.focus.array.shape if self.focus else None
         if (
             shape is not None
             and rank[0] <= len(shape) <= rank[1]
@@ -548,7 +550,7 @@ class ConnectingDraw(Draw):
         ]
         if fitting:
             return self._take(fitting[-1 - self.integer(0, len(fitting) - 1)])
-        if low is None and high is None and self.wanted is None and self.graph.left > 0:
+        if low is None and high is None and self.asked is None and self.graph.left > 0:
             names = [name for name in PRODUCERS if name in self.graph.ops and can_make(name, dtype)]
             if names and self.flag():
                 name = self.choice(names)

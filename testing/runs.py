@@ -157,15 +157,16 @@ class Run:
         Raises:
             ValueError: They are those of another plan, or the file is none of results.
         """
+        whole, _, _ = path.read_text().rpartition("\n")  # the last line may have been cut off
         try:
-            # The last line may have been cut off.
-            first, *rest = path.read_text().rpartition("\n")[0].splitlines()
+            first, *rest = whole.splitlines()
             before = json.loads(first)["plan"]
         except (ValueError, KeyError, TypeError):
             raise ValueError(f"{quoted(path)} is no file of results") from None
         now = json.loads(json.dumps(asdict(self.plan)))
         if other := [f"{k} was {before.get(k)!r}" for k in now if before.get(k) != now[k]]:
             raise ValueError(f"{quoted(path)} is of another run: {', '.join(other)}")
+        path.write_text(f"{whole}\n")
         for line in rest:
             record = json.loads(line)
             digest = record.pop("digest")

@@ -150,21 +150,27 @@ def case_of(
 def add_shapes(model: onnx.ModelProto, inputs: Mapping[str, Any], ranks: Mapping[str, int]) -> None:
     """Gives the outputs the shapes that ONNX infers; those of a rank that it cannot tell.
 
+    A rank is not believed where a greater one follows if the sizes of an operand are left open:
+    some functions leave a shape half made when a size is not to their liking.
+
     Raises:
         TypeError: Neither says what rank an output has.
     """
     without = [v for v in model.graph.output if v.type.HasField("tensor_type")]
+    given = (*model.graph.input, *model.graph.initializer)
+    general = [inferred_shapes(open_sizes(model, value.name)) for value in given]
     for constant in (False, True):
         known = onnx.ModelProto()
         known.CopyFrom(model)
         if constant:  # the operands that decide the shape may be among the inputs
             fed = [v.name for v in model.graph.input if v.type.WhichOneof("value") == "tensor_type"]
             known.graph.initializer.extend(numpy_helper.from_array(inputs[n], n) for n in fed)
-        inferred = onnx.shape_inference.infer_shapes(known, data_prop=constant)
-        shapes = {v.name: v.type.tensor_type for v in inferred.graph.output}
+        shapes = inferred_shapes(known, data_prop=constant)
         for value in without:
-            if shapes[value.name].HasField("shape"):
-                value.type.tensor_type.shape.CopyFrom(shapes[value.name].shape)
+            if shape := shapes.get(value.name):
+                others = [other[value.name] for other in general if value.name in other]
+                longest = max([shape, *others], key=lambda shape: len(shape.dim))
+                value.type.tensor_type.shape.CopyFrom(longest)
         without = [v for v in without if not v.type.tensor_type.HasField("shape")]
         if not without:
             return
@@ -179,6 +185,35 @@ def add_shapes(model: onnx.ModelProto, inputs: Mapping[str, Any], ranks: Mapping
         value.CopyFrom(
             helper.make_tensor_value_info(value.name, value.type.tensor_type.elem_type, dims)
         )
+
+
+def inferred_shapes(
+    model: onnx.ModelProto, data_prop: bool = False
+) -> dict[str, onnx.TensorShapeProto]:
+    """The shapes that ONNX infers for outputs, by name."""
+    inferred = onnx.shape_inference.infer_shapes(model, data_prop=data_prop)
+    kinds = {v.name: v.type.tensor_type for v in inferred.graph.output}
+    shapes = {name: kind.shape for name, kind in kinds.items() if kind.HasField("shape")}
+    for shape in shapes.values():
+        for dim in shape.dim:
+            dim.ClearField("dim_param")  # the names are those of one inference
+    return shapes
+
+
+def open_sizes(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
+    """A model that says of an input or initializer the rank alone; of a stored vector all."""
+    bare = onnx.ModelProto()
+    bare.CopyFrom(model)
+    for tensor in model.graph.initializer:
+        if tensor.name == name and len(tensor.dims) > 1:  # a vector may decide a shape
+            bare.graph.initializer.remove(tensor)
+            kind = helper.make_tensor_value_info(name, tensor.data_type, tensor.dims)
+            bare.graph.input.append(kind)
+    for value in bare.graph.input:
+        if value.name == name and value.type.HasField("tensor_type"):
+            for dim in value.type.tensor_type.shape.dim:
+                dim.Clear()
+    return bare
 
 
 def output_type(

@@ -689,8 +689,11 @@ MACHINES = [
         "reference",
         "SVMClassifier",
         "has other probabilities of three and more classes",
-        f"{SILENT} Both couple them as LIBSVM does, but the reference evaluator takes a scalar "
-        "product for one of elements.",
+        "The text does not say. onnxla and ONNX Runtime couple those of pairs as LIBSVM does, but "
+        "the reference evaluator takes a scalar product for one of elements. onnxla solves the "
+        "equations exactly, as of Wu, Lin and Weng (2004); ONNX Runtime iterates as LIBSVM does, "
+        "up to a tolerance of 0.005 / C for C classes, so that its probabilities are off by up to "
+        "about 0.003.",
         has("prob_a") & more_than_two_classes,
         row(1),
         **INTEGERS,

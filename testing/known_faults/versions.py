@@ -20,6 +20,13 @@ def hardmax_of_several_axes(case: Case) -> bool:
     return case.version < 13 and case.attributes.get("axis", 1) % max(rank, 1) != rank - 1
 
 
+@When
+def smaller_output(case: Case) -> bool:
+    """Whether `output_shape` asks for less than the input has along an axis."""
+    asked = case.attributes.get("output_shape", [])
+    return any(n < m for n, m in zip(asked, case.operands[0].shape[2:], strict=False))
+
+
 FAULTS = [
     Fault(
         CONVERTER,
@@ -81,6 +88,15 @@ FAULTS = [
             mode="nearest",
             ranks={"y0": 4},
         ),
+    ),
+    Fault(
+        INFERENCE,
+        "ConvTranspose",
+        "leaves axes out where `output_shape` asks for less than the input has along an axis",
+        "'The shape of the output can be explicitly set which will cause pads values to be auto "
+        "generated.' It is of the rank of X.",
+        smaller_output,
+        lambda: example("ConvTranspose", 22, X, np.ones((2, 1, 2), np.float32), output_shape=[1]),
     ),
     Fault(
         INFERENCE,

@@ -69,11 +69,11 @@ def test_parts() -> None:
 def test_failing_cases_are_tried_first_next_time(tmp_path: Path) -> None:
     """Few cases would not find it: what was found before is in the folder."""
     plan = Plan(DOUBLING, ("reference",), examples=30, database=str(tmp_path))
-    (before,) = plan.fuzz(("", "Neg")).findings
+    assert not plan.fuzz(("", "Neg")).ok
     few = Plan(DOUBLING, ("reference",), examples=1, seed=5, database=str(tmp_path))
     result = few.fuzz(("", "Neg"))
     assert result.counts["disagreed"] >= 1
-    assert before.case.model in {finding.case.model for finding in result.findings}
+    assert Plan(DOUBLING, ("reference",), examples=1, seed=5).fuzz(("", "Neg")).ok
 
 
 def test_saved_cases_are_replayed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

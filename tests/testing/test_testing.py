@@ -40,7 +40,9 @@ from onnxla.testing import (
     operators,
 )
 from onnxla.testing.fuzzing import draw_examples
-from onnxla.testing.operator_cases import STRATEGIES
+from onnxla.testing.operator_cases import STRATEGIES, select_operators
+from onnxla.testing.properties import outputs_are_as_inferred
+from onnxla.testing.traceable import PropertyViolated
 from onnxla.testing.types import type_of, type_proto, type_string
 from support.small_runtimes import Breaking, Doubling
 
@@ -167,6 +169,41 @@ def test_options_of_cases() -> None:
     assert seen == {np.dtype(np.float16), np.dtype(np.float64)}
     draw_examples(cases("Add", **options, specials=True), body, 50, seed=0)  # type: ignore[arg-type]
     assert "nan" in seen
+
+
+@pytest.mark.parametrize("op_type", ["Add", "Concat", "Reshape", "Slice", "MatMul"])
+def test_cases_for_a_runtime_with_limits(op_type: str) -> None:
+    """No empty axes, no scalars, and operands where the runtime takes them."""
+
+    def body(case: Case) -> None:
+        values = [value for value in case.operands if value is not None]
+        assert not any(value.ndim == 0 or value.size == 0 for value in values)
+        assert len(case.proto.graph.initializer) == (0 if fed else len(values))
+
+    fed = True
+    limits = {"empty": False, "scalars": False}
+    draw_examples(cases(op_type, operands="fed", **limits), body, 30, seed=0)  # type: ignore[arg-type]
+    fed = False
+    draw_examples(cases(op_type, operands="stored", **limits), body, 30, seed=0)  # type: ignore[arg-type]
+
+
+def test_cases_of_a_range_of_opsets() -> None:
+    """The schema that holds in its first opset, and those that come up to its last."""
+    seen: set[int] = set()
+    draw_examples(cases("Cast", (10, 21)), lambda case: seen.add(case.version), 60, seed=0)
+    assert seen == {9, 13, 19, 21}
+    assert select_operators(["Gelu", "Elu"], (13, 20)) == [("", "Gelu"), ("", "Elu")]
+    with pytest.raises(ValueError, match="'Gelu' has no schema version up to opset 19"):
+        select_operators(["Gelu"], (13, 19))
+
+
+def test_what_no_case_can_be() -> None:
+    with pytest.raises(ValueError, match="no case of Range is found with scalars=False"):
+        cases("Range", scalars=False)
+    with pytest.raises(ValueError, match="operands must be one of any, fed, stored, got 'all'"):
+        cases("Range", operands="all")
+    with pytest.raises(ValueError, match=r"opset must be a range such as .*, got \(21, 13\)"):
+        cases("Range", (21, 13))
 
 
 def test_outcomes() -> None:
@@ -305,7 +342,7 @@ def test_fuzzing_counts_and_finds_the_simplest_case() -> None:
     (finding,) = result.findings
     assert finding.count == result.counts["disagreed"]
     # The smallest number on the grid that is not its double.
-    assert [x.tolist() for x in finding.case.inputs.values()] in ([0.125], [-0.125])
+    assert [x.item() for x in finding.case.inputs.values()] in ([0.125], [-0.125])
     again = fuzz("Neg", Doubling(), examples=50, dtypes=["float32"])
     assert again.counts == result.counts
     assert again.findings[0].reproducer == finding.reproducer
@@ -456,3 +493,21 @@ def test_an_output_type_that_nothing_tells() -> None:
         compare(example("Cast", 25, ONE, to=TensorProto.INT32, types={"y0": "tensor(int32)"})).kind
         == "agreed"
     )
+
+
+@pytest.mark.parametrize("output_shape", [[2, 4], [4, 3], [2, 3]])
+def test_a_shape_that_inference_leaves_half_made(output_shape: list[int]) -> None:
+    """ONNX infers no axis from the first on that is shorter than the input's."""
+    x, w = np.ones((1, 1, 3, 4), np.float32), np.ones((1, 1, 2, 2), np.float32)
+    case = example("ConvTranspose", 22, x, w, output_shape=output_shape)
+    dims = case.proto.graph.output[0].type.tensor_type.shape.dim
+    assert [dim.dim_value for dim in dims][1:] == [1, *output_shape]
+    assert not outputs_are_as_inferred(case)  # it is on record
+    assert compare(case, "onnxla", "onnxruntime").kind == "agreed"
+
+
+def test_a_stated_shape_is_compared_too() -> None:
+    model = example("Neg", 13, ONE).proto
+    model.graph.output[0].type.tensor_type.shape.dim.add(dim_value=1)
+    with pytest.raises(PropertyViolated, match=r"'y0' has shape \[2\], stated \[2, 1\]"):
+        outputs_are_as_inferred(Case(model.SerializeToString(), {"X": ONE}))
