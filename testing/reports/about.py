@@ -87,7 +87,7 @@ def name_of(runtime: Runtime | str) -> str:
 def version_of(runtime: Runtime | str) -> str | None:
     """The version that a runtime says it has, or that of its package; None if there is neither."""
     name = name_of(runtime)
-    said = getattr(runtime, "version", None)
+    said = getattr(getattr(runtime, "runtime", runtime), "version", None)  # of the isolated one
     return said if isinstance(said, str) else package_version(PACKAGES.get(name, name))
 
 

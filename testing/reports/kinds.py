@@ -25,4 +25,9 @@ def kinds_in(results: Sequence[Fuzzed]) -> list[str]:
 
 def cases(count: int) -> str:
     """A number of cases, such as `1 case`."""
-    return f"{count} case" if count == 1 else f"{count} cases"
+    return amount(count, "case")
+
+
+def amount(count: int, thing: str, things: str = "") -> str:
+    """A number of things, such as `1 entry` or `2 entries`."""
+    return f"{count} {thing if count == 1 else things or f'{thing}s'}"

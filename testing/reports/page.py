@@ -8,7 +8,7 @@ from onnxla.testing.findings import Finding
 from onnxla.testing.fuzzing import Fuzzed
 from onnxla.testing.reports.document import document, facts, listing, said
 from onnxla.testing.reports.evidence import said_by, script_of
-from onnxla.testing.reports.kinds import KINDS, cases, kinds_in
+from onnxla.testing.reports.kinds import KINDS, amount, cases, kinds_in
 from onnxla.testing.reports.remarks import remarks
 from onnxla.testing.reports.results import FuzzResults
 
@@ -16,7 +16,7 @@ from onnxla.testing.reports.results import FuzzResults
 def page(report: FuzzResults) -> str:
     """The report as a page that needs no other file."""
     against = " and ".join(report.judges)
-    drawn = f"{cases(report.counts.total())} of {len(report.results)} operators"
+    drawn = f"{cases(report.counts.total())} of {amount(len(report.results), 'operator')}"
     lines = {"compared with": against, "drawn": f"{drawn}, seed {report.seed}"}
     return document(
         f"{report.runtime}: {report.verdict}",

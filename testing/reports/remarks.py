@@ -23,8 +23,14 @@ def remarks(report: FuzzResults) -> dict[str, list[str]]:
         "Entries of the baseline that explain nothing: remove them, or update it": [
             entry_text(entry) for entry in report.applied.stale
         ],
+        "Judges differ": [
+            f"{r.name}, {cases(count)}: {r.details['judges differ']}"
+            for r in report.results
+            if (count := r.counts["judges differ"])
+        ],
         "Unsupported by the runtime under test": [str(r) for r in report.reasons("unsupported")],
         "Not judged, since these have no answer": [str(r) for r in report.reasons("not judged")],
+        "Agreed with": counted(report.judged),
         "Faults on record": counted(report.known),
         "Faults on record of other versions or machines, not applied": counted(report.not_applied),
     }
@@ -36,6 +42,6 @@ def entry_text(entry: KnownFailure) -> str:
     return f"{entry.signature} ({entry.note})" if entry.note else str(entry.signature)
 
 
-def counted(faults: collections.Counter[str]) -> list[str]:
-    """Faults with the cases that met them, the most frequent one first."""
-    return [f"{cases(count)}: {fault}" for fault, count in faults.most_common()]
+def counted(found: collections.Counter[str]) -> list[str]:
+    """Texts with their cases, the most frequent one first."""
+    return [f"{cases(count)}: {text}" for text, count in found.most_common()]

@@ -12,7 +12,7 @@ from onnxla.testing.findings import Finding
 from onnxla.testing.fuzzing import Fuzzed
 from onnxla.testing.outcomes import NOT_COMPARED, WRONG
 from onnxla.testing.reports.about import About
-from onnxla.testing.reports.kinds import cases
+from onnxla.testing.reports.kinds import amount, cases
 from onnxla.testing.reports.reasons import Reason, reasons
 
 
@@ -105,6 +105,11 @@ class FuzzResults:
         return sum((result.counts for result in self.results), collections.Counter())
 
     @property
+    def judged(self) -> collections.Counter[str]:
+        """Cases that agreed, by who judged them."""
+        return sum((result.judged for result in self.results), collections.Counter())
+
+    @property
     def known(self) -> collections.Counter[str]:
         """How many cases met each fault on record."""
         return sum((result.known for result in self.results), collections.Counter())
@@ -124,7 +129,7 @@ class FuzzResults:
         against = " and ".join(self.judges)
         return (
             f"{self.runtime} against {against}: {cases(self.counts.total())} of "
-            f"{len(self.results)} operators, seed {self.seed}: {self.verdict}"
+            f"{amount(len(self.results), 'operator')}, seed {self.seed}: {self.verdict}"
         )
 
     @property
@@ -137,17 +142,19 @@ class FuzzResults:
         untold = sum(map(self.untold, failing))
         parts = ["all agree"]
         if failing:
-            parts = [f"{len(failing)} of {len(self.results)} operators fail, {found} findings"]
+            fail = f"{len(failing)} of {amount(len(self.results), 'operator')} fail"
+            parts = [f"{fail}, {amount(found, 'finding')}"]
         elif self.applied.expected:
             parts = ["nothing new"]
         if untold:
-            parts.append(f"{untold} failures without a finding")
+            parts.append(f"{amount(untold, 'failure')} without a finding")
         if self.applied.expected:
-            parts.append(f"{len(self.applied.expected)} findings as the baseline says")
+            parts.append(f"{amount(len(self.applied.expected), 'finding')} as the baseline says")
         if self.applied.stale:
-            parts.append(f"{len(self.applied.stale)} entries of the baseline explain nothing")
+            stale = amount(len(self.applied.stale), "entry", "entries")
+            parts.append(f"{stale} of the baseline without a failure")
         if self.cut:
-            parts.append(f"{len(self.cut)} operators cut short")
+            parts.append(f"{amount(len(self.cut), 'operator')} cut short")
         if self.not_compared:
             parts.append(f"but {len(self.not_compared)} that no case could compare")
         return ", ".join(parts)

@@ -51,7 +51,7 @@ def test_what_is_known_is_no_reason_to_stop(results: list[Fuzzed]) -> None:
     assert not [finding for each in results for finding in report.unexpected(each)]
     some = report_of(results, *known(results)[:2])
     assert not some.ok
-    assert some.verdict == "1 of 3 operators fail, 1 findings, 2 findings as the baseline says"
+    assert some.verdict == "1 of 3 operators fail, 1 finding, 2 findings as the baseline says"
 
 
 def test_an_entry_explains_what_has_all_its_features(results: list[Fuzzed]) -> None:

@@ -111,7 +111,7 @@ def test_the_action_runs_the_command_and_writes_reports(
     assert Path("summary").read_text() == "said\n"
     monkeypatch.setattr(sys, "argv", Path("arguments").read_text().splitlines())
     exec(Path("program.py").read_text(), {})
-    assert "1 of 1 operators fail" in capsys.readouterr().out
+    assert "1 of 1 operator fail" in capsys.readouterr().out
     forms = {"html", "xml", "sarif", "md", "matrix.html", "matrix.json", "svg", "jsonl"}
     each = {f"{results[0].findings[0].signature.key}.md"}
     assert {path.name for path in Path("out").rglob("*.*")} == {f"report.{f}" for f in forms} | each

@@ -20,7 +20,7 @@ import onnx
 import pytest
 
 from onnxla.peers.difference import Tolerance, difference
-from onnxla.testing import About, Case, FuzzReport, Reference, Typed, example
+from onnxla.testing import About, Case, FuzzReport, Isolated, Reference, Typed, example
 from onnxla.testing.element_types import element_type
 from onnxla.testing.fuzzing import Fuzzed
 from onnxla.testing.reports.formats import FORMS
@@ -55,7 +55,7 @@ def report() -> FuzzReport:
 def test_sums_pass_over_nothing(report: FuzzReport) -> None:
     assert report.title == (
         "odd against onnxla and reference and silent: 11 cases of 6 operators, seed 7: 3 of 6 "
-        "operators fail, 2 findings, 3 failures without a finding, 1 operators cut short, but 2 "
+        "operators fail, 2 findings, 3 failures without a finding, 1 operator cut short, but 2 "
         "that no case could compare"
     )
     assert [result.name for result in report.not_compared] == ["Abs", "Exp"]
@@ -63,7 +63,7 @@ def test_sums_pass_over_nothing(report: FuzzReport) -> None:
     right = [result for result in report.results if result.name == "Relu"]
     assert FuzzReport("odd", ("reference",), right).ok
     short = dataclasses.replace(right[0], cut="no time")
-    assert "1 operators cut short" in FuzzReport("odd", ("reference",), [short]).title
+    assert "1 operator cut short" in FuzzReport("odd", ("reference",), [short]).title
 
 
 def test_reasons_are_grouped_by_who_gives_them(report: FuzzReport) -> None:
@@ -84,8 +84,16 @@ def test_reasons_are_grouped_by_who_gives_them(report: FuzzReport) -> None:
     assert [(r.who, r.cases) for r in told] == [("silent", 1), ("silent", 1)]
 
 
+def test_what_judges_say_is_told() -> None:
+    counts, details = Counter({"judges differ": 2, "agreed": 3}), {"judges differ": "1, not 2"}
+    judged = Counter({"b": 1, "a": 2})
+    report = FuzzReport("c", ("a", "b"), [Fuzzed("Neg", counts, judged, details)])
+    assert "Judges differ:\n  Neg, 2 cases: 1, not 2\n" in str(report)
+    assert "Agreed with:\n  2 cases: a\n  1 case: b\n" in str(report)
+
+
 def test_about_a_run() -> None:
-    assert ABOUT.versions["odd"] == "0.3"
+    assert ABOUT.versions["odd"] == About.of_run([Isolated(Odd())]).versions["odd"] == "0.3"
     assert ABOUT.versions["onnx"] == ABOUT.versions["reference"] == onnx.__version__
     assert {"onnxla", "numpy", "hypothesis", "Python"} <= ABOUT.versions.keys()
     assert ABOUT.command == "onnxla fuzz 'a b'"

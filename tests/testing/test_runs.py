@@ -91,7 +91,7 @@ def test_saved_cases_are_replayed(tmp_path: Path, capsys: pytest.CaptureFixture[
 def test_what_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["fuzz", "Bitwise*", "--skip", "BitwiseNot", "--shard", "1/3", "-n", "2"]
     assert cli.main(words) == 0
-    assert "2 cases of 1 operators" in capsys.readouterr().out
+    assert "2 cases of 1 operator," in capsys.readouterr().out
 
 
 def test_ctrl_c_tells_what_has_been_found(tmp_path: Path) -> None:
