@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 import ml_dtypes  # noqa: F401  so that numpy knows its dtypes by name
 import numpy as np
 
-from onnxla.commands.numbers import duration, whole
+from onnxla.commands.numbers import duration, positive, whole
 from onnxla.ir.names import quoted
-from onnxla.peers.runtimes import find_runtime
 from onnxla.progress import ProgressBar
 
 if TYPE_CHECKING:
@@ -23,8 +22,10 @@ if TYPE_CHECKING:
 DESCRIPTION = """\
 Draws valid uses of operators at all their schema versions, runs them in a runtime and in those
 that judge it, and reports where it is wrong, with the simplest case of each finding. A runtime is
-onnxla, onnxruntime, reference (the onnx package's), or MODULE:NAME, an object or a class with
-`name` and `run(model, inputs)`. Ctrl-C ends it with what has been found."""
+onnxla, reference (the onnx package's), onnxruntime (or onnxruntime:PROVIDER), iree, onnx2torch,
+openvino, tinygrad, tract, tvm; MODULE:NAME or FILE.py:NAME, an object or a class with `name` and
+`run(model, inputs)`; or a command such as 'mytool {model} {inputs} {outputs}', which gets a file
+and two folders. Ctrl-C ends it with what has been found."""
 
 
 def add_fuzz(commands: Any) -> None:
@@ -40,6 +41,25 @@ def add_fuzz(commands: Any) -> None:
         help="names or patterns, such as Conv, 'Reduce*', 'com.microsoft.*' (default: all)",
     )
     add("--runtime", default="onnxla", help="what is tested (default: %(default)s)")
+    add(
+        "--python",
+        metavar="PYTHON",
+        help="the interpreter of another environment, with numpy, which runs what is tested: "
+        "FILE.py:NAME, or a runtime by its name",
+    )
+    add(
+        "--timeout",
+        type=positive,
+        metavar="SECONDS",
+        help="how long what is tested may take for a case (default: 60, where it has a process "
+        "of its own)",
+    )
+    add(
+        "--memory",
+        type=whole(1),
+        metavar="MIB",
+        help="how much memory it may have, as addresses (default: all)",
+    )
     add(
         "--against",
         action="append",
@@ -59,9 +79,17 @@ def add_fuzz(commands: Any) -> None:
         help="cases of each (default: 100)",
     )
     add("--seed", type=whole(0), default=0, help="the same cases for the same seed (default: 0)")
-    add("--opset", type=whole(1), help="only the schema version that this opset has")
+    add("--opset", type=opsets, metavar="N[-M]", help="only schema versions that these opsets have")
     add("--dtype", action="append", metavar="DTYPE", default=[], help="as float32; repeatable")
     add("--specials", action="store_true", help="also NaN, infinities and extreme integers")
+    add("--no-empty", action="store_true", help="no axes of size 0")
+    add("--no-scalars", action="store_true", help="no operands without axes")
+    add(
+        "--operands",
+        choices=("any", "fed", "stored"),
+        default="any",
+        help="whether operands are inputs of the model or stored in it (default: any)",
+    )
     add(
         "--most", type=whole(1), default=8, metavar="N", help="findings of an operator (default: 8)"
     )
@@ -102,8 +130,16 @@ def add_fuzz(commands: Any) -> None:
     command.set_defaults(command=run_fuzz)
 
 
+def opsets(text: str) -> int | tuple[int, int]:
+    """An opset, such as 21, or a range of them, such as 13-21."""
+    first, dash, last = text.partition("-")
+    version = whole(1)
+    return (version(first), version(last)) if dash else version(first)
+
+
 def run_fuzz(arguments: argparse.Namespace) -> int:
     """`onnxla fuzz`."""
+    from onnxla.peers.preflight import preflight
     from onnxla.testing.fuzzing import INTERRUPTED
     from onnxla.testing.operator_cases import select_operators
     from onnxla.testing.reports.about import About
@@ -113,19 +149,31 @@ def run_fuzz(arguments: argparse.Namespace) -> int:
     sys.path.insert(0, str(Path.cwd()))  # so that --runtime finds a file there
     check_options(arguments)
     against = tuple(arguments.against or ())
-    tested = find_runtime(arguments.runtime)
     database = arguments.database and str(arguments.database.resolve())
+    drawn = {
+        "opset": arguments.opset,
+        "dtypes": arguments.dtype or None,
+        "specials": arguments.specials,
+        "empty": not arguments.no_empty,
+        "scalars": not arguments.no_scalars,
+        "operands": arguments.operands,
+    }
     plan = Plan(
         arguments.runtime,
         against,
         arguments.examples,
         arguments.seed,
-        arguments.opset,
-        tuple(arguments.dtype),
-        arguments.specials,
         arguments.most,
         database,
+        drawn,
+        arguments.python,
+        arguments.timeout,
+        arguments.memory,
     )
+    tested, judges = plan.tested, plan.judges
+    runtimes = [tested, *([] if isinstance(judges, str) else judges)]
+    for runtime in runtimes:
+        preflight(runtime)
     if arguments.replay is not None:
         return replay(arguments.replay, plan)
     chosen = [GRAPHS]
@@ -149,8 +197,7 @@ def run_fuzz(arguments: argparse.Namespace) -> int:
             bar.skip(0 if arguments.workers > 1 else plan.examples - result.counts.total())
 
         results = run(each, bar.advance)
-    judges = [] if isinstance(plan.judges, str) else plan.judges
-    about = About.of_run([tested, *judges], seconds=time.monotonic() - start)
+    about = About.of_run(runtimes, seconds=time.monotonic() - start)
     report = FuzzReport(tested.name, plan.names, results, plan.seed, about)
     print(report)
     if arguments.report is not None:
@@ -174,7 +221,7 @@ def replay(folder: Path, plan: Plan) -> int:
     if not paths:
         raise ValueError(f"--replay takes a folder of saved cases, and {quoted(folder)} has none")
     rows, wrong = [], 0
-    tested, judges = find_runtime(plan.runtime), plan.judges
+    tested, judges = plan.tested, plan.judges
     for path in paths:
         case = Case.load(path)
         outcome = judge(case) if judges == "properties" else compare(case, tested, judges)

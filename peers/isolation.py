@@ -3,97 +3,165 @@
 from __future__ import annotations
 
 import atexit
-import multiprocessing
-import signal
+import pickle
+import re
+import socket
+import sys
+import time
 from collections.abc import Mapping
-from multiprocessing.connection import Connection
-from multiprocessing.context import SpawnProcess
+from multiprocessing import spawn
+from pathlib import Path
 from typing import Any
 
+from onnxla.peers import worker
+from onnxla.peers.limited_process import LimitedProcess
 from onnxla.peers.protocol import NotSupported, Runtime
+
+# Seconds that a process may take to start: large frameworks take long on a busy machine.
+STARTING = 300.0
 
 
 class RuntimeCrashed(Exception):
     """A runtime took its process down with it, or did not answer in time."""
 
 
+class RuntimeNotStarted(RuntimeCrashed):
+    """The process of a runtime does not start, or does not find the runtime."""
+
+
 class Isolated:
     """A runtime in a process of its own, which is started again when it ends.
 
+    What it writes to standard error while it runs a case is told with the error that it ends in.
+
     Args:
-        runtime: What runs there. It is pickled, so its class must be importable.
+        runtime: What runs there. An object is pickled, so its class must be importable. A text
+            names an object or a class that is found there: `FILE.py:NAME` or `MODULE:NAME`;
+            `FILE.py:NAME:OPTION` calls the class with that text.
         timeout: Seconds after which an answer is no longer waited for.
+        memory: How many MiB of addresses it may have, where the system limits them.
+        python: The interpreter that finds what a text names; by default this one. It needs numpy,
+            and `ml_dtypes` for arrays of the narrow types.
     """
 
-    def __init__(self, runtime: Runtime, timeout: float = 60.0) -> None:
-        self.name = runtime.name
+    def __init__(
+        self,
+        runtime: Runtime | str,
+        timeout: float = 60.0,
+        memory: int | None = None,
+        python: str | None = None,
+    ) -> None:
         self.runtime = runtime
         self.timeout = timeout
-        self._process: SpawnProcess | None = None
-        self._connection: Connection | None = None
+        self.memory = memory
+        self.python = python or sys.executable
+        # Of a text the name that the object has for itself, once it is there.
+        self.name = Path(runtime).name if isinstance(runtime, str) else runtime.name
+        self._process: LimitedProcess | None = None
+        self._socket: socket.socket | None = None
 
     def run(self, model: bytes, inputs: Mapping[str, Any]) -> list[Any]:
         """The outputs in graph order.
 
         Raises:
+            NotSupported: The runtime says so, or raises NotImplementedError.
             RuntimeCrashed: The process ended, or did not answer in time.
+            RuntimeNotStarted: It did not start.
+            RuntimeError: The runtime raised an error. A note has its traceback.
         """
-        try:
-            if self._process is None or not self._process.is_alive():
-                self._start()
-            assert self._connection is not None
-            self._connection.send((model, dict(inputs)))
-            if not self._connection.poll(self.timeout):
-                self.close()
-                raise RuntimeCrashed(f"{self.name} did not answer in {self.timeout:g} s")
-            kind, answer = self._connection.recv()
-        except (EOFError, BrokenPipeError, ConnectionResetError):
-            assert self._process is not None
-            self._process.join(10)
-            code = self._process.exitcode or 0
-            how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-            self.close()
-            raise RuntimeCrashed(f"{self.name} took its process down: {how}") from None
+        self.start()
+        assert self._process is not None
+        self._process.forget_errors()
+        kind, *answer = self._ask({"model": model, "inputs": dict(inputs)}, self.timeout)
         if kind == "outputs":
-            return list(answer)
-        raise (NotSupported if kind == "not supported" else RuntimeError)(answer)
+            return list(answer[0])
+        if kind == "not supported":
+            raise NotSupported(answer[0])
+        error = RuntimeError(answer[0] + self._process.told())
+        error.add_note(answer[1])
+        raise error
+
+    def start(self) -> None:
+        """Starts the process, unless it runs. Raises: RuntimeNotStarted."""
+        if self._process is not None and self._process.running:
+            return
+        self.close()
+        ours, theirs = socket.socketpair()
+        with theirs:
+            words = [self.python, worker.__file__]
+            try:
+                process = LimitedProcess(words, self.memory, stdin=theirs, stdout=theirs)
+            except OSError as error:
+                ours.close()
+                raise RuntimeNotStarted(f"{self.python} does not start: {error}") from None
+        self._process, self._socket = process, ours
+        atexit.register(self.close)
+        try:
+            kind, text, *trace = self._ask(target_of(self.runtime), STARTING)
+        except RuntimeCrashed as error:
+            raise RuntimeNotStarted(str(error)) from None
+        if kind != "ready":
+            self.close()
+            failure = RuntimeNotStarted(f"{self.name} does not start: {text}")
+            failure.add_note("".join(trace))
+            raise failure
+        self.name = text
 
     def close(self) -> None:
         """Ends the process."""
+        atexit.unregister(self.close)
+        if self._socket is not None:
+            self._socket.close()
         if self._process is not None:
             self._process.kill()
-            self._process.join()
-        if self._connection is not None:
-            self._connection.close()
-        self._process = self._connection = None
+        self._process = self._socket = None
 
-    def _start(self) -> None:
+    def _ask(self, question: dict[str, Any], timeout: float) -> list[Any]:
+        """What the process answers. Raises: RuntimeCrashed, after which there is none."""
+        assert self._process is not None
+        assert self._socket is not None
+        try:
+            end = time.monotonic() + timeout
+            self._socket.settimeout(timeout)
+            self._socket.sendall(worker.pack(question))
+            (length,) = worker.LENGTH.unpack(receive(self._socket, worker.LENGTH.size, end))
+            answer = receive(self._socket, length, end)
+        except TimeoutError:
+            text = f"{self.name} did not answer in {timeout:g} s{self._process.told()}"
+        except (EOFError, ConnectionError):
+            how = self._process.how_it_ended()
+            text = f"{self.name} took its process down: {how}{self._process.told()}"
+        else:
+            return list(worker.unpack(answer))
         self.close()
-        context = multiprocessing.get_context("spawn")  # a fork of JAX's threads could lock up
-        self._connection, theirs = context.Pipe()
-        process = context.Process(target=serve, args=(theirs, self.runtime), daemon=True)
-        process.start()
-        self._process = process
-        theirs.close()
-        atexit.register(self.close)
-        self._connection.recv()  # it is there: starting does not count as answering
+        raise RuntimeCrashed(text)
 
 
-def serve(connection: Connection, runtime: Runtime) -> None:
-    """Answers until the other end is closed."""
-    connection.send("ready")
-    while True:
-        try:
-            model, inputs = connection.recv()
-        except (EOFError, KeyboardInterrupt):
-            return
-        try:
-            answer: tuple[str, Any] = ("outputs", runtime.run(model, inputs))
-        except NotSupported as error:
-            answer = ("not supported", str(error))
-        except Exception as error:  # told as text: it may not be picklable
-            answer = ("failed", f"{type(error).__name__}: {error}")
-        try:
-            connection.send(answer)
-        except TypeError as error:  # something that cannot be pickled
-            connection.send(("failed", f"an output is none that a case can have: {error}"))
+def receive(source: socket.socket, size: int, end: float) -> bytes:
+    """As many bytes. Raises: EOFError if the other side is closed, TimeoutError at a time."""
+    data = bytearray()
+    while len(data) < size:
+        source.settimeout(max(end - time.monotonic(), 1e-3))
+        part = source.recv(min(size - len(data), 1 << 20))
+        if not part:
+            raise EOFError
+        data += part
+    return bytes(data)
+
+
+def target_of(runtime: Runtime | str) -> dict[str, Any]:
+    """How the worker finds a runtime.
+
+    Raises:
+        ValueError: A text names none.
+    """
+    if isinstance(runtime, str):
+        found = re.fullmatch(r"(.+\.py|[\w.]+):(\w+)(?::(.+))?", runtime)
+        if found is None:
+            raise ValueError(f"'{runtime}' is not FILE.py:NAME or MODULE:NAME")
+        module, name, option = found.groups()
+        module = str(Path(module).absolute()) if module.endswith(".py") else module
+        return {"module": module, "name": name, "option": option}
+    main = spawn.get_preparation_data("runtime")
+    main.pop("authkey", None)  # is not pickled, and nothing here needs it
+    return {"main": pickle.dumps(main), "pickled": pickle.dumps(runtime)}

@@ -1,4 +1,4 @@
-"""ONNX Runtime on the CPU."""
+"""ONNX Runtime, on the CPU unless another provider is asked for."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from onnxla.ir import dtypes
 from onnxla.peers.protocol import NotSupported, RuntimeFailed
 
 SMALL = 1 << 20  # bytes of a model
+CPU = "CPUExecutionProvider"
 
 
 class OnnxRuntime:
-    """ONNX Runtime on the CPU, without its graph optimizations unless asked for.
+    """ONNX Runtime, without its graph optimizations unless asked for.
 
     Its Python interface takes no arrays of the narrow types. Such inputs and outputs of a model
     given as bytes go through a Cast from and to a wider type, which changes no value.
@@ -27,12 +28,19 @@ class OnnxRuntime:
             8 bits be exact where the processor has no VNNI, which it does for constant weights.
         threads: How many threads compute an operator; by default one for a small model, for which
             a pool of them costs more than it saves, else as many as there are cores.
+        provider: Which execution provider runs a node if it can; the CPU's runs the others. The
+            name of the runtime says it, unless it is the CPU's.
     """
 
     def __init__(
-        self, optimized: bool = False, threads: int | None = None, exact: bool = False
+        self,
+        optimized: bool = False,
+        threads: int | None = None,
+        exact: bool = False,
+        provider: str = CPU,
     ) -> None:
-        self.name = "onnxruntime"
+        self.name = "onnxruntime" if provider == CPU else f"onnxruntime:{provider}"
+        self.provider = provider
         self.optimized = optimized
         self.exact = exact
         self.threads = threads
@@ -71,9 +79,13 @@ class OnnxRuntime:
             options.add_session_config_entry("session.x64quantprecision", "1")
         elif not self.optimized:
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        if self.provider not in (there := ort.get_available_providers()):
+            text = f"there is no provider {self.provider} in this build, but {', '.join(there)}"
+            raise RuntimeFailed(f"{self.name}: {text}")
+        providers = [self.provider] if self.provider == CPU else [self.provider, CPU]
         unsupported: tuple[type[Exception], ...] = (errors.Fail, errors.InvalidGraph)
         try:
-            session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+            session = ort.InferenceSession(model, options, providers=providers)
             unsupported = ()
             return list(session.run(None, inputs))
         except (errors.NotImplemented, *unsupported) as error:

@@ -12,6 +12,7 @@
 Needs the extra `testing`.
 """
 
+from onnxla.peers.command import CommandRuntime
 from onnxla.peers.isolation import Isolated, RuntimeCrashed
 from onnxla.peers.itself import Onnxla
 from onnxla.peers.onnx_runtime import OnnxRuntime
@@ -38,6 +39,7 @@ __all__ = [
     "About",
     "Baseline",
     "Case",
+    "CommandRuntime",
     "Disagreement",
     "Draw",
     "Fault",

@@ -12,7 +12,7 @@ from typing import Any
 from onnxla.testing.fault_records import PACKAGES
 from onnxla.testing.findings import Finding, Signature
 from onnxla.testing.fuzzing import Fuzzed
-from onnxla.testing.version_ranges import installed, within
+from onnxla.testing.version_ranges import apart, installed, within
 
 PLATFORMS = ("linux", "darwin", "win32")  # as `sys.platform` names them
 
@@ -90,12 +90,16 @@ class Baseline:
     """The failures of a runtime that are known.
 
     Attributes:
-        runtime: The runtime's name.
+        runtime: The runtime's name, without its version.
         failures: One entry for each.
     """
 
     runtime: str
     failures: Sequence[KnownFailure] = ()
+
+    def of(self, runtime: str) -> bool:
+        """Whether it is the one of a runtime, in any of its versions."""
+        return apart(self.runtime)[0] == apart(runtime)[0]
 
     @classmethod
     def load(cls, path: str | Path) -> Baseline:

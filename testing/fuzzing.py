@@ -8,7 +8,7 @@ import functools
 import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ from onnxla.testing.outcomes import (
     compare,
 )
 from onnxla.testing.properties import judge
+from onnxla.testing.wanted import Wanted
 
 MOST = 8  # findings of an operator
 CRASHES = 5  # in a row, after which no further case of an operator is run
@@ -134,10 +135,7 @@ def fuzz(
     runtime: Runtime | str = "onnxla",
     against: Judges | None = None,
     *,
-    opset: int | None = None,
     domain: str = "",
-    dtypes: Sequence[Any] | None = None,
-    specials: bool = False,
     **options: Any,
 ) -> Fuzzed:
     """Compares a runtime with those that judge it, on cases of an operator.
@@ -146,13 +144,12 @@ def fuzz(
         op_type: The operator's name.
         runtime: See `fuzz_cases`, as for `against`.
         against: See there.
-        opset: See `cases`, as for `domain`, `dtypes` and `specials`.
         domain: The operator's domain.
-        dtypes: Dtypes of the operands.
-        specials: Whether NaN, infinities and extremes occur.
-        **options: The others of `fuzz_cases`, such as `examples` and `seed`.
+        **options: Those of `cases`, such as `opset` and `dtypes`; and the others of `fuzz_cases`,
+            such as `examples` and `seed`.
     """
-    strategy = cases(op_type, opset, domain, dtypes, specials)
+    drawn = {each.name: options.pop(each.name) for each in fields(Wanted) if each.name in options}
+    strategy = cases(op_type, domain=domain, **drawn)
     return fuzz_cases(strategy, full_name(op_type, domain), runtime, against, **options)
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import concurrent.futures
+import functools
 import hashlib
 import inspect
 import json
 import multiprocessing
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from onnxla.testing.operator_cases import STRATEGIES, operators
 from onnxla.testing.outcomes import judges_of
 from onnxla.testing.random_graphs import graphs
 
+# The same one for all operators: it may have a process.
+find_once = functools.cache(find_runtime)
 PROPERTIES = "properties"  # in the place of judges
 GRAPHS = ("", "graphs")  # in the place of an operator
 
@@ -36,20 +39,27 @@ class Plan:
         against: Who judges, likewise; `JUDGES` if empty.
         examples: Cases of each operator.
         seed: What they are drawn from.
-        opset: See `cases`, as for `dtypes` and `specials`.
         most: How many findings of an operator are searched for.
-        database: A folder for cases that fail; see `fuzz`.
+        database: A folder for cases that fail; see `fuzz_cases`.
+        drawn: Options of `cases`.
+        python: See `find_runtime`, as for `timeout` and `memory`: of what is tested.
     """
 
     runtime: str = "onnxla"
     against: tuple[str, ...] = ()
     examples: int = 100
     seed: int = 0
-    opset: int | None = None
-    dtypes: tuple[str, ...] = ()
-    specials: bool = False
     most: int = 8
     database: str | None = None
+    drawn: Mapping[str, Any] = field(default_factory=dict)
+    python: str | None = None
+    timeout: float | None = None
+    memory: int | None = None
+
+    @property
+    def tested(self) -> Runtime:
+        """What is tested. Raises: ValueError if there is no such runtime."""
+        return find_once(self.runtime, self.python, self.timeout, self.memory)
 
     @property
     def names(self) -> Sequence[str]:
@@ -66,13 +76,13 @@ class Plan:
         """
         if self.against == (PROPERTIES,):
             return PROPERTIES
-        return judges_of(list(map(find_runtime, self.against)) or None, find_runtime(self.runtime))
+        return judges_of(list(map(find_once, self.against)) or None, self.tested)
 
     def fuzz(self, operator: tuple[str, str], until: float | None = None, **further: Any) -> Fuzzed:
         """Runs the cases of an operator, by its domain and name, or graphs."""
         domain, op_type = operator
         options: dict[str, Any] = {
-            "runtime": find_runtime(self.runtime),
+            "runtime": self.tested,
             "against": self.judges,
             "examples": self.examples,
             "seed": self.seed,
@@ -83,19 +93,12 @@ class Plan:
         }
         if operator == GRAPHS:
             return fuzz_cases(graphs(), "graphs", **options)
-        return fuzz(
-            op_type,
-            domain=domain,
-            opset=self.opset,
-            dtypes=self.dtypes or None,
-            specials=self.specials,
-            **options,
-        )
+        return fuzz(op_type, domain=domain, **self.drawn, **options)
 
     def digest(self, operator: tuple[str, str]) -> str:
         """A hash of the source files that decide the results of an operator."""
         judges = self.judges
-        makers = [find_runtime(self.runtime), *([] if isinstance(judges, str) else judges)]
+        makers = [self.tested, *([] if isinstance(judges, str) else judges)]
         objects: list[Any] = [getattr(maker, "runtime", maker).__class__ for maker in makers]
         if operator != GRAPHS:
             domain, op_type = operator

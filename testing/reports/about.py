@@ -13,7 +13,7 @@ from pathlib import Path
 
 from onnxla.peers.protocol import Runtime
 from onnxla.testing.fault_records import PACKAGES
-from onnxla.testing.version_ranges import installed
+from onnxla.testing.version_ranges import apart, installed
 
 # What decides which cases are drawn, and what onnxla and the reference say about them.
 PACKAGES_IN_USE = ("onnx", "onnxla", "jax", "numpy", "hypothesis")
@@ -88,7 +88,10 @@ def version_of(runtime: Runtime | str) -> str | None:
     """The version that a runtime says it has, or that of its package; None if there is neither."""
     name = name_of(runtime)
     said = getattr(getattr(runtime, "runtime", runtime), "version", None)  # of the isolated one
-    return said if isinstance(said, str) else package_version(PACKAGES.get(name, name))
+    name, version = apart(name)
+    if isinstance(said, str) or version:
+        return said or version
+    return package_version(PACKAGES.get(name, name))
 
 
 def package_version(package: str) -> str | None:

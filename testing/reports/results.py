@@ -14,6 +14,7 @@ from onnxla.testing.outcomes import NOT_COMPARED, WRONG
 from onnxla.testing.reports.about import About
 from onnxla.testing.reports.kinds import amount, cases
 from onnxla.testing.reports.reasons import Reason, reasons
+from onnxla.testing.version_ranges import apart
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class FuzzResults:
     baseline: Baseline | None = None
 
     def __post_init__(self) -> None:
-        if self.baseline is not None and self.baseline.runtime != self.runtime:
+        if self.baseline is not None and not self.baseline.of(self.runtime):
             raise ValueError(
                 f"the baseline is of '{self.baseline.runtime}', and the report of '{self.runtime}'"
             )
@@ -45,11 +46,18 @@ class FuzzResults:
     @functools.cached_property
     def applied(self) -> Applied:
         """What the baseline says."""
-        if self.baseline is None:
-            return Applied()
-        version, system = self.about.versions.get(self.runtime), self.about.system
-        known = {"version": version} if version else {}
-        return self.baseline.apply(self.results, **known, **({"system": system} if system else {}))
+        return self.baseline.apply(self.results, **self.where) if self.baseline else Applied()
+
+    def updated_baseline(self) -> Baseline:
+        """The baseline with the failures of this report; see `Baseline.update`."""
+        before = self.baseline or Baseline(apart(self.runtime)[0])
+        return before.update(self.results, **self.where)
+
+    @property
+    def where(self) -> dict[str, str]:
+        """The runtime's version and the system, if they are known."""
+        found = {"version": self.about.versions.get(self.runtime), "system": self.about.system}
+        return {name: text for name, text in found.items() if text}
 
     @property
     def findings(self) -> list[Finding]:

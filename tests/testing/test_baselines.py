@@ -95,6 +95,7 @@ def test_an_entry_that_explains_nothing_must_leave(
     after = report.baseline and report.baseline.update(results, "0.3", "linux")
     assert after is not None
     assert (entry in after.failures) is not stale
+    assert report.updated_baseline() == after
     # Those of an operator that was not run to its end may still fail.
     cut = [dataclasses.replace(each, cut="no time") for each in results]
     assert report_of(cut, *known(results), entry).ok
@@ -200,6 +201,19 @@ def test_mistakes_in_a_file_name_the_entry(text: Any, message: str, tmp_path: Pa
 def test_a_baseline_of_another_runtime_is_refused() -> None:
     with pytest.raises(ValueError, match="the baseline is of 'tiny', and the report of 'odd'"):
         FuzzReport("odd", ("reference",), [], baseline=Baseline("tiny"))
+
+
+def test_a_name_may_end_with_a_version(results: list[Fuzzed]) -> None:
+    """As that of a runtime in another environment does."""
+    about = About.of_run(["odd 1.32.0"])
+    assert about.versions["odd 1.32.0"] == "1.32.0"
+    report = FuzzReport("odd 1.32.0", ("reference",), results, about=about)
+    baseline = report.updated_baseline()
+    assert baseline.runtime == "odd"
+    assert len(baseline.failures) == 3
+    assert FuzzReport("odd 1.33.0", ("reference",), results, baseline=baseline).ok
+    of_others = Baseline("odd", known(results, versions=">=1.33"))
+    assert not dataclasses.replace(report, baseline=of_others).ok
 
 
 def test_each_form_tells_what_is_known(results: list[Fuzzed]) -> None:
