@@ -114,7 +114,13 @@ def add_fuzz(commands: Any) -> None:
         metavar="FOLDER",
         help="run the cases that --save wrote, and no other",
     )
-    add("--report", type=Path, metavar="FILE", help="write the report, as a page if .html")
+    add(
+        "--report",
+        type=Path,
+        metavar="FILE",
+        help="write the report in the form of the ending: .txt, .html, .md, .jsonl, .xml (JUnit), "
+        ".sarif, .matrix.html, .matrix.json, .svg (a badge)",
+    )
     add(
         "--save",
         type=Path,
@@ -134,9 +140,10 @@ def opsets(text: str) -> int | tuple[int, int]:
 def run_fuzz(arguments: argparse.Namespace) -> int:
     """`onnxla fuzz`."""
     from onnxla.peers.preflight import preflight
-    from onnxla.testing.fuzz_report import FuzzReport
     from onnxla.testing.fuzzing import INTERRUPTED
     from onnxla.testing.operator_cases import select_operators
+    from onnxla.testing.reports.about import About
+    from onnxla.testing.reports.report import FuzzReport
     from onnxla.testing.runs import GRAPHS, Plan, Run, shard
 
     sys.path.insert(0, str(Path.cwd()))  # so that --runtime finds a file there
@@ -164,7 +171,8 @@ def run_fuzz(arguments: argparse.Namespace) -> int:
         arguments.memory,
     )
     tested, judges = plan.tested, plan.judges
-    for runtime in (tested, *([] if isinstance(judges, str) else judges)):
+    runtimes = [tested, *([] if isinstance(judges, str) else judges)]
+    for runtime in runtimes:
         preflight(runtime)
     if arguments.replay is not None:
         return replay(arguments.replay, plan)
@@ -175,7 +183,8 @@ def run_fuzz(arguments: argparse.Namespace) -> int:
         chosen = [each for each in chosen if each not in skipped]
     if arguments.shard is not None:
         chosen = shard(chosen, arguments.shard)
-    until = arguments.max_time and time.monotonic() + arguments.max_time
+    start = time.monotonic()
+    until = arguments.max_time and start + arguments.max_time
     run = Run(plan, chosen, arguments.results, arguments.workers, until, arguments.changed)
     with ProgressBar(len(run.left) * plan.examples, "cases", "case") as bar:
 
@@ -188,7 +197,8 @@ def run_fuzz(arguments: argparse.Namespace) -> int:
             bar.skip(0 if arguments.workers > 1 else plan.examples - result.counts.total())
 
         results = run(each, bar.advance)
-    report = FuzzReport(tested.name, " and ".join(plan.names), results, plan.seed)
+    about = About.of_run(runtimes, seconds=time.monotonic() - start)
+    report = FuzzReport(tested.name, plan.names, results, plan.seed, about)
     print(report)
     if arguments.report is not None:
         report.save(arguments.report)
@@ -233,5 +243,9 @@ def check_options(arguments: argparse.Namespace) -> None:
     report, folder = arguments.report, arguments.save
     if report is not None and (report.is_dir() or not report.parent.is_dir()):
         raise ValueError(f"--report {quoted(report)} is a folder, or in none that there is")
+    if report is not None:
+        from onnxla.testing.reports.formats import form_of
+
+        form_of(report)
     if folder is not None and folder.exists() and not folder.is_dir():
         raise ValueError(f"--save takes a folder, and {quoted(folder)} is none")

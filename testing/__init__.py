@@ -18,6 +18,7 @@ from onnxla.peers.itself import Onnxla
 from onnxla.peers.onnx_runtime import OnnxRuntime
 from onnxla.peers.protocol import NotSupported, Runtime
 from onnxla.peers.reference import Reference
+from onnxla.testing.baselines import Baseline
 from onnxla.testing.case import Case
 from onnxla.testing.draw import Draw
 from onnxla.testing.fault_records import Fault, faults
@@ -29,17 +30,22 @@ from onnxla.testing.outcomes import Disagreement, Outcome, check, compare
 from onnxla.testing.properties import PROPERTIES
 from onnxla.testing.random_graphs import graphs
 from onnxla.testing.refusals import Reaction, refuses
+from onnxla.testing.reports.about import About
+from onnxla.testing.reports.report import FuzzReport
 from onnxla.testing.traceable import PropertyViolated
 from onnxla.testing.types import Typed
 from onnxla.testing.use import Use, example
 
 __all__ = [
     "PROPERTIES",
+    "About",
+    "Baseline",
     "Case",
     "CommandRuntime",
     "Disagreement",
     "Draw",
     "Fault",
+    "FuzzReport",
     "Fuzzed",
     "InvalidUse",
     "Isolated",

@@ -7,7 +7,7 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -101,9 +101,15 @@ class Case:
         """How Hypothesis and IPython print a case."""
         printer.text(repr(self))
 
-    def script(self) -> str:
-        """A Python script that builds the model and its inputs with `onnx` and numpy alone."""
-        return script(self.proto, self.inputs)
+    def script(self, expected: Sequence[Any] | None = None, source: str = "") -> str:
+        """A Python script that builds the model and its inputs with `onnx` and numpy alone.
+
+        Args:
+            expected: Outputs that a runtime should give, which the script compares with what it
+                gives, within the case's tolerance.
+            source: Who says so.
+        """
+        return script(self.proto, self.inputs, expected, self.tolerance, source)
 
     @functools.cached_property
     def digest(self) -> bytes:

@@ -20,11 +20,19 @@ from hypothesis.database import DirectoryBasedExampleDatabase
 from onnxla.ops.table import full_name
 from onnxla.peers.protocol import Runtime
 from onnxla.testing.case import Case
+from onnxla.testing.element_types import element_type
 from onnxla.testing.fault_records import Fault
 from onnxla.testing.findings import Finding, Signature, signature_of, without_explained
 from onnxla.testing.gradients import compare_gradients
 from onnxla.testing.operator_cases import cases
-from onnxla.testing.outcomes import WRONG, Disagreement, Judges, Outcome, compare
+from onnxla.testing.outcomes import (
+    NOT_COMPARED,
+    WRONG,
+    Disagreement,
+    Judges,
+    Outcome,
+    compare,
+)
 from onnxla.testing.properties import judge
 from onnxla.testing.wanted import Wanted
 
@@ -45,6 +53,8 @@ class Fuzzed:
         counts: Cases by the kind of `Outcome`.
         judged: Cases that agreed, by who judged them.
         details: An example of each kind but `agreed`: what the runtimes say.
+        reasons: Cases that were not compared, by kind and what the runtimes say.
+        by_type: Cases by schema version, dtype (see `element_type`) and kind of outcome.
         known: Cases by known fault, told in one line.
         not_applied: Cases by a fault that is known, but of other versions or machines than these.
         findings: Failures, each by its simplest case.
@@ -57,6 +67,8 @@ class Fuzzed:
     counts: collections.Counter[str] = field(default_factory=collections.Counter)
     judged: collections.Counter[str] = field(default_factory=collections.Counter)
     details: dict[str, str] = field(default_factory=dict)
+    reasons: collections.Counter[str] = field(default_factory=collections.Counter)
+    by_type: collections.Counter[str] = field(default_factory=collections.Counter)
     known: collections.Counter[str] = field(default_factory=collections.Counter)
     not_applied: collections.Counter[str] = field(default_factory=collections.Counter)
     findings: list[Finding] = field(default_factory=list)
@@ -72,6 +84,9 @@ class Fuzzed:
     def add(self, outcome: Outcome, case: Case) -> None:
         """Counts what came of a case."""
         self.counts[outcome.kind] += 1
+        self.by_type[f"{case.version} {element_type(case)} {outcome.kind}"] += 1
+        if outcome.kind in NOT_COMPARED:
+            self.reasons[f"{outcome.kind}: {outcome.detail}"] += 1
         if outcome.kind == "agreed":
             self.judged.update(outcome.judges)
         else:
@@ -89,7 +104,7 @@ class Fuzzed:
     @classmethod
     def of_record(cls, record: Mapping[str, Any]) -> Fuzzed:
         """What `record` was made of."""
-        counters = ("counts", "judged", "known", "not_applied")
+        counters = ("counts", "judged", "reasons", "by_type", "known", "not_applied")
         found = {**record, **{name: collections.Counter(record[name]) for name in counters}}
         return cls(**{**found, "findings": list(map(finding_of, record["findings"]))})
 

@@ -17,6 +17,8 @@ from onnxla.testing.fault_records import Fault, faults_met
 
 # The kinds of outcome that speak against the runtime under test.
 WRONG = ("disagreed", "failed")
+# Those without a result to compare, or without one to compare it with.
+NOT_COMPARED = ("not judged", "unsupported")
 Kind = Literal[
     "agreed", "disagreed", "failed", "known fault", "judges differ", "not judged", "unsupported"
 ]

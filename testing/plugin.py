@@ -12,9 +12,9 @@ from typing import Any
 import hypothesis
 import pytest
 
-from onnxla.testing.fuzz_report import FuzzReport
 from onnxla.testing.fuzzing import Fuzzed
 from onnxla.testing.pytest import PROPERTY
+from onnxla.testing.reports.report import FuzzReport
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -33,7 +33,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="write the simplest case of each finding, as .onnx and .npz",
     )
     group.addoption(
-        "--onnxla-report", type=Path, metavar="FILE", help="write a report, as a page if .html"
+        "--onnxla-report",
+        type=Path,
+        metavar="FILE",
+        help="write a report in the form of the ending",
     )
 
 
@@ -60,7 +63,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     if not records or path is None:
         return
     results = [Fuzzed.of_record(json.loads(record)) for record in records]
-    FuzzReport("tested", "expected", results, int(config.getoption("--onnxla-seed") or 0)).save(
+    FuzzReport("tested", ("expected",), results, int(config.getoption("--onnxla-seed") or 0)).save(
         path
     )
     terminalreporter.write_line(f"onnxla: report written to {path}")

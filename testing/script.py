@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,10 +11,64 @@ import onnx
 from onnx import helper
 
 from onnxla.ir.dtypes import STRING, dtype_of
+from onnxla.peers.difference import Tolerance, allowed, gaps, is_integer
+
+HEAD = "def same(got, want, limit):"
+# Parts of the script. What is copied there must not need onnxla.
+NO_ARRAYS = """
+    if isinstance(want, list):
+        return len(got) == len(want) and all(map(same, got, want, limit))
+    if isinstance(want, dict):
+        return got.keys() == want.keys() and all(same(got[k], want[k], limit) for k in want)
+    if want is None or got is None:
+        return got is want
+"""
+COMPARISON = """
+
+def run(model, inputs):
+    # >>> Put the call of your runtime here. The reference evaluator stands in for it.
+    return ReferenceEvaluator(model).run(None, inputs)
 
 
-def script(model: onnx.ModelProto, inputs: Mapping[str, Any]) -> str:
-    """A script that builds the model and its inputs, and runs the reference evaluator."""
+def same(got, want, limit):
+    got, want = np.asarray(got), np.asarray(want)
+    texts = got.dtype.kind in "OUS" and want.dtype.kind in "OUS"
+    if got.shape != want.shape or (got.dtype != want.dtype and not texts):
+        return False
+    close = (got == want) | (got != got) & (want != want)  # NaN is NaN
+    if np.any(limit):
+        wide = complex if want.dtype.kind == "c" else float
+        with np.errstate(all="ignore"):
+            close |= np.abs(got.astype(wide) - want.astype(wide)) <= limit
+    return bool(np.all(close))
+
+
+for name, want, _ in expected:
+    print(name, "expected", repr(want))
+results = run(model, inputs)
+assert len(results) == len(expected), f"{len(results)} outputs"
+for (name, want, limit), got in zip(expected, results):
+    print(name, "got     ", repr(got), "as expected" if same(got, want, limit) else "WRONG")
+"""
+
+
+def script(
+    model: onnx.ModelProto,
+    inputs: Mapping[str, Any],
+    expected: Sequence[Any] | None = None,
+    tolerance: Tolerance | None = None,
+    source: str = "",
+) -> str:
+    """A script that builds the model and its inputs, and runs the reference evaluator.
+
+    Args:
+        model: The model.
+        inputs: By name.
+        expected: Outputs that another runtime should give. Then the script has a place for that
+            runtime, and says whether its outputs are the ones expected.
+        tolerance: What they may differ by; by default nothing.
+        source: Who says what is expected.
+    """
     graph = model.graph
     written = len(graph.node) == 1 and all(
         a.type not in (a.GRAPH, a.GRAPHS, a.SPARSE_TENSOR, a.TYPE_PROTO)
@@ -23,6 +77,13 @@ def script(model: onnx.ModelProto, inputs: Mapping[str, Any]) -> str:
     lines = ["import numpy as np", "import onnx", "from numpy import inf, nan"]
     body = model_lines(model) if written else bytes_lines(model)
     body += [f"inputs = {{{', '.join(f'{k!r}: {literal(v)}' for k, v in inputs.items())}}}"]
+    last = "print(ReferenceEvaluator(model).run(None, inputs))\n"
+    if expected is not None:
+        names = [value.name for value in model.graph.output]
+        body += expected_lines(names, expected, tolerance or Tolerance(), source)
+        last = COMPARISON
+        if any(value is None or isinstance(value, list | tuple | dict) for value in expected):
+            last = last.replace(HEAD, HEAD + NO_ARRAYS.rstrip())
     if any("ml_dtypes." in line for line in body):
         lines.append("import ml_dtypes")
     return "\n".join(
@@ -32,10 +93,49 @@ def script(model: onnx.ModelProto, inputs: Mapping[str, Any]) -> str:
             "from onnx.reference import ReferenceEvaluator",
             "",
             *body,
-            "print(ReferenceEvaluator(model).run(None, inputs))",
-            "",
+            last,
         ]
     )
+
+
+def expected_lines(
+    names: Sequence[str], expected: Sequence[Any], tolerance: Tolerance, source: str
+) -> list[str]:
+    """Lines that list outputs: name, value, and what an element may differ by."""
+    values = [as_arrays(value) for value in expected]
+    rows = [
+        f"    ({name!r}, {literal(value)}, {literal(limit_of(value, tolerance))}),"
+        for name, value in zip(names, values, strict=True)
+    ]
+    why = f", {source}" if source else ""
+    return [
+        f"# Name, expected value{why}; and what an element may differ by.",
+        "expected = [",
+        *rows,
+        "]",
+    ]
+
+
+def as_arrays(value: Any) -> Any:
+    """A value of numpy arrays, whatever arrays it had."""
+    if isinstance(value, list | tuple):
+        return [as_arrays(item) for item in value]
+    return value if value is None or isinstance(value, dict) else np.asarray(value)
+
+
+def limit_of(value: Any, tolerance: Tolerance) -> Any:
+    """What the elements of a value may differ by; of a sequence, a list of that."""
+    if isinstance(value, list):
+        return [limit_of(item, tolerance) for item in value]
+    array = np.asarray([*value.values()] if isinstance(value, dict) else value)
+    if tolerance.random:
+        return np.inf
+    if value is None or array.dtype == STRING or array.dtype.kind in "USb":
+        return 0
+    if is_integer(array.dtype) and tolerance.steps is not None:
+        return tolerance.steps
+    limit = allowed(array, gaps(array, array)[1], tolerance)
+    return limit if np.unique(limit).size > 1 else float(np.max(limit, initial=0))
 
 
 def model_lines(model: onnx.ModelProto) -> list[str]:

@@ -16,6 +16,12 @@ def installed(package: str) -> str | None:
         return None
 
 
+def apart(name: str) -> tuple[str, str | None]:
+    """A runtime's name, and the version that it may end with, as in `onnxruntime 1.32.0`."""
+    found = re.fullmatch(r"(.+?) (\d[\w.+-]*)", name)
+    return (found[1], found[2]) if found else (name, None)
+
+
 def within(version: str, limits: str) -> bool:
     """Whether a version lies in a range: limits with `>=` and `<`, separated by commas.
 

@@ -14,8 +14,8 @@ import pytest
 
 from onnxla.commands import info
 from onnxla.commands.main import main
-from onnxla.testing.fuzz_report import FuzzReport
 from onnxla.testing.fuzzing import Fuzzed
+from onnxla.testing.reports.report import FuzzReport
 from support.small_models import linear
 
 # Presses Ctrl-C when a module is imported.
@@ -177,12 +177,12 @@ def test_codes_of_audit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
 def test_cases_that_nobody_compared_do_not_agree() -> None:
     skipped = Fuzzed("Abs", counts=Counter({"unsupported": 5}))
     agreed = Fuzzed("Neg", counts=Counter({"agreed": 5}))
-    nothing = FuzzReport("a", "b", [skipped])
+    nothing = FuzzReport("a", ("b",), [skipped])
     assert "no case could be compared" in nothing.title
     assert not nothing.ok
     assert (
         "all agree, but 1 that no case could compare"
-        in FuzzReport("a", "b", [skipped, agreed]).title
+        in FuzzReport("a", ("b",), [skipped, agreed]).title
     )
-    assert FuzzReport("a", "b", [skipped, agreed]).ok
-    assert FuzzReport("a", "b", [agreed]).title.endswith("all agree")
+    assert FuzzReport("a", ("b",), [skipped, agreed]).ok
+    assert FuzzReport("a", ("b",), [agreed]).title.endswith("all agree")

@@ -13,7 +13,6 @@ import pytest
 
 from onnxla.testing import Case, Fault, Typed, compare, example, faults, fuzz
 from onnxla.testing.fault_records import fault_of
-from onnxla.testing.fuzz_report import FuzzReport
 from onnxla.testing.predicates import (
     When,
     always,
@@ -35,6 +34,7 @@ from onnxla.testing.predicates import (
     spatial,
     version,
 )
+from onnxla.testing.reports.report import FuzzReport
 from onnxla.testing.version_ranges import within
 from support.small_runtimes import Doubling
 
@@ -163,12 +163,13 @@ def test_a_fault_of_other_versions_is_not_applied_and_the_report_says_so() -> No
     assert compare(case, Doubling(), faults=both).fault is both[1]
 
     result = fuzz("Neg", Doubling(), examples=5, dtypes=["float32"], faults=[later])
-    report = FuzzReport("doubling", "reference", [result])
+    report = FuzzReport("doubling", ("reference",), [result])
     text = f"doubling: Neg doubles (of onnx>=99, not of onnx {onnx.__version__})"
     assert report.not_applied.keys() == {text}
-    assert f"cases: {text}" in str(report)
-    assert "not applied</h3><ul><li>doubling: Neg doubles (of onnx&gt;=99" in report.html()
-    assert "not applied" not in str(FuzzReport("doubling", "reference", []))
+    assert f" {text}" in str(report)
+    assert "not applied</h2><ul><li>" in report._repr_html_()
+    assert "doubling: Neg doubles (of onnx&gt;=99" in report._repr_html_()
+    assert "not applied" not in str(FuzzReport("doubling", ("reference",), []))
 
 
 def test_every_fault_of_another_runtime_has_versions() -> None:

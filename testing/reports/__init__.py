@@ -1,0 +1,1 @@
+"""What fuzzing found, in the forms that people and tools read."""
