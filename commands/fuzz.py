@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from onnxla.ir.names import quoted
 from onnxla.progress import ProgressBar
 
 if TYPE_CHECKING:
+    from onnxla.testing.baselines import Baseline
     from onnxla.testing.fuzzing import Fuzzed
     from onnxla.testing.runs import Plan
 
@@ -70,6 +72,7 @@ def add_fuzz(commands: Any) -> None:
     )
     add("--skip", action="append", metavar="OP", default=[], help="operators to leave out")
     add("--graphs", action="store_true", help="graphs instead of single operators")
+    add("--max-nodes", type=whole(1), default=6, metavar="N", help="of a graph (default: 6)")
     add(
         "-n",
         "--examples",
@@ -117,10 +120,14 @@ def add_fuzz(commands: Any) -> None:
     add(
         "--report",
         type=Path,
+        action="append",
+        default=[],
         metavar="FILE",
         help="write the report in the form of the ending: .txt, .html, .md, .jsonl, .xml (JUnit), "
-        ".sarif, .matrix.html, .matrix.json, .svg (a badge)",
+        ".sarif, .matrix.html, .matrix.json, .svg (a badge); repeatable",
     )
+    add("--baseline", type=Path, metavar="FILE", help="failures that are known, and must stay so")
+    add("--update-baseline", action="store_true", help="write the failures of today to --baseline")
     add(
         "--save",
         type=Path,
@@ -150,7 +157,7 @@ def run_fuzz(arguments: argparse.Namespace) -> int:
     check_options(arguments)
     against = tuple(arguments.against or ())
     database = arguments.database and str(arguments.database.resolve())
-    drawn = {
+    drawn: dict[str, Any] = {
         "opset": arguments.opset,
         "dtypes": arguments.dtype or None,
         "specials": arguments.specials,
@@ -158,6 +165,9 @@ def run_fuzz(arguments: argparse.Namespace) -> int:
         "scalars": not arguments.no_scalars,
         "operands": arguments.operands,
     }
+    if arguments.graphs:
+        drawn = {name: drawn[name] for name in ("opset", "dtypes") if drawn[name] is not None}
+        drawn["max_nodes"] = arguments.max_nodes
     plan = Plan(
         arguments.runtime,
         against,
@@ -176,6 +186,7 @@ def run_fuzz(arguments: argparse.Namespace) -> int:
         preflight(runtime)
     if arguments.replay is not None:
         return replay(arguments.replay, plan)
+    baseline = known_failures(arguments.baseline, arguments.update_baseline)
     chosen = [GRAPHS]
     if not arguments.graphs:
         chosen = select_operators(arguments.operators, arguments.opset)
@@ -198,11 +209,15 @@ def run_fuzz(arguments: argparse.Namespace) -> int:
 
         results = run(each, bar.advance)
     about = About.of_run(runtimes, seconds=time.monotonic() - start)
-    report = FuzzReport(tested.name, plan.names, results, plan.seed, about)
+    report = FuzzReport(tested.name, plan.names, results, plan.seed, about, baseline)
+    if arguments.update_baseline:
+        baseline = report.updated_baseline()
+        baseline.save(arguments.baseline)
+        report = replace(report, baseline=baseline)
     print(report)
-    if arguments.report is not None:
-        report.save(arguments.report)
-        print(f"written to {arguments.report}")
+    for path in arguments.report:
+        report.save(path)
+        print(f"written to {path}")
     if missing := len(chosen) - len(results):
         print(f"onnxla: {missing} of {len(chosen)} operators were not reached", file=sys.stderr)
     if any(result.cut == INTERRUPTED for result in results):
@@ -231,6 +246,15 @@ def replay(folder: Path, plan: Plan) -> int:
     return 1 if wrong else 0
 
 
+def known_failures(path: Path | None, new: bool) -> Baseline | None:
+    """The baseline of a file, which need not be there if it is to be written."""
+    from onnxla.testing.baselines import Baseline
+
+    if path is None and new:
+        raise ValueError("--update-baseline needs the file: --baseline FILE")
+    return None if path is None or (new and not path.exists()) else Baseline.load(path)
+
+
 def check_options(arguments: argparse.Namespace) -> None:
     """Raises ValueError where options would fail only after hours of work."""
     for dtype in arguments.dtype or ():
@@ -240,12 +264,12 @@ def check_options(arguments: argparse.Namespace) -> None:
             raise ValueError(
                 f"--dtype takes a dtype such as float32, got {quoted(dtype)}"
             ) from None
-    report, folder = arguments.report, arguments.save
-    if report is not None and (report.is_dir() or not report.parent.is_dir()):
-        raise ValueError(f"--report {quoted(report)} is a folder, or in none that there is")
-    if report is not None:
+    for report in arguments.report:
         from onnxla.testing.reports.formats import form_of
 
+        if report.is_dir() or not report.parent.is_dir():
+            raise ValueError(f"--report {quoted(report)} is a folder, or in none that there is")
         form_of(report)
+    folder = arguments.save
     if folder is not None and folder.exists() and not folder.is_dir():
         raise ValueError(f"--save takes a folder, and {quoted(folder)} is none")

@@ -44,7 +44,7 @@ class Plan:
         seed: What they are drawn from.
         most: How many findings of an operator are searched for.
         database: A folder for cases that fail; see `fuzz_cases`.
-        drawn: Options of `cases`.
+        drawn: Options of `cases`; or of `graphs`, if graphs are run.
         python: See `find_runtime`, as for `timeout` and `memory`: of what is tested.
     """
 
@@ -95,7 +95,7 @@ class Plan:
             **further,
         }
         if operator == GRAPHS:
-            return fuzz_cases(graphs(), "graphs", **options)
+            return fuzz_cases(graphs(**self.drawn), "graphs", **options)
         return fuzz(op_type, domain=domain, **self.drawn, **options)
 
     def digest(self, operator: tuple[str, str]) -> str:

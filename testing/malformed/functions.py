@@ -18,7 +18,7 @@ from onnx import (
 
 from onnxla.testing.malformed.parts import new_array, new_input, new_node, pick
 from onnxla.testing.malformed.registry import breaks
-from onnxla.testing.random_graphs import OPSET
+from onnxla.testing.random_graphs.vocabulary import OPSET
 
 
 def new_function(

@@ -94,6 +94,26 @@ def test_what_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
     assert "2 cases of 1 operator," in capsys.readouterr().out
 
 
+def test_a_baseline_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, page = tmp_path / "baseline.json", tmp_path / "report.html"
+    words = ["fuzz", "Neg", "--runtime", DOUBLING, "--against", "reference", "-n", "20"]
+    known = [*words, "--baseline", str(file)]
+    assert cli.main([*words, "--update-baseline"]) == 2
+    assert "--update-baseline needs the file" in capsys.readouterr().err
+    assert cli.main([*known, "--update-baseline", "--report", str(page)]) == 0
+    assert page.stat().st_size
+    assert cli.main([*known, "--seed", "1"]) == 0
+    repaired = [word if word != DOUBLING else "onnxla" for word in words]
+    assert cli.main([*repaired, "--baseline", str(file)]) == 2
+    assert "the baseline is of 'doubling'" in capsys.readouterr().err
+
+
+def test_graphs_on_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["fuzz", "--graphs", "--max-nodes", "3", "--opset", "20", "-n", "3"]
+    assert cli.main([*words, "--against", "reference"]) == 0
+    assert "3 cases" in capsys.readouterr().out
+
+
 def test_ctrl_c_tells_what_has_been_found(tmp_path: Path) -> None:
     code = "import sys; from onnxla.commands.main import main; sys.exit(main(sys.argv[1:]))"
     words = ["fuzz", "Neg", "Abs", "--runtime", "slow:Slow", "--against", "reference", "-n", "500"]
