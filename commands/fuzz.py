@@ -139,9 +139,9 @@ def add_fuzz(commands: Any) -> None:
 
 def opsets(text: str) -> int | tuple[int, int]:
     """An opset, such as 21, or a range of them, such as 13-21."""
-    first, dash, last = text.partition("-")
+    first, dash, last = text.rpartition("-")
     version = whole(1)
-    return (version(first), version(last)) if dash else version(first)
+    return (version(first), version(last)) if first and dash else version(text)
 
 
 def run_fuzz(arguments: argparse.Namespace) -> int:
@@ -182,10 +182,6 @@ def run_fuzz(arguments: argparse.Namespace) -> int:
     )
     tested, judges = plan.tested, plan.judges
     runtimes = [tested, *([] if isinstance(judges, str) else judges)]
-    for runtime in runtimes:
-        preflight(runtime)
-    if arguments.replay is not None:
-        return replay(arguments.replay, plan)
     baseline = known_failures(arguments.baseline, arguments.update_baseline)
     chosen = [GRAPHS]
     if not arguments.graphs:
@@ -194,6 +190,10 @@ def run_fuzz(arguments: argparse.Namespace) -> int:
         chosen = [each for each in chosen if each not in skipped]
     if arguments.shard is not None:
         chosen = shard(chosen, arguments.shard)
+    for runtime in runtimes:
+        preflight(runtime)
+    if arguments.replay is not None:
+        return replay(arguments.replay, plan)
     start = time.monotonic()
     until = arguments.max_time and start + arguments.max_time
     run = Run(plan, chosen, arguments.results, arguments.workers, until, arguments.changed)
