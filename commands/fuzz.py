@@ -19,7 +19,7 @@ from onnxla.progress import ProgressBar
 if TYPE_CHECKING:
     from onnxla.testing.baselines import Baseline
     from onnxla.testing.fuzzing import Fuzzed
-    from onnxla.testing.runs import Plan
+    from onnxla.testing.runs import FuzzPlan
 
 DESCRIPTION = """\
 Draws valid uses of operators at all their schema versions, runs them in a runtime and in those
@@ -151,7 +151,7 @@ def run_fuzz(arguments: argparse.Namespace) -> int:
     from onnxla.testing.operator_cases import select_operators
     from onnxla.testing.reports.about import About
     from onnxla.testing.reports.report import FuzzReport
-    from onnxla.testing.runs import GRAPHS, Plan, Run, shard
+    from onnxla.testing.runs import GRAPHS, FuzzPlan, FuzzRun, shard
 
     sys.path.insert(0, str(Path.cwd()))  # so that --runtime finds a file there
     check_options(arguments)
@@ -168,7 +168,7 @@ def run_fuzz(arguments: argparse.Namespace) -> int:
     if arguments.graphs:
         drawn = {name: drawn[name] for name in ("opset", "dtypes") if drawn[name] is not None}
         drawn["max_nodes"] = arguments.max_nodes
-    plan = Plan(
+    plan = FuzzPlan(
         arguments.runtime,
         against,
         arguments.examples,
@@ -196,7 +196,7 @@ def run_fuzz(arguments: argparse.Namespace) -> int:
         return replay(arguments.replay, plan)
     start = time.monotonic()
     until = arguments.max_time and start + arguments.max_time
-    run = Run(plan, chosen, arguments.results, arguments.workers, until, arguments.changed)
+    run = FuzzRun(plan, chosen, arguments.results, arguments.workers, until, arguments.changed)
     with ProgressBar(len(run.left) * plan.examples, "cases", "case") as bar:
 
         def each(result: Fuzzed) -> None:
@@ -225,7 +225,7 @@ def run_fuzz(arguments: argparse.Namespace) -> int:
     return 0 if report.ok else 1
 
 
-def replay(folder: Path, plan: Plan) -> int:
+def replay(folder: Path, plan: FuzzPlan) -> int:
     """Runs saved cases; the exit code is 1 if one is wrong, or there is none."""
     from onnxla.tables import Table
     from onnxla.testing.case import Case

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from onnxla.testing.fault_records import PACKAGES
-from onnxla.testing.findings import Finding, Signature
+from onnxla.testing.findings import FailureSignature, Finding
 from onnxla.testing.fuzzing import Fuzzed
 from onnxla.testing.version_ranges import apart, installed, within
 
@@ -23,13 +23,13 @@ class KnownFailure:
 
     Attributes:
         signature: What is remarkable about its simplest case. It explains those that have all of
-            that: see `Signature.explains`.
+            that: see `FailureSignature.explains`.
         note: Why it fails, or where that is told; for readers.
         versions: Which versions of the runtime have it, such as `>=1.20,<1.33`. All, if empty.
         platform: The system that has it: `linux`, `darwin` or `win32`. All, if empty.
     """
 
-    signature: Signature
+    signature: FailureSignature
     note: str = ""
     versions: str = ""
     platform: str = ""
@@ -68,7 +68,7 @@ class KnownFailure:
         if missing := [name for name in types if name not in record]:
             raise ValueError(f"'{missing[0]}' is missing")
         said = {name: record[name] for name in types}
-        signature = Signature(**{**said, "features": frozenset(record["features"])})
+        signature = FailureSignature(**{**said, "features": frozenset(record["features"])})
         return cls(signature, **{name: record[name] for name in optional if name in record})
 
 
@@ -81,7 +81,7 @@ class Applied:
         stale: Entries that hold, of operators and versions that were run, but explain nothing.
     """
 
-    expected: Mapping[Signature, KnownFailure] = field(default_factory=dict)
+    expected: Mapping[FailureSignature, KnownFailure] = field(default_factory=dict)
     stale: Sequence[KnownFailure] = ()
 
 
@@ -145,8 +145,8 @@ class Baseline:
         """
         version = version or installed(PACKAGES.get(self.runtime, self.runtime))
         holding = [failure for failure in self.failures if failure.holds(version, system)]
-        expected: dict[Signature, KnownFailure] = {}
-        used: set[Signature] = set()
+        expected: dict[FailureSignature, KnownFailure] = {}
+        used: set[FailureSignature] = set()
         for signature in (finding.signature for result in results for finding in result.findings):
             for failure in holding:
                 if failure.signature.explains(signature):

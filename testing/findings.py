@@ -20,7 +20,7 @@ from onnxla.testing.types import dtype_of
 
 
 @dataclass(frozen=True)
-class Signature:
+class FailureSignature:
     """What is remarkable about a failure.
 
     Attributes:
@@ -37,7 +37,7 @@ class Signature:
     place: str
     features: frozenset[str]
 
-    def explains(self, other: Signature) -> bool:
+    def explains(self, other: FailureSignature) -> bool:
         """Whether another failure has all that this one, the simplest of its kind, needs.
 
         Then it needs no other cause. A newer schema version is the simpler one.
@@ -72,7 +72,7 @@ class Finding:
         count: How many of the cases that were drawn it explains.
     """
 
-    signature: Signature
+    signature: FailureSignature
     case: Case
     detail: str
     judges: tuple[str, ...] = ()
@@ -89,13 +89,13 @@ class Finding:
         return f"{self.case!r}\n\n{self.case.script()}"
 
 
-def signature_of(case: Case, outcome: Outcome) -> Signature:
+def signature_of(case: Case, outcome: Outcome) -> FailureSignature:
     """What is remarkable about the failure of a case."""
     name = full_name(case.op_type, case.domain)
     version, features = case.version, frozenset(features_of(case))
     if len(case.proto.graph.node) > 1:
         name = "graph"
-    return Signature(name, version, outcome.kind, outcome.place, features)
+    return FailureSignature(name, version, outcome.kind, outcome.place, features)
 
 
 def features_of(case: Case) -> Iterator[str]:

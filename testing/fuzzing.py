@@ -22,7 +22,7 @@ from onnxla.peers.protocol import Runtime
 from onnxla.testing.case import Case
 from onnxla.testing.element_types import element_type
 from onnxla.testing.fault_records import Fault
-from onnxla.testing.findings import Finding, Signature, signature_of, without_explained
+from onnxla.testing.findings import FailureSignature, Finding, signature_of, without_explained
 from onnxla.testing.gradients import compare_gradients
 from onnxla.testing.operator_cases import cases
 from onnxla.testing.outcomes import (
@@ -120,7 +120,7 @@ def record_of(finding: Finding) -> dict[str, Any]:
 
 def finding_of(record: Mapping[str, Any]) -> Finding:
     """The finding that `record_of` tells."""
-    signature = Signature(**record["signature"])
+    signature = FailureSignature(**record["signature"])
     signature = replace(signature, features=frozenset(signature.features))
     case = Case.from_bytes(base64.b64decode(record["case"]))
     further = {"signature": signature, "case": case, "judges": tuple(record["judges"])}
@@ -230,8 +230,8 @@ class Search:
     def __post_init__(self) -> None:
         self.seed = zlib.crc32(f"{self.seed} {self.result.name}".encode())
         self.outcomes: dict[bytes, Outcome] = {}  # by the digest of a case
-        self.failures: collections.Counter[Signature] = collections.Counter()
-        self.first: dict[Signature, Finding] = {}  # failures as they were drawn
+        self.failures: collections.Counter[FailureSignature] = collections.Counter()
+        self.first: dict[FailureSignature, Finding] = {}  # failures as they were drawn
 
     def run(self, most: int, progress: Callable[[Outcome], Any] | None = None) -> Fuzzed:
         """Runs all cases, then searches for the simplest of those that fail."""
@@ -292,12 +292,12 @@ class Search:
         """Whether nobody waits for simpler cases."""
         return self.late or self.result.cut == INTERRUPTED
 
-    def unexplained(self, findings: Sequence[Finding]) -> list[Signature]:
+    def unexplained(self, findings: Sequence[Finding]) -> list[FailureSignature]:
         """Failures that findings do not explain, the most frequent first."""
         often = (signature for signature, _ in self.failures.most_common())
         return [s for s in often if not any(each.signature.explains(s) for each in findings)]
 
-    def simplest(self, like: Signature, findings: Sequence[Finding]) -> Finding | None:
+    def simplest(self, like: FailureSignature, findings: Sequence[Finding]) -> Finding | None:
         """The simplest case that fails like one, and that findings do not explain, if it is found.
 
         It fails in the same place; what else it has in common shows in the end.

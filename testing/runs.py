@@ -34,7 +34,7 @@ GRAPHS = ("", "graphs")  # in the place of an operator
 
 
 @dataclass(frozen=True)
-class Plan:
+class FuzzPlan:
     """What decides the results of an operator.
 
     Attributes:
@@ -133,14 +133,14 @@ def operator_of(name: str) -> tuple[str, str]:
     return domain, op_type
 
 
-def in_process(plan: Plan, operator: tuple[str, str], seconds: float | None) -> dict[str, Any]:
+def in_process(plan: FuzzPlan, operator: tuple[str, str], seconds: float | None) -> dict[str, Any]:
     """What came of an operator, as a worker returns it."""
     until = None if seconds is None else time.monotonic() + seconds
     return plan.fuzz(operator, until).record()
 
 
 @dataclass
-class Run:
+class FuzzRun:
     """A run over operators.
 
     Attributes:
@@ -152,7 +152,7 @@ class Run:
         changed: Whether operators are run again whose source files are others than before.
     """
 
-    plan: Plan
+    plan: FuzzPlan
     chosen: Sequence[tuple[str, str]]
     results: Path | None = None
     workers: int = 1

@@ -14,7 +14,7 @@ import pytest
 
 from onnxla.testing import About, Baseline, FuzzReport, example
 from onnxla.testing.baselines import KnownFailure
-from onnxla.testing.findings import Signature
+from onnxla.testing.findings import FailureSignature
 from onnxla.testing.fuzzing import Fuzzed
 from onnxla.testing.reports.formats import FORMS
 from support.fuzzed import fuzzed
@@ -85,7 +85,7 @@ def test_failures_without_a_finding_are_never_expected(results: list[Fuzzed]) ->
 def test_an_entry_that_explains_nothing_must_leave(
     change: dict[str, Any], stale: bool, results: list[Fuzzed]
 ) -> None:
-    signature = Signature("Relu", 14, "disagreed", "output", frozenset())
+    signature = FailureSignature("Relu", 14, "disagreed", "output", frozenset())
     entry = KnownFailure(dataclasses.replace(signature, **change), "once")
     report = report_of(results, *known(results), entry)
     assert report.ok is not stale
@@ -119,7 +119,7 @@ def test_conditions(condition: dict[str, str], holds: bool, results: list[Fuzzed
     assert report.ok is holds
     # One whose condition does not hold need not explain anything.
     assert not report.applied.stale
-    gone = KnownFailure(Signature("Relu", 14, "disagreed", "y", frozenset()), **condition)
+    gone = KnownFailure(FailureSignature("Relu", 14, "disagreed", "y", frozenset()), **condition)
     assert bool(report_of(results, *known(results), gone).applied.stale) is holds
 
 

@@ -13,47 +13,47 @@ from pathlib import Path
 import pytest
 
 from onnxla.commands import main as cli
-from onnxla.testing.runs import Plan, Run, shard
+from onnxla.testing.runs import FuzzPlan, FuzzRun, shard
 
 OPERATORS = [("", "Neg"), ("", "Abs"), ("", "Not")]
 DOUBLING = "support.small_runtimes:Doubling"
 
 
 def test_a_run_goes_on_from_its_file(tmp_path: Path) -> None:
-    plan, file = Plan(DOUBLING, ("reference",), examples=10), tmp_path / "results.jsonl"
+    plan, file = FuzzPlan(DOUBLING, ("reference",), examples=10), tmp_path / "results.jsonl"
     seen: list[str] = []
-    first = Run(plan, OPERATORS[:2], file)(lambda result: seen.append(result.name))
+    first = FuzzRun(plan, OPERATORS[:2], file)(lambda result: seen.append(result.name))
     assert seen == ["Neg", "Abs"]
     with file.open("a") as cut:
         cut.write('{"name": "No')  # as a process that was killed leaves it
-    everything = Run(plan, OPERATORS, file)
+    everything = FuzzRun(plan, OPERATORS, file)
     assert everything.left == [("", "Not")]
     results = everything(lambda result: seen.append(result.name))
     assert seen == ["Neg", "Abs", "Not"]
     assert [r.record() for r in results[:2]] == [r.record() for r in first]
-    assert not Run(plan, OPERATORS, file).left
+    assert not FuzzRun(plan, OPERATORS, file).left
     with pytest.raises(ValueError, match="is of another run: seed was 0"):
-        Run(Plan(DOUBLING, ("reference",), examples=10, seed=1), OPERATORS, file)
+        FuzzRun(FuzzPlan(DOUBLING, ("reference",), examples=10, seed=1), OPERATORS, file)
     (tmp_path / "other").write_text("no\n")
     with pytest.raises(ValueError, match="is no file of results"):
-        Run(plan, OPERATORS, tmp_path / "other")
+        FuzzRun(plan, OPERATORS, tmp_path / "other")
 
 
 def test_operators_whose_sources_changed_are_run_again(tmp_path: Path) -> None:
-    plan, file = Plan(DOUBLING, ("reference",), examples=5), tmp_path / "results.jsonl"
-    Run(plan, OPERATORS[:2], file)(lambda result: None)
-    assert not Run(plan, OPERATORS[:2], file, changed=True).left
+    plan, file = FuzzPlan(DOUBLING, ("reference",), examples=5), tmp_path / "results.jsonl"
+    FuzzRun(plan, OPERATORS[:2], file)(lambda result: None)
+    assert not FuzzRun(plan, OPERATORS[:2], file, changed=True).left
     lines = file.read_text().splitlines()
     lines[1] = json.dumps({**json.loads(lines[1]), "digest": "of another source"})
     file.write_text("\n".join(lines) + "\n")
-    assert Run(plan, OPERATORS[:2], file, changed=True).left == [("", "Neg")]
+    assert FuzzRun(plan, OPERATORS[:2], file, changed=True).left == [("", "Neg")]
 
 
 def test_time_that_is_over_cuts_a_run(tmp_path: Path) -> None:
-    plan, file = Plan(examples=10), tmp_path / "results.jsonl"
-    run = Run(plan, OPERATORS, file, until=time.monotonic() - 1)
+    plan, file = FuzzPlan(examples=10), tmp_path / "results.jsonl"
+    run = FuzzRun(plan, OPERATORS, file, until=time.monotonic() - 1)
     assert run(lambda result: None) == []
-    assert Run(plan, OPERATORS, file).left == OPERATORS
+    assert FuzzRun(plan, OPERATORS, file).left == OPERATORS
     late = plan.fuzz(OPERATORS[0], until=time.monotonic() - 1)
     assert late.cut == "out of time"
 
@@ -68,12 +68,12 @@ def test_parts() -> None:
 
 def test_failing_cases_are_tried_first_next_time(tmp_path: Path) -> None:
     """Few cases would not find it: what was found before is in the folder."""
-    plan = Plan(DOUBLING, ("reference",), examples=30, database=str(tmp_path))
+    plan = FuzzPlan(DOUBLING, ("reference",), examples=30, database=str(tmp_path))
     assert not plan.fuzz(("", "Neg")).ok
-    few = Plan(DOUBLING, ("reference",), examples=1, seed=5, database=str(tmp_path))
+    few = FuzzPlan(DOUBLING, ("reference",), examples=1, seed=5, database=str(tmp_path))
     result = few.fuzz(("", "Neg"))
     assert result.counts["disagreed"] >= 1
-    assert Plan(DOUBLING, ("reference",), examples=1, seed=5).fuzz(("", "Neg")).ok
+    assert FuzzPlan(DOUBLING, ("reference",), examples=1, seed=5).fuzz(("", "Neg")).ok
 
 
 def test_saved_cases_are_replayed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -147,8 +147,8 @@ class Slow:
 
 @pytest.mark.more
 def test_several_processes(tmp_path: Path) -> None:
-    plan = Plan(DOUBLING, ("reference",), examples=20)
-    alone = Run(plan, OPERATORS)(lambda result: None)
-    together = Run(plan, OPERATORS, tmp_path / "results.jsonl", workers=2)(lambda result: None)
+    plan = FuzzPlan(DOUBLING, ("reference",), examples=20)
+    alone = FuzzRun(plan, OPERATORS)(lambda result: None)
+    together = FuzzRun(plan, OPERATORS, tmp_path / "results.jsonl", workers=2)(lambda result: None)
     for one, other in zip(alone, together, strict=True):
         assert {**one.record(), "seconds": 0} == {**other.record(), "seconds": 0}
