@@ -70,18 +70,25 @@ class Cache:
         return shape if self.axis is None else (math.prod(shape[: self.axis]), *shape[self.axis :])
 
 
-def find_caches(program: Program, names: Mapping[str, str] | None = None) -> list[Cache]:
+def find_caches(
+    program: Program, names: Mapping[str, str] | None = None, first: Program | None = None
+) -> list[Cache]:
     """The tensors of a decoder's cache, by its inputs' order.
 
     Args:
         program: The decoder.
         names: Output by input, where an exporter calls them otherwise than others do.
+        first: The decoder of a prompt, if that is another graph.
 
     Raises:
         ValueError: It has none, or there is no such input or output.
         UnsupportedError: The file does not state enough of a shape.
     """
-    pairs = dict(names) if names is not None else dict(paired(program))
+    pairs = dict(names or {})
+    if names is None:  # what only comes out again, as an encoder's keys, is for a caller to give
+        begun = makers_in(first or program)
+        found = paired(program)
+        pairs = {past: present for past, present in found if origin(present, begun) != past}
     if not pairs:
         raise ValueError(
             "the model has no cache: none of its inputs "
@@ -95,8 +102,13 @@ def find_caches(program: Program, names: Mapping[str, str] | None = None) -> lis
             raise ValueError(no_such("input", past, program.input_names))
         if present not in program.output_names:
             raise ValueError(no_such("output", present, program.output_names))
-    makers = {name: node for node in program.model.graph.nodes for name in node.outputs}
+    makers = makers_in(program)
     return [described(program, past, present, makers) for past, present in pairs.items()]
+
+
+def makers_in(program: Program) -> dict[str, ir.Node]:
+    """The node that makes each value of a program."""
+    return {name: node for node in program.model.graph.nodes for name in node.outputs}
 
 
 def paired(program: Program) -> Iterator[tuple[str, str]]:
@@ -117,7 +129,7 @@ def described(program: Program, past: str, present: str, makers: Mapping[str, ir
     rank, stated = len(kind.shape), [*map(number, kind.shape)]
     batch = batch_axis(program, kind.shape)
     open_axes = [i for i, size in enumerate(stated) if size is None and i != batch]
-    node = maker(present, makers)
+    node = makers.get(origin(present, makers))
     axis: int | None = open_axes[0] if open_axes else None
     how: Growth = "joined" if open_axes else "state"
     if node is not None and is_standard(node, "Concat") and node.inputs[:-1] == (past,):
@@ -150,9 +162,8 @@ def batch_axis(program: Program, shape: Sequence[Any]) -> int:
     return int(len(shape) == 5 and shape[0] == 2)  # keys and values in one
 
 
-def maker(name: str, makers: Mapping[str, ir.Node]) -> ir.Node | None:
-    """The node that makes a value, before it is only handed on."""
-    node = makers.get(name)
-    while node is not None and is_standard(node, "Identity"):
-        node = makers.get(node.inputs[0])
-    return node
+def origin(name: str, makers: Mapping[str, ir.Node]) -> str:
+    """What a value was called before it was only handed on."""
+    while (node := makers.get(name)) is not None and is_standard(node, "Identity"):
+        name = node.inputs[0]
+    return name

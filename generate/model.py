@@ -83,7 +83,7 @@ class CachedModel:
     @cached_property
     def caches(self) -> list[Cache]:
         """The tensors of the cache; for errors see `find_caches`."""
-        found = find_caches(self.then, self.names)
+        found = find_caches(self.then, self.names, self.first)
         if all(cache.kind != "shared" or all(cache.sizes[2:][1:]) for cache in found):
             return found
         shapes = self.made_of_nothing(found)

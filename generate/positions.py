@@ -23,6 +23,7 @@ from onnxla.ops.values import Value, is_known
 from onnxla.parameters.sources import is_constant
 from onnxla.parameters.walk import Analysis
 
+HANDING = ("Cast", "Identity", "Reshape", "Squeeze", "Unsqueeze")  # the same numbers
 PLACE, LENGTH = "\0place", "\0length"  # of the token that is read, and of the past that is seen
 
 
@@ -33,8 +34,8 @@ class RangeFromPlace(Exchanged):
     def value(self, env: Env, result: Callable[..., Value]) -> Value:
         """The file's result, or the place."""
         numbers = result()
-        if is_known(numbers) and numbers.tolist() == [int(env[LENGTH])]:
-            return jnp.reshape(env[PLACE], 1).astype(numbers.dtype)
+        if is_known(numbers) and numbers.ravel().tolist() == [int(env[LENGTH])]:
+            return jnp.reshape(env[PLACE], numbers.shape).astype(numbers.dtype)
         return numbers
 
 
@@ -75,8 +76,11 @@ def from_places(model: ir.Model, analysis: Analysis) -> ir.Model:
 
     A Slice that begins at a constant does not begin at the length of the past.
     """
-    nodes = model.graph.nodes
-    ranges = {node.outputs[0] for node in nodes if is_standard(node, "Range")}
+    ranges = set[str]()
+    for node in model.graph.nodes:
+        handed = is_standard(node, *HANDING) and node.inputs[0] in ranges
+        if handed or is_standard(node, "Range"):
+            ranges.add(node.outputs[0])
 
     def new(node: ir.Node) -> ir.Node:
         added = is_standard(node, "Add") and not ranges.isdisjoint(node.inputs)

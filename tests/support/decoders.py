@@ -475,6 +475,7 @@ class Peer:
         onnxruntime.set_default_logger_severity(3)
         self.session = onnxruntime.InferenceSession(model)
         self.inputs = {value.name: value for value in self.session.get_inputs()}
+        self.ids = next(name for name in ("input_ids", "decoder_input_ids") if name in self.inputs)
         self.outputs = [value.name for value in self.session.get_outputs()]
         self.pasts = [
             name
@@ -490,7 +491,7 @@ class Peer:
     def nothing(self, name: str, size: int) -> np.ndarray:
         """A past without tokens; a last axis that is open has a size."""
         value = self.inputs[name]
-        first = self.inputs["input_ids"].shape[0]
+        first = self.inputs[self.ids].shape[0]
         open_sizes = {first: 1, "kv_cache_dim": size}
         shape = [int(n) if str(n).isdecimal() else open_sizes.get(n, 0) for n in value.shape]
         return np.zeros(shape, TYPES[value.type])
@@ -500,15 +501,15 @@ class Peer:
     ) -> tuple[np.ndarray, np.ndarray]:
         """The next tokens [new] of one prompt, and their logits [new, words]."""
         fed, place = np.array([ids], np.int64), 0
-        past = {name: self.nothing(name, size) for name in self.pasts}
+        past = {name: self.nothing(name, size) for name in self.pasts if name not in further}
         tokens, rows = [], []
         waiting: list[int] = []
-        if str(self.inputs["input_ids"].shape[1]) == "1":  # a graph for one token at a time
+        if str(self.inputs[self.ids].shape[1]) == "1":  # a graph for one token at a time
             fed, waiting = fed[:, :1], [*map(int, fed[0, 1:])]
         while len(tokens) < new:
             end = place + fed.shape[1]
             given = {
-                "input_ids": fed,
+                self.ids: fed,
                 "attention_mask": np.ones((1, self.masked(end)), np.int64),
                 "position_ids": np.arange(place, end)[None],
                 **further,
@@ -578,6 +579,13 @@ def further(names: Sequence[str], batch: int) -> dict[str, np.ndarray]:
     states = np.random.default_rng(3).standard_normal((batch, 9, 32)).astype(np.float32)
     given = {
         "encoder_hidden_states": states,
+        "encoder_outputs.last_hidden_state": states,
         "encoder_attention_mask": np.ones((batch, 9), np.int64),
+    }
+    # Keys and values of two heads, that a graph does not make itself.
+    given |= {
+        name: states.reshape(batch, 9, 2, 16).swapaxes(1, 2)
+        for name in names
+        if "cross_attention_cache" in name
     }
     return {name: value for name, value in given.items() if name in names}

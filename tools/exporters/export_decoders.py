@@ -158,6 +158,23 @@ def torch_onnx(model: Any, path: Path, *, dynamo: bool) -> None:
     torch.onnx.export(Flat(model), args, path, dynamo=dynamo, **options)
 
 
+def after_encoder(model: Any) -> dict[str, Any]:
+    """What `generate` gives a decoder after its first tokens; without a mask of the encoder's."""
+    speech = model.config.model_type == "whisper"
+    read = {"input_features": torch.randn(2, 8, 3000)} if speech else {}
+    read = read or {"input_ids": torch.randint(3, WORDS, (2, 9))}
+    ids = torch.randint(3, WORDS, (2, 6))
+    with torch.no_grad():
+        made = model(**read, decoder_input_ids=ids, use_cache=True)
+    outputs = transformers.modeling_outputs.BaseModelOutput
+    return {
+        "encoder_outputs": outputs(last_hidden_state=made.encoder_last_hidden_state),
+        "decoder_input_ids": ids[:, :2],
+        "past_key_values": made.past_key_values,
+        "use_cache": True,
+    }
+
+
 def hugging_face(model: Any, path: Path) -> None:
     """The exporter in transformers, with the inputs that its `generate` would give."""
     from transformers.exporters.exporter_onnx import OnnxConfig, OnnxExporter
@@ -167,14 +184,17 @@ def hugging_face(model: Any, path: Path) -> None:
     ids = torch.randint(3, WORDS, (batch, 6))
     inputs: dict[str, Any] = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     cache = "cache_params" if states else "past_key_values"
-    with torch.no_grad():
-        made = model(**inputs, use_cache=True)
-    inputs = {
-        "input_ids": ids[:, : 1 if states else 2],  # states are for one token at a time
-        "attention_mask": torch.ones(batch, 1 if states else 8, dtype=torch.int64),
-        cache: made[cache],
-        "use_cache": True,
-    }
+    if model.config.is_encoder_decoder:
+        inputs = after_encoder(model)
+    else:
+        with torch.no_grad():
+            made = model(**inputs, use_cache=True)
+        inputs = {
+            "input_ids": ids[:, : 1 if states else 2],  # states are for one token at a time
+            "attention_mask": torch.ones(batch, 1 if states else 8, dtype=torch.int64),
+            cache: made[cache],
+            "use_cache": True,
+        }
     # Of states it would leave open the sizes that are fixed.
     exported = OnnxExporter().export(model, inputs, config=OnnxConfig(dynamic=not states))
     import onnx_ir
