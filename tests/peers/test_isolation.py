@@ -305,6 +305,21 @@ def test_runtimes_that_there_are_not(text: str, options: dict[str, Any], message
         find_runtime(text, **options)
 
 
+def test_a_module_is_found_where_the_program_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    (tmp_path / "module_of_here.py").write_text(PLAIN.read_text())
+    assert find_runtime("module_of_here:Plain").name == "plain"
+    isolated = find_runtime("module_of_here.py:Plain:an option")
+    assert isinstance(isolated, Isolated)
+    assert isolated.run(b"tell", X)[0].item() == "an option"
+    isolated.close()
+    elsewhere = find_runtime("module_of_here:INSTANCE", python=sys.executable)
+    assert elsewhere.run(b"tell", X)[0].item() == "made here"
+
+
 def test_limits_ask_for_a_process() -> None:
     for options in ({"timeout": 5.0}, {"memory": 100}):
         found = find_runtime("support.plain_runtime:Plain", **options)  # type: ignore[arg-type]
