@@ -39,9 +39,8 @@ def test_a_broken_adapter_ends_the_command(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "adapter.py").write_text("import no_such_package\n")
-    hanging = (
-        "import time\nclass Hanging:\n    name = 'hanging'\n    run = lambda *_: time.sleep(60)\n"
-    )
+    run = "run = lambda self, *_: time.sleep(60)"
+    hanging = f"import time\nclass Hanging:\n    name = 'hanging'\n    {run}\n"
     (tmp_path / "hanging.py").write_text(hanging)
     for runtime, message in (
         (f"{tmp_path}/hanging.py:Hanging", "the runtime is broken, .* did not answer in 0.5 s"),
