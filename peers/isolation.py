@@ -98,10 +98,15 @@ class Isolated:
         raise error
 
     def start(self) -> None:
-        """Starts the process, unless it runs. Raises: RuntimeNotStarted."""
+        """Starts the process, unless it runs.
+
+        Raises:
+            RuntimeNotStarted: It does not start, or does not find the runtime.
+        """
         if self._process is not None and self._process.running:
             return
         self.close()
+        target = target_of(self.runtime)
         ours, theirs = socket.socketpair()
         with theirs:
             words = [self.python, worker.__file__]
@@ -113,7 +118,7 @@ class Isolated:
         self._process, self._socket = process, ours
         atexit.register(self.close)
         try:
-            kind, text, *more = self._ask(target_of(self.runtime), STARTING)
+            kind, text, *more = self._ask(target, STARTING)
         except RuntimeCrashed as error:
             raise RuntimeNotStarted(str(error)) from None
         if kind != "ready":

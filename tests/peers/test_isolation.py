@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -196,6 +197,18 @@ def test_memory_is_limited(bare: str) -> None:
 def test_what_does_not_start(target: str, message: str, bare: str) -> None:
     with pytest.raises(RuntimeNotStarted, match=message):
         Isolated(target, python=bare).run(b"echo", X)
+
+
+def test_what_cannot_be_sent_starts_nothing() -> None:
+    class Local(Answering):
+        """Is not importable."""
+
+    runtime = Isolated(Local([]))
+    for _ in range(2):
+        with pytest.raises((AttributeError, pickle.PicklingError), match="Local"):
+            runtime.run(b"", X)
+    with pytest.raises(ValueError, match="'Plain' is not FILE.py:NAME or MODULE:NAME"):
+        Isolated("Plain").run(b"", X)
 
 
 def test_an_interpreter_without_numpy(tmp_path: Path) -> None:
