@@ -207,7 +207,7 @@ def test_what_cannot_be_sent_starts_nothing() -> None:
     for _ in range(2):
         with pytest.raises((AttributeError, pickle.PicklingError), match="Local"):
             runtime.run(b"", X)
-    with pytest.raises(ValueError, match="'Plain' is not FILE.py:NAME or MODULE:NAME"):
+    with pytest.raises(ValueError, match=r"'Plain' is not FILE\.py:NAME or MODULE:NAME"):
         Isolated("Plain").run(b"", X)
 
 
