@@ -70,7 +70,7 @@ class Isolated:
             RuntimeNotStarted: It did not start.
             RuntimeError: The runtime raised an error. A note has its traceback.
         """
-        return self._call("run", model=model, inputs=dict(inputs))
+        return self._call("run", model, dict(inputs))
 
     def vjp(self, model: bytes, inputs: Mapping[str, Any], cotangents: Sequence[Any]) -> list[Any]:
         """The gradients by the floating inputs, in order; see `onnxla.testing.gradients`.
@@ -81,14 +81,14 @@ class Isolated:
         self.start()
         if not self._differentiates:
             raise NotSupported(f"{self.name} has no `vjp`")
-        return self._call("vjp", model=model, inputs=dict(inputs), cotangents=list(cotangents))
+        return self._call("vjp", model, dict(inputs), list(cotangents))
 
-    def _call(self, method: str, **arguments: Any) -> list[Any]:
+    def _call(self, method: str, *arguments: Any) -> list[Any]:
         """What a method of the runtime gives. Raises as `run` does."""
         self.start()
         assert self._process is not None
         self._process.forget_errors()
-        kind, *answer = self._ask({"method": method, **arguments}, self.timeout)
+        kind, *answer = self._ask([method, *arguments], self.timeout)
         if kind == "outputs":
             return list(answer[0])
         if kind == "not supported":
@@ -98,10 +98,15 @@ class Isolated:
         raise error
 
     def start(self) -> None:
-        """Starts the process, unless it runs. Raises: RuntimeNotStarted."""
+        """Starts the process, unless it runs.
+
+        Raises:
+            RuntimeNotStarted: It does not start, or does not find the runtime.
+        """
         if self._process is not None and self._process.running:
             return
         self.close()
+        target = target_of(self.runtime)
         ours, theirs = socket.socketpair()
         with theirs:
             words = [self.python, worker.__file__]
@@ -113,7 +118,7 @@ class Isolated:
         self._process, self._socket = process, ours
         atexit.register(self.close)
         try:
-            kind, text, *more = self._ask(target_of(self.runtime), STARTING)
+            kind, text, *more = self._ask(target, STARTING)
         except RuntimeCrashed as error:
             raise RuntimeNotStarted(str(error)) from None
         if kind != "ready":
@@ -132,7 +137,7 @@ class Isolated:
             self._process.kill()
         self._process = self._socket = None
 
-    def _ask(self, question: dict[str, Any], timeout: float) -> list[Any]:
+    def _ask(self, question: Any, timeout: float) -> list[Any]:
         """What the process answers. Raises: RuntimeCrashed, after which there is none."""
         assert self._process is not None
         assert self._socket is not None

@@ -58,7 +58,7 @@ def kind_of_outputs(outputs: Any) -> str:
         return type(outputs).__name__
     kinds = (
         f"{each.dtype}{list(each.shape)}"
-        if hasattr(each, "dtype") and hasattr(each, "shape")  # other libraries' arrays too
+        if hasattr(each, "dtype") and hasattr(each, "shape")  # of numpy, or as JAX's
         else type(each).__name__
         for each in outputs
     )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import importlib
+import os
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -37,11 +39,13 @@ FOLDER = Path(__file__).parent / "third_party"
 
 
 def named(name: str) -> Runtime:
-    """The runtime of a name: `onnxla`, `reference` or `onnxruntime`.
+    """The runtime of a name; one of a third party in a process of its own.
 
     Raises:
         ValueError: There is none of that name.
     """
+    if name in THIRD_PARTY:
+        return Isolated(target(name))
     if name not in RUNTIMES:
         raise ValueError(no_such("runtime", name, [*RUNTIMES, *THIRD_PARTY]))
     return RUNTIMES[name]()
@@ -54,8 +58,6 @@ def safely_named(name: str) -> Runtime:
     Raises:
         ValueError: There is none of that name.
     """
-    if name in THIRD_PARTY:
-        return Isolated(target(name))
     return Isolated(named(name)) if name in FRAGILE else named(name)
 
 
@@ -82,7 +84,7 @@ def find_runtime(
     limits: dict[str, Any] = {"memory": memory}
     if timeout is not None:
         limits["timeout"] = timeout
-    file = re.search(r"\.py:\w+$", text)
+    file = re.search(r"\.py:\w+(:|$)", text)
     if not file and ("{model}" in text or " " in text):
         if python is not None:
             raise ValueError("a command says itself which interpreter runs it")
@@ -125,6 +127,8 @@ def with_option(name: str, option: str) -> Runtime:
 def imported(text: str) -> Runtime:
     """The runtime MODULE:NAME. Raises: ValueError if there is none."""
     module, _, name = text.partition(":")
+    if (here := os.getcwd()) not in sys.path:
+        sys.path.append(here)  # a program is started with its own folder instead
     try:
         found = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:

@@ -160,8 +160,8 @@ def load_runtime(target: dict[str, Any]) -> Any:
 def answer_of(runtime: Any, data: bytes) -> bytes:
     """The frame that answers one: `outputs`, `not supported` or `failed`, and what goes with it."""
     try:
-        question = unpack(data)
-        return outputs_of(getattr(runtime, question.pop("method"))(**question))
+        method, *arguments = unpack(data)
+        return outputs_of(getattr(runtime, method)(*arguments))
     except Exception as error:
         kinds = {kind.__name__ for kind in type(error).__mro__}
         if kinds & {"NotSupported", "NotImplementedError"}:

@@ -34,6 +34,7 @@ class Iree:
         return [output.to_host() for output in outputs]
 
     def _compiled(self, model: bytes) -> bytes:
+        """The model as what IREE's virtual machine loads."""
         import onnx
         from iree.compiler.ir import Context
 

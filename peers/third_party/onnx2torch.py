@@ -44,11 +44,13 @@ class Onnx2Torch:
         return [gradient.cpu().numpy() for gradient in found]
 
     def _module(self, model: bytes) -> Any:
+        """The model as a PyTorch module."""
         import onnx
 
         return self.convert(onnx.load_from_string(model)).to(self.device)
 
     def _tensors(self, inputs: dict[str, Any]) -> list[Any]:
+        """The inputs in order, as PyTorch has them."""
         import torch
 
         try:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+CPU = "CPUExecutionProvider"
+
 
 class OnnxRuntimeAlone:
     """ONNX Runtime without its graph optimizations, whose interface takes no narrow types.
@@ -12,14 +14,14 @@ class OnnxRuntimeAlone:
         provider: Which execution provider runs a node if it can; the CPU's runs the others.
     """
 
-    def __init__(self, provider: str = "CPUExecutionProvider") -> None:
+    def __init__(self, provider: str = CPU) -> None:
         import onnxruntime
 
         there = onnxruntime.get_available_providers()
         if provider not in there:
             raise ValueError(f"there is no provider {provider} in this build, but {there}")
         self.name = f"onnxruntime {onnxruntime.__version__}"
-        self.providers = [provider, "CPUExecutionProvider"][: 1 + (provider != there[-1])]
+        self.providers = [provider] if provider == CPU else [provider, CPU]
 
     def run(self, model: bytes, inputs: dict[str, Any]) -> list[Any]:
         """The outputs in graph order."""

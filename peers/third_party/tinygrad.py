@@ -40,6 +40,7 @@ class Tinygrad:
         return [gradient.numpy() for gradient in sum(weighted).gradient(*floating)]
 
     def _runner(self, model: bytes) -> Any:
+        """The model as a function of its inputs by name."""
         try:
             return self.tinygrad.nn.onnx.OnnxRunner(self.tinygrad.Tensor(model))
         except ValueError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -198,6 +199,18 @@ def test_what_does_not_start(target: str, message: str, bare: str) -> None:
         Isolated(target, python=bare).run(b"echo", X)
 
 
+def test_what_cannot_be_sent_starts_nothing() -> None:
+    class Local(Answering):
+        """Is not importable."""
+
+    runtime = Isolated(Local([]))
+    for _ in range(2):
+        with pytest.raises((AttributeError, pickle.PicklingError), match="Local"):
+            runtime.run(b"", X)
+    with pytest.raises(ValueError, match=r"'Plain' is not FILE\.py:NAME or MODULE:NAME"):
+        Isolated("Plain").run(b"", X)
+
+
 def test_an_interpreter_without_numpy(tmp_path: Path) -> None:
     with pytest.raises(RuntimeNotStarted, match=r"(?s)exit code 1; .*No module named 'numpy'"):
         Isolated(f"{PLAIN}:Plain", python=without_site(tmp_path)).run(b"echo", X)
@@ -303,6 +316,21 @@ def test_a_shipped_adapter_in_another_interpreter() -> None:
 def test_runtimes_that_there_are_not(text: str, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         find_runtime(text, **options)
+
+
+def test_a_module_is_found_where_the_program_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    (tmp_path / "module_of_here.py").write_text(PLAIN.read_text())
+    assert find_runtime("module_of_here:Plain").name == "plain"
+    isolated = find_runtime("module_of_here.py:Plain:an option")
+    assert isinstance(isolated, Isolated)
+    assert isolated.run(b"tell", X)[0].item() == "an option"
+    isolated.close()
+    elsewhere = find_runtime("module_of_here:INSTANCE", python=sys.executable)
+    assert elsewhere.run(b"tell", X)[0].item() == "made here"
 
 
 def test_limits_ask_for_a_process() -> None:

@@ -80,7 +80,7 @@ def test_what_is_not_compared() -> None:
         assert text in outcome.detail
 
 
-@pytest.mark.parametrize("op_type", ["Softmax", "MatMul", "TopK"])
+@pytest.mark.parametrize("op_type", ["Softmax", "TopK"])
 def test_gradients_are_those_of_finite_differences(op_type: str) -> None:
     """In the dtype of the case, at points that are not at ties, along each axis of each input."""
     checked = 0
@@ -112,7 +112,7 @@ def test_gradients_are_those_of_finite_differences(op_type: str) -> None:
 
 
 def test_gradients_are_fuzzed() -> None:
-    result = fuzz("Mul", Multiplying(2), "gradients", opset=14, dtypes=["float32"], examples=15)
+    result = fuzz("Mul", Multiplying(2), "gradients", opset=14, dtypes=["float32"], examples=10)
     assert result.counts["disagreed"] > 3
     assert result.case is not None
     assert "the gradient by 'B': " in result.wrong or "an operand is stored" in result.wrong

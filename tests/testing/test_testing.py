@@ -247,8 +247,8 @@ def test_runtimes_by_name() -> None:
     for name in ("onnxla", "reference", "onnxruntime"):
         assert named(name).name == safely_named(name).name == name
     assert isinstance(safely_named("onnxruntime"), Isolated)
-    with pytest.raises(ValueError, match="no runtime is named 'tvm'; there are onnxla,"):
-        named("tvm")
+    with pytest.raises(ValueError, match="no runtime is named 'glow'; there are onnxla,"):
+        named("glow")
 
 
 @pytest.mark.parametrize(
@@ -408,7 +408,7 @@ def test_fuzz_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[
     ("arguments", "message"),
     [
         (["Convv"], "no operator is named 'Convv'; did you mean 'Conv'?"),
-        (["Neg", "--against", "tvm"], "no runtime is named 'tvm'"),
+        (["Neg", "--against", "glow"], "no runtime is named 'glow'"),
         (
             ["Neg", "--runtime", "support.small_runtimes:Nobody"],
             "no runtime is named 'support.small_runtimes:Nobody'",
