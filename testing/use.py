@@ -157,8 +157,8 @@ def add_shapes(model: onnx.ModelProto, inputs: Mapping[str, Any], ranks: Mapping
         TypeError: Neither says what rank an output has.
     """
     without = [v for v in model.graph.output if v.type.HasField("tensor_type")]
-    given = (*model.graph.input, *model.graph.initializer)
-    general = [inferred_shapes(open_sizes(model, value.name)) for value in given]
+    given = [*(v.name for v in model.graph.input), *(t.name for t in model.graph.initializer)]
+    general = [inferred_shapes(open_sizes(model, name)) for name in given]
     for constant in (False, True):
         known = onnx.ModelProto()
         known.CopyFrom(model)

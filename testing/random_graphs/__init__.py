@@ -22,7 +22,7 @@ from onnxla.testing.random_graphs.drawn_graph import DrawnGraph
 from onnxla.testing.random_graphs.vocabulary import OPSET, SUBGRAPHS, graph_operators, numbers
 from onnxla.testing.wanted import dtypes_of
 
-__all__ = ["SUBGRAPHS", "graph_operators", "graphs"]
+__all__ = ["OPSET", "SUBGRAPHS", "graph_operators", "graphs"]
 
 # Scan had a batch before.
 FIRST_OPSET = 9

@@ -61,7 +61,8 @@ def names_inside(node: NodeProto) -> set[str]:
     for attribute in node.attribute:
         if attribute.type == onnx.AttributeProto.GRAPH:
             inner = attribute.g
-            names |= {value.name for value in (*inner.input, *inner.initializer)}
+            names |= {value.name for value in inner.input}
+            names |= {tensor.name for tensor in inner.initializer}
             for other in inner.node:
                 names |= {*other.output} | names_inside(other)
     return names
