@@ -43,7 +43,7 @@ MAX_FUNCTIONS = 2
 KINDS = 7  # one step in so many more makes a node with subgraphs
 # Among how many of the deepest values a node chooses: all for a broad graph, few for a deep one.
 REACHES = (1000, 1, 2, 4)
-PEERS = ("reference", "onnxruntime")
+PEERS = ("reference", "onnxruntime", "shape inference")
 
 
 class DrawnGraph:
