@@ -138,7 +138,7 @@ class Case:
         """
         with np.load(io.BytesIO(data), allow_pickle=False) as file:
             arrays = dict(file)
-        model = arrays.pop(":model").tobytes() if model is None else model
+        model = bytes(arrays.pop(":model")) if model is None else model
         types = {value.name: value.type for value in onnx.load_from_string(model).graph.input}
         batch = tuple(arrays.pop(":batch").tolist())
         settings = {n[1:]: arrays.pop(n).item() for n in list(arrays) if n.startswith(":")}

@@ -174,12 +174,12 @@ def attribute_features(name: str, value: Any) -> Iterator[str]:
     yield name
     if isinstance(value, str):
         yield f"{name}={value}"
-    numbers = value if isinstance(value, list) else [value]
-    if all(isinstance(number, int | float) for number in numbers):
-        if any(numbers):
-            yield f"{name}≠0"
-        if any(number < 0 for number in numbers):
-            yield f"{name}<0"
+    values = value if isinstance(value, list) else [value]
+    numbers = [each for each in values if isinstance(each, int | float)]
+    if any(numbers):
+        yield f"{name}≠0"
+    if any(number < 0 for number in numbers):
+        yield f"{name}<0"
 
 
 def value_features(arrays: Iterable[np.ndarray]) -> Iterator[str]:

@@ -16,6 +16,7 @@ import hypothesis
 import jax
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.database import DirectoryBasedExampleDatabase
+from hypothesis.strategies import SearchStrategy
 
 from onnxla.ops.table import full_name
 from onnxla.peers.protocol import Runtime
@@ -155,7 +156,7 @@ def fuzz(
 
 
 def fuzz_cases(
-    strategy: hypothesis.strategies.SearchStrategy[Case],
+    strategy: SearchStrategy[Case],
     name: str,
     runtime: Runtime | str = "onnxla",
     against: Judges | None = None,
@@ -367,7 +368,12 @@ def draw_examples(
         phases=phases,
         print_blob=False,
         report_multiple_bugs=False,
-        suppress_health_check=[*HealthCheck],
+        suppress_health_check=[
+            HealthCheck.too_slow,
+            HealthCheck.data_too_large,
+            HealthCheck.filter_too_much,
+            HealthCheck.nested_given,
+        ],
         verbosity=hypothesis.Verbosity.quiet,
     )
 

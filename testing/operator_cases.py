@@ -141,7 +141,12 @@ def is_found(strategy: st.SearchStrategy[T], holds: Callable[[T], bool]) -> bool
         deadline=None,
         derandomize=True,
         phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
+        suppress_health_check=[
+            HealthCheck.too_slow,
+            HealthCheck.data_too_large,
+            HealthCheck.filter_too_much,
+            HealthCheck.nested_given,  # a strategy may be made in a test of another
+        ],
     )
     try:
         find(strategy, holds, settings=chosen)

@@ -22,7 +22,7 @@ from onnxla.testing.random_graphs.drawn_graph import DrawnGraph
 from onnxla.testing.random_graphs.vocabulary import OPSET, SUBGRAPHS, graph_operators, numbers
 from onnxla.testing.wanted import dtypes_of
 
-__all__ = ["SUBGRAPHS", "graph_operators", "graphs"]
+__all__ = ["OPSET", "SUBGRAPHS", "graph_operators", "graphs"]
 
 # Scan had a batch before.
 FIRST_OPSET = 9
@@ -38,8 +38,8 @@ def graphs(
 
     Values are shared; some are both used and output; branches and loops use values of the graph
     around them; some nodes are in functions of the model. Some graphs are broad, others a chain. A
-    node that meets a known fault of the reference evaluator or of ONNX Runtime, or that the
-    reference evaluator cannot run, does not occur.
+    node that meets a known fault of the reference evaluator, of ONNX Runtime or of shape inference,
+    or that the reference evaluator cannot run, does not occur.
 
     Args:
         max_nodes: How many nodes there are at most, those of subgraphs and functions included, but

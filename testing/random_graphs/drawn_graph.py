@@ -43,7 +43,7 @@ MAX_FUNCTIONS = 2
 KINDS = 7  # one step in so many more makes a node with subgraphs
 # Among how many of the deepest values a node chooses: all for a broad graph, few for a deep one.
 REACHES = (1000, 1, 2, 4)
-PEERS = ("reference", "onnxruntime")
+PEERS = ("reference", "onnxruntime", "shape inference")
 
 
 class DrawnGraph:
@@ -192,7 +192,8 @@ class DrawnGraph:
         names = [name for name in self.ops if name not in SUBGRAPHS]
         room = scope.depth < MAX_DEPTH and self.left >= 3
         if kinds and room and (not names or self._remember(kind) == KINDS):
-            MAKERS[self.draw(st.sampled_from(kinds))](self, scope)
+            make: Any = MAKERS[self.draw(st.sampled_from(kinds))]
+            make(self, scope)
         elif names:
             focus = self.focus(scope)
             if focus is not None:
@@ -210,7 +211,8 @@ class DrawnGraph:
         """A node of an operator; the values that it makes, none if it is not added."""
         self.left -= 1
         found = schema_at(name, self.opset)
-        drawing = ConnectingDraw(self, scope, found, focus, asked)
+        graph: Any = self  # it and the class that the other file names have two paths
+        drawing = ConnectingDraw(graph, scope, found, focus, asked)
         use = STRATEGIES["", name](drawing)
         added = self._add(scope, found, drawing, use)
         if not added:
@@ -308,7 +310,7 @@ class DrawnGraph:
         every = list(every_node(nodes))
         if len(every) > 2:
             for number in range(self.integer(0, MAX_FUNCTIONS)):
-                outline(self, model, f"F{number + 1}")
+                outline(self.integer, model, f"F{number + 1}")
         settings = [self.settings[next(filter(None, node.output))] for node in every]
         return Case(
             model.SerializeToString(),

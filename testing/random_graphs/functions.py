@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import onnx
 from onnx import AttributeProto, ModelProto, NodeProto, helper
 
 from onnxla.testing.random_graphs.protos import names_read
 
-if TYPE_CHECKING:
-    from onnxla.testing.random_graphs.drawn_graph import DrawnGraph
-
 DOMAIN = "local"
 MAX_NODES = 5
 SCALARS = (AttributeProto.INT, AttributeProto.FLOAT)
 
 
-def outline(graph: DrawnGraph, model: ModelProto, name: str) -> None:
+def outline(integer: Callable[[int, int], int], model: ModelProto, name: str) -> None:
     """Makes a function of a few nodes in a row, and a call where they were.
 
-    An attribute may become one of the function, so that the call says what it is.
+    An attribute may become one of the function, so that the call says what it is. `integer` draws.
     """
     nodes = list(model.graph.node)
-    start = graph.integer(0, len(nodes) - 1)
-    count = graph.integer(1, min(MAX_NODES, len(nodes) - start))
+    start = integer(0, len(nodes) - 1)
+    count = integer(1, min(MAX_NODES, len(nodes) - start))
     body, rest = nodes[start : start + count], nodes[:start] + nodes[start + count :]
     made = [value for node in body for value in node.output if value]
     read = dict.fromkeys(value for node in body for value in sorted(names_read(node)))
@@ -36,8 +33,8 @@ def outline(graph: DrawnGraph, model: ModelProto, name: str) -> None:
     call = helper.make_node(name, inputs, outputs, domain=DOMAIN)
     scalars = [a for node in body for a in node.attribute if a.type in SCALARS]
     attributes = []
-    if scalars and graph.integer(0, 1):
-        moved = scalars[graph.integer(0, len(scalars) - 1)]
+    if scalars and integer(0, 1):
+        moved = scalars[integer(0, len(scalars) - 1)]
         given = call.attribute.add()
         given.CopyFrom(moved)
         given.name = "a"
