@@ -27,6 +27,7 @@ def add_corpus(commands: Any) -> None:
     add("--opset", type=whole(1), required=True, help="up to which versions are written")
     add("-n", "--count", type=whole(1), default=10, metavar="N", help="of each (default: 10)")
     add("--seed", type=whole(0), default=0, help="the same cases for the same seed (default: 0)")
+    add("--newest", action="store_true", help="only the versions that hold in the opset")
     export.set_defaults(command=run_export)
     check = parts.add_parser("check", help="run a runtime on a corpus")
     check.add_argument("folder", type=Path, metavar="FOLDER")
@@ -52,6 +53,7 @@ def run_export(arguments: argparse.Namespace) -> int:
             arguments.operators,
             arguments.count,
             arguments.seed,
+            arguments.newest,
             progress,
         )
     print(f"{len(manifest['cases'])} cases written to {arguments.out}")

@@ -17,7 +17,7 @@ from onnxla.peers.protocol import Runtime
 from onnxla.testing.case import Case
 from onnxla.testing.corpus.seeded import SeededDraw
 from onnxla.testing.fault_records import fault_of
-from onnxla.testing.operator_cases import case_with
+from onnxla.testing.operator_cases import case_with, load_families
 from onnxla.testing.outcomes import output_difference
 from onnxla.testing.properties import in_double, model_in_double_precision
 from onnxla.testing.schemas import schema
@@ -65,6 +65,7 @@ def entries(
         seed: What they are drawn from, with the operator, the version and the number.
         wanted: Which cases are wanted; see `Wanted`.
     """
+    load_families()
     domain, op_type = operator
     described = schema(op_type, version, domain)
     stem = re.sub(r"\W", "_", full_name(op_type, domain)).lower()

