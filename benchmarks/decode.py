@@ -3,12 +3,15 @@
 Decoders have random weights and a batch of one; both sides are in one process, take turns and make
 the same tokens. Seconds are those of a whole call, its prompt included, by the new tokens. "First"
 is the first call, "compiled" how many programs that and all later calls of the row compiled; the
-cache is as long as prompt and new tokens, rounded up to a multiple of 128.
+cache is as long as prompt and new tokens, rounded up to a multiple of 128. Bytes are the growth of
+the peak resident set (Linux: VmHWM) of a process of each side that loads the file and makes the
+tokens once, after its imports: compiling counts, of the file there are 130 to 150 MiB.
 """
 
 from __future__ import annotations
 
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from itertools import product
@@ -19,30 +22,60 @@ import jax.monitoring
 import numpy as np
 
 import onnxla
+from load import in_process
 from timing import beside, in_turn, once
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 
+from support.decoders import Peer, Sizes, gpt, grouped, llama, merged, recurrent
+
 PROMPTS, NEW = (7, 100), (64, 500)
+WORDS, WIDTH, FRAMES = 16_000, 512, 100
+SIZES = {"words": WORDS, "width": WIDTH, "heads": 8, "layers": 8, "longest": 1024, "scale": 0.05}
+FEW = Sizes(**SIZES, key_heads=2)  # type: ignore[arg-type]
+MANY = Sizes(**SIZES, key_heads=8)  # type: ignore[arg-type]
+DECODERS: dict[str, Callable[[], bytes]] = {
+    "learned positions": lambda: gpt(MANY),
+    "rotary positions, 2 of 8 heads": lambda: llama(FEW),
+    "GroupQueryAttention, 2 of 8 heads": lambda: grouped(FEW),
+    "of an encoder's 100 frames, merged": lambda: merged(
+        MANY, positions="range", masked=False, crossed=True
+    ),
+    "states of convolutions and GRUs": lambda: recurrent(MANY),
+}
+IMPORTS = "import decode, jax, onnxla, onnxruntime; jax.devices()"
 
 
-def decoders() -> dict[str, Callable[[], bytes]]:
-    """Files by what they are."""
-    from support.decoders import Sizes, gpt, grouped, llama
+def frames(name: str) -> dict[str, np.ndarray]:
+    """What an encoder would give the decoder that has one."""
+    if "encoder" not in name:
+        return {}
+    states = np.random.default_rng(3).standard_normal((1, FRAMES, WIDTH))
+    return {"encoder_hidden_states": states.astype(np.float32)}
 
-    sizes = {"words": 16_000, "width": 512, "heads": 8, "layers": 8, "longest": 1024, "scale": 0.05}
-    few = Sizes(**sizes, key_heads=2)  # type: ignore[arg-type]
-    return {
-        "learned positions": lambda: gpt(Sizes(**sizes, key_heads=8)),  # type: ignore[arg-type]
-        "rotary positions, 2 of 8 heads": lambda: llama(few),
-        "GroupQueryAttention, 2 of 8 heads": lambda: grouped(few),
-    }
+
+def ours(file: Any, name: str, prompt: int, new: int) -> Callable[[], Any]:
+    """A call of a file or its path."""
+    module = onnxla.load(file)
+    ids = np.random.default_rng(0).integers(0, WORDS, prompt)
+    options: dict[str, Any] = {"inputs": frames(name), "max_new_tokens": new, "progress": False}
+    return lambda: module.generate(ids, **options)[0]
+
+
+def theirs(file: Any, name: str, prompt: int, new: int) -> Callable[[], Any]:
+    """ONNX Runtime's loop over a file or its path."""
+    peer = Peer(file)
+    ids = np.random.default_rng(0).integers(0, WORDS, prompt)
+    return lambda: peer.greedy(ids, new, **frames(name))[0]
+
+
+def memory(side: str, path: Path, *what: object) -> int:
+    """The bytes that a side takes, in a process of its own."""
+    return in_process(IMPORTS, f"decode.{side}(path, *{what!r})()", path)[1]
 
 
 def measure(runs: int = 15) -> Iterator[dict[str, Any]]:
     """A row for each decoder, prompt and number of new tokens."""
-    from support.decoders import Peer
-
     compiled: list[str] = []
 
     def listen(event: str, seconds: float, **what: Any) -> None:
@@ -50,32 +83,31 @@ def measure(runs: int = 15) -> Iterator[dict[str, Any]]:
             compiled.append(event)
 
     jax.monitoring.register_event_duration_secs_listener(listen)
-    for name, build in decoders().items():
+    for name, build in DECODERS.items():
         file = build()
-        peer = Peer(file)
         for length, new in product(PROMPTS, NEW):
-            module = onnxla.load(file)
-            prompt = np.random.default_rng(0).integers(0, 16_000, length)
+            what = name, length, new
+            sides = ours(file, *what), theirs(file, *what)
             compiled.clear()
-
-            def ours(module: Any = module, prompt: Any = prompt, new: int = new) -> Any:
-                return module.generate(prompt, max_new_tokens=new, progress=False)
-
-            def theirs(peer: Any = peer, prompt: Any = prompt, new: int = new) -> Any:
-                return peer.greedy(prompt, new)[0]
-
             start = time.perf_counter()
-            made = ours()
+            made = sides[0]()
             first = time.perf_counter() - start
-            same = np.array_equal(made[0], theirs())
-            times = in_turn(runs, once(ours), once(theirs))
+            same = np.array_equal(made, sides[1]())
+            times = in_turn(runs, *map(once, sides))
+            programs = len(compiled)
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder) / "decoder.onnx"
+                path.write_bytes(file)
+                taken = [memory(side, path, *what) for side in ("ours", "theirs")]
             yield {
                 "decoder": name,
                 "prompt": length,
                 "new": new,
                 "first": first,
-                "compiled": len(compiled),
+                "compiled": programs,
                 **beside("ONNX Runtime", *([t / new for t in side] for side in times)),
                 "goal": 1.0,
+                "bytes": taken[0],
+                "ONNX Runtime bytes": taken[1],
                 "same tokens": "yes" if same else "no",
             }

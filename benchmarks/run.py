@@ -3,8 +3,9 @@
     python benchmarks/run.py [PART ...] [--runs 15] [--torch-python PATH] [--json FILE] [--write]
 
 Each part is a file of this folder, whose first lines tell what is measured. The JSON file has what
-was measured last of each part; a run of some parts changes these alone. `--write` makes
-docs/performance.md of it, with `--runs 0` without measuring anything.
+was measured last of each part; a run of some parts changes these alone. `--write` puts what was
+measured into docs/performance.md, with `--runs 0` what the JSON file has; other parts of the page
+stay as they are.
 """
 
 from __future__ import annotations
@@ -141,11 +142,14 @@ def table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in (names, rule, *cells))
 
 
-def page(results: dict[str, Any]) -> str:
-    """docs/performance.md."""
+def page(results: dict[str, Any], before: str) -> str:
+    """docs/performance.md, with the sections that it had before where there are no results."""
+    kept = dict(re.findall(r"^## (.*)\n(?s:(.*?))(?=^## |\Z)", before, re.M))
     sections = [HEAD]
     for part, heading in PARTS.items():
         if part not in results:
+            if heading in kept:
+                sections.append(f"## {heading}\n{kept[heading]}".rstrip() + "\n")
             continue
         result = results[part]
         text = inspect.getdoc(importlib.import_module(part)) or ""
@@ -188,7 +192,7 @@ def main() -> None:
                 kept.write_text(json.dumps(results, indent=1) + "\n")
         tqdm.write(f"{PARTS[part]}\n{table(result['rows'])}\n", file=sys.stdout)
     if arguments.write:
-        PAGE.write_text(page(results))
+        PAGE.write_text(page(results, PAGE.read_text()))
 
 
 if __name__ == "__main__":
