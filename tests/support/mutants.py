@@ -225,6 +225,15 @@ MUTANTS = [
     Mutant(
         "diagonal below", "Trilu", "keep = diagonal >= k if upper", "keep = diagonal > k if upper"
     ),
+    Mutant("diagonal on the other side", "EyeLike", "columns, k, dtype", "columns, -k, dtype"),
+    Mutant("lost attribute", "Celu", "jax.nn.celu(X, alpha)", "jax.nn.celu(X, 1.0)"),
+    Mutant("rows for columns", "SpaceToDepth", "order = (0, 3, 5, 1", "order = (0, 5, 3, 1"),
+    Mutant(
+        "product from the wrong end",
+        "CumProd",
+        "accumulate(xp(x).cumprod, 1, x, axis, exclusive, reverse)",
+        "accumulate(xp(x).cumprod, 1, x, axis, exclusive, 0)",
+    ),
 ]
 
 
