@@ -68,7 +68,8 @@ def add_fuzz(commands: Any) -> None:
         metavar="RUNTIME",
         help="who judges: the first that has an answer, confirmed by the others; repeatable "
         "(default: onnxla, reference, onnxruntime); `properties` checks onnxla's jit, vmap, "
-        "gradients and saving against each other; `gradients` compares the runtime's with onnxla's",
+        "gradients and saving against each other; `gradients` compares the runtime's with "
+        "onnxla's; `refusals` draws what the schemas forbid",
     )
     add("--skip", action="append", metavar="OP", default=[], help="operators to leave out")
     add("--graphs", action="store_true", help="graphs instead of single operators")

@@ -25,6 +25,7 @@ from onnxla.testing.element_types import element_type
 from onnxla.testing.fault_records import Fault
 from onnxla.testing.findings import FailureSignature, Finding, signature_of, without_explained
 from onnxla.testing.gradients import compare_gradients
+from onnxla.testing.invalid_uses import refused
 from onnxla.testing.operator_cases import cases
 from onnxla.testing.outcomes import (
     NOT_COMPARED,
@@ -35,6 +36,7 @@ from onnxla.testing.outcomes import (
     compare,
 )
 from onnxla.testing.properties import judge
+from onnxla.testing.refusals import ForbiddenCase, compare_refusal
 from onnxla.testing.wanted import Wanted
 
 MOST = 8  # findings of an operator
@@ -145,13 +147,18 @@ def fuzz(
     Args:
         op_type: The operator's name.
         runtime: See `fuzz_cases`, as for `against`.
-        against: See there.
+        against: See there; or `refusals`: then the cases are uses that the schema forbids, and the
+            runtime is asked whether it refuses them, as by `refuses`.
         domain: The operator's domain.
         **options: Those of `cases`, such as `opset` and `dtypes`; and the others of `fuzz_cases`,
             such as `examples` and `seed`.
     """
     drawn = {each.name: options.pop(each.name) for each in fields(Wanted) if each.name in options}
-    strategy = cases(op_type, domain=domain, **drawn)
+    strategy: SearchStrategy[Any]
+    if against == "refusals":
+        strategy = refused(op_type, drawn.get("opset"), domain).map(ForbiddenCase.of)
+    else:
+        strategy = cases(op_type, domain=domain, **drawn)
     return fuzz_cases(strategy, full_name(op_type, domain), runtime, against, **options)
 
 
@@ -202,6 +209,8 @@ def way_of(
     """What tells the outcome of a case: see `fuzz_cases`."""
     if against == "properties":
         return judge
+    if against == "refusals":
+        return functools.partial(compare_refusal, runtime=runtime)
     if against == "gradients":
         return functools.partial(compare_gradients, runtime=runtime)
     return functools.partial(compare, runtime=runtime, against=against, faults=faults)

@@ -9,9 +9,9 @@ import numpy as np
 
 from onnxla.peers.isolation import RuntimeCrashed
 from onnxla.peers.protocol import Runtime
-from onnxla.peers.runtimes import safely_named
+from onnxla.testing.case import Case
 from onnxla.testing.invalid_uses import InvalidUse
-from onnxla.testing.outcomes import one_line
+from onnxla.testing.outcomes import Outcome, one_line, runtime_of
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,8 @@ def refuses(runtime: Runtime | str, use: InvalidUse) -> Reaction:
             by name are that need it.
         use: What to run.
     """
-    tested = safely_named(runtime) if isinstance(runtime, str) else runtime
     try:
-        outputs = tested.run(use.model, use.inputs)
+        outputs = runtime_of(runtime).run(use.model, use.inputs)
     except RuntimeCrashed as error:
         return Reaction("crashed", one_line(error))
     except Exception as error:
@@ -51,3 +50,30 @@ def described(value: Any) -> str:
     if isinstance(value, list | dict) or value is None:
         return type(value).__name__
     return f"{np.asarray(value).dtype}{list(np.shape(value))}"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ForbiddenCase(Case):
+    """An invalid use as a case, for `fuzz`.
+
+    Attributes:
+        wrong: What is wrong with it, and why.
+    """
+
+    wrong: str = ""
+
+    @classmethod
+    def of(cls, use: InvalidUse) -> ForbiddenCase:
+        """The case of an invalid use."""
+        return cls(use.model, use.inputs, wrong=f"{use.what}: {use.why}")
+
+
+def compare_refusal(case: Case, runtime: Runtime | str) -> Outcome:
+    """Whether a runtime refuses what the schema forbids: `agreed`, `disagreed`, or it crashes."""
+    wrong = case.wrong if isinstance(case, ForbiddenCase) else "what is forbidden"
+    reaction = refuses(runtime, InvalidUse(case.model, case.inputs, case.op_type, wrong, ""))
+    if reaction.kind == "refused":
+        return Outcome("agreed", judges=("schema",))
+    if reaction.kind == "crashed":
+        return Outcome("failed", reaction.detail, judges=("schema",), crashed=True)
+    return Outcome("disagreed", f"accepts {wrong}, and gives {reaction.detail}", judges=("schema",))

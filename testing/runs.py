@@ -29,7 +29,7 @@ from onnxla.testing.random_graphs import graphs
 
 # The same one for all operators: it may have a process.
 find_once = functools.cache(find_runtime)
-WAYS = ("properties", "gradients")  # in the place of judges
+WAYS = ("properties", "gradients", "refusals")  # in the place of judges
 GRAPHS = ("", "graphs")  # in the place of an operator
 
 

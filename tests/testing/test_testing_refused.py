@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 
-from onnxla.testing import InvalidUse, RuntimeCrashed, refused, refuses, wrongs
+from onnxla.testing import InvalidUse, RuntimeCrashed, fuzz, refused, refuses, wrongs
 from onnxla.testing.fuzzing import draw_examples
 from onnxla.testing.invalid_uses import WRONGS
 from support.small_runtimes import Doubling
@@ -108,3 +108,12 @@ def test_there_is_no_such_wrong() -> None:
     ):
         refused("FastGelu", domain="com.microsoft")
     assert WRONGS.keys() == set(wrongs())
+
+
+def test_fuzzing_tells_what_is_accepted() -> None:
+    untyped = fuzz("MaxPool", "onnxla", "refusals", examples=15).findings
+    assert all("accepts a dtype that the schema" in finding.detail for finding in untyped)
+    result = fuzz("Softmax", Doubling(), "refusals", examples=15)
+    assert result.counts.total() == 15
+    assert all(finding.detail.startswith("accepts ") for finding in result.findings)
+    assert fuzz("Softmax", Falling(), "refusals", examples=15).counts == {"failed": 5}
