@@ -49,7 +49,8 @@ def convert(x: Value, dtype: np.dtype, saturate: bool = True, round_mode: str = 
     if dtype in FLOAT8 and saturate:
         limit = float(ml_dtypes.finfo(dtype).max)
         x = xp(x).clip(x, -limit, limit)
-    return narrowed(x, dtype) if narrows(x, dtype) else x.astype(dtype)
+    with np.errstate(all="ignore"):  # numpy would warn of what becomes infinite
+        return narrowed(x, dtype) if narrows(x, dtype) else x.astype(dtype)
 
 
 def narrows(x: Value, dtype: np.dtype) -> bool:

@@ -37,7 +37,7 @@ from onnxla.testing.outcomes import (
 )
 from onnxla.testing.properties import judge
 from onnxla.testing.refusals import ForbiddenCase, compare_refusal
-from onnxla.testing.wanted import Wanted
+from onnxla.testing.wanted import Wanted, arrays_of
 
 MOST = 8  # findings of an operator
 CRASHES = 5  # in a row, after which no further case of an operator is run
@@ -174,6 +174,7 @@ def fuzz_cases(
     progress: Callable[[Outcome], Any] | None = None,
     most: int = MOST,
     until: float | None = None,
+    pressed: Callable[[], bool] = lambda: False,
     database: str | Path | None = None,
 ) -> Fuzzed:
     """Compares a runtime with those that judge it, on cases that a strategy draws.
@@ -195,11 +196,13 @@ def fuzz_cases(
         progress: Called after each case.
         most: How many findings are searched for.
         until: The time (`time.monotonic`) at which no further case is run.
+        pressed: Tells whether somebody has pressed Ctrl-C, so that none is run either.
         database: A folder in which cases that fail are kept, as Hypothesis does, to be tried first
             next time.
     """
     outcome_of = way_of(runtime, against, faults)
-    search = Search(strategy, outcome_of, Fuzzed(name), examples, seed, until, database)
+    result = Fuzzed(name)
+    search = Search(strategy, outcome_of, result, examples, seed, until, pressed, database)
     return search.run(most, progress)
 
 
@@ -226,7 +229,7 @@ class Search:
         result: What came of the cases so far.
         examples: How many are drawn.
         seed: What they are drawn from.
-        until: See `fuzz`, as for `database`.
+        until: See `fuzz_cases`, as for `pressed` and `database`.
     """
 
     strategy: Any
@@ -235,20 +238,21 @@ class Search:
     examples: int
     seed: int
     until: float | None = None
+    pressed: Callable[[], bool] = lambda: False
     database: str | Path | None = None
 
     def __post_init__(self) -> None:
         self.seed = zlib.crc32(f"{self.seed} {self.result.name}".encode())
         self.outcomes: dict[bytes, Outcome] = {}  # by the digest of a case
         self.failures: collections.Counter[FailureSignature] = collections.Counter()
-        self.first: dict[FailureSignature, Finding] = {}  # failures as they were drawn
+        self.first: dict[FailureSignature, Finding] = {}  # the smallest as drawn
 
     def run(self, most: int, progress: Callable[[Outcome], Any] | None = None) -> Fuzzed:
         """Runs all cases, then searches for the simplest of those that fail."""
         start = time.perf_counter()
         phases = Phase.reuse, Phase.generate
         try:
-            self.draw(functools.partial(self.tally, progress), phases)
+            self.draw(functools.partial(self.tally, progress), self.examples, phases)
         except Enough as reason:
             self.result.cut = str(reason)
         except KeyboardInterrupt:
@@ -268,10 +272,10 @@ class Search:
         forget_programs()
         return self.result
 
-    def draw(self, body: Callable[[Case], None], phases: Sequence[Phase]) -> None:
-        """Calls a function of a case on all of them."""
+    def draw(self, body: Callable[[Case], None], examples: int, phases: Sequence[Phase]) -> None:
+        """Calls a function of a case on some."""
         folder = None if self.database is None else Path(self.database) / self.result.name
-        draw_examples(self.strategy, body, self.examples, self.seed, phases, folder)
+        draw_examples(self.strategy, body, examples, self.seed, phases, folder)
 
     def tally(self, progress: Callable[[Outcome], Any] | None, case: Case) -> None:
         """Runs a case that was not drawn before, and counts what came of it."""
@@ -279,13 +283,17 @@ class Search:
             hypothesis.reject()
         if self.late:
             raise Enough(LATE)
+        if self.pressed():
+            raise Enough(INTERRUPTED)
         outcome = self.outcomes[case.digest] = self.outcome_of(case)
         self.result.add(outcome, case)
         if outcome.kind in WRONG:
             signature = signature_of(case, outcome)
             self.failures[signature] += 1
             finding = Finding(signature, case, outcome.detail, outcome.judges)
-            self.first.setdefault(signature, finding)
+            before = self.first.setdefault(signature, finding)
+            if size_of(case) < size_of(before.case):
+                self.first[signature] = finding
         if progress is not None:
             progress(outcome)
         last = [*self.outcomes.values()][-CRASHES:]
@@ -300,7 +308,7 @@ class Search:
     @property
     def over(self) -> bool:
         """Whether nobody waits for simpler cases."""
-        return self.late or self.result.cut == INTERRUPTED
+        return self.late or self.pressed() or self.result.cut == INTERRUPTED
 
     def unexplained(self, findings: Sequence[Finding]) -> list[FailureSignature]:
         """Failures that findings do not explain, the most frequent first."""
@@ -310,26 +318,31 @@ class Search:
     def simplest(self, like: FailureSignature, findings: Sequence[Finding]) -> Finding | None:
         """The simplest case that fails like one, and that findings do not explain, if it is found.
 
-        It fails in the same place; what else it has in common shows in the end.
+        It fails in the same place, and is no larger than the smallest one that was drawn: large
+        arrays are drawn from a seed, and do not shrink well.
         """
         if self.over:
             return None
         limit = time.monotonic() + SHRINKING
+        least = min(
+            size_of(self.first[s].case) for s in self.unexplained(findings) if is_like(s, like)
+        )
 
         def search(case: Case) -> None:
             if (outcome := self.outcomes.get(case.digest)) is None:
-                if self.late or time.monotonic() > limit:
+                if self.over or time.monotonic() > limit:
                     return
                 outcome = self.outcomes[case.digest] = self.outcome_of(case)
             if outcome.kind not in WRONG:
                 return
             signature = signature_of(case, outcome)
-            alike = (signature.outcome, signature.place) == (like.outcome, like.place)
+            alike = is_like(signature, like) and size_of(case) <= least
             if alike and not any(each.signature.explains(signature) for each in findings):
                 raise Disagreement(case, "", outcome)
 
         try:
-            self.draw(search, (Phase.reuse, Phase.generate, Phase.shrink))
+            # More, since cases that were drawn twice count here.
+            self.draw(search, 10 * self.examples, (Phase.reuse, Phase.generate, Phase.shrink))
         except KeyboardInterrupt:
             self.result.cut = INTERRUPTED
         except Disagreement as found:
@@ -337,6 +350,16 @@ class Search:
             signature = signature_of(case, outcome)
             return Finding(signature, case, outcome.detail, outcome.judges)
         return None
+
+
+def is_like(one: FailureSignature, other: FailureSignature) -> bool:
+    """Whether two failures are in the same place."""
+    return (one.outcome, one.place) == (other.outcome, other.place)
+
+
+def size_of(case: Case) -> int:
+    """How many numbers a case has."""
+    return sum(array.size for array in arrays_of([*case.inputs.values(), *case.operands]))
 
 
 # A small program takes about a megabyte.

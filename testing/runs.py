@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import functools
 import hashlib
 import importlib
@@ -10,9 +11,11 @@ import inspect
 import json
 import multiprocessing
 import shutil
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +30,6 @@ from onnxla.testing.operator_cases import STRATEGIES, operators
 from onnxla.testing.outcomes import judges_of
 from onnxla.testing.random_graphs import graphs
 
-# The same one for all operators: it may have a process.
-find_once = functools.cache(find_runtime)
 WAYS = ("properties", "gradients", "refusals")  # in the place of judges
 GRAPHS = ("", "graphs")  # in the place of an operator
 
@@ -59,10 +60,10 @@ class FuzzPlan:
     timeout: float | None = None
     memory: int | None = None
 
-    @property
+    @functools.cached_property  # the same one for all operators: it may have a process
     def tested(self) -> Runtime:
         """What is tested. Raises: ValueError if there is no such runtime."""
-        return find_once(self.runtime, self.python, self.timeout, self.memory)
+        return find_runtime(self.runtime, self.python, self.timeout, self.memory)
 
     @property
     def names(self) -> Sequence[str]:
@@ -70,7 +71,7 @@ class FuzzPlan:
         judges = self.judges
         return [judges] if isinstance(judges, str) else [judge.name for judge in judges]
 
-    @property
+    @functools.cached_property
     def judges(self) -> list[Runtime] | str:
         """Who judges, or one of `WAYS`.
 
@@ -79,7 +80,7 @@ class FuzzPlan:
         """
         if len(self.against) == 1 and self.against[0] in WAYS:
             return self.against[0]
-        return judges_of(list(map(find_once, self.against)) or None, self.tested)
+        return judges_of(list(map(find_runtime, self.against)) or None, self.tested)
 
     def fuzz(self, operator: tuple[str, str], until: float | None = None, **further: Any) -> Fuzzed:
         """Runs the cases of an operator, by its domain and name, or graphs."""
@@ -226,7 +227,14 @@ class FuzzRun:
         for operator in self.left:
             if self.until is not None and time.monotonic() > self.until:
                 return
-            yield self.plan.fuzz(operator, self.until, progress=lambda outcome: advance(1))
+            with ctrl_c() as pressed:
+                result = self.plan.fuzz(
+                    operator,
+                    self.until,
+                    progress=lambda outcome: advance(1),
+                    pressed=pressed.is_set,
+                )
+            yield result
 
     def several(self, advance: Callable[[int], Any]) -> Iterator[Fuzzed]:
         """The results of the operators that are left, from several processes, as they come."""
@@ -235,7 +243,8 @@ class FuzzRun:
         pool = concurrent.futures.ProcessPoolExecutor(self.workers, context)
         seconds = None if self.until is None else self.until - time.monotonic()
         try:
-            tasks = [pool.submit(in_process, self.plan, each, seconds) for each in self.left]
+            plan = replace(self.plan)  # without the runtimes that this process has
+            tasks = [pool.submit(in_process, plan, each, seconds) for each in self.left]
             for task in concurrent.futures.as_completed(tasks):
                 result = Fuzzed.of_record(task.result())
                 advance(self.plan.examples)
@@ -244,6 +253,30 @@ class FuzzRun:
             return
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+@contextlib.contextmanager
+def ctrl_c() -> Iterator[threading.Event]:
+    """An event that Ctrl-C sets, so that what is at hand is done; pressed again, it interrupts.
+
+    An exception might be raised in a callback, where it is lost.
+    """
+    pressed = threading.Event()
+    ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if threading.current_thread() is not threading.main_thread() or not ours:
+        yield pressed  # somebody else's affair
+        return
+
+    def press(number: int, frame: Any) -> None:
+        if pressed.is_set():
+            raise KeyboardInterrupt
+        pressed.set()
+
+    signal.signal(signal.SIGINT, press)
+    try:
+        yield pressed
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def shard(chosen: Sequence[tuple[str, str]], text: str) -> list[tuple[str, str]]:

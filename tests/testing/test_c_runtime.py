@@ -27,7 +27,7 @@ def test_a_program_agrees(tmp_path: Path) -> None:
     assert runtime.name == "tiny_runtime"
     for op_type in ("Add", "Neg", "Relu"):
         result = fuzz(op_type, runtime, opset=14, dtypes=["float32"], specials=True, examples=30)
-        assert result.counts == {"agreed": 30}, result.wrong
+        assert result.counts == {"agreed": 30}, result.findings
     result = fuzz("Abs", runtime, examples=5)
     assert result.counts == {"unsupported": 5}
     assert (
