@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import collections
 import functools
+import math
 import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -359,7 +360,8 @@ def is_like(one: FailureSignature, other: FailureSignature) -> bool:
 
 def size_of(case: Case) -> int:
     """How many numbers a case has."""
-    return sum(array.size for array in arrays_of([*case.inputs.values(), *case.operands]))
+    stored = sum(math.prod(tensor.dims) for tensor in case.proto.graph.initializer)
+    return stored + sum(array.size for array in arrays_of(case.inputs.values()))
 
 
 # A small program takes about a megabyte.
