@@ -203,7 +203,8 @@ def fuzz_cases(
     """
     outcome_of = way_of(runtime, against, faults)
     result = Fuzzed(name)
-    search = Search(strategy, outcome_of, result, examples, seed, until, pressed, database)
+    own = zlib.crc32(f"{seed} {name}".encode())
+    search = Search(strategy, outcome_of, result, examples, own, until, pressed, database)
     return search.run(most, progress)
 
 
@@ -243,7 +244,6 @@ class Search:
     database: str | Path | None = None
 
     def __post_init__(self) -> None:
-        self.seed = zlib.crc32(f"{self.seed} {self.result.name}".encode())
         self.outcomes: dict[bytes, Outcome] = {}  # by the digest of a case
         self.failures: collections.Counter[FailureSignature] = collections.Counter()
         self.first: dict[FailureSignature, Finding] = {}  # the smallest as drawn
