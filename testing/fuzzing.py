@@ -232,6 +232,7 @@ class Search:
         examples: How many are drawn.
         seed: What they are drawn from.
         until: See `fuzz_cases`, as for `pressed` and `database`.
+        distinct: Whether another case is drawn in the place of one that was drawn before.
     """
 
     strategy: Any
@@ -242,6 +243,7 @@ class Search:
     until: float | None = None
     pressed: Callable[[], bool] = lambda: False
     database: str | Path | None = None
+    distinct: bool = True
 
     def __post_init__(self) -> None:
         self.outcomes: dict[bytes, Outcome] = {}  # by the digest of a case
@@ -280,7 +282,7 @@ class Search:
 
     def tally(self, progress: Callable[[Outcome], Any] | None, case: Case) -> None:
         """Runs a case that was not drawn before, and counts what came of it."""
-        if case.digest in self.outcomes:
+        if self.distinct and case.digest in self.outcomes:
             hypothesis.reject()
         if self.late:
             raise Enough(LATE)

@@ -89,7 +89,8 @@ def for_operators(*patterns: str, examples: int = 20, **options: Any) -> Callabl
             strategy = cases(op_type, domain=domain, **options)
             count, seed = option("--onnxla-examples") or examples, option("--onnxla-seed") or 0
             name = full_name(op_type, domain)
-            result = Search(strategy, outcome_in(given), Fuzzed(name), count, seed).run(MOST)
+            search = Search(strategy, outcome_in(given), Fuzzed(name), count, seed, distinct=False)
+            result = search.run(MOST)
             request.node.user_properties.append((PROPERTY, json.dumps(result.record())))
             for finding in result.findings:
                 if (saved := option("--onnxla-save")) is not None:
