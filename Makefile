@@ -30,7 +30,7 @@ lint: $(VENV)/dev.stamp
 	$(BIN)/ruff format --check .
 
 # The rooms are one package; linked together, type checkers see it as it is imported.
-ROOMS = commands edit generate interpret ir ops parameters peers testing train
+ROOMS = commands draw edit generate interpret ir ops parameters peers testing train
 
 types: mypy pyright
 

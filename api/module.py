@@ -1085,6 +1085,39 @@ class Module:
             notes.insert(0, BATCHED)
         return summarize(program.model, program.parameters, program.fixed, notes)
 
+    def draw(
+        self,
+        *,
+        depth: int | None = None,
+        overlay: Any = None,
+        beside: Module | None = None,
+        height: int = 640,
+    ) -> Any:
+        """The graph drawn: a notebook shows it, and `save("graph.html")` writes it; or .svg, .png.
+
+        Scopes, blocks that repeat, functions and subgraphs are boxes that a click opens and folds;
+        constants are part of the nodes that read them. A click on a node copies the name of the
+        value that it makes, for `apply(outputs=)`, `cut` or `replace_head`; its panel has the names
+        of parameters, for `partition` and `fit(train=)`. The page is one file that needs no
+        network; a PNG needs the extra `draw`.
+
+        Args:
+            depth: How many boxes around a node are open at first; by default as many as leave about
+                50 boxes to look at.
+            overlay: Numbers that colour the nodes: `"parameters"`, `"flops"` (of products),
+                `"bytes"` (read and written), `"sharding"`; what `onnxla.compare` returns: errors;
+                or a dict of numbers by name of a node, value or parameter, as times or the norms
+                of gradients. An array counts as its norm.
+            beside: Another module, as the one before an edit or training: colours then tell what
+                came, went and changed.
+            height: Height in a notebook, in pixels.
+
+        Raises:
+            TypeError: `overlay` is of no kind that is known.
+            ValueError: It is an unknown word, or names nothing in the model.
+        """
+        return find("draw")(self, depth=depth, overlay=overlay, beside=beside, height=height)
+
     def __repr__(self) -> str:
         inputs = listed(
             [f"{plain(v.name)}: {describe_type(v.type)}" for v in self.program.inputs], str

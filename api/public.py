@@ -38,6 +38,7 @@ PUBLIC = {
 # What methods of `Module` are made of, and users call through them alone.
 METHODS = {
     "Decoder": "onnxla.generate.decoder",
+    "draw": "onnxla.draw.drawing",
     "without_past": "onnxla.generate.whole_sequences",
     "check_saved_file": "onnxla.peers.saved_file",
     "export_program": "onnxla.exporting",

@@ -18,7 +18,7 @@ import onnxla
 from onnxla import public
 
 ROOT = Path(__file__).resolve().parents[2]
-# Each room may import those before it; `train`, `peers` and `generate` stand side by side.
+# Each room may import those before it; `train`, `peers`, `generate` and `draw` stand side by side.
 ORDER = (
     ("ir",),
     ("ops",),
@@ -26,7 +26,7 @@ ORDER = (
     ("interpret",),
     ("edit",),
     ("api",),
-    ("train", "peers", "generate"),
+    ("train", "peers", "generate", "draw"),
     ("testing",),
     ("commands",),
 )

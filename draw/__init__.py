@@ -1,0 +1,1 @@
+"""A model's graph drawn: a page that opens and folds, SVG and PNG."""

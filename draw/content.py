@@ -1,0 +1,157 @@
+"""What is said of each box of a drawing: texts, colours, numbers."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from onnxla import ir
+from onnxla.draw import labels
+from onnxla.draw.changes import Changes
+from onnxla.draw.figures import Figures
+from onnxla.draw.labels import Label
+from onnxla.draw.members import Cluster, Leaf, Member, Pin, clusters
+from onnxla.draw.roles import ROLES, Roles
+from onnxla.draw.types import joined, stated, type_text
+
+SILENT = ("plain", "known", "same")  # roles that a cluster does not show beside others
+ARRAYS = ("float", "bfloat", "int", "uint", "bool", "complex", "string")
+WIRE = 24  # characters beside a line
+LEAST = 0.08  # of a cluster's height, for what it has little of
+
+
+@dataclass(frozen=True)
+class Content:
+    """What is said of the members of a drawing.
+
+    Attributes:
+        root: All of it.
+        names: What the values of the drawing are called in their scopes.
+        roles: The roles of the nodes.
+        figures: Numbers on nodes.
+        changes: What differs from another model.
+    """
+
+    root: Cluster
+    names: Mapping[str, str]
+    roles: Roles
+    figures: Figures | None = None
+    changes: Changes | None = None
+
+    @property
+    def title(self) -> str:
+        """The graph's name."""
+        return labels.cut(self.root.title or "graph", 60)
+
+    @cached_property
+    def subtitle(self) -> str:
+        """How much there is, and what the shapes are for."""
+        tensors = self.roles.program.parameters.params.values()
+        count = sum(math.prod(tensor.shape) for tensor in tensors)
+        texts = [f"{len(self.root.leaves):,} nodes", f"{labels.rounded(count)} parameters"]
+        sizes = [
+            f"{labels.cut(k, 24)} = {v}" for k, v in self.roles.traced.sizes.items() if k != "?"
+        ]
+        if sizes:
+            texts.append(f"shapes for {', '.join(sizes[:3])}" + ", …" * (len(sizes) > 3))
+        if self.figures:
+            texts.append(self.figures.caption)
+        return " · ".join(texts)
+
+    @cached_property
+    def legend(self) -> list[tuple[str, str]]:
+        """The roles that there are, and what they mean."""
+        found = {self.role(leaf) for leaf in self.root.leaves}
+        words = {**ROLES, **(self.changes.words if self.changes else {})}
+        return [(role, text) for role, text in words.items() if role in found]
+
+    @cached_property
+    def _roles(self) -> dict[Leaf, tuple[str, str]]:
+        of = self.changes.of if self.changes else self.roles.of
+        return {leaf: of(leaf) for leaf in self.root.leaves}
+
+    def role(self, leaf: Leaf) -> str:
+        """A node's role."""
+        return self._roles[leaf][0]
+
+    def reason(self, leaf: Leaf) -> str:
+        """Why a node has its role, where that is not plain."""
+        return self._roles[leaf][1]
+
+    def bars(self, item: Leaf | Cluster) -> list[tuple[str, float]]:
+        """The roles in a box, and their shares of it."""
+        if isinstance(item, Leaf):
+            return [(self.role(item), 1.0)]
+        counts = Counter(map(self.role, item.leaves))
+        told = {role: n for role, n in counts.items() if role not in SILENT} or dict(counts)
+        order = [role for role in self._order if role in told]
+        total = sum(told.values())
+        shares = [max(told[role] / total, LEAST) for role in order]
+        return [(role, share / sum(shares)) for role, share in zip(order, shares, strict=True)]
+
+    @cached_property
+    def _order(self) -> list[str]:
+        return [*ROLES, *(self.changes.words if self.changes else {})]
+
+    def heat(self, item: Leaf | Cluster) -> float | None:
+        """How much of the overlay's colour a box has."""
+        return self.figures.heat(item) if self.figures else None
+
+    def is_figured(self, item: Member) -> bool:
+        """Whether the first line below a title is a number of the overlay."""
+        return not isinstance(item, Pin) and bool(self.figures and self.figures.text(item))
+
+    @cached_property
+    def labels(self) -> dict[object, Label]:
+        """The texts of all members."""
+        found: dict[object, Label] = {}
+        for cluster in (self.root, *clusters(self.root.members)):
+            for member in cluster.members:
+                found[member] = self._label(member)
+        return found
+
+    def _label(self, member: Member) -> Label:
+        figure = self.figures.text(member) if self.figures and not isinstance(member, Pin) else ""
+        if isinstance(member, Leaf):
+            return labels.of_leaf(member, figure)
+        if isinstance(member, Cluster):
+            tensors = self.roles.program.parameters.params
+            names = {name for leaf in member.leaves for name in self.roles.parameters(leaf)}
+            count = sum(math.prod(tensors[name].shape) for name in names)
+            return labels.of_cluster(member, count, figure)
+        values = (*member.makes, *member.reads)
+        return labels.of_pin(member, self.types.get(values[0], "") if values else "")
+
+    @cached_property
+    def types(self) -> dict[str, str]:
+        """Dtype and shape of the values that have been found, by value of the drawing."""
+        traced = self.roles.traced.results
+        found: dict[str, str] = {}
+        for leaf in self.root.leaves:
+            for name, kind in zip(
+                (n for n in leaf.node.outputs if n), traced.get(leaf.node, ()), strict=False
+            ):
+                position = [n for n in leaf.node.outputs if n].index(name)
+                if kind is not None:
+                    found[leaf.makes[position]] = joined(kind.dtype, kind.shape)
+        told = dict(stated([self.roles.program.model.graph]))
+        for value, name in self.names.items():
+            if name in told and (value not in found or self._tells(told[name])):
+                found[value] = type_text(told[name])
+        return found
+
+    def _tells(self, kind: ir.Type) -> bool:
+        """Whether a stated type says more than a trace: it has only names that inputs have."""
+        shape = kind.shape if isinstance(kind, ir.TensorType) else None
+        known = self.roles.traced.sizes
+        return shape is not None and all(isinstance(size, int) or size in known for size in shape)
+
+    def wire_text(self, values: Sequence[str]) -> str:
+        """What is written where a line starts: the shape of its value, or how many values."""
+        if len(values) > 1:
+            return f"{len(values)} values"
+        kind, _, shape = self.types.get(values[0], "").partition(" ")
+        return labels.cut(shape, WIRE) if kind.startswith(ARRAYS) else ""

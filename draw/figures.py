@@ -1,0 +1,211 @@
+"""Numbers on the nodes of a drawing: parameters, operations, bytes, or whatever was measured."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from onnxla.draw.labels import rounded
+from onnxla.draw.members import Cluster, Leaf
+from onnxla.draw.roles import Roles
+from onnxla.draw.types import Kind, Traced
+from onnxla.interpret.calls import Call
+from onnxla.ir.names import listed, nearest, no_such
+from onnxla.ir.traverse import subgraphs
+from onnxla.ops.values import is_known
+
+KINDS = ("parameters", "flops", "bytes", "sharding")
+DECADES = 6  # powers of ten below the largest error that have a colour
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Numbers on nodes.
+
+    Attributes:
+        caption: What they are.
+        numbers: By node.
+        adds: Whether a cluster's is the sum of those inside, or else the largest.
+        texts: What is written instead of a number.
+    """
+
+    caption: str
+    numbers: Mapping[Leaf, float]
+    adds: bool = True
+    texts: Mapping[Leaf, str] | None = None
+
+    def of(self, member: Leaf | Cluster) -> float | None:
+        """The number of a node or a cluster, if it has one."""
+        leaves = (member,) if isinstance(member, Leaf) else member.leaves
+        found = [self.numbers[leaf] for leaf in leaves if leaf in self.numbers]
+        return None if not found else math.fsum(found) if self.adds else max(found)
+
+    def text(self, member: Leaf | Cluster) -> str:
+        """What is written of a node or a cluster."""
+        if isinstance(member, Leaf) and self.texts and member in self.texts:
+            return self.texts[member]
+        number = self.of(member)
+        return "" if number is None else rounded(number)
+
+    def heat(self, member: Leaf | Cluster) -> float | None:
+        """From 0 to 1, how large the number is beside the largest of all nodes."""
+        number, most = self.of(member), max(self.numbers.values(), default=0.0)
+        if number is None or not most > 0:
+            return None if number is None else 0.0
+        if self.adds:
+            return math.sqrt(min(max(number / most, 0.0), 1.0))
+        if not number > 0:
+            return 0.0
+        share = min(number / most, 1.0) if math.isfinite(most) else float(math.isinf(number))
+        return max(1 + math.log10(share) / DECADES, 0.0) if share else 0.0
+
+
+def figures(overlay: Any, leaves: Sequence[Leaf], roles: Roles, params: Any) -> Figures:
+    """The numbers that an overlay asks for.
+
+    Raises:
+        TypeError: The overlay is of no kind that is known.
+        ValueError: It is an unknown word, or names nothing in the model.
+    """
+    if hasattr(overlay, "differences") and hasattr(overlay, "against"):
+        errors = {d.name: d.absolute / (d.scale or 1.0) for d in overlay.differences}
+        return named(f"error beside {overlay.against}, relative", errors, leaves, roles)
+    if isinstance(overlay, Mapping):
+        return named("", overlay, leaves, roles)
+    if not isinstance(overlay, str):
+        raise TypeError(
+            f"overlay is one of {listed(KINDS)}, a dict of numbers by name, or what"
+            f" onnxla.compare returns; got {overlay!r:.100}"
+        )
+    if overlay not in KINDS:
+        raise ValueError(no_such("overlay", overlay, KINDS))
+    if overlay == "sharding":
+        return sharding(leaves, roles, params)
+    counts: dict[str, tuple[str, Callable[[Leaf], float]]] = {
+        "parameters": ("elements of parameters", lambda leaf: elements(leaf, roles)),
+        "flops": ("operations in products", lambda leaf: roles.traced.flops.get(leaf.node, 0.0)),
+        "bytes": ("bytes read and written", lambda leaf: traffic(leaf, roles.traced)),
+    }
+    caption, count = counts[overlay]
+    return Figures(caption, {leaf: n for leaf in leaves if (n := count(leaf))})
+
+
+def elements(leaf: Leaf, roles: Roles) -> int:
+    """The number of elements of a node's parameters."""
+    tensors = roles.program.parameters.params
+    return sum(math.prod(tensors[name].shape) for name in roles.parameters(leaf))
+
+
+def traffic(leaf: Leaf, traced: Traced) -> float:
+    """The bytes of what a node reads and makes."""
+    kinds = (*traced.operands.get(leaf.node, ()), *traced.results.get(leaf.node, ()))
+    return float(sum(map(bytes_of, kinds)))
+
+
+def bytes_of(kind: Kind | None) -> int:
+    """The bytes of an array that is not known."""
+    if kind is None or kind.known or kind.dtype == "object":
+        return 0
+    return math.prod(kind.shape) * np.dtype(kind.dtype).itemsize
+
+
+def named(
+    caption: str, numbers: Mapping[str, Any], leaves: Sequence[Leaf], roles: Roles
+) -> Figures:
+    """Numbers by the names of nodes, values or parameters; the largest, where a node has several.
+
+    Raises:
+        ValueError: No name is one of the model's.
+    """
+    makers: dict[str, list[Leaf]] = {}
+    for leaf in leaves:
+        for name in {leaf.node.name, *leaf.node.outputs, *roles.parameters(leaf)} - {""}:
+            makers.setdefault(name, []).append(leaf)
+    found: dict[Leaf, float] = {}
+    for name, value in numbers.items():
+        for leaf in makers.get(name, ()):
+            found[leaf] = max(found.get(leaf, -math.inf), size_of(value))
+    if not found:
+        first = next(iter(numbers), "")
+        raise ValueError(
+            f"the overlay names no node, value or parameter, such as {first!r:.100};"
+            f" {nearest(first, makers)}"
+        )
+    return Figures(caption or "overlay", found, adds=False)
+
+
+def size_of(value: Any) -> float:
+    """A number; of an array, its norm."""
+    array = np.asarray(value, np.float64)
+    return float(array) if array.ndim == 0 else float(np.linalg.norm(array))
+
+
+def sharding(leaves: Iterable[Leaf], roles: Roles, params: Mapping[str, Any]) -> Figures:
+    """In how many parts each node's parameters are split over devices, and along which axes."""
+    numbers: dict[Leaf, float] = {}
+    texts: dict[Leaf, str] = {}
+    for leaf in leaves:
+        for name in roles.parameters(leaf):
+            where = getattr(params[name], "sharding", None)
+            spec = getattr(where, "spec", None)
+            split = [axis for axis in spec or () if axis is not None]
+            whole, part = (
+                params[name].shape,
+                getattr(where, "shard_shape", tuple)(params[name].shape),
+            )
+            count = math.prod(whole) // max(math.prod(part), 1) if split else 1
+            if count > numbers.get(leaf, 0):
+                axes = ", ".join("None" if axis is None else str(axis) for axis in spec or ())
+                numbers[leaf] = float(count)
+                texts[leaf] = f"split ({axes})" if split else "on each device"
+    return Figures("parts of parameters on devices", numbers, adds=False, texts=texts)
+
+
+def products(call: Call) -> float:
+    """The operations of the products in a call, a multiplication and an addition each."""
+    if subgraphs(call.node) or all(map(is_known, call.operands)):
+        return 0.0  # what is inside counts for itself; what is known is computed once
+    traced = {i: x for i, x in enumerate(call.operands) if not is_known(x)}
+    if any(isinstance(x, list | dict) for x in traced.values()):
+        return 0.0
+
+    def function(traced: Mapping[int, Any]) -> Any:
+        operands = [traced.get(i, x) for i, x in enumerate(call.operands)]
+        return call.operator.function(*operands, **call.keywords)
+
+    return float(operations(jax.make_jaxpr(function)(traced).jaxpr))
+
+
+def operations(jaxpr: Any) -> float:
+    """The operations of the products in a program of JAX; of a loop, as often as it runs."""
+    total = 0.0
+    for equation in jaxpr.eqns:
+        kind, inputs = equation.primitive.name, equation.invars
+        made = math.prod(equation.outvars[0].aval.shape) if equation.outvars else 0
+        if kind == "dot_general":
+            (contracted, _), _ = equation.params["dimension_numbers"]
+            total += 2.0 * made * math.prod(inputs[0].aval.shape[axis] for axis in contracted)
+        elif kind == "conv_general_dilated":
+            kernel = inputs[1].aval.shape
+            features = kernel[equation.params["dimension_numbers"].rhs_spec[0]]
+            total += 2.0 * made * math.prod(kernel) / max(features, 1)
+        inner = [operations(each) for each in programs_in(equation.params)]
+        if kind == "cond":
+            total += max(inner, default=0.0)
+        else:
+            total += sum(inner) * (equation.params["length"] if kind == "scan" else 1)
+    return total
+
+
+def programs_in(params: Mapping[str, Any]) -> list[Any]:
+    """The programs that are parameters of an operation of JAX."""
+    values = [
+        v for value in params.values() for v in (value if isinstance(value, tuple) else (value,))
+    ]
+    closed = [getattr(value, "jaxpr", value) for value in values]
+    return [value for value in closed if hasattr(value, "eqns")]

@@ -1,0 +1,204 @@
+"""A drawing as a page: one file in which clusters open and fold, without network or server.
+
+All texts of the model are data, which `page.js` shows as text; none of them is read as HTML.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Collection, Mapping
+from html import escape
+from importlib.resources import files
+from typing import Any
+
+from onnxla.draw.content import Content
+from onnxla.draw.labels import LINE, constants_of
+from onnxla.draw.members import Cluster, Member, Pin
+from onnxla.draw.scene import Item, Plan, Port
+from onnxla.draw.stretch import HEAD, PAD
+from onnxla.draw.style import FONT, page_css
+from onnxla.ir.model import Attribute, AttributeReference, Graph, SparseTensor, Tensor
+from onnxla.ir.names import plain
+from onnxla.ir.number_list import NumberList
+
+NUMBERS = 12  # of an attribute that are shown
+NAME = 2_000  # characters of a name that can be copied
+
+
+def page(content: Content, plans: Mapping[Cluster, Plan], opened: Collection[Cluster]) -> str:
+    """The page."""
+    script = (files(__package__) / "page.js").read_text("utf-8")
+    body = (files(__package__) / "page.html").read_text("utf-8")
+    parts = {
+        "TITLE": escape(content.title),
+        "STYLE": page_css(),
+        "FONT": escape(FONT),
+        "DATA": as_script(data(content, plans, opened)),
+        "SCRIPT": script,
+    }
+    # Split, not replaced one by one: a name of the model may look like a place.
+    return "".join(
+        parts[piece[2:-2]] if piece[2:-2] in parts and piece.startswith("{{") else piece
+        for piece in pieces(body)
+    )
+
+
+def pieces(body: str) -> list[str]:
+    """A template's texts and places, such as {{DATA}}, in turn."""
+    found = []
+    for text in body.split("{{"):
+        place, end, rest = text.partition("}}")
+        found += [f"{{{{{place}}}}}", rest] if end else [text]
+    return found
+
+
+def as_script(value: Any) -> str:
+    """JSON that can stand in a script element, whatever texts are in it."""
+    text = json.dumps(value, separators=(",", ":"), ensure_ascii=True)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def data(
+    content: Content, plans: Mapping[Cluster, Plan], opened: Collection[Cluster]
+) -> dict[str, Any]:
+    """All that the page shows."""
+    items: list[Member] = [content.root]
+    for plan in plans.values():
+        items += [item for item in plan.items if not isinstance(item, Port)]
+    number: dict[Item, int] = {item: i for i, item in enumerate(items)}
+    values = {value: i for i, value in enumerate(content.names)}
+    for item in items:
+        for value in (*item.makes, *item.reads):
+            values.setdefault(value, len(values))
+    parents = {
+        item: number[cluster]
+        for cluster, plan in plans.items()
+        for item in plan.items
+        if not isinstance(item, Port)
+    }
+    found = []
+    for item in items:
+        entry = described(item, content, values)
+        if item in parents:
+            entry["p"] = parents[item]
+        if isinstance(item, Cluster):
+            entry["plan"] = as_data(plans[item], number, values)
+        found.append(entry)
+    return {
+        "title": content.title,
+        "subtitle": content.subtitle,
+        "legend": content.legend,
+        "items": found,
+        "values": [
+            [name_of(content.names.get(v, v)), content.types.get(v, ""), content.wire_text([v])]
+            for v in values
+        ],
+        "open": [number[cluster] for cluster in plans if cluster in opened],
+        "room": [HEAD, PAD, LINE],
+    }
+
+
+def name_of(name: str) -> str:
+    """A name as it can be copied; of one that is too long the beginning."""
+    return name[:NAME]
+
+
+def described(item: Member, content: Content, values: Mapping[str, int]) -> dict[str, Any]:
+    """A box's texts and colours."""
+    if item is content.root:
+        return {"k": "c", "t": content.title}
+    label = content.labels[item]
+    found: dict[str, Any] = {"t": label.title, "l": label.lines}
+    found["i"] = [values[v] for v in item.reads]
+    found["o"] = [values[v] for v in item.makes]
+    if isinstance(item, Pin):
+        return {**found, "k": "i" if item.makes else "o", "n": name_of(item.name)}
+    if content.figures and (heat := content.heat(item)) is not None:
+        found |= {"f": round(heat, 3), "ft": content.figures.text(item)}
+    found["b"] = [[role, round(share, 3)] for role, share in content.bars(item)]
+    if isinstance(item, Cluster):
+        return {**found, "k": "c", "kind": item.kind, "full": name_of(item.title)}
+    node = item.node
+    found |= {"k": "n", "op": ".".join(filter(None, (node.domain, node.op_type)))}
+    found["n"] = name_of(node.name)
+    if constants := constants_of(item):
+        roles = content.roles
+        found["c"] = [
+            [
+                name,
+                name_of(
+                    roles.names.get(tensor, tensor.name)
+                    if isinstance(tensor, Tensor)
+                    else tensor.name
+                ),
+                f"{tensor.dtype if tensor.dtype != object else 'string'} {text}",
+            ]
+            for name, tensor, text in constants
+        ]
+    attributes = [[name_of(key), text_of(value)] for key, value in node.attributes.items()]
+    optional = {
+        "a": attributes,
+        "why": content.reason(item),
+        "s": "/".join(item.path)[:NAME],
+        "in": int(item.inner),
+    }
+    return {**found, **{key: value for key, value in optional.items() if value}}
+
+
+def text_of(value: Attribute) -> str:
+    """An attribute's value in a few characters."""
+    match value:
+        case Graph():
+            return f"graph of {len(value.nodes)} nodes"
+        case Tensor() | SparseTensor():
+            return f"{value.dtype} {list(value.shape)}"
+        case AttributeReference():
+            return f"the caller's {plain(value.name)}"
+        case tuple() | NumberList():
+            texts = [text_of(each) for each in value[:NUMBERS]]
+            return f"[{', '.join(texts)}{', …' if len(value) > NUMBERS else ''}]"
+        case float():
+            return f"{value:.6g}"
+    return plain(value)
+
+
+def as_data(plan: Plan, number: Mapping[Item, int], values: Mapping[str, int]) -> dict[str, Any]:
+    """The inside of a cluster."""
+    return {
+        "n": [
+            [values[item.value], int(item.enters)] if isinstance(item, Port) else number[item]
+            for item in plan.items
+        ],
+        "z": [[round(x, 1) for x in size] for size in plan.sizes],
+        "c": [[round(x, 1) for x in centre] for centre in plan.placing.centres],
+        "w": round(plan.placing.width, 1),
+        "h": round(plan.placing.height, 1),
+        "r": [
+            [
+                route.start,
+                route.end,
+                round(route.leaves, 1),
+                [[round(x, 1) for x in passed] for passed in route.passes],
+                round(route.reaches, 1),
+                [values[value] for value in plan.values[route.start, route.end]],
+                round(plan.lands[route.start, route.end], 1),
+            ]
+            for route in plan.placing.routes
+        ],
+    }
+
+
+def in_notebook(html: str, svg: str, height: int) -> str:
+    """The page in a frame of its own, for the output of a cell.
+
+    Where scripts do not run, as on GitHub and in a notebook that is not trusted, the picture stays
+    that is there at first. The frame has the theme of the notebook around.
+    """
+    picture = base64.b64encode(svg.encode()).decode()
+    script = (files(__package__) / "notebook.js").read_text("utf-8")
+    return (
+        '<div class="onnxla-drawing"><img alt="graph" style="max-width:100%"'
+        f' src="data:image/svg+xml;base64,{picture}"><script>{script}'
+        f"(document.currentScript,{as_script(html)},{height})</script></div>"
+    )

@@ -1,0 +1,155 @@
+"""Dtypes and shapes of values: as the file states them, else as a trace finds them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import jax
+import numpy as np
+
+from onnxla import ir
+from onnxla.draw.labels import shape_text
+from onnxla.edit.heads import example_inputs
+from onnxla.interpret.calls import Call, Results, Then
+from onnxla.interpret.eval import eval_at
+from onnxla.interpret.program import Program
+from onnxla.ir.traverse import all_nodes, subgraphs
+from onnxla.ops.values import Value
+from onnxla.summary import describe_type
+
+TRACED = 3_000  # nodes up to which types are looked for that the file does not state
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Dtype and shape of a value that a trace found; `known`, if it is computed while tracing."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    known: bool = False
+
+
+@dataclass
+class Traced:
+    """What a trace found.
+
+    Attributes:
+        results: By node, what its outputs are.
+        operands: By node, what its inputs are.
+        flops: By node, operations in products, where they were counted.
+        sizes: The sizes that were taken for those that the model leaves open, by name.
+    """
+
+    results: dict[ir.Node, tuple[Kind | None, ...]] = field(default_factory=dict)
+    operands: dict[ir.Node, tuple[Kind | None, ...]] = field(default_factory=dict)
+    flops: dict[ir.Node, float] = field(default_factory=dict)
+    sizes: dict[str, int] = field(default_factory=dict)
+
+
+def kind_of(value: Value) -> Kind | None:
+    """Dtype and shape of an array; None of what is none."""
+    if not hasattr(value, "shape") or not hasattr(value, "dtype"):
+        return None
+    known = not isinstance(value, jax.core.Tracer)
+    shape = tuple(int(n) if isinstance(n, int | np.integer) else -1 for n in value.shape)
+    return Kind(str(value.dtype), shape, known)
+
+
+def trace(
+    program: Program, counts: Callable[[Call], float] | None = None, always: bool = False
+) -> Traced:
+    """Follows the graph with arrays that have no numbers, node by node.
+
+    What cannot be traced, as it depends on data, has no types, nor has what needs it; other nodes
+    have.
+
+    Args:
+        program: The model.
+        counts: What is to be counted of each call.
+        always: Whether large models are traced, too, which takes long.
+    """
+    found = Traced()
+    program = program.edited(batched=False)
+    nodes = program.model.graph.nodes
+    if not always and sum(1 for _ in all_nodes(program.model)) > TRACED:
+        return found
+    for given in example_inputs(program):
+        attempt = Traced()
+        with suppress(ir.OnnxlaError, TypeError, ValueError), jax.enable_x64(True):
+            follow(program, given, attempt, counts)
+        if len(attempt.results) > len(found.results):
+            found = attempt
+            found.sizes = open_sizes(program, given)
+        if len(found.results) >= len(nodes):
+            break
+    return found
+
+
+def open_sizes(program: Program, given: Mapping[str, Value]) -> dict[str, int]:
+    """The sizes by which the model has names, as they were in a trace."""
+    sizes: dict[str, int] = {}
+    for value in program.inputs:
+        if isinstance(value.type, ir.TensorType) and value.name in given:
+            for name, size in zip(value.type.shape or (), given[value.name].shape, strict=False):
+                if isinstance(name, str):
+                    sizes[name] = size
+    return sizes
+
+
+def follow(
+    program: Program,
+    given: Mapping[str, np.ndarray],
+    found: Traced,
+    counts: Callable[[Call], float] | None,
+) -> None:
+    """Traces all nodes that can be traced, and notes what they make."""
+    tensors = program.parameters.params.items()
+    params = {key: jax.ShapeDtypeStruct(tensor.shape, tensor.dtype) for key, tensor in tensors}
+    static = {k: v for k, v in given.items() if k in program.parameters.static_inputs}
+    traced = {k: v for k, v in given.items() if k not in static}
+
+    def note(call: Call, then: Then) -> Results:
+        results = then(call)
+        if counts is not None:
+            found.flops[call.node] = found.flops.get(call.node, 0.0) + counts(call)
+        found.operands[call.node] = tuple(map(kind_of, call.operands))
+        found.results[call.node] = tuple(map(kind_of, results))
+        return results
+
+    def walk(params: Any, traced: Any) -> tuple[()]:
+        inputs = {**program.fixed, **static, **traced}
+        context = program.context(params, program.buffers, None, given=inputs)
+        context = replace(context, rules=(note, *context.rules))
+        graph = program.model.graph
+        env: dict[str, Value] = {t.name: context.read(t) for t in graph.initializers} | inputs
+        for index in range(len(graph.nodes)):
+            with suppress(Exception):  # whatever an operator says: what it makes is not known
+                eval_at(index, graph.nodes, env, context)
+        return ()
+
+    jax.eval_shape(walk, params, traced)
+
+
+def stated(graphs: Sequence[ir.Graph]) -> Iterator[tuple[str, ir.Type]]:
+    """The types that the file states for values of some graphs and those in them."""
+    for graph in graphs:
+        for info in (*graph.inputs, *graph.value_info, *graph.outputs):
+            if info.type is not None:
+                yield info.name, info.type
+        for node in graph.nodes:
+            yield from stated(subgraphs(node))
+
+
+def type_text(kind: ir.Type) -> str:
+    """A type as a drawing has it: `float32 N×64`."""
+    if isinstance(kind, ir.TensorType) and kind.shape is not None:
+        return joined("string" if kind.dtype == ir.STRING else str(kind.dtype), kind.shape)
+    return describe_type(kind)
+
+
+def joined(dtype: str, shape: Sequence[object]) -> str:
+    """Dtype and shape."""
+    return f"{dtype} {shape_text(tuple(shape))}".strip()
