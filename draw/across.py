@@ -2,16 +2,17 @@
 
 First row by row: each is moved to where the sum of the distances to its neighbours is least. Then
 what is connected without crossing is made one upright block, after Brandes and Köpf, and blocks are
-moved to where theirs is, as far as their neighbours leave room.
+moved to where theirs is, as far as their neighbours leave room. This last step is done again when a
+box grows since it is opened: `page.js` has it too, and a test compares the two.
 """
 
 from __future__ import annotations
 
 import itertools
+import math
 from bisect import bisect_left, insort
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from statistics import fmean
 
 GAP, LINES = 26.0, 16.0  # between boxes of a row, and between lines
 SWEEPS = 8  # over all rows
@@ -23,49 +24,50 @@ class Rows:
     """Boxes and passing lines in rows: the places, of which boxes have the first indices.
 
     Attributes:
+        boxes: The number of boxes.
         level: The row of each place.
-        width: The width of each place.
         above: For each place, those in the row above that it is connected with.
         below: The same of the row below.
-        chains: For each line, the places that it passes.
         rows: The places of each row, from left to right.
+        block: For each place, the number of the upright block that it is part of.
     """
 
+    boxes: int
     level: list[int]
-    width: list[float]
     above: list[list[int]]
     below: list[list[int]]
-    chains: dict[tuple[int, int], list[int]] = field(default_factory=dict)
     rows: list[list[int]] = field(default_factory=list)
+    block: list[int] = field(default_factory=list)
 
     def is_line(self, place: int) -> bool:
         """Whether a place is that of a line."""
-        return self.width[place] == LINE
+        return place >= self.boxes
 
-    def apart(self, left: int, right: int) -> float:
+    def apart(self, left: int, right: int, widths: Sequence[float]) -> float:
         """How far the centres of neighbours are apart at least."""
-        gap = LINES if self.is_line(left) or self.is_line(right) else GAP
-        return (self.width[left] + self.width[right]) / 2 + gap
+        half = sum(widths[p] / 2 if p < self.boxes else LINE / 2 for p in (left, right))
+        return half + (LINES if self.is_line(left) or self.is_line(right) else GAP)
 
     def weight(self, upper: int, lower: int) -> float:
         """How much it counts that a connection is straight: more, the more of it is a line."""
         return (1.0, 2.0, 8.0)[self.is_line(upper) + self.is_line(lower)]
 
 
-def positions(rows: Rows) -> list[float]:
-    """The centre of each place across."""
-    x = row_by_row(rows)
-    return straightened(rows, x)
+def positions(rows: Rows, widths: Sequence[float]) -> list[float]:
+    """The centre of each place across; notes the blocks. `widths`: those of boxes."""
+    x = row_by_row(rows, widths)
+    rows.block = blocks(rows)
+    return settled(rows, widths, x)
 
 
-def row_by_row(rows: Rows) -> list[float]:
+def row_by_row(rows: Rows, widths: Sequence[float]) -> list[float]:
     """Centres, such that each row is well placed by the rows beside it."""
     x = [0.0] * len(rows.level)
     offsets = []
     for row in rows.rows:
         places = [0.0]
         for left, right in itertools.pairwise(row):
-            places.append(places[-1] + rows.apart(left, right))
+            places.append(places[-1] + rows.apart(left, right, widths))
         for place, at in zip(row, places, strict=False):
             x[place] = at - places[-1] / 2
         offsets.append(places)
@@ -120,9 +122,9 @@ def median(targets: Sequence[tuple[float, float]]) -> float:
     return targets[-1][0]
 
 
-def straightened(rows: Rows, x: Sequence[float]) -> list[float]:
-    """Centres in which every block of connected places is upright."""
-    block = blocks(rows)
+def settled(rows: Rows, widths: Sequence[float], x: Sequence[float]) -> list[float]:
+    """Centres near to `x` in which every block is upright and no place is on another."""
+    block = rows.block
     count = max(block) + 1
     members: list[list[int]] = [[] for _ in range(count)]
     for place, number in enumerate(block):
@@ -131,11 +133,11 @@ def straightened(rows: Rows, x: Sequence[float]) -> list[float]:
     rights: list[dict[int, float]] = [{} for _ in range(count)]
     for row in rows.rows:
         for a, b in itertools.pairwise(row):
-            left, right, gap = block[a], block[b], rows.apart(a, b)
+            left, right, gap = block[a], block[b], rows.apart(a, b, widths)
             lefts[right][left] = max(lefts[right].get(left, 0.0), gap)
             rights[left][right] = max(rights[left].get(right, 0.0), gap)
     order = in_order(lefts, rights)
-    wanted = [fmean(x[place] for place in places) for places in members]
+    wanted = [sum(x[place] for place in places) / len(places) for places in members]
     low, high = [*wanted], [*wanted]
     for b in order:
         low[b] = max([low[b], *(low[left] + gap for left, gap in lefts[b].items())])
@@ -154,10 +156,10 @@ def straightened(rows: Rows, x: Sequence[float]) -> list[float]:
     for sweep in range(SWEEPS):
         for b in order if sweep % 2 else reversed(order):
             if pulls[b]:
-                least = max((at[left] + gap for left, gap in lefts[b].items()), default=-1e9)
-                most = min((at[right] - gap for right, gap in rights[b].items()), default=1e9)
+                least = max((at[left] + gap for left, gap in lefts[b].items()), default=-math.inf)
+                most = min((at[right] - gap for right, gap in rights[b].items()), default=math.inf)
                 best = median(sorted((at[n], weight) for n, weight in pulls[b]))
-                at[b] = min(max(best, least), max(most, least))
+                at[b] = max(min(best, most), least)
     return [at[number] for number in block]
 
 
@@ -185,8 +187,8 @@ def blocks(rows: Rows) -> list[int]:
             for b in rows.below[a]
         )
         chosen: list[tuple[int, int]] = []
-        for _, i, j, a, b in candidates:
-            if a in after or b in taken:
+        for negative, i, j, a, b in candidates:
+            if not negative or a in after or b in taken:
                 continue
             at = bisect_left(chosen, (i, j))
             if (at and chosen[at - 1][1] > j) or (at < len(chosen) and chosen[at][1] < j):
@@ -213,14 +215,14 @@ def followed(place: int, after: dict[int, int]) -> Iterator[int]:
 
 
 def strength(rows: Rows, upper: int, lower: int, place_of: dict[int, int]) -> float:
-    """How much a connection is to be straight: lines most, then what leads to nothing else.
+    """How much a connection is to be straight: lines most; of several neighbours the middle ones.
 
-    Of several neighbours those in the middle.
+    0 of a box with an even number of neighbours, which is in the middle of two.
     """
     aside = 0.0
     for near, other in ((rows.below[upper], lower), (rows.above[lower], upper)):
         places = sorted(place_of[n] for n in near)
         if len(places) % 2 == 0 and not rows.is_line(upper) and not rows.is_line(lower):
-            aside += 100.0  # a box is in the middle of two, not above one of them
+            return 0.0
         aside += abs(places.index(place_of[other]) - (len(places) - 1) / 2)
     return rows.weight(upper, lower) * 1000 - aside

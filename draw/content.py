@@ -57,8 +57,6 @@ class Content:
         ]
         if sizes:
             texts.append(f"shapes for {', '.join(sizes[:3])}" + ", …" * (len(sizes) > 3))
-        if self.figures:
-            texts.append(self.figures.caption)
         return " · ".join(texts)
 
     @cached_property
@@ -66,7 +64,8 @@ class Content:
         """The roles that there are, and what they mean."""
         found = {self.role(leaf) for leaf in self.root.leaves}
         words = {**ROLES, **(self.changes.words if self.changes else {})}
-        return [(role, text) for role, text in words.items() if role in found]
+        heat = [("heat", self.figures.caption)] if self.figures else []
+        return [(role, text) for role, text in words.items() if role in found] + heat
 
     @cached_property
     def _roles(self) -> dict[Leaf, tuple[str, str]]:

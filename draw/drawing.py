@@ -11,6 +11,7 @@ from typing import Any
 from onnxla.arguments import NOTHING, check_arguments, of_type
 from onnxla.arguments import whole as at_least
 from onnxla.draw.changes import compared
+from onnxla.draw.compose import Shown, shown
 from onnxla.draw.content import Content
 from onnxla.draw.figures import figures, products
 from onnxla.draw.grouping import grouped, opened, read
@@ -19,13 +20,12 @@ from onnxla.draw.page import in_notebook, page
 from onnxla.draw.png import png
 from onnxla.draw.roles import Roles
 from onnxla.draw.scene import Plan, plans
-from onnxla.draw.stretch import Shown, shown
 from onnxla.draw.svg import svg
 from onnxla.draw.types import trace
 from onnxla.ir.names import plain
 from onnxla.module import Module, require_module
 
-BOXES = 48  # that are shown at first
+BOXES = 52  # that are shown at first
 DRAW = {
     "height": at_least(200),
     "depth": at_least(0) | NOTHING,

@@ -19,7 +19,7 @@ from onnxla.ir.traverse import subgraphs
 
 FEW = 3  # nodes that need no cluster
 EQUAL = 3  # clusters that become a run
-MANY = 48  # members of a cluster
+MANY = 40  # members of a cluster
 FLAT = 24  # nodes among which blocks are looked for
 INVITING = ("scope", "subgraph", "node")  # kinds of clusters that are opened unasked
 VISITS = 200_000  # of nodes in a search for blocks
@@ -125,9 +125,29 @@ def blocks(members: Sequence[Member]) -> list[Member]:
 
 
 def parts(members: Sequence[Member]) -> list[Member]:
-    """Members, of which the nodes between large clusters are cut into parts where all are many."""
+    """Members, cut into parts where they are many; large clusters stay, if that is enough."""
     if len(members) <= MANY:
         return [*members]
+    found = between_large(members)
+    if len(found) <= MANY:
+        return found
+    pins = [m for m in members if isinstance(m, Pin)]
+    others = [m for m in in_order(members) if not isinstance(m, Pin)]
+    pieces = min(-(-len(others) // (MANY // 2)), MANY // 2)
+    return [*pins, *(in_parts(others, pieces, 0) if len(others) > MANY else others)]
+
+
+def in_parts(members: Sequence[Member], pieces: int, before: int) -> list[Member]:
+    """Members as so many parts, numbered after those before."""
+    cut = [*cuts(members, pieces)]
+    return [
+        Cluster(f"part {before + number}", "part", parts(members[start:end]))
+        for number, (start, end) in enumerate(zip([0, *cut], [*cut, len(members)], strict=True), 1)
+    ]
+
+
+def between_large(members: Sequence[Member]) -> list[Member]:
+    """Members in which the nodes between large clusters are parts."""
     found: list[Member] = []
     count = 0
     for stretch in stretches(members):
@@ -135,11 +155,8 @@ def parts(members: Sequence[Member]) -> list[Member]:
         if pieces < 2 and (len(stretch) < FLAT or isinstance(stretch[0], Pin)):
             found += stretch
             continue
-        pieces = min(pieces, MANY // 2)
-        cut = [*cuts(stretch, pieces)]
-        for start, end in zip([0, *cut], [*cut, len(stretch)], strict=True):
-            count += 1
-            found.append(Cluster(f"part {count}", "part", parts(stretch[start:end])))
+        found += in_parts(stretch, min(pieces, MANY // 2), count)
+        count += min(pieces, MANY // 2)
     return found
 
 

@@ -12,7 +12,7 @@ from bisect import bisect_right, insort
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
-from onnxla.draw.across import LINE, Rows, positions
+from onnxla.draw.across import LINE, Rows, positions, settled
 
 ROW = 46.0  # between rows
 SWEEPS = 10  # over all rows
@@ -25,33 +25,48 @@ class Route:
     Attributes:
         start: Index of the box that it leaves.
         end: Index of the box that it reaches.
-        leaves: Height of the lower side of the first row, or of the upper side if it goes up.
-        passes: Where it passes rows: across, and from which height to which.
-        reaches: Height of the side of the last row.
+        passes: The places that it passes, from start to end.
+        upward: Whether it goes up.
     """
 
     start: int
     end: int
-    leaves: float
-    passes: tuple[tuple[float, float, float], ...]
-    reaches: float
+    passes: tuple[int, ...]
+    upward: bool
 
 
-@dataclass
+@dataclass(frozen=True)
 class Placing:
-    """Where boxes and lines are.
+    """Boxes and lines in rows, and where they are across.
+
+    Attributes:
+        rows: The rows.
+        across: The centre of each place, while all boxes are folded.
+        routes: The lines.
+    """
+
+    rows: Rows
+    across: list[float]
+    routes: list[Route]
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Where boxes of certain sizes are.
 
     Attributes:
         width: The width of it all.
         height: The height of it all.
-        centres: The centre of each box.
-        routes: The lines.
+        across: The centre of each place.
+        tops: The upper side of each row.
+        bottoms: The lower side of each row.
     """
 
     width: float
     height: float
-    centres: list[tuple[float, float]]
-    routes: list[Route]
+    across: list[float]
+    tops: list[float]
+    bottoms: list[float]
 
 
 def place(
@@ -63,19 +78,44 @@ def place(
     """Places boxes and lines.
 
     Args:
-        sizes: Width and height of each box.
+        sizes: Width and height of each box, of which there is at least one.
         lines: From which box to which; in circles some go upwards.
         first: Boxes of the first row, into which no line goes.
         last: Boxes of the last row, from which no line goes.
     """
-    if not sizes:
-        return Placing(0.0, 0.0, [], [])
     down = {(a, b): (a, b) if forward else (b, a) for a, b, forward in acyclic(len(sizes), lines)}
     level = levels(len(sizes), {*down.values()}, first, last)
-    rows = with_passes(sizes, level, {*down.values()})
+    rows, chains = with_passes(level, {*down.values()})
     arrange(rows)
-    across = positions(rows)
-    return placed(sizes, rows, across, down)
+    routes = []
+    for (start, end), (upper, lower) in down.items():
+        passes = chains[upper, lower]
+        upward = start != upper
+        routes.append(Route(start, end, tuple(reversed(passes) if upward else passes), upward))
+    return Placing(rows, positions(rows, [width for width, _ in sizes]), routes)
+
+
+def spread(placing: Placing, sizes: Sequence[tuple[float, float]], moved: bool) -> Spread:
+    """Where boxes are, some of which may be larger than they were when they were placed.
+
+    Args:
+        placing: The boxes.
+        sizes: The width and height that each has now.
+        moved: Whether some have another size.
+    """
+    rows = placing.rows
+    widths = [width for width, _ in sizes]
+    across = settled(rows, widths, placing.across) if moved else placing.across
+    half = [width / 2 for width in widths] + [LINE / 2] * (len(across) - len(sizes))
+    left = min(x - h for x, h in zip(across, half, strict=True))
+    right = max(x + h for x, h in zip(across, half, strict=True))
+    tops, bottoms, y = [], [], 0.0
+    for row in rows.rows:
+        tops.append(y)
+        y += max((sizes[b][1] for b in row if b < rows.boxes), default=0.0)
+        bottoms.append(y)
+        y += ROW
+    return Spread(right - left, bottoms[-1], [x - left for x in across], tops, bottoms)
 
 
 def acyclic(count: int, lines: Collection[tuple[int, int]]) -> Iterator[tuple[int, int, bool]]:
@@ -142,11 +182,11 @@ def levels(
 
 
 def with_passes(
-    sizes: Sequence[tuple[float, float]], level: list[int], lines: Collection[tuple[int, int]]
-) -> Rows:
-    """Boxes in rows, with places for the lines that pass."""
-    width = [w for w, _ in sizes]
-    rows = Rows([*level], width, [[] for _ in sizes], [[] for _ in sizes])
+    level: Sequence[int], lines: Collection[tuple[int, int]]
+) -> tuple[Rows, dict[tuple[int, int], list[int]]]:
+    """Boxes in rows, with places for the lines that pass; and those that each line passes."""
+    count = len(level)
+    rows = Rows(count, [*level], [[] for _ in level], [[] for _ in level])
     joined: set[tuple[int, int]] = set()
 
     def join(upper: int, lower: int) -> None:
@@ -156,23 +196,22 @@ def with_passes(
             rows.above[lower].append(upper)
 
     shared: dict[int, list[int]] = {}
+    chains: dict[tuple[int, int], list[int]] = {}
     for start, end in sorted(lines, key=lambda line: (line[0], level[line[1]], line[1])):
         chain = shared.setdefault(start, [])
         while level[start] + len(chain) + 1 < level[end]:
             rows.level.append(level[start] + len(chain) + 1)
-            rows.width.append(LINE)
             rows.above.append([])
             rows.below.append([])
             chain.append(len(rows.level) - 1)
         passes = chain[: level[end] - level[start] - 1]
-        rows.chains[start, end] = [*passes]
-        way = [start, *passes, end]
-        for upper, lower in itertools.pairwise(way):
+        chains[start, end] = passes
+        for upper, lower in itertools.pairwise([start, *passes, end]):
             join(upper, lower)
     rows.rows = [[] for _ in range(max(rows.level) + 1)]
-    for box, row in enumerate(rows.level):
-        rows.rows[row].append(box)
-    return rows
+    for place, row in enumerate(rows.level):
+        rows.rows[row].append(place)
+    return rows, chains
 
 
 def arrange(rows: Rows) -> None:
@@ -215,36 +254,3 @@ def crossings(rows: Rows) -> int:
             for end in ends:
                 insort(seen, end)
     return count
-
-
-def placed(
-    sizes: Sequence[tuple[float, float]],
-    rows: Rows,
-    across: Sequence[float],
-    down: dict[tuple[int, int], tuple[int, int]],
-) -> Placing:
-    """Centres and routes, with everything right of and below zero."""
-    left = min(across[b] - rows.width[b] / 2 for b in range(len(across)))
-    right = max(across[b] + rows.width[b] / 2 for b in range(len(across)))
-    tops, bottoms, y = [], [], 0.0
-    for row in rows.rows:
-        height = max((sizes[b][1] for b in row if b < len(sizes)), default=0.0)
-        tops.append(y)
-        bottoms.append(y + height)
-        y += height + ROW
-    centres = [
-        (across[b] - left, (tops[rows.level[b]] + bottoms[rows.level[b]]) / 2)
-        for b in range(len(sizes))
-    ]
-    routes = []
-    for (start, end), (upper, lower) in down.items():
-        passes = [
-            (across[b] - left, tops[rows.level[b]], bottoms[rows.level[b]])
-            for b in rows.chains[upper, lower]
-        ]
-        leaves, reaches = bottoms[rows.level[upper]], tops[rows.level[lower]]
-        if start != upper:
-            passes = [(x, low, high) for x, high, low in reversed(passes)]
-            leaves, reaches = reaches, leaves
-        routes.append(Route(start, end, leaves, tuple(passes), reaches))
-    return Placing(right - left, bottoms[-1], centres, routes)

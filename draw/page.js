@@ -1,10 +1,10 @@
 "use strict";
 // Opens and folds the clusters of a drawing. Each cluster comes laid out by itself; what is here is
-// where it goes when clusters are open, as `stretch.py` says, and what the reader does with it.
+// where it goes when clusters are open, as `compose.py` says, and what the reader does with it.
 (() => {
   const model = JSON.parse(document.getElementById("data").textContent);
   const { items, values } = model;
-  const [HEAD, PAD, LINE] = model.room;
+  const [HEAD, PAD, LINE, EDGE] = model.room, [GAP, LINES, PASS, ROW, SWEEPS] = model.gaps;
   const NS = "http://www.w3.org/2000/svg";
   const $ = (id) => document.getElementById(id);
   const canvas = $("canvas"), view = $("view");
@@ -13,68 +13,142 @@
 
   // ---- where things are -------------------------------------------------------------------------
 
-  // An ascending map of lengths that gives each interval [start, end, length] at least its length.
-  function stretch(needs) {
-    const ends = [...new Set(needs.flatMap(([a, b]) => [a, b]))].sort((a, b) => a - b);
-    const slopes = [], images = [];
-    let at = ends.length ? ends[0] : 0;
-    for (let i = 0; i + 1 < ends.length; i++) {
-      let slope = 1;
-      for (const [a, b, need] of needs) {
-        if (a <= ends[i] && b >= ends[i + 1]) slope = Math.max(slope, need / (b - a));
-      }
-      slopes.push(slope);
-      images.push(at);
-      at += (ends[i + 1] - ends[i]) * slope;
+  // The weighted median of [number, weight]; the middle where there is more than one.
+  function median(targets) {
+    targets.sort((a, b) => a[0] - b[0] || a[1] - b[1]);
+    const half = targets.reduce((sum, [, weight]) => sum + weight, 0) / 2;
+    let total = 0;
+    for (let i = 0; i < targets.length; i++) {
+      total += targets[i][1];
+      if (total > half + 1e-9) return targets[i][0];
+      if (total > half - 1e-9 && i + 1 < targets.length) return (targets[i][0] + targets[i + 1][0]) / 2;
     }
-    images.push(at);
-    return (length) => {
-      let i = -1;
-      while (i + 1 < ends.length && ends[i + 1] <= length) i++;
-      return i < 0 ? length : images[i] + (length - ends[i]) * (i < slopes.length ? slopes[i] : 1);
-    };
+    return targets[targets.length - 1][0];
+  }
+
+  // What does not change in a plan: its blocks, which of them are side by side, and what pulls them.
+  function prepared(plan) {
+    const { rows, block } = plan, boxes = plan.n.length, count = Math.max(...block) + 1;
+    const lists = () => Array.from({ length: count }, () => []);
+    const isLine = (place) => (place >= boxes ? 1 : 0);
+    const members = lists(), sides = [], pulls = lists(), near = block.map(() => [[], []]);
+    block.forEach((number, place) => members[number].push(place));
+    for (const row of rows) for (let i = 1; i < row.length; i++) sides.push([row[i - 1], row[i]]);
+    const seen = new Set();
+    for (const [a, b, passes, up] of plan.r) {
+      const way = [a, ...passes, b];
+      if (up) way.reverse();
+      for (let i = 1; i < way.length; i++) {
+        const key = `${way[i - 1]},${way[i]}`;
+        if (seen.has(key)) continue;
+        seen.add(key);
+        near[way[i]][0].push(way[i - 1]);
+        near[way[i - 1]][1].push(way[i]);
+      }
+    }
+    members.forEach((places, b) => {
+      for (const place of places) {
+        for (const n of near[place].flat()) {
+          if (block[n] !== b) pulls[b].push([block[n], [1, 2, 8][isLine(place) + isLine(n)]]);
+        }
+      }
+    });
+    const left = lists(), right = lists();
+    for (const [a, b] of sides) {
+      if (!left[block[b]].includes(block[a])) left[block[b]].push(block[a]);
+      if (!right[block[a]].includes(block[b])) right[block[a]].push(block[b]);
+    }
+    const missing = left.map((each) => each.length);
+    const order = missing.flatMap((n, b) => (n ? [] : [b]));
+    for (const b of order) for (const next of right[b]) if (!--missing[next]) order.push(next);
+    const level = [];
+    rows.forEach((row, i) => row.forEach((place) => { level[place] = i; }));
+    return { members, sides, pulls, order, level, isLine };
+  }
+
+  // Centres near to those of folded boxes, with every block upright and no place on another.
+  function settled(plan, widths) {
+    const { members, sides, pulls, order, isLine } = (plan.ready ??= prepared(plan));
+    const { block, x } = plan, half = (place) => (isLine(place) ? PASS : widths[place]) / 2;
+    const lefts = members.map(() => new Map()), rights = members.map(() => new Map());
+    for (const [a, b] of sides) {
+      const gap = half(a) + half(b) + (isLine(a) || isLine(b) ? LINES : GAP);
+      const l = block[a], r = block[b];
+      lefts[r].set(l, Math.max(lefts[r].get(l) || 0, gap));
+      rights[l].set(r, Math.max(rights[l].get(r) || 0, gap));
+    }
+    const wanted = members.map((places) => places.reduce((sum, p) => sum + x[p], 0) / places.length);
+    const low = [...wanted], high = [...wanted], back = [...order].reverse();
+    for (const b of order) for (const [l, gap] of lefts[b]) low[b] = Math.max(low[b], low[l] + gap);
+    for (const b of back) for (const [r, gap] of rights[b]) high[b] = Math.min(high[b], high[r] - gap);
+    const at = low.map((each, b) => (each + high[b]) / 2);
+    for (let sweep = 0; sweep < SWEEPS; sweep++) {
+      for (const b of sweep % 2 ? order : back) {
+        if (!pulls[b].length) continue;
+        let least = -Infinity, most = Infinity;
+        for (const [l, gap] of lefts[b]) least = Math.max(least, at[l] + gap);
+        for (const [r, gap] of rights[b]) most = Math.min(most, at[r] - gap);
+        const best = median(pulls[b].map(([n, weight]) => [at[n], weight]));
+        at[b] = Math.max(Math.min(best, most), least);
+      }
+    }
+    return block.map((number) => at[number]);
+  }
+
+  function spread(plan, sizes, moved) {
+    let across = moved ? settled(plan, sizes.map(([w]) => w)) : plan.x, left = Infinity, right = -Infinity;
+    const { level } = (plan.ready ??= prepared(plan)), tops = [], bottoms = [];
+    across.forEach((x, place) => {
+      const half = (place < sizes.length ? sizes[place][0] : PASS) / 2;
+      left = Math.min(left, x - half);
+      right = Math.max(right, x + half);
+    });
+    let y = 0;
+    for (const row of plan.rows) {
+      tops.push(y);
+      y += row.reduce((most, place) => Math.max(most, place < sizes.length ? sizes[place][1] : 0), 0);
+      bottoms.push(y);
+      y += ROW;
+    }
+    return { w: right - left, h: bottoms[bottoms.length - 1], across: across.map((x) => x - left), tops, bottoms, level };
   }
 
   function inside(index, isRoot) {
     const plan = items[index].plan, parts = new Map();
+    const has = (enters) => plan.n.some((item) => typeof item !== "number" && item[1] === enters);
+    const head = isRoot ? PAD : plan.n.length && has(1) ? EDGE : HEAD;
+    const made = { w: 2 * PAD, h: head + (has(0) ? EDGE : PAD), places: [], wires: [], ports: new Map() };
+    if (!plan.n.length) return made;
     plan.n.forEach((item, i) => {
       if (typeof item === "number" && isOpen.has(item)) parts.set(i, inside(item, false));
     });
     const sizes = plan.z.map((size, i) => (parts.has(i) ? [parts.get(i).w, parts.get(i).h] : size));
-    const [across, down] = [0, 1].map((axis) =>
-      stretch([...parts.keys()].map((i) => {
-        const c = plan.c[i][axis], half = plan.z[i][axis] / 2;
-        return [c - half, c + half, sizes[i][axis]];
-      })));
-    const head = isRoot ? PAD : HEAD;
-    const made = { w: across(plan.w) + 2 * PAD, h: down(plan.h) + head + PAD, places: [], wires: [], ports: new Map() };
+    const { w, h, across, tops, bottoms, level } = spread(plan, sizes, parts.size > 0);
+    made.w += w;
+    made.h += h;
     const corners = plan.n.map((item, i) => {
-      const [w, h] = sizes[i], isPort = typeof item !== "number";
-      const x = across(plan.c[i][0]) + PAD - w / 2;
-      let y = down(plan.c[i][1]) + head - h / 2;
-      if (isPort) {
+      const [w, h] = sizes[i], x = across[i] + PAD - w / 2;
+      let y = (tops[level[i]] + bottoms[level[i]]) / 2 + head - h / 2;
+      if (typeof item !== "number") {
         y = (item[1] ? 0 : made.h) - h / 2;
         made.ports.set(item.join(), [x + w / 2, y + h / 2]);
       }
       made.places.push({ item, x, y, w, h, depth: 0, open: parts.has(i) });
       return [x, y];
     });
-    for (const [a, b, leaves, passes, reaches, along, land] of plan.r) {
-      const up = plan.c[a][1] > plan.c[b][1];
-      const middle = passes.flatMap(([x, top, bottom]) =>
-        (up ? [bottom, top] : [top, bottom]).map((y) => [across(x) + PAD, down(y) + head]));
-      const apart = parts.has(a) || parts.has(b) ? along.map((v) => [v]) : [along];
-      for (const some of apart) {
-        const ends = [[a, 0], [b, 1]].map(([i, enters]) => {
+    for (const [a, b, passes, up, along, land] of plan.r) {
+      const sides = up ? [bottoms, tops] : [tops, bottoms];
+      const middle = passes.flatMap((p) => sides.map((side) => [across[p] + PAD, side[level[p]] + head]));
+      const leaves = sides[1][level[a]] + head, reaches = sides[0][level[b]] + head;
+      for (const some of parts.has(a) || parts.has(b) ? along.map((v) => [v]) : [along]) {
+        const [[x0, y0], [x1, y1]] = [[a, 0], [b, 1]].map(([i, enters]) => {
           let x = corners[i][0] + sizes[i][0] / 2;
-          const y = corners[i][1] + (Boolean(enters) === up ? sizes[i][1] : 0);
           if (enters && !parts.has(i)) x += land;
           const port = parts.has(i) && parts.get(i).ports.get([some[0], enters].join());
-          return [port ? corners[i][0] + port[0] : x, y];
+          return [port ? corners[i][0] + port[0] : x, corners[i][1] + (enters === up ? sizes[i][1] : 0)];
         });
-        const [[x0, y0], [x1, y1]] = ends;
         made.wires.push({
-          points: [[x0, y0], [x0, down(leaves) + head], ...middle, [x1, down(reaches) + head], [x1, y1]],
+          points: [[x0, y0], [x0, leaves], ...middle, [x1, reaches], [x1, y1]],
           values: some, up, ends: [plan.n[a], plan.n[b]],
           text: !up && typeof plan.n[a] === "number" && items[plan.n[a]].k !== "i",
           tip: !parts.has(b) && typeof plan.n[b] === "number",
@@ -155,7 +229,8 @@
     for (const some of starts.values()) {
       const [x, y] = some[0].points[0], along = some[0].values;
       const text = along.length > 1 ? `${along.length} values` : values[along[0]][2];
-      const left = some.every((wire) => wire.points[2][0] > x + 1);
+      const turns = some.map((wire) => wire.points[2][0] - x);
+      const left = turns.some((by) => by > 1) && !turns.some((by) => by < -1);
       if (text) make("text", { class: "e", x: left ? x - 5 : x + 5, y: y + 14, ...(left && { "text-anchor": "end" }) }, layer, text);
     }
   }
@@ -199,10 +274,9 @@
   function fit(all) {
     const { width, height } = room();
     scale = Math.min(1.1, width / (drawn.w + 8), (height || 1) / (drawn.h + 8));
-    if (!all) scale = Math.max(scale, Math.min(0.75, width / (drawn.w + 8)), 0.3);
+    if (!all) scale = Math.max(scale, Math.min(0.75, width / (drawn.w + 8)), 0.6);
     dx = (width - drawn.w * scale) / 2;
     dy = Math.max((height - drawn.h * scale) / 2, 4);
-    if (dx < 0) dx = (width - drawn.w * scale) / 2;
     apply();
   }
 
@@ -277,11 +351,17 @@
     apply();
   }
 
+  function free() {
+    const { width, height } = room(), panel = $("panel").getBoundingClientRect();
+    const aside = panel.width && panel.width < width;
+    return [aside ? width - panel.width : width, aside ? height : height - panel.height];
+  }
+
   function show(item) {
     for (let at = items[item].p; at !== undefined; at = items[at].p) isOpen.add(at);
     draw();
     const place = drawn.places.find((each) => each.item === item);
-    const { width, height } = room();
+    const [width, height] = free();
     scale = Math.max(scale, 0.8);
     dx = width / 2 - (place.x + place.w / 2) * scale;
     dy = height / 2 - (place.y + place.h / 2) * scale;
@@ -347,7 +427,7 @@
     if (it.s) element("p", "", `in ${it.s}`, $("facts"));
     if (it.why) element("p", "note", it.why, $("facts"));
     if (it.in) element("p", "note", "Inside of a subgraph or function, whose values have no name outside.", $("facts"));
-    if (it.ft) facts(model.subtitle.split(" · ").pop(), [[it.ft, ""]]);
+    if (it.ft) facts(model.legend[model.legend.length - 1][1], [[it.ft, ""]]);
     names(it.k === "c" ? "what comes out" : "outputs", named(it.o));
     names(it.k === "c" ? "what goes in" : "inputs", named(it.i));
     names("constants", (it.c || []).map(([operand, name, text]) => [name, `${operand}: ${text}`]));
@@ -393,17 +473,19 @@
     $("hits").hidden = !$("search").value.trim();
     hits.forEach((item, i) => {
       const it = items[item], line = element("li", i === at ? "on" : "", it.op || it.full || it.t, $("hits"));
-      element("small", "", it.k === "n" ? it.n || (it.o.length ? values[it.o[0]][0] : "") : it.l ? it.l.join(" ") : "", line);
+      element("small", "", it.k === "n" ? ending(it.n || (it.o.length ? values[it.o[0]][0] : "")) : it.l ? it.l.join(" ") : "", line);
       line.addEventListener("click", () => go(i));
       if (i === at) line.scrollIntoView({ block: "nearest" });
     });
     if (!hits.length) element("li", "", "nothing has this name", $("hits"));
   }
 
+  const ending = (name) => (name.length > 44 ? `\u2026${name.slice(-42)}` : name);
+
   function go(i) {
     at = i;
-    show(hits[i]);
     choose(hits[i]);
+    show(hits[i]);
     list();
     $("hits").hidden = true;
   }

@@ -12,11 +12,14 @@ from html import escape
 from importlib.resources import files
 from typing import Any
 
+from onnxla.draw.across import GAP, LINES, SWEEPS
+from onnxla.draw.across import LINE as PASS
+from onnxla.draw.compose import EDGE, HEAD, PAD
 from onnxla.draw.content import Content
 from onnxla.draw.labels import LINE, constants_of
+from onnxla.draw.layered import ROW
 from onnxla.draw.members import Cluster, Member, Pin
 from onnxla.draw.scene import Item, Plan, Port
-from onnxla.draw.stretch import HEAD, PAD
 from onnxla.draw.style import FONT, page_css
 from onnxla.ir.model import Attribute, AttributeReference, Graph, SparseTensor, Tensor
 from onnxla.ir.names import plain
@@ -95,7 +98,8 @@ def data(
             for v in values
         ],
         "open": [number[cluster] for cluster in plans if cluster in opened],
-        "room": [HEAD, PAD, LINE],
+        "room": [HEAD, PAD, LINE, EDGE],
+        "gaps": [GAP, LINES, PASS, ROW, SWEEPS],
     }
 
 
@@ -165,26 +169,26 @@ def text_of(value: Attribute) -> str:
 
 def as_data(plan: Plan, number: Mapping[Item, int], values: Mapping[str, int]) -> dict[str, Any]:
     """The inside of a cluster."""
+    placing = plan.placing
     return {
         "n": [
             [values[item.value], int(item.enters)] if isinstance(item, Port) else number[item]
             for item in plan.items
         ],
-        "z": [[round(x, 1) for x in size] for size in plan.sizes],
-        "c": [[round(x, 1) for x in centre] for centre in plan.placing.centres],
-        "w": round(plan.placing.width, 1),
-        "h": round(plan.placing.height, 1),
+        "z": plan.sizes,
+        "x": placing.across,
+        "rows": placing.rows.rows,
+        "block": placing.rows.block,
         "r": [
             [
                 route.start,
                 route.end,
-                round(route.leaves, 1),
-                [[round(x, 1) for x in passed] for passed in route.passes],
-                round(route.reaches, 1),
+                route.passes,
+                int(route.upward),
                 [values[value] for value in plan.values[route.start, route.end]],
-                round(plan.lands[route.start, route.end], 1),
+                plan.lands[route.start, route.end],
             ]
-            for route in plan.placing.routes
+            for route in placing.routes
         ],
     }
 

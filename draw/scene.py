@@ -1,12 +1,12 @@
 """Every cluster of a drawing laid out for itself, with what is inside of it folded.
 
 So each layout is small, whatever the size of the model, and a cluster that is opened needs no other
-layout: `stretch` puts it in the place of its box.
+layout: `compose` puts it in the place of its box.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -112,20 +112,23 @@ def planned(
     return Plan(items, tuple(sizes), placing, texts, landings(sizes, placing))
 
 
-def landings(sizes: list[tuple[float, float]], placing: Placing) -> dict[tuple[int, int], float]:
+def landings(
+    sizes: Sequence[tuple[float, float]], placing: Placing
+) -> dict[tuple[int, int], float]:
     """How far from the middle of its box each line ends, so that several are seen apart."""
-    into: dict[int, list[tuple[float, int]]] = {}
+    into: dict[int, list[tuple[float, int, bool]]] = {}
+    block, across = placing.rows.block, placing.across
     for route in placing.routes:
-        last = route.passes[-1][0] if route.passes else placing.centres[route.start][0]
-        into.setdefault(route.end, []).append((last, route.start))
+        last = route.passes[-1] if route.passes else route.start
+        straight = block[last] == block[route.end]
+        into.setdefault(route.end, []).append((across[last], route.start, straight))
     found = {}
     for end, lines in into.items():
         lines.sort()
-        centre, width = placing.centres[end][0], sizes[end][0]
-        straight = [i for i, (x, _) in enumerate(lines) if abs(x - centre) < 0.1]
-        middle = straight[0] if straight else (len(lines) - 1) / 2
+        straights = [i for i, (_, _, straight) in enumerate(lines) if straight]
+        middle = straights[0] if straights else (len(lines) - 1) / 2
         most = max(middle, len(lines) - 1 - middle, 1.0)
-        step = max(min(SPREAD, (width / 2 - 12) / most), 0.0)
-        for i, (_, start) in enumerate(lines):
-            found[start, end] = step * (i - middle)
+        step = max(min(SPREAD, (sizes[end][0] / 2 - 12) / most), 0.0)
+        for i, (_, start, _) in enumerate(lines):
+            found[start, end] = round(step * (i - middle), 1)
     return found

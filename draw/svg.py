@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from html import escape
 
+from onnxla.draw.compose import Place, Shown, Wire, path
 from onnxla.draw.content import Content
 from onnxla.draw.labels import LINE, SMALL, width_of
 from onnxla.draw.members import Cluster, Pin
 from onnxla.draw.scene import Port
-from onnxla.draw.stretch import Place, Shown, Wire, path
 from onnxla.draw.style import FONT, picture_css
 
 MARGIN, CHIP, LEGEND = 12.0, 16.0, 20.0
@@ -92,7 +92,8 @@ def texts_of(wires: Sequence[Wire], content: Content) -> Iterator[str]:
             starts.setdefault(wire.points[0], []).append(wire)
     for (x, y), some in starts.items():
         if words := content.wire_text(some[0].values):
-            left = all(wire.points[2][0] > x + 1 for wire in some)
+            turns = [wire.points[2][0] - x for wire in some]
+            left = any(by > 1 for by in turns) and not any(by < -1 for by in turns)
             at, more = (x - 5, ' text-anchor="end"') if left else (x + 5, "")
             yield text("e", at, y + 14, words, more)
 

@@ -1,23 +1,21 @@
 """A drawing with some clusters open: their insides in the place of their boxes.
 
-The plane is stretched until an open cluster has room where its box was: at each height by the most
-that one of the boxes there needs, and the same across. Other boxes move with their centres and keep
-their size, so nothing overlaps that did not, and what was left, right, above or below stays so.
-`page.js` does the same when somebody opens a cluster; a test compares the two.
+The order of boxes in rows stays; the rows become as high as they need, and boxes move aside as far
+as they must. `page.js` does the same when somebody opens a cluster; a test compares the two.
 """
 
 from __future__ import annotations
 
 import itertools
-from bisect import bisect_right
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from onnxla.draw.layered import Route
+from onnxla.draw.layered import Route, Spread, spread
 from onnxla.draw.members import Cluster, Pin
 from onnxla.draw.scene import Item, Plan, Port
 
 HEAD, PAD = 34.0, 16.0  # room in an open cluster above what is inside, and around it
+EDGE = 4.0  # above and below rows of ports, which are on the rim
 
 
 @dataclass(frozen=True)
@@ -78,38 +76,6 @@ class Shown:
             yield replace(p, x=p.x + x, y=p.y + y, depth=p.depth + 1)
 
 
-@dataclass(frozen=True)
-class Stretch:
-    """An ascending map of lengths that nowhere makes them shorter."""
-
-    ends: Sequence[float]
-    slopes: Sequence[float]
-    images: Sequence[float]
-
-    @classmethod
-    def of(cls, needs: Sequence[tuple[float, float, float]]) -> Stretch:
-        """The map that gives each interval (start, end, length) at least its length."""
-        ends = sorted({end for start, stop, _ in needs for end in (start, stop)})
-        slopes = [
-            max((n / (b - a) for a, b, n in needs if a <= start and b >= stop), default=1.0)
-            for start, stop in itertools.pairwise(ends)
-        ]
-        slopes = [max(slope, 1.0) for slope in slopes]
-        images, at = [], ends[0] if ends else 0.0
-        for start, stop, slope in zip(ends, ends[1:], slopes, strict=False):
-            images.append(at)
-            at += (stop - start) * slope
-        return cls(ends, slopes, [*images, at])
-
-    def __call__(self, length: float) -> float:
-        """Where a length is mapped to."""
-        index = bisect_right(self.ends, length) - 1
-        if not self.ends or index < 0:
-            return length
-        slope = self.slopes[index] if index < len(self.slopes) else 1.0
-        return self.images[index] + (length - self.ends[index]) * slope
-
-
 def shown(root: Cluster, plans: Mapping[Cluster, Plan], is_open: Collection[Cluster]) -> Shown:
     """The drawing with some clusters open, of which the root is one."""
     return inside(root, plans, is_open, is_root=True)
@@ -126,35 +92,31 @@ def inside(
         if isinstance(item, Cluster) and item in is_open
     }
     sizes = [
-        (parts[i].width, parts[i].height) if i in parts else s for i, s in enumerate(plan.sizes)
+        (parts[i].width, parts[i].height) if i in parts else size
+        for i, size in enumerate(plan.sizes)
     ]
-    across, down = (
-        Stretch.of(
-            [
-                (
-                    c[axis] - plan.sizes[i][axis] / 2,
-                    c[axis] + plan.sizes[i][axis] / 2,
-                    sizes[i][axis],
-                )
-                for i, c in enumerate(plan.placing.centres)
-                if i in parts
-            ]
-        )
-        for axis in (0, 1)
+    if not plan.items:
+        return Shown(2 * PAD, HEAD + PAD)
+    enters, leaves = (
+        any(isinstance(item, Port) and item.enters == way for item in plan.items)
+        for way in (True, False)
     )
-    head = PAD if is_root else HEAD
-    made = Shown(across(plan.placing.width) + 2 * PAD, down(plan.placing.height) + head + PAD)
+    head = PAD if is_root else EDGE if enters else HEAD
+    foot = EDGE if leaves else PAD
+    where = spread(plan.placing, sizes, moved=bool(parts))
+    made = Shown(where.width + 2 * PAD, where.height + head + foot)
     corners = []
     for i, item in enumerate(plan.items):
-        (x, y), (width, height) = plan.placing.centres[i], sizes[i]
-        left, top = across(x) + PAD - width / 2, down(y) + head - height / 2
+        row, (width, height) = plan.placing.rows.level[i], sizes[i]
+        left = where.across[i] + PAD - width / 2
+        top = (where.tops[row] + where.bottoms[row]) / 2 + head - height / 2
         if isinstance(item, Port):
             top = -height / 2 if item.enters else made.height - height / 2
             made.ports[item.value, item.enters] = left + width / 2, top + height / 2
         corners.append((left, top))
         made.places.append(Place(item, left, top, width, height, 0, i in parts))
     for route in plan.placing.routes:
-        made.wires += wires(plan, route, corners, sizes, parts, (across, down, head))
+        made.wires += wires(plan, route, where, head, corners, sizes, parts)
     for i, part in parts.items():
         left, top = corners[i]
         made.places += part.moved(left, top)
@@ -167,40 +129,35 @@ def inside(
 def wires(
     plan: Plan,
     route: Route,
+    where: Spread,
+    head: float,
     corners: Sequence[tuple[float, float]],
     sizes: Sequence[tuple[float, float]],
     parts: Mapping[int, Shown],
-    maps: tuple[Stretch, Stretch, float],
 ) -> Iterator[Wire]:
-    """A line between two boxes; between open clusters one for each value."""
-    across, down, head = maps
-    a, b = route.start, route.end
-    upward = plan.placing.centres[a][1] > plan.placing.centres[b][1]
-    values = plan.values[a, b]
+    """A line between two boxes; at open clusters one for each value."""
+    a, b, upward = route.start, route.end, route.upward
+    level = plan.placing.rows.level
+    sides = (where.bottoms, where.tops) if upward else (where.tops, where.bottoms)
     middle = [
-        (across(x) + PAD, down(y) + head)
-        for x, top, bottom in route.passes
-        for y in ((bottom, top) if upward else (top, bottom))
+        (where.across[p] + PAD, side[level[p]] + head) for p in route.passes for side in sides
     ]
-    leaves, reaches = down(route.leaves) + head, down(route.reaches) + head
-    apart = [(value,) for value in values] if a in parts or b in parts else [values]
-    for some in apart:
+    leaves, reaches = sides[1][level[a]] + head, sides[0][level[b]] + head
+    values = plan.values[a, b]
+    for some in [(value,) for value in values] if a in parts or b in parts else [values]:
         ends = []
         for i, enters in ((a, False), (b, True)):
             x = corners[i][0] + sizes[i][0] / 2
-            lower = enters == upward
-            y = corners[i][1] + (sizes[i][1] if lower else 0.0)
+            y = corners[i][1] + (sizes[i][1] if enters == upward else 0.0)
             if enters and i not in parts:
                 x += plan.lands[a, b]
-            if i in parts and (some[0], enters) in parts[i].ports:
-                x = corners[i][0] + parts[i].ports[some[0], enters][0]
-            ends.append((x, y))
+            port = parts[i].ports.get((some[0], enters)) if i in parts else None
+            ends.append((corners[i][0] + port[0] if port else x, y))
         (x0, y0), (x1, y1) = ends
         points = ((x0, y0), (x0, leaves), *middle, (x1, reaches), (x1, y1))
         text = not upward and not isinstance(plan.items[a], Port | Pin)
-        yield Wire(
-            points, some, text, upward, b not in parts and not isinstance(plan.items[b], Port)
-        )
+        tip = b not in parts and not isinstance(plan.items[b], Port)
+        yield Wire(points, some, text, upward, tip)
 
 
 def path(points: Sequence[tuple[float, float]]) -> str:
