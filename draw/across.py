@@ -217,12 +217,17 @@ def followed(place: int, after: dict[int, int]) -> Iterator[int]:
 def strength(rows: Rows, upper: int, lower: int, place_of: dict[int, int]) -> float:
     """How much a connection is to be straight: lines most; of several neighbours the middle ones.
 
-    0 of a box with an even number of neighbours, which is in the middle of two.
+    0 of a box with an even number of neighbours, which is in the middle of two, and of a neighbour
+    at which a way begins or ends, beside others.
     """
-    aside = 0.0
-    for near, other in ((rows.below[upper], lower), (rows.above[lower], upper)):
-        places = sorted(place_of[n] for n in near)
-        if len(places) % 2 == 0 and not rows.is_line(upper) and not rows.is_line(lower):
+    aside, boxes = 0.0, not rows.is_line(upper) and not rows.is_line(lower)
+    for near, other, further in (
+        (rows.below[upper], lower, rows.below),
+        (rows.above[lower], upper, rows.above),
+    ):
+        going = [n for n in near if further[n]] or near
+        if other not in going or (boxes and len(going) % 2 == 0):
             return 0.0
+        places = sorted(place_of[n] for n in going)
         aside += abs(places.index(place_of[other]) - (len(places) - 1) / 2)
     return rows.weight(upper, lower) * 1000 - aside
