@@ -62,7 +62,7 @@ def by_scope(members: Sequence[Member], depth: int) -> list[Member]:
         if not others and isinstance(only, Cluster) and only.kind == "scope":
             only.title = f"{key}/{only.title}"
             found.append(only)
-        elif len(inner) <= FEW:
+        elif len(inner) <= FEW and all(isinstance(member, Leaf) for member in inner):
             found += inner
         else:
             found.append(grouped(Cluster(key, "scope", inner)))

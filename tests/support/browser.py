@@ -48,7 +48,8 @@ def in_page(
         "pre.textContent = JSON.stringify(found); document.body.append(pre); });</script>"
     )
     path = folder / "page.html"
-    path.write_text(html.replace("</body>", f"{ending}</body>", 1), "utf-8")
+    before, _, after = html.rpartition("</body>")
+    path.write_text(f"{before}{ending}</body>{after}", "utf-8")
     assert BROWSER is not None
     command = [
         *(BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"),
