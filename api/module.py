@@ -45,6 +45,7 @@ from onnxla.interpret.rules.running_statistics import Training
 from onnxla.ir.fingerprint import fingerprint
 from onnxla.ir.names import as_names, listed, no_such, plain, quoted
 from onnxla.ir.rewrite import cut, replace_tensors
+from onnxla.ir.traverse import all_nodes
 from onnxla.left_open import left_open
 from onnxla.ops.limits import Limits
 from onnxla.ops.missing import saved_for_one_processor
@@ -66,8 +67,9 @@ from onnxla.parameters.selection import chosen, kept_statistics, matching
 from onnxla.parameters.sharding import Rules, shardings
 from onnxla.public import find
 from onnxla.summary import describe_type, summarize
-from onnxla.tables import Report
+from onnxla.tables import Report, Table
 
+FEW_NODES = 300  # whose layers a summary has
 BATCHED = "batched: each input and output has a further axis, the first"
 FORMS = {"onnxla": save_adapters, "peft": save_peft}  # of adapters, by who reads them
 
@@ -1078,12 +1080,51 @@ class Module:
         return fingerprint(self._with_values())
 
     def summary(self) -> Report:
-        """Inputs, outputs, operators and parameters by role: text, or HTML in a notebook."""
+        """Inputs, outputs, layers, operators, parameters by role: text, or HTML in a notebook.
+
+        Layers of models of more than some hundred nodes are left to `layers`: it takes seconds.
+        """
         program = self.program
         notes = [text for _, text in left_open(program.parameters, program.analysis)]
         if program.batched:
             notes.insert(0, BATCHED)
-        return summarize(program.model, program.parameters, program.fixed, notes)
+        found = summarize(program.model, program.parameters, program.fixed, notes)
+        if sum(1 for _ in all_nodes(program.model)) > FEW_NODES:
+            return found
+        return Report([*found.parts, self.layers])
+
+    @property
+    def layers(self) -> Any:
+        """The nodes of the graph, as a table in which scopes and repeated blocks are folded.
+
+            module.layers("*attention*")         # by name, operator, value or parameter
+            module.layers["/conv1/Conv"].value   # the name of what it makes
+
+        Each has `name`, `operator`, `value`, `output` (dtype and shape), `parameters`, `elements`
+        and `share` (of the operations in products). Shapes are for example inputs, where the model
+        leaves sizes open.
+
+        Raises:
+            ValueError: A pattern matches no layer; the message has the nearest name.
+            KeyError: There is no layer of a name.
+        """
+        return find("layers")(self)
+
+    @property
+    def values(self) -> Any:
+        """The values of the graph by name: inputs, outputs and what is between.
+
+            module.values("*Relu*")      # by name, or by the node that makes it
+            module.values["logits"]      # a notebook completes the name
+
+        Each has `name`, `type`, `made_by` and `readers`. Names are for `apply(outputs=)`, `cut`,
+        `replace_head` and `insert_dropout`.
+
+        Raises:
+            ValueError: A pattern matches no value; the message has the nearest name.
+            KeyError: There is no value of a name.
+        """
+        return find("values")(self)
 
     def draw(
         self,
@@ -1128,6 +1169,23 @@ class Module:
             f"{count:,} parameters in {len(self.params)} tensors"
             + (f"; {BATCHED}" if self.program.batched else "")
         )
+
+    def _repr_html_(self) -> str:
+        return Report([repr(self), *self.summary().parts, self._table()])._repr_html_()
+
+    def _table(self) -> Table:
+        """The parameters, one by one."""
+        trained = self.program.parameters.trained
+        rows = [
+            (
+                name,
+                self.roles[name],
+                f"{value.dtype}{list(value.shape)}",
+                "trains" if name in trained else "",
+            )
+            for name, value in self.params.items()
+        ]
+        return Table(f"parameters ({len(rows):,})", ("name", "role", "", ""), rows, folded=True)
 
     def check_inputs(self, inputs: Mapping[str, Value]) -> dict[str, Value]:
         """Inputs by name in the model's dtypes. Raises: TypeError or ValueError if they differ."""

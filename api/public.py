@@ -39,6 +39,8 @@ PUBLIC = {
 METHODS = {
     "Decoder": "onnxla.generate.decoder",
     "draw": "onnxla.draw.drawing",
+    "layers": "onnxla.draw.layers",
+    "values": "onnxla.draw.values",
     "without_past": "onnxla.generate.whole_sequences",
     "check_saved_file": "onnxla.peers.saved_file",
     "export_program": "onnxla.exporting",

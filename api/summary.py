@@ -14,7 +14,7 @@ from onnxla.ir.problems import MAX_LISTED, Problems
 from onnxla.ir.traverse import all_nodes
 from onnxla.ops.missing import missing_operators
 from onnxla.parameters.roles import ROLES, Parameters
-from onnxla.tables import Report, Table
+from onnxla.tables import Notes, Report, Shown, Table
 
 
 def describe_type(kind: ir.Type) -> str:
@@ -74,7 +74,7 @@ def summarize(
         if count:
             trained = describe_trained(parameters, role)
             roles.append((role, f"{count:,}", f"{elements:,}", trained))
-    parts: list[str | Table] = [
+    parts: list[str | Shown] = [
         f"{plain(model.graph.name)}: IR version {model.ir_version}, opset {opsets}{producer}",
         Table("inputs", (), inputs),
         Table("outputs", (), outputs),
@@ -83,10 +83,11 @@ def summarize(
             f"operators ({sum(count for _, count in counts)} nodes)",
             (),
             [(plain(name), str(count)) for name, count in counts[:MAX_LISTED]],
+            folded=True,
         ),
     ]
     if noted := Problems(notes).listed():
-        parts.append(Table("what the file leaves open", (), [(note,) for note in noted]))
+        parts.append(Notes("what the file leaves open", noted))
     if missing := missing_operators(model):
-        parts.append(Table("not supported", (), [(line,) for line in missing]))
+        parts.append(Notes("not supported", missing))
     return Report(parts)

@@ -5,20 +5,60 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from onnxla.ir.names import plain
+
+# Within what a notebook says of colours, so that it fits a light and a dark one.
+STYLE = """<style>
+.onnxla{font:13px/1.5 system-ui,sans-serif;max-width:100%;overflow-x:auto}
+.onnxla h4{margin:1em 0 .3em;font-size:13px}
+.onnxla p{margin:.3em 0}
+.onnxla ul{margin:.3em 0;padding-left:1.4em;max-width:60em}
+.onnxla>details{margin:.8em 0}
+.onnxla>details>summary{cursor:pointer;font-weight:600}
+.onnxla table{border-collapse:collapse;margin:0;font-size:13px}
+.onnxla th,.onnxla td{text-align:left;padding:2px 18px 2px 0;border:0;white-space:nowrap}
+.onnxla th,.onnxla .head{font-weight:600;opacity:.7}
+.onnxla tr,.onnxla tr:nth-child(even){background:none}
+.onnxla tr+tr td,.onnxla .row{border-top:1px solid color-mix(in srgb,currentColor 12%,transparent)}
+.onnxla .layers{min-width:46em}
+.onnxla .row{display:grid;grid-template-columns:2.4fr 1.4fr 2fr 1fr .8fr;gap:0 14px;padding:2px 0}
+.onnxla .row span{overflow-wrap:anywhere}
+.onnxla .row span:nth-child(n+4){text-align:right;font-variant-numeric:tabular-nums}
+.onnxla .row span:first-child{padding-left:calc(var(--depth,0)*1.3em + 1em);text-indent:-1em}
+.onnxla summary.row{cursor:pointer;list-style:none}
+.onnxla summary.row::-webkit-details-marker{display:none}
+.onnxla summary.row span:first-child::before{content:"\\25B8\\00A0"}
+.onnxla details[open]>summary.row span:first-child::before{content:"\\25BE\\00A0"}
+.onnxla summary.row:hover{background:color-mix(in srgb,currentColor 6%,transparent)}
+</style>"""
+
+
+class Shown(Protocol):
+    """What a report has beside lines: a text, and HTML."""
+
+    def html(self) -> str:
+        """It as HTML."""
+
+
+def page(inside: str) -> str:
+    """HTML of a notebook's output."""
+    return f'{STYLE}<div class="onnxla">{inside}</div>'
 
 
 @dataclass(frozen=True)
 class Table:
     """A titled table of texts; the header may be empty.
 
-    Texts may come from a file: each is shown as one short line that can be printed.
+    Texts may come from a file: each is shown as one short line that can be printed. A notebook
+    shows the rows of a `folded` one at a click.
     """
 
     title: str
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
+    folded: bool = False
 
     def __str__(self) -> str:
         lines = [self.header, *self.rows] if self.header else list(self.rows)
@@ -40,14 +80,36 @@ class Table:
         lines = [row(self.header, "th")] if self.header else []
         lines += [row(cells, "td") for cells in self.rows]
         body = "".join(f"<tr>{line}</tr>" for line in lines)
-        return f"<h4>{html.escape(self.title)}</h4><table>{body}</table>"
+        title = html.escape(self.title)
+        if self.folded:
+            return f"<details><summary>{title}</summary><table>{body}</table></details>"
+        return f"<h4>{title}</h4><table>{body}</table>"
+
+    def _repr_html_(self) -> str:
+        return page(self.html())
+
+
+@dataclass(frozen=True)
+class Notes:
+    """Titled sentences, which a notebook breaks into lines."""
+
+    title: str
+    lines: Sequence[str]
+
+    def __str__(self) -> str:
+        return "\n".join([self.title, *(f"  {line}" for line in self.lines)])
+
+    def html(self) -> str:
+        """The sentences as HTML."""
+        items = "".join(f"<li>{html.escape(line)}</li>" for line in self.lines)
+        return f"<h4>{html.escape(self.title)}</h4><ul>{items}</ul>"
 
 
 @dataclass(frozen=True)
 class Report:
     """Lines and tables, as text in a terminal and as HTML in a notebook."""
 
-    parts: Sequence[str | Table] = field(default_factory=tuple)
+    parts: Sequence[str | Shown] = field(default_factory=tuple)
 
     def __str__(self) -> str:
         return "\n".join(map(str, self.parts))
@@ -55,7 +117,9 @@ class Report:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        return "".join(
-            part.html() if isinstance(part, Table) else f"<p>{html.escape(part)}</p>"
-            for part in self.parts
+        return page(
+            "".join(
+                f"<p>{html.escape(part)}</p>" if isinstance(part, str) else part.html()
+                for part in self.parts
+            )
         )

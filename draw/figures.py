@@ -16,10 +16,10 @@ from onnxla.draw.roles import Roles
 from onnxla.draw.types import Kind, Traced
 from onnxla.interpret.calls import Call
 from onnxla.ir.names import listed, nearest, no_such
-from onnxla.ir.traverse import subgraphs
 from onnxla.ops.values import is_known
 
 KINDS = ("parameters", "flops", "bytes", "sharding")
+FEW = 3  # operands of an operator of one step
 DECADES = 6  # powers of ten below the largest error that have a colour
 
 
@@ -168,8 +168,11 @@ def sharding(leaves: Iterable[Leaf], roles: Roles, params: Mapping[str, Any]) ->
 
 def products(call: Call) -> float:
     """The operations of the products in a call, a multiplication and an addition each."""
-    if subgraphs(call.node) or all(map(is_known, call.operands)):
-        return 0.0  # what is inside counts for itself; what is known is computed once
+    operator = call.operator
+    multiplies = operator.product or operator.linear or "weight" in operator.roles.values()
+    further = operator.domain or len(operator.inputs) > FEW  # which may have products inside
+    if not (multiplies or further) or all(map(is_known, call.operands)):
+        return 0.0  # what is known is computed once
     traced = {i: x for i, x in enumerate(call.operands) if not is_known(x)}
     if any(isinstance(x, list | dict) for x in traced.values()):
         return 0.0

@@ -76,15 +76,26 @@ def trace(
     nodes = program.model.graph.nodes
     if not always and sum(1 for _ in all_nodes(program.model)) > TRACED:
         return found
+    best: Mapping[str, Any] = {}
     for given in example_inputs(program):
-        attempt = Traced()
-        with suppress(ir.OnnxlaError, TypeError, ValueError), jax.enable_x64(True):
-            follow(program, given, attempt, counts)
+        attempt = attempted(program, given)
         if len(attempt.results) > len(found.results):
-            found = attempt
+            found, best = attempt, given
             found.sizes = open_sizes(program, given)
         if len(found.results) >= len(nodes):
             break
+    if counts is not None and found.results:  # once, as it takes longer
+        found.flops = attempted(program, best, counts).flops
+    return found
+
+
+def attempted(
+    program: Program, given: Mapping[str, Any], counts: Callable[[Call], float] | None = None
+) -> Traced:
+    """What a trace with some inputs finds; all until it fails."""
+    found = Traced()
+    with suppress(ir.OnnxlaError, TypeError, ValueError), jax.enable_x64(True):
+        follow(program, given, found, counts)
     return found
 
 

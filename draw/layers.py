@@ -1,0 +1,234 @@
+"""`module.layers`: a model's nodes as a table, with scopes and blocks that repeat folded."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from weakref import WeakKeyDictionary
+
+from onnxla.draw.content import Content
+from onnxla.draw.figures import figures, products
+from onnxla.draw.grouping import grouped, opened, read
+from onnxla.draw.labels import short_name
+from onnxla.draw.members import Cluster, Leaf
+from onnxla.draw.roles import Roles
+from onnxla.draw.types import trace
+from onnxla.interpret.program import Program
+from onnxla.ir.names import no_such, plain
+from onnxla.module import Module
+from onnxla.tables import Table, page
+
+ROWS = 40  # of a text, before scopes are folded
+HEADER = ("layer", "operator", "output", "parameters", "products")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A node of the graph.
+
+    Attributes:
+        name: The node's name, or that of the first value that it makes.
+        operator: Its operator, with the domain if that is not ONNX's own.
+        value: The name of the first value that it makes, for `apply(outputs=)`, `cut` and the like.
+        output: Dtype and shape of that value, as far as they are known.
+        parameters: The names of its parameters.
+        elements: How many numbers these have.
+        share: Its share of the model's operations in products, from 0 to 1.
+    """
+
+    name: str
+    operator: str
+    value: str
+    output: str
+    parameters: tuple[str, ...]
+    elements: int
+    share: float
+
+    def matches(self, pattern: str) -> bool:
+        """Whether a pattern is that of its name, its operator, its value or a parameter."""
+        names = (self.name, self.operator, self.value, *self.parameters)
+        return any(fnmatchcase(name, pattern) for name in names)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table: a node, or others that are folded in one line.
+
+    Attributes:
+        title: What the line is called.
+        kind: The operator, or how much is folded.
+        output: Dtype and shape of what comes out, if it is one value.
+        elements: How many numbers the parameters have.
+        share: The share of operations in products.
+        layer: The node, if it is one.
+        rows: What is folded.
+        open: Whether a text shows these.
+    """
+
+    title: str
+    kind: str
+    output: str
+    elements: int
+    share: float
+    layer: Layer | None = None
+    rows: tuple[Row, ...] = ()
+    open: bool = False
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """The texts of the line."""
+        elements = f"{self.elements:,}" if self.elements else ""
+        share = f"{self.share:.1%}" if self.share else ""
+        return plain(self.title), plain(self.kind), self.output, elements, share
+
+    def layers(self) -> Iterator[Layer]:
+        """The nodes in it."""
+        if self.layer is not None:
+            yield self.layer
+        for row in self.rows:
+            yield from row.layers()
+
+    def lines(self, depth: int = 0) -> Iterator[tuple[str, ...]]:
+        """The lines of a text."""
+        title, *others = self.cells
+        yield ("  " * depth + title, *others)
+        if self.open:
+            for row in self.rows:
+                yield from row.lines(depth + 1)
+
+    def html(self, depth: int = 0) -> str:
+        """The line as HTML; what is folded opens at a click."""
+        cells = "".join(f"<span>{html.escape(cell)}</span>" for cell in self.cells)
+        if not self.rows:
+            return f'<div class="row" style="--depth:{depth}">{cells}</div>'
+        inside = "".join(row.html(depth + 1) for row in self.rows)
+        shown = " open" * self.open
+        head = f'<summary class="row" style="--depth:{depth}">{cells}</summary>'
+        return f"<details{shown}>{head}{inside}</details>"
+
+
+class Layers(Sequence[Layer]):
+    """The nodes of a model, in order. A terminal and a notebook show them as a table.
+
+        module.layers                    # all of them, with scopes folded
+        module.layers("*attention*")     # by name, operator, value or parameter
+        module.layers["/conv1/Conv"]     # one, by its name
+
+    Args:
+        title: What is above the table.
+        rows: The lines.
+    """
+
+    def __init__(self, title: str, rows: Sequence[Row]) -> None:
+        self.title, self.rows = title, tuple(rows)
+        self.all = tuple(layer for row in self.rows for layer in row.layers())
+
+    def __call__(self, *patterns: str) -> Layers:
+        """Those that one of some shell-style patterns matches, one after the other.
+
+        Raises:
+            ValueError: A pattern matches none.
+        """
+        for pattern in patterns:
+            if not any(layer.matches(pattern) for layer in self.all):
+                raise ValueError(no_such("layer", pattern, [layer.name for layer in self.all]))
+        found = [each for each in self.all if any(map(each.matches, patterns))]
+        return Layers(f"{len(found):,} of {self.title}", [row_of(layer) for layer in found])
+
+    def __getitem__(self, key: int | slice | str) -> Layer | tuple[Layer, ...]:  # type: ignore[override]
+        """A layer by its place or its name. Raises: KeyError of a name that none has."""
+        if not isinstance(key, str):
+            return self.all[key]
+        if (found := next((each for each in self.all if each.name == key), None)) is None:
+            raise KeyError(no_such("layer", key, [each.name for each in self.all]))
+        return found
+
+    def __len__(self) -> int:
+        return len(self.all)
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return [layer.name for layer in self.all]
+
+    def __str__(self) -> str:
+        return str(Table(self.title, HEADER, [line for row in self.rows for line in row.lines()]))
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return page(self.html())
+
+    def html(self) -> str:
+        """The table as HTML, in which scopes open at a click."""
+        head = "".join(f"<span>{text}</span>" for text in HEADER)
+        rows = "".join(row.html() for row in self.rows)
+        title = html.escape(self.title)
+        return f'<h4>{title}</h4><div class="layers"><div class="row head">{head}</div>{rows}</div>'
+
+
+def row_of(layer: Layer) -> Row:
+    """A layer that stands for itself."""
+    return Row(layer.name, layer.operator, layer.output, layer.elements, layer.share, layer=layer)
+
+
+# Without their programs, which would never go away.
+KEPT: WeakKeyDictionary[Program, Layers] = WeakKeyDictionary()
+
+
+def layers(module: Module) -> Layers:
+    """The nodes of a module's model; see `Module.layers`."""
+    if (found := KEPT.get(module.program)) is None:
+        found = KEPT[module.program] = layers_of(module.program)
+    return found
+
+
+def layers_of(program: Program) -> Layers:
+    """The nodes of a program's model."""
+    roles = Roles(program, trace(program, products))
+    root, names = read(program.model)
+    content = Content(grouped(root), names, roles, figures("flops", root.leaves, roles, {}))
+    assert content.figures is not None
+    shown = opened(root, ROWS, None)
+    total = math.fsum(content.figures.numbers.values()) or 1.0
+
+    def rows(cluster: Cluster) -> tuple[Row, ...]:
+        members = (m for m in cluster.members if isinstance(m, Leaf | Cluster))
+        return tuple(leaf_row(m) if isinstance(m, Leaf) else folded(m) for m in members)
+
+    def leaf_row(leaf: Leaf) -> Row:
+        node = leaf.node
+        value = next(filter(None, node.outputs), "")
+        kind = content.types.get(leaf.makes[0], "") if leaf.makes else ""
+        operator = f"{node.domain}.{node.op_type}".lstrip(".")
+        parameters = tuple(roles.parameters(leaf))
+        share = content.figures.numbers.get(leaf, 0.0) / total if content.figures else 0.0
+        layer = Layer(
+            node.name or value, operator, value, kind, parameters, elements_of(parameters), share
+        )
+        row = row_of(layer)
+        return Row(short_name(node) or row.title, *row.cells[1:3], row.elements, share, layer)
+
+    def elements_of(parameters: Sequence[str]) -> int:
+        tensors = program.parameters.params
+        return sum(math.prod(tensors[name].shape) for name in dict.fromkeys(parameters))
+
+    def folded(cluster: Cluster) -> Row:
+        inside = rows(cluster)
+        parameters = [n for row in inside for layer in row.layers() for n in layer.parameters]
+        share = math.fsum(row.share for row in inside)
+        count = len(cluster.leaves)
+        # What is read outside is made last.
+        made = [content.types.get(name, "") for name in cluster.makes]
+        return Row(
+            cluster.title,
+            f"{count:,} node{'s' * (count != 1)}",
+            next(filter(None, reversed(made)), ""),
+            elements_of(parameters),
+            share,
+            rows=inside,
+            open=cluster in shown,
+        )
+
+    return Layers(f"layers ({content.subtitle.partition(' · operations')[0]})", rows(root))

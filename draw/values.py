@@ -1,0 +1,147 @@
+"""`module.values`: what flows through a model's graph, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from weakref import WeakKeyDictionary
+
+from onnxla.draw.content import Content
+from onnxla.draw.grouping import read
+from onnxla.draw.roles import Roles
+from onnxla.draw.types import trace
+from onnxla.interpret.program import Program
+from onnxla.ir.names import no_such, plain
+from onnxla.module import Module
+from onnxla.tables import Table
+
+HEADER = ("value", "type", "made by", "read by")
+FIRST, LAST = 30, 10  # of many lines in a text
+
+
+@dataclass(frozen=True)
+class GraphValue:
+    """A value of the main graph, constants excepted.
+
+    Attributes:
+        name: Its name, for `apply(outputs=)`, `cut`, `replace_head` and the like.
+        type: Dtype and shape, as far as they are known, such as `float32 N×64`.
+        made_by: The node that makes it: operator and name; or `input`.
+        readers: The nodes that read it, likewise; `output` where it is one.
+    """
+
+    name: str
+    type: str
+    made_by: str
+    readers: tuple[str, ...]
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """The texts of a line."""
+        return self.name, self.type, self.made_by, ", ".join(self.readers)
+
+
+class GraphValues(Mapping[str, GraphValue]):
+    """The values of a graph by name, in order. A terminal and a notebook show them as a table.
+
+        module.values                # all of them
+        module.values("*Relu*")      # by the name, or the node that makes it
+        module.values["logits"]      # one; a notebook completes the name
+
+    Args:
+        title: What is above the table.
+        found: The values.
+    """
+
+    def __init__(self, title: str, found: Mapping[str, GraphValue]) -> None:
+        self.title, self.found = title, found
+
+    def __call__(self, *patterns: str) -> GraphValues:
+        """Those whose names, or whose makers, one of some shell-style patterns matches.
+
+        Raises:
+            ValueError: A pattern matches none.
+        """
+        kept: dict[str, GraphValue] = {}
+        for pattern in patterns:
+            these = {
+                name: value
+                for name, value in self.found.items()
+                if fnmatchcase(name, pattern) or fnmatchcase(value.made_by, pattern)
+            }
+            if not these:
+                raise ValueError(no_such("value", pattern, self.found))
+            kept |= these
+        order = {name: value for name, value in self.found.items() if name in kept}
+        return GraphValues(f"{len(kept):,} of {self.title}", order)
+
+    def __getitem__(self, name: str) -> GraphValue:
+        """A value. Raises: KeyError if there is none of the name."""
+        if name not in self.found:
+            raise KeyError(no_such("value", name, self.found))
+        return self.found[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.found)
+
+    def __len__(self) -> int:
+        return len(self.found)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.found
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return list(self.found)
+
+    @property
+    def table(self) -> Table:
+        """All of them."""
+        return Table(self.title, HEADER, [value.cells for value in self.found.values()])
+
+    def __str__(self) -> str:
+        rows = self.table.rows
+        if len(rows) > FIRST + LAST:
+            left = len(rows) - FIRST - LAST
+            between = (f"... {left:,} more: values('pattern')", "", "", "")
+            rows = [*rows[:FIRST], between, *rows[-LAST:]]
+        return str(Table(self.title, HEADER, rows))
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return self.table._repr_html_()
+
+
+# Without their programs, which would never go away.
+KEPT: WeakKeyDictionary[Program, GraphValues] = WeakKeyDictionary()
+
+
+def values(module: Module) -> GraphValues:
+    """The values of a module's main graph; see `Module.values`."""
+    if (found := KEPT.get(module.program)) is None:
+        found = KEPT[module.program] = values_of(module.program)
+    return found
+
+
+def values_of(program: Program) -> GraphValues:
+    """The values of a program's main graph."""
+    root, names = read(program.model)
+    content = Content(root, names, Roles(program, trace(program)))
+    graph = program.model.graph
+    constants = {tensor.name for tensor in graph.initializers}
+    makers = {value.name: "input" for value in graph.inputs if value.name not in constants}
+    readers: dict[str, list[str]] = {}
+    for node in graph.nodes:
+        title = plain(f"{node.op_type} {node.name}".rstrip())
+        for name in filter(None, node.outputs):
+            makers[name] = title
+        for name in node.inputs:
+            readers.setdefault(name, []).append(title)
+    for value in graph.outputs:
+        readers.setdefault(value.name, []).append("output")
+    found = {
+        name: GraphValue(name, content.types.get(name, ""), by, tuple(readers.get(name, ())))
+        for name, by in makers.items()
+    }
+    return GraphValues(f"values ({len(found):,})", found)
