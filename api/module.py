@@ -1093,7 +1093,7 @@ class Module:
             return found
         return Report([*found.parts, self.layers])
 
-    @property
+    @functools.cached_property  # a notebook completes names of these, and not of a `property`
     def layers(self) -> Any:
         """The nodes of the graph, as a table in which scopes and repeated blocks are folded.
 
@@ -1110,7 +1110,7 @@ class Module:
         """
         return find("layers")(self)
 
-    @property
+    @functools.cached_property
     def values(self) -> Any:
         """The values of the graph by name: inputs, outputs and what is between.
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import html
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from weakref import WeakKeyDictionary
 
 from onnxla.draw.content import Content
 from onnxla.draw.figures import figures, products
 from onnxla.draw.grouping import grouped, opened, read
-from onnxla.draw.labels import short_name
 from onnxla.draw.members import Cluster, Leaf
 from onnxla.draw.roles import Roles
 from onnxla.draw.types import trace
@@ -207,8 +206,8 @@ def layers_of(program: Program) -> Layers:
         layer = Layer(
             node.name or value, operator, value, kind, parameters, elements_of(parameters), share
         )
-        row = row_of(layer)
-        return Row(short_name(node) or row.title, *row.cells[1:3], row.elements, share, layer)
+        title = layer.name.rpartition("/")[2] if leaf.path else layer.name
+        return replace(row_of(layer), title=title or layer.name)
 
     def elements_of(parameters: Sequence[str]) -> int:
         tensors = program.parameters.params
@@ -228,7 +227,7 @@ def layers_of(program: Program) -> Layers:
             elements_of(parameters),
             share,
             rows=inside,
-            open=cluster in shown,
+            open=cluster in shown and cluster.kind != "run",
         )
 
     return Layers(f"layers ({content.subtitle.partition(' · operations')[0]})", rows(root))

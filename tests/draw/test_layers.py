@@ -1,0 +1,161 @@
+"""Tables of layers and values: what they say, what they find by name, and how they look."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper
+
+import onnxla
+from support.browser import in_page, needs_browser
+from support.small_models import graph
+
+FILES = Path(__file__).parents[1] / "exporters" / "files"
+
+
+@pytest.fixture(scope="module")
+def vit() -> onnxla.Module:
+    return onnxla.load(FILES / "torch-export" / "vit.onnx")
+
+
+def blocks(count: int) -> onnxla.Module:
+    """So many equal layers, `net/layer.0` and so on, and a head."""
+    nodes, x = [helper.make_node("Relu", ["x"], ["first"], name="/net/first")], "first"
+    for i in range(count):
+        for operator, inputs in (("MatMul", ["w"]), ("Add", ["b"]), ("Tanh", []), ("Neg", [])):
+            y = f"{operator}{i}"
+            name = f"/net/layer.{i}/{operator}"
+            nodes.append(helper.make_node(operator, [x, *inputs], [y], name=name))
+            x = y
+    nodes.append(helper.make_node("Identity", [x], ["y"]))
+    weights = {"w": np.eye(8, dtype=np.float32), "b": np.zeros(8, np.float32)}
+    inputs = {"x": (TensorProto.FLOAT, ["N", 8])}
+    return onnxla.load(graph(nodes, inputs, ["y"], tensors=weights))
+
+
+@pytest.fixture(scope="module")
+def deep() -> onnxla.Module:
+    return blocks(12)
+
+
+def test_a_layer_says_what_it_is(deep: onnxla.Module) -> None:
+    first = deep.layers["/net/layer.0/MatMul"]
+    assert (first.operator, first.value, first.parameters) == ("MatMul", "MatMul0", ("w",))
+    assert (first.output, first.elements) == ("float32 2\u00d78", 64)
+    assert first.share == pytest.approx(1 / 12)
+    assert len(deep.layers) == 50
+    assert deep.layers[-1].name == "y"  # a node without a name
+
+
+def test_repeated_blocks_are_folded(deep: onnxla.Module) -> None:
+    (run,) = [line for line in str(deep.layers).splitlines() if "…" in line]
+    assert "layer.0 … layer.11" in run
+    assert "48 nodes" in run
+    assert "72" in run  # shared by all of them
+    assert "100.0%" in run
+
+
+def test_layers_by_pattern(deep: onnxla.Module) -> None:
+    assert [layer.value for layer in deep.layers("*layer.3/*")] == [
+        "MatMul3",
+        "Add3",
+        "Tanh3",
+        "Neg3",
+    ]
+    assert len(deep.layers("MatMul", "b")) == 24  # by the operator, and by a parameter
+    with pytest.raises(ValueError, match=r"no layer is named .*; did you mean '/net/layer.0/MatM"):
+        deep.layers("/net/layer.0/MatMu")
+    with pytest.raises(KeyError, match="did you mean"):
+        deep.layers["/net/layer.0/MatMu"]
+
+
+def test_values_by_name(deep: onnxla.Module) -> None:
+    values = deep.values
+    assert list(values)[:3] == ["x", "first", "MatMul0"]
+    assert values["x"].made_by == "input"
+    assert values["x"].readers == ("Relu /net/first",)
+    assert values["y"].readers == ("output",)
+    assert values["Tanh4"].type == "float32 2\u00d78"
+    assert [*values("Tanh*")] == [f"Tanh{i}" for i in range(12)]
+    assert [*values("* /net/layer.1/*")] == ["MatMul1", "Add1", "Tanh1", "Neg1"]  # by the maker
+    with pytest.raises(ValueError, match="did you mean 'Tanh0'"):
+        values("Tanh_0")
+    with pytest.raises(KeyError, match="did you mean 'Tanh0'"):
+        values["Tanh_0"]
+    assert "11 more: values('pattern')" in str(values)
+
+
+def test_names_are_completed(deep: onnxla.Module) -> None:
+    from IPython.core.completer import provisionalcompleter
+    from IPython.core.interactiveshell import InteractiveShell
+
+    shell = InteractiveShell.instance()
+    shell.user_ns["module"] = deep
+    for line, expected in (
+        ('module.values["Tanh1', {"Tanh1", "Tanh10", "Tanh11"}),
+        ('module.layers["/net/layer.3/T', {"/net/layer.3/Tanh"}),
+        ('module.params["', {"w", "b"}),
+    ):
+        with provisionalcompleter():
+            found = {each.text.strip('"]') for each in shell.Completer.completions(line, len(line))}
+        assert expected <= found, line
+
+
+def test_a_table_is_made_once_and_goes_with_its_model() -> None:
+    module = blocks(1)
+    assert module.layers is module.layers
+    changed = module.replace({"w": 2 * module.params["w"]})
+    assert changed.layers is module.layers  # the same graph
+    program = weakref.ref(module.program)
+    del module, changed
+    gc.collect()
+    assert program() is None
+
+
+def test_a_summary_has_the_layers_of_small_models(deep: onnxla.Module) -> None:
+    assert "layer.0 … layer.11" in str(deep.summary())
+    page = deep._repr_html_()
+    assert "<summary>parameters (2)</summary>" in page
+    assert "<td>float32[8, 8]</td>" in page.replace(" style='text-align:left'", "")
+    many = blocks(80)
+    assert "layers (" not in str(many.summary())
+
+
+def test_names_of_a_file_are_text() -> None:
+    evil = "<img src=x onerror=alert(1)>"
+    model = graph(
+        [helper.make_node("Neg", ["x"], [evil], name=f"/{evil}/\x1b[31m")],
+        {"x": (TensorProto.FLOAT, [2])},
+        [evil],
+    )
+    module = onnxla.load(model)
+    pages = (module._repr_html_(), module.layers._repr_html_(), module.values._repr_html_())
+    assert not any("<img" in page for page in pages)
+    assert not any("\x1b" in text for text in (str(module.layers), str(module.values), *pages))
+
+
+MEASURE = """
+document.querySelectorAll('details').forEach((each) => { each.open = true; });
+await wait(50);
+const boxes = [...document.querySelectorAll('.onnxla .row')].map((e) => e.getBoundingClientRect());
+const cut = [...document.querySelectorAll('.onnxla .row span')].filter(
+  (e) => e.scrollWidth > e.clientWidth + 1).length;
+const over = boxes.filter((a, i) => i && a.top < boxes[i - 1].bottom - 1).length;
+return { wide: document.documentElement.scrollWidth, rows: boxes.length, cut, over };
+"""
+
+
+@needs_browser
+@pytest.mark.parametrize("width", [400, 1200])
+def test_the_page_of_a_module(width: int, vit: onnxla.Module, tmp_path: Path) -> None:
+    page = f"<!doctype html><html><body>{vit._repr_html_()}</body></html>"
+    found: dict[str, Any] = in_page(tmp_path, page, MEASURE, width=width)
+    assert found["wide"] <= max(width, 500)  # Chromium's windows are not narrower
+    assert found["rows"] > len(vit.layers)
+    assert not found["over"]
+    assert not found["cut"]
