@@ -22,6 +22,9 @@ from onnxla.ops.table import lookup
 from onnxla.parameters.copies import copies
 from onnxla.parameters.evidence import find_evidence
 from onnxla.parameters.roles import analyze, find_parameters
+from onnxla.tables import Notes, Report
+
+NOTHING = "nothing to report: every operator is supported"
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,16 @@ class Findings:
     def __str__(self) -> str:
         groups = {"error": self.errors, "unsupported": self.unsupported, "note": self.notes}
         lines = [f"{kind}: {text}" for kind, texts in groups.items() for text in texts]
-        return "\n".join(lines) if lines else "nothing to report: every operator is supported"
+        return "\n".join(lines) if lines else NOTHING
+
+    def _repr_html_(self) -> str:
+        groups = {
+            "errors: it cannot be loaded": self.errors,
+            "not supported": self.unsupported,
+            "notes": self.notes,
+        }
+        parts = [Notes(title, texts) for title, texts in groups.items() if texts]
+        return Report(parts or [NOTHING])._repr_html_()
 
 
 def check(source: Any, *, folder: str | os.PathLike[str] | None = None) -> Findings:

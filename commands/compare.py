@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from onnxla.commands.arrays import add_input_options, read_inputs
+from onnxla.commands.json_values import printed
 from onnxla.commands.numbers import real
 from onnxla.module import load
 from onnxla.peers.node_by_node import compare
@@ -32,6 +33,7 @@ def add_compare(commands: Any) -> None:
     command.add_argument(
         "--atol", type=real, default=1e-4, help="of a value's scale; default: %(default)s"
     )
+    command.add_argument("--json", action="store_true", help="print a JSON document")
     command.set_defaults(command=run_compare)
 
 
@@ -45,5 +47,5 @@ def run_compare(arguments: argparse.Namespace) -> int:
         rtol=arguments.rtol,
         atol=arguments.atol,
     )
-    print(comparison)
+    print(printed(comparison.record()) if arguments.json else comparison)
     return 0 if comparison.ok else 1

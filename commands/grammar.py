@@ -1,4 +1,4 @@
-"""The command line's grammar: `onnxla audit|compare|corpus|demo|finetune|fuzz|info|run`."""
+"""The command line's grammar: `onnxla audit|compare|completion|corpus|demo|...`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import NoReturn
 
 from onnxla.commands.audit import add_audit
 from onnxla.commands.compare import add_compare
+from onnxla.commands.completion import add_completion
 from onnxla.commands.corpus import add_corpus
 from onnxla.commands.demo import add_demo
 from onnxla.commands.finetune import add_finetune
@@ -47,6 +48,7 @@ def parser() -> argparse.ArgumentParser:
         add_fuzz,
         add_corpus,
         add_demo,
+        add_completion,
     ):
         add(commands)
     for command in commands.choices.values():

@@ -11,6 +11,7 @@ import numpy as np
 
 from onnxla.commands.array_files import result_path, write_arrays
 from onnxla.commands.arrays import add_input_options, read_inputs
+from onnxla.commands.json_values import array_record, printed
 from onnxla.ir.names import plain
 from onnxla.module import load
 
@@ -28,6 +29,7 @@ def add_run(commands: Any) -> None:
         metavar="OUT",
         help="write the outputs to OUT.npz by name, or to OUT.npy if there is only one",
     )
+    command.add_argument("--json", action="store_true", help="print a JSON document")
     command.set_defaults(command=run_file)
 
 
@@ -36,12 +38,16 @@ def run_file(arguments: argparse.Namespace) -> int:
     module = load(arguments.file)
     path = arguments.output and result_path(arguments.output, len(module.output_names))
     arrays = as_arrays(module.run(read_inputs(module, arguments)))
+    if path is not None:
+        write_arrays(path, arrays)
+    if arguments.json:
+        print(printed({name: array_record(array) for name, array in arrays.items()}))
+        return 0
     for name, array in arrays.items():
         print(f"{plain(name)}: {array.dtype}{list(array.shape)}")
         if path is None:
             print(np.array2string(array, threshold=20, precision=6))
     if path is not None:
-        write_arrays(path, arrays)
         print(f"written to {path}")
     return 0
 

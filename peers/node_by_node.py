@@ -81,6 +81,22 @@ class Comparison:
             ]
         )
 
+    def record(self) -> dict[str, Any]:
+        """All values in types that JSON has."""
+        differences = [
+            {
+                "value": d.name,
+                "node": str(d.node),
+                "absolute": float(d.absolute),
+                "scale": float(d.scale),
+                "reason": d.reason,
+                "ok": d.ok,
+            }
+            for d in self.differences
+        ]
+        first = self.first.name if self.first else None
+        return {"against": self.against, "ok": self.ok, "first": first, "values": differences}
+
     def __str__(self) -> str:
         return str(self.report)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,48 @@ def test_info(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = capsys.readouterr().out
     for expected in ("float32[N, 3]", "ai.onnx 20", "weight", "MatMul"):
         assert expected in text
+
+
+def test_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = str(folder / "linear.onnx")
+    assert main(["info", file, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["inputs"] == {"x": "float32[N, 3]"}
+    assert [each["operator"] for each in found["layers"]] == ["MatMul", "Add"]
+    assert {each["name"]: each["role"] for each in found["parameters"]} == {
+        "w": "weight",
+        "b": "bias",
+    }
+    assert main(["run", file, "--input", str(folder / "x.npy"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["y"] == {
+        "dtype": "float32",
+        "shape": [*Y.shape],
+        "values": Y.astype(np.float32).tolist(),
+    }
+    assert main(["compare", file, "--json"]) == 0
+    compared = json.loads(capsys.readouterr().out)
+    assert compared["ok"]
+    assert [each["value"] for each in compared["values"]] == ["h", "y"]
+
+
+def test_json_has_no_numbers_that_are_not_finite(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.save(folder / "odd.npy", np.array([[np.inf, 0, 0], [np.nan, 0, 0]], np.float32))
+    command = ["run", str(folder / "linear.onnx"), "--input", str(folder / "odd.npy"), "--json"]
+    assert main(command) == 0
+    text = capsys.readouterr().out
+    assert {"inf", "-inf", "nan"} & {*map(str, np.ravel(json.loads(text)["y"]["values"]))}
+    assert "NaN" not in text
+    assert "Infinity" not in text
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_completion(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["completion", shell]) == 0
+    script = capsys.readouterr().out
+    assert "finetune" in script
+    assert "--class-weight" in script
 
 
 def test_info_lists_what_is_unsupported(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
