@@ -40,6 +40,7 @@ class Shown(Protocol):
 
     def html(self) -> str:
         """It as HTML."""
+        ...
 
 
 def page(inside: str) -> str:
