@@ -13,7 +13,7 @@ import numpy as np
 from onnxla.draw.labels import rounded
 from onnxla.draw.members import Cluster, Leaf
 from onnxla.draw.roles import Roles
-from onnxla.draw.types import Kind, Traced
+from onnxla.draw.types import ArrayKind, Traced
 from onnxla.interpret.calls import Call
 from onnxla.ir.names import listed, nearest, no_such
 from onnxla.ir.traverse import subgraphs
@@ -107,7 +107,7 @@ def traffic(leaf: Leaf, traced: Traced) -> float:
     return float(sum(map(bytes_of, kinds)))
 
 
-def bytes_of(kind: Kind | None) -> int:
+def bytes_of(kind: ArrayKind | None) -> int:
     """The bytes of an array that is not known."""
     if kind is None or kind.known or kind.dtype == "object":
         return 0

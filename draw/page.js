@@ -9,7 +9,7 @@
   const $ = (id) => document.getElementById(id);
   const canvas = $("canvas"), view = $("view");
   let isOpen = new Set(model.open), chosen = null, drawn = null;
-  let scale = 1, dx = 0, dy = 0;
+  let scale = 1, dx = 0, dy = 0, untouched = true;
 
   // ---- where things are -------------------------------------------------------------------------
 
@@ -339,6 +339,7 @@
   // ---- opening, choosing, copying ---------------------------------------------------------------
 
   function toggle(item, still) {
+    untouched = false;
     if (isOpen.has(item)) isOpen.delete(item);
     else isOpen.add(item);
     const before = drawn.places.find((place) => place.item === item);
@@ -358,6 +359,7 @@
   }
 
   function show(item) {
+    untouched = false;
     for (let at = items[item].p; at !== undefined; at = items[at].p) isOpen.add(at);
     draw();
     const place = drawn.places.find((each) => each.item === item);
@@ -539,9 +541,10 @@
   window.addEventListener("message", ({ data }) => {
     if (data && typeof data.onnxlaTheme === "string") document.documentElement.dataset.theme = data.onnxlaTheme;
   });
-  let untouched = true;
-  canvas.addEventListener("pointerdown", () => { untouched = false; });
-  window.addEventListener("resize", () => { if (untouched) fit(false); });
+  for (const kind of ["pointerdown", "wheel", "keydown", "input"]) {
+    window.addEventListener(kind, () => { untouched = false; }, { passive: true });
+  }
   draw();
   fit(false);
+  new ResizeObserver(() => { if (untouched) fit(false); }).observe(canvas);
 })();

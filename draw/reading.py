@@ -135,7 +135,8 @@ class Reader:
 
 def titled(node: Node) -> str:
     """What a node with members is called."""
-    return f"{node.op_type} {node.name}" if node.name else node.op_type
+    name = node.name.rpartition("/")[2]
+    return name if name.startswith(node.op_type) else f"{node.op_type} {name}".strip()
 
 
 def as_tensor(node: Node) -> Constant | None:
