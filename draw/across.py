@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 GAP, LINES = 26.0, 16.0  # between boxes of a row, and between lines
 SWEEPS = 8  # over all rows
+MOST = 64  # numbers of which a median is taken
 LINE = 2.0  # width of a line that passes a row
 
 
@@ -96,7 +97,7 @@ def isotonic(wanted: Sequence[Sequence[tuple[float, float]]]) -> list[float]:
     """Ascending numbers of which each is as near as can be to those that it wants to be, by weight.
 
     The sum of the weighted distances is the least; neighbours that are in each other's way share
-    the median of what all of them want.
+    the median of what all of them want, or the mean where that is very much.
     """
     pools: list[tuple[float, list[tuple[float, float]], int]] = []
     for targets in wanted:
@@ -105,6 +106,9 @@ def isotonic(wanted: Sequence[Sequence[tuple[float, float]]]) -> list[float]:
         while pools and pools[-1][0] > value:
             _, before, members = pools.pop()
             pool, size = sorted([*before, *pool]), size + members
+            if len(pool) > MOST:
+                total = sum(weight for _, weight in pool)
+                pool = [(sum(x * weight for x, weight in pool) / total, total)]
             value = median(pool)
         pools.append((value, pool, size))
     return [value for value, _, size in pools for _ in range(size)]

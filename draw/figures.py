@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import jax
@@ -45,6 +46,11 @@ class Figures:
         found = [self.numbers[leaf] for leaf in leaves if leaf in self.numbers]
         return None if not found else math.fsum(found) if self.adds else max(found)
 
+    @cached_property
+    def most(self) -> float:
+        """The largest number of a node."""
+        return max(self.numbers.values(), default=0.0)
+
     def text(self, member: Leaf | Cluster) -> str:
         """What is written of a node or a cluster."""
         if isinstance(member, Leaf) and self.texts and member in self.texts:
@@ -54,7 +60,7 @@ class Figures:
 
     def heat(self, member: Leaf | Cluster) -> float | None:
         """From 0 to 1, how large the number is beside the largest of all nodes."""
-        number, most = self.of(member), max(self.numbers.values(), default=0.0)
+        number, most = self.of(member), self.most
         if number is None or not most > 0:
             return None if number is None else 0.0
         if self.adds:

@@ -71,7 +71,9 @@ def letter(each: str) -> float:
         return 0.42
     if each in "mwMW@%…" or unicodedata.east_asian_width(each) in "WF":
         return 1.02
-    return 0.74 if each.isupper() else 0.6
+    if each == TIMES or each.isupper():
+        return 0.78
+    return 0.64 if each.isdigit() else 0.6
 
 
 def shape_text(shape: tuple[object, ...]) -> str:

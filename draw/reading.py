@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import ChainMap
+from collections import ChainMap, defaultdict
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from typing import TypeAlias
 
@@ -31,14 +31,15 @@ class Reader:
         self.model = model
         self.functions = {function.key: function for function in model.functions}
         self.names: dict[str, str] = {}
+        self.counts: dict[str, int] = defaultdict(lambda: 1)
         self.left = MOST
 
     def value(self, name: str) -> str:
         """A value of the drawing for a name: itself unless another scope has it too."""
-        value, count = name, 1
+        value = name
         while value in self.names:
-            count += 1
-            value = f"{name} ({count})"
+            self.counts[name] += 1
+            value = f"{name} ({self.counts[name]})"
         self.names[value] = name
         return value
 

@@ -83,7 +83,7 @@ DARK = {
     "same-fill": "#191d25",
 }
 COLOURED = [name.removesuffix("-fill") for name in LIGHT if name.endswith("-fill")]
-FONT = "Inter,'Helvetica Neue',Helvetica,Arial,'Liberation Sans',sans-serif"
+FONT = "Inter,'Helvetica Neue',Helvetica,Arial,'Liberation Sans','DejaVu Sans',sans-serif"
 
 
 def asset(name: str) -> str:
