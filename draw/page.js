@@ -5,6 +5,7 @@
   const model = JSON.parse(document.getElementById("data").textContent);
   const { items, values } = model;
   const [HEAD, PAD, LINE, EDGE] = model.room, [GAP, LINES, PASS, ROW, SWEEPS] = model.gaps;
+  const MOST = 2000; // boxes that are opened at once
   const NS = "http://www.w3.org/2000/svg";
   const $ = (id) => document.getElementById(id);
   const canvas = $("canvas"), view = $("view");
@@ -450,6 +451,8 @@
 
   function level() {
     const closed = drawn.places.filter((place) => typeof place.item === "number" && !place.open && items[place.item].k === "c");
+    const count = closed.reduce((sum, place) => sum + items[place.item].plan.n.length, drawn.places.length);
+    if (count > MOST) return toast(`that would be ${count.toLocaleString("en")} boxes: open some by a click`);
     for (const place of closed) isOpen.add(place.item);
     draw();
     fit(true);
