@@ -16,11 +16,12 @@ from dataclasses import dataclass, field
 
 GAP, LINES = 26.0, 16.0  # between boxes of a row, and between lines
 SWEEPS = 8  # over all rows
+MOST = 64  # numbers of which a median is taken
 LINE = 2.0  # width of a line that passes a row
 
 
 @dataclass
-class Rows:
+class Ranks:
     """Boxes and passing lines in rows: the places, of which boxes have the first indices.
 
     Attributes:
@@ -53,14 +54,14 @@ class Rows:
         return (1.0, 2.0, 8.0)[self.is_line(upper) + self.is_line(lower)]
 
 
-def positions(rows: Rows, widths: Sequence[float]) -> list[float]:
+def positions(rows: Ranks, widths: Sequence[float]) -> list[float]:
     """The centre of each place across; notes the blocks. `widths`: those of boxes."""
     x = row_by_row(rows, widths)
     rows.block = blocks(rows)
     return settled(rows, widths, x)
 
 
-def row_by_row(rows: Rows, widths: Sequence[float]) -> list[float]:
+def row_by_row(rows: Ranks, widths: Sequence[float]) -> list[float]:
     """Centres, such that each row is well placed by the rows beside it."""
     x = [0.0] * len(rows.level)
     offsets = []
@@ -96,7 +97,7 @@ def isotonic(wanted: Sequence[Sequence[tuple[float, float]]]) -> list[float]:
     """Ascending numbers of which each is as near as can be to those that it wants to be, by weight.
 
     The sum of the weighted distances is the least; neighbours that are in each other's way share
-    the median of what all of them want.
+    the median of what all of them want, or the mean where that is very much.
     """
     pools: list[tuple[float, list[tuple[float, float]], int]] = []
     for targets in wanted:
@@ -105,6 +106,9 @@ def isotonic(wanted: Sequence[Sequence[tuple[float, float]]]) -> list[float]:
         while pools and pools[-1][0] > value:
             _, before, members = pools.pop()
             pool, size = sorted([*before, *pool]), size + members
+            if len(pool) > MOST:
+                total = sum(weight for _, weight in pool)
+                pool = [(sum(x * weight for x, weight in pool) / total, total)]
             value = median(pool)
         pools.append((value, pool, size))
     return [value for value, _, size in pools for _ in range(size)]
@@ -122,7 +126,7 @@ def median(targets: Sequence[tuple[float, float]]) -> float:
     return targets[-1][0]
 
 
-def settled(rows: Rows, widths: Sequence[float], x: Sequence[float]) -> list[float]:
+def settled(rows: Ranks, widths: Sequence[float], x: Sequence[float]) -> list[float]:
     """Centres near to `x` in which every block is upright and no place is on another."""
     block = rows.block
     count = max(block) + 1
@@ -175,7 +179,7 @@ def in_order(lefts: Sequence[dict[int, float]], rights: Sequence[dict[int, float
     return found
 
 
-def blocks(rows: Rows) -> list[int]:
+def blocks(rows: Ranks) -> list[int]:
     """The block of each place. Connections that make blocks do not cross."""
     place_of = {p: at for row in rows.rows for at, p in enumerate(row)}
     after: dict[int, int] = {}
@@ -214,7 +218,7 @@ def followed(place: int, after: dict[int, int]) -> Iterator[int]:
         at = after.get(at)
 
 
-def strength(rows: Rows, upper: int, lower: int, place_of: dict[int, int]) -> float:
+def strength(rows: Ranks, upper: int, lower: int, place_of: dict[int, int]) -> float:
     """How much a connection is to be straight: lines most; of several neighbours the middle ones.
 
     0 of a box with an even number of neighbours, which is in the middle of two, and of a neighbour

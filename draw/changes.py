@@ -80,7 +80,8 @@ def compared(
     for ghost in gone:
         reads = (f"{v} (gone)" if f"{v} (gone)" in made else v for v in ghost.reads)
         ghost.reads = tuple(reads)
-    ours.members = [*ours.members, *sorted(gone, key=lambda ghost: ghost.node.place or 0)]
+    gone.sort(key=lambda ghost: ghost.node.place or 0)
+    ours.members += gone
     vars(ours).pop("leaves", None)
     return Changes(states)
 

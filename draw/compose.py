@@ -12,14 +12,14 @@ from dataclasses import dataclass, field, replace
 
 from onnxla.draw.layered import Route, Spread, spread
 from onnxla.draw.members import Cluster, Pin
-from onnxla.draw.scene import Item, Plan, Port
+from onnxla.draw.scene import Drawable, Inside, Port
 
 HEAD, PAD = 34.0, 16.0  # room in an open cluster above what is inside, and around it
 EDGE = 4.0  # above and below rows of ports, which are on the rim
 
 
 @dataclass(frozen=True)
-class Place:
+class Placed:
     """An item where it is drawn.
 
     Attributes:
@@ -32,7 +32,7 @@ class Place:
         is_open: Whether it is an open cluster.
     """
 
-    item: Item
+    item: Drawable
     x: float
     y: float
     width: float
@@ -66,23 +66,23 @@ class Shown:
 
     width: float
     height: float
-    places: list[Place] = field(default_factory=list)
+    places: list[Placed] = field(default_factory=list)
     wires: list[Wire] = field(default_factory=list)
     ports: dict[tuple[str, bool], tuple[float, float]] = field(default_factory=dict)
 
-    def moved(self, x: float, y: float) -> Iterator[Place]:
+    def moved(self, x: float, y: float) -> Iterator[Placed]:
         """The places as part of a larger drawing."""
         for p in self.places:
             yield replace(p, x=p.x + x, y=p.y + y, depth=p.depth + 1)
 
 
-def shown(root: Cluster, plans: Mapping[Cluster, Plan], is_open: Collection[Cluster]) -> Shown:
+def shown(root: Cluster, plans: Mapping[Cluster, Inside], is_open: Collection[Cluster]) -> Shown:
     """The drawing with some clusters open, of which the root is one."""
     return inside(root, plans, is_open, is_root=True)
 
 
 def inside(
-    cluster: Cluster, plans: Mapping[Cluster, Plan], is_open: Collection[Cluster], is_root: bool
+    cluster: Cluster, plans: Mapping[Cluster, Inside], is_open: Collection[Cluster], is_root: bool
 ) -> Shown:
     """An open cluster."""
     plan = plans[cluster]
@@ -114,7 +114,7 @@ def inside(
             top = -height / 2 if item.enters else made.height - height / 2
             made.ports[item.value, item.enters] = left + width / 2, top + height / 2
         corners.append((left, top))
-        made.places.append(Place(item, left, top, width, height, 0, i in parts))
+        made.places.append(Placed(item, left, top, width, height, 0, i in parts))
     for route in plan.placing.routes:
         made.wires += wires(plan, route, where, head, corners, sizes, parts)
     for i, part in parts.items():
@@ -127,7 +127,7 @@ def inside(
 
 
 def wires(
-    plan: Plan,
+    plan: Inside,
     route: Route,
     where: Spread,
     head: float,

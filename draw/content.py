@@ -125,17 +125,22 @@ class Content:
         return labels.of_pin(member, self.types.get(values[0], "") if values else "")
 
     @cached_property
-    def types(self) -> dict[str, str]:
-        """Dtype and shape of the values that have been found, by value of the drawing."""
+    def _traced(self) -> dict[str, str]:
+        """Dtype and shape of values as a trace found them."""
         traced = self.roles.traced.results
         found: dict[str, str] = {}
         for leaf in self.root.leaves:
-            for name, kind in zip(
-                (n for n in leaf.node.outputs if n), traced.get(leaf.node, ()), strict=False
-            ):
-                position = [n for n in leaf.node.outputs if n].index(name)
+            kinds = zip(leaf.node.outputs, traced.get(leaf.node, ()), strict=False)
+            given = [kind for name, kind in kinds if name]
+            for value, kind in zip(leaf.makes, given, strict=False):
                 if kind is not None:
-                    found[leaf.makes[position]] = joined(kind.dtype, kind.shape)
+                    found[value] = joined(kind.dtype, kind.shape)
+        return found
+
+    @cached_property
+    def types(self) -> dict[str, str]:
+        """Dtype and shape of values, as far as they are known, by value of the drawing."""
+        found = {**self._traced}
         told = dict(stated([self.roles.program.model.graph]))
         for value, name in self.names.items():
             if name in told and (value not in found or self._tells(told[name])):
@@ -153,4 +158,6 @@ class Content:
         if len(values) > 1:
             return f"{len(values)} values"
         kind, _, shape = self.types.get(values[0], "").partition(" ")
+        if len(shape) > WIRE and values[0] in self._traced:
+            shape = self._traced[values[0]].partition(" ")[2]  # numbers are shorter than names
         return labels.cut(shape, WIRE) if kind.startswith(ARRAYS) else ""

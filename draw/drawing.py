@@ -19,7 +19,7 @@ from onnxla.draw.members import Cluster
 from onnxla.draw.page import in_notebook, page
 from onnxla.draw.png import png
 from onnxla.draw.roles import Roles
-from onnxla.draw.scene import Plan, plans
+from onnxla.draw.scene import Inside, plans
 from onnxla.draw.svg import svg
 from onnxla.draw.types import trace
 from onnxla.ir.names import plain
@@ -43,7 +43,7 @@ class Drawing:
 
     def __init__(self, content: Content, depth: int | None, height: int) -> None:
         self.content, self.height = content, height
-        self.plans: Mapping[Cluster, Plan] = plans(content.root, content.labels.__getitem__)
+        self.plans: Mapping[Cluster, Inside] = plans(content.root, content.labels.__getitem__)
         self.opened = opened(content.root, BOXES, depth)
 
     @cached_property

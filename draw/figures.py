@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import jax
@@ -13,13 +14,14 @@ import numpy as np
 from onnxla.draw.labels import rounded
 from onnxla.draw.members import Cluster, Leaf
 from onnxla.draw.roles import Roles
-from onnxla.draw.types import Kind, Traced
+from onnxla.draw.types import ArrayKind, Traced
 from onnxla.interpret.calls import Call
 from onnxla.ir.names import listed, nearest, no_such
 from onnxla.ops.values import is_known
 
 KINDS = ("parameters", "flops", "bytes", "sharding")
 FEW = 3  # operands of an operator of one step
+WRONG = 0.1  # error of a value, of its scale, that has the whole colour
 DECADES = 6  # powers of ten below the largest error that have a colour
 
 
@@ -32,18 +34,25 @@ class Figures:
         numbers: By node.
         adds: Whether a cluster's is the sum of those inside, or else the largest.
         texts: What is written instead of a number.
+        full: The number that has the whole colour; by default the largest.
     """
 
     caption: str
     numbers: Mapping[Leaf, float]
     adds: bool = True
     texts: Mapping[Leaf, str] | None = None
+    full: float | None = None
 
     def of(self, member: Leaf | Cluster) -> float | None:
         """The number of a node or a cluster, if it has one."""
         leaves = (member,) if isinstance(member, Leaf) else member.leaves
         found = [self.numbers[leaf] for leaf in leaves if leaf in self.numbers]
         return None if not found else math.fsum(found) if self.adds else max(found)
+
+    @cached_property
+    def most(self) -> float:
+        """The number that has the whole colour."""
+        return max(self.numbers.values(), default=0.0) if self.full is None else self.full
 
     def text(self, member: Leaf | Cluster) -> str:
         """What is written of a node or a cluster."""
@@ -53,8 +62,8 @@ class Figures:
         return "" if number is None else rounded(number)
 
     def heat(self, member: Leaf | Cluster) -> float | None:
-        """From 0 to 1, how large the number is beside the largest of all nodes."""
-        number, most = self.of(member), max(self.numbers.values(), default=0.0)
+        """From 0 to 1, how large the number is beside the one that has the whole colour."""
+        number, most = self.of(member), self.most
         if number is None or not most > 0:
             return None if number is None else 0.0
         if self.adds:
@@ -74,7 +83,8 @@ def figures(overlay: Any, leaves: Sequence[Leaf], roles: Roles, params: Any) -> 
     """
     if hasattr(overlay, "differences") and hasattr(overlay, "against"):
         errors = {d.name: d.absolute / (d.scale or 1.0) for d in overlay.differences}
-        return named(f"error beside {overlay.against}, relative", errors, leaves, roles)
+        found = named(f"error beside {overlay.against}, relative", errors, leaves, roles)
+        return replace(found, full=WRONG)  # so that rounding has next to none
     if isinstance(overlay, Mapping):
         return named("", overlay, leaves, roles)
     if not isinstance(overlay, str):
@@ -107,7 +117,7 @@ def traffic(leaf: Leaf, traced: Traced) -> float:
     return float(sum(map(bytes_of, kinds)))
 
 
-def bytes_of(kind: Kind | None) -> int:
+def bytes_of(kind: ArrayKind | None) -> int:
     """The bytes of an array that is not known."""
     if kind is None or kind.known or kind.dtype == "object":
         return 0

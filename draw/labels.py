@@ -16,7 +16,7 @@ from onnxla.ops.table import lookup
 
 TITLE, SMALL = 13.0, 10.5  # sizes of type
 LINE = 14.0  # height of a line in small type
-TITLES, TEXTS = 26, 32  # characters of a line
+TITLES, TEXTS, TYPES = 26, 32, 48  # characters of a line
 CONSTANTS = 2  # of a node that are written in its box
 TIMES = "\u00d7"
 NUMBERS = 4  # of a small constant that are written out
@@ -39,10 +39,10 @@ class Label:
     height: float
 
 
-def label(title: str, lines: tuple[str, ...], marks: float = 0.0) -> Label:
+def label(title: str, lines: tuple[str, ...], marks: float = 0.0, most: int = TEXTS) -> Label:
     """A label with room for its texts, and for marks beside the title."""
     title = cut(title, TITLES)
-    lines = tuple(cut(line, TEXTS) for line in lines if line)
+    lines = tuple(cut(line, most) for line in lines if line)
     wide = max(
         width_of(title, TITLE, bold=True) + marks, *(width_of(line, SMALL) for line in lines), 44
     )
@@ -71,7 +71,9 @@ def letter(each: str) -> float:
         return 0.42
     if each in "mwMW@%…" or unicodedata.east_asian_width(each) in "WF":
         return 1.02
-    return 0.74 if each.isupper() else 0.6
+    if each == TIMES or each.isupper():
+        return 0.78
+    return 0.64 if each.isdigit() else 0.6
 
 
 def shape_text(shape: tuple[object, ...]) -> str:
@@ -134,7 +136,7 @@ def of_cluster(cluster: Cluster, parameters: int, figure: str = "") -> Label:
 
 def of_pin(pin: Pin, kind: str) -> Label:
     """An input or an output."""
-    return label(pin.name, (kind,))
+    return label(pin.name, (kind,), most=TYPES)
 
 
 def rounded(number: float) -> str:

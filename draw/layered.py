@@ -1,6 +1,6 @@
 """A layered layout: boxes in rows, each below what it reads, after Sugiyama.
 
-Rows are longest paths, shortened where that costs nothing. A line that passes rows has a place in
+Ranks are longest paths, shortened where that costs nothing. A line that passes rows has a place in
 each, so that it crosses no box; the lines of one box share theirs. The order within rows is by
 barycentres; where they are across is `across`.
 """
@@ -12,7 +12,7 @@ from bisect import bisect_right, insort
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
-from onnxla.draw.across import LINE, Rows, positions, settled
+from onnxla.draw.across import LINE, Ranks, positions, settled
 
 ROW = 46.0  # between rows
 SWEEPS = 10  # over all rows
@@ -45,7 +45,7 @@ class Placing:
         routes: The lines.
     """
 
-    rows: Rows
+    rows: Ranks
     across: list[float]
     routes: list[Route]
 
@@ -183,10 +183,10 @@ def levels(
 
 def with_passes(
     level: Sequence[int], lines: Collection[tuple[int, int]]
-) -> tuple[Rows, dict[tuple[int, int], list[int]]]:
+) -> tuple[Ranks, dict[tuple[int, int], list[int]]]:
     """Boxes in rows, with places for the lines that pass; and those that each line passes."""
     count = len(level)
-    rows = Rows(count, [*level], [[] for _ in level], [[] for _ in level])
+    rows = Ranks(count, [*level], [[] for _ in level], [[] for _ in level])
     joined: set[tuple[int, int]] = set()
 
     def join(upper: int, lower: int) -> None:
@@ -214,7 +214,7 @@ def with_passes(
     return rows, chains
 
 
-def arrange(rows: Rows) -> None:
+def arrange(rows: Ranks) -> None:
     """Puts the places of each row in an order in which few lines cross."""
     place_of = [0.0] * len(rows.level)
 
@@ -242,7 +242,7 @@ def arrange(rows: Rows) -> None:
     rows.rows = best
 
 
-def crossings(rows: Rows) -> int:
+def crossings(rows: Ranks) -> int:
     """How many pairs of lines cross between rows."""
     count = 0
     for upper, lower in zip(rows.rows, rows.rows[1:], strict=False):

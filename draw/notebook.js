@@ -1,6 +1,8 @@
 (function (script, html, height) {
   // Puts the page in a frame in the place of the picture, in the theme of the notebook.
-  if (!script || !script.parentNode) return;
+  const waiting = () => [...document.querySelectorAll(".onnxla-drawing")].find((each) => !each.querySelector("iframe"));
+  const place = (script && script.closest(".onnxla-drawing")) || waiting();
+  if (!place) return;
   const body = document.body;
   function theme() {
     if (body.dataset.jpThemeLight) return body.dataset.jpThemeLight === "false" ? "dark" : "light";
@@ -15,6 +17,6 @@
   const tell = () => frame.contentWindow && frame.contentWindow.postMessage({ onnxlaTheme: theme() }, "*");
   frame.addEventListener("load", tell);
   frame.srcdoc = html;
-  script.parentNode.replaceChildren(frame);
+  place.replaceChildren(frame);
   new MutationObserver(tell).observe(body, { attributes: true });
 })

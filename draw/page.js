@@ -5,11 +5,12 @@
   const model = JSON.parse(document.getElementById("data").textContent);
   const { items, values } = model;
   const [HEAD, PAD, LINE, EDGE] = model.room, [GAP, LINES, PASS, ROW, SWEEPS] = model.gaps;
+  const MOST = 2000; // boxes that are opened at once
   const NS = "http://www.w3.org/2000/svg";
   const $ = (id) => document.getElementById(id);
   const canvas = $("canvas"), view = $("view");
   let isOpen = new Set(model.open), chosen = null, drawn = null;
-  let scale = 1, dx = 0, dy = 0;
+  let scale = 1, dx = 0, dy = 0, untouched = true;
 
   // ---- where things are -------------------------------------------------------------------------
 
@@ -339,6 +340,7 @@
   // ---- opening, choosing, copying ---------------------------------------------------------------
 
   function toggle(item, still) {
+    untouched = false;
     if (isOpen.has(item)) isOpen.delete(item);
     else isOpen.add(item);
     const before = drawn.places.find((place) => place.item === item);
@@ -358,6 +360,7 @@
   }
 
   function show(item) {
+    untouched = false;
     for (let at = items[item].p; at !== undefined; at = items[at].p) isOpen.add(at);
     draw();
     const place = drawn.places.find((each) => each.item === item);
@@ -448,6 +451,8 @@
 
   function level() {
     const closed = drawn.places.filter((place) => typeof place.item === "number" && !place.open && items[place.item].k === "c");
+    const count = closed.reduce((sum, place) => sum + items[place.item].plan.n.length, drawn.places.length);
+    if (count > MOST) return toast(`that would be ${count.toLocaleString("en")} boxes: open some by a click`);
     for (const place of closed) isOpen.add(place.item);
     draw();
     fit(true);
@@ -539,9 +544,10 @@
   window.addEventListener("message", ({ data }) => {
     if (data && typeof data.onnxlaTheme === "string") document.documentElement.dataset.theme = data.onnxlaTheme;
   });
-  let untouched = true;
-  canvas.addEventListener("pointerdown", () => { untouched = false; });
-  window.addEventListener("resize", () => { if (untouched) fit(false); });
+  for (const kind of ["pointerdown", "wheel", "keydown", "input"]) {
+    window.addEventListener(kind, () => { untouched = false; }, { passive: true });
+  }
   draw();
   fit(false);
+  new ResizeObserver(() => { if (untouched) fit(false); }).observe(canvas);
 })();

@@ -9,7 +9,6 @@ import base64
 import json
 from collections.abc import Collection, Mapping
 from html import escape
-from importlib.resources import files
 from typing import Any
 
 from onnxla.draw.across import GAP, LINES, SWEEPS
@@ -19,8 +18,8 @@ from onnxla.draw.content import Content
 from onnxla.draw.labels import LINE, constants_of
 from onnxla.draw.layered import ROW
 from onnxla.draw.members import Cluster, Member, Pin
-from onnxla.draw.scene import Item, Plan, Port
-from onnxla.draw.style import FONT, page_css
+from onnxla.draw.scene import Drawable, Inside, Port
+from onnxla.draw.style import FONT, asset, page_css
 from onnxla.ir.model import Attribute, AttributeReference, Graph, SparseTensor, Tensor
 from onnxla.ir.names import plain
 from onnxla.ir.number_list import NumberList
@@ -29,10 +28,10 @@ NUMBERS = 12  # of an attribute that are shown
 NAME = 2_000  # characters of a name that can be copied
 
 
-def page(content: Content, plans: Mapping[Cluster, Plan], opened: Collection[Cluster]) -> str:
+def page(content: Content, plans: Mapping[Cluster, Inside], opened: Collection[Cluster]) -> str:
     """The page."""
-    script = (files(__package__) / "page.js").read_text("utf-8")
-    body = (files(__package__) / "page.html").read_text("utf-8")
+    script = asset("page.js")
+    body = asset("page.html")
     parts = {
         "TITLE": escape(content.title),
         "STYLE": page_css(),
@@ -63,13 +62,13 @@ def as_script(value: Any) -> str:
 
 
 def data(
-    content: Content, plans: Mapping[Cluster, Plan], opened: Collection[Cluster]
+    content: Content, plans: Mapping[Cluster, Inside], opened: Collection[Cluster]
 ) -> dict[str, Any]:
     """All that the page shows."""
     items: list[Member] = [content.root]
     for plan in plans.values():
         items += [item for item in plan.items if not isinstance(item, Port)]
-    number: dict[Item, int] = {item: i for i, item in enumerate(items)}
+    number: dict[Drawable, int] = {item: i for i, item in enumerate(items)}
     values = {value: i for i, value in enumerate(content.names)}
     for item in items:
         for value in (*item.makes, *item.reads):
@@ -167,7 +166,9 @@ def text_of(value: Attribute) -> str:
     return plain(value)
 
 
-def as_data(plan: Plan, number: Mapping[Item, int], values: Mapping[str, int]) -> dict[str, Any]:
+def as_data(
+    plan: Inside, number: Mapping[Drawable, int], values: Mapping[str, int]
+) -> dict[str, Any]:
     """The inside of a cluster."""
     placing = plan.placing
     return {
@@ -200,7 +201,7 @@ def in_notebook(html: str, svg: str, height: int) -> str:
     that is there at first. The frame has the theme of the notebook around.
     """
     picture = base64.b64encode(svg.encode()).decode()
-    script = (files(__package__) / "notebook.js").read_text("utf-8")
+    script = asset("notebook.js")
     return (
         '<div class="onnxla-drawing"><img alt="graph" style="max-width:100%"'
         f' src="data:image/svg+xml;base64,{picture}"><script>{script}'

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+from contextlib import suppress
 
 MOST = 12_000  # pixels of a side
 
@@ -22,5 +24,14 @@ def png(svg: str, scale: float) -> bytes:
         ) from error
     width, height = (float(n) for n in re.findall(r'(?:width|height)="(\d+)"', svg)[:2])
     scale = min(scale, MOST / width, MOST / height)
-    found = resvg_py.svg_to_bytes(svg_string=svg, width=max(int(width * scale), 1))
-    return bytes(found)
+    wide = max(int(width * scale), 1)
+    return bytes(resvg_py.svg_to_bytes(svg_string=svg, width=wide, font_dirs=fonts()))
+
+
+def fonts() -> list[str]:
+    """Folders with fonts beside the system's, which may have none: matplotlib's, if it is there."""
+    with suppress(ImportError):
+        import matplotlib
+
+        return [os.path.join(matplotlib.get_data_path(), "fonts", "ttf")]
+    return []

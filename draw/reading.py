@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import ChainMap
+from collections import ChainMap, defaultdict
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from typing import TypeAlias
 
@@ -31,14 +31,15 @@ class Reader:
         self.model = model
         self.functions = {function.key: function for function in model.functions}
         self.names: dict[str, str] = {}
+        self.counts: dict[str, int] = defaultdict(lambda: 1)
         self.left = MOST
 
     def value(self, name: str) -> str:
         """A value of the drawing for a name: itself unless another scope has it too."""
-        value, count = name, 1
+        value = name
         while value in self.names:
-            count += 1
-            value = f"{name} ({count})"
+            self.counts[name] += 1
+            value = f"{name} ({self.counts[name]})"
         self.names[value] = name
         return value
 
@@ -135,7 +136,8 @@ class Reader:
 
 def titled(node: Node) -> str:
     """What a node with members is called."""
-    return f"{node.op_type} {node.name}" if node.name else node.op_type
+    name = node.name.rpartition("/")[2]
+    return name if name.startswith(node.op_type) else f"{node.op_type} {name}".strip()
 
 
 def as_tensor(node: Node) -> Constant | None:

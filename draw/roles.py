@@ -8,7 +8,7 @@ import numpy as np
 
 from onnxla import ir
 from onnxla.draw.members import Leaf
-from onnxla.draw.types import Kind, Traced
+from onnxla.draw.types import ArrayKind, Traced
 from onnxla.edit.heads import example_inputs
 from onnxla.interpret.program import Program
 from onnxla.interpret.staging import may_be_known
@@ -74,7 +74,7 @@ class Roles:
         return "plain", ""
 
 
-def loses_floats(read: Sequence[Kind | None], made: Sequence[Kind | None]) -> bool:
+def loses_floats(read: Sequence[ArrayKind | None], made: Sequence[ArrayKind | None]) -> bool:
     """Whether a node reads floating-point numbers that are not known, and makes none."""
     inputs = any(k is not None and not k.known and is_float(np.dtype(k.dtype)) for k in read)
     return inputs and not any(k is None or is_float(np.dtype(k.dtype)) for k in made)

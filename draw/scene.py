@@ -41,11 +41,11 @@ class Port:
         return (self.value,) if self.enters else ()
 
 
-Item: TypeAlias = Member | Port
+Drawable: TypeAlias = Member | Port
 
 
 @dataclass(frozen=True)
-class Plan:
+class Inside:
     """The inside of a cluster.
 
     Attributes:
@@ -56,21 +56,21 @@ class Plan:
         lands: How far from the middle of its box each line ends.
     """
 
-    items: tuple[Item, ...]
+    items: tuple[Drawable, ...]
     sizes: tuple[tuple[float, float], ...]
     placing: Placing
     values: Mapping[tuple[int, int], tuple[str, ...]]
     lands: Mapping[tuple[int, int], float]
 
 
-def plans(root: Cluster, labels: Callable[[Member], Label]) -> dict[Cluster, Plan]:
+def plans(root: Cluster, labels: Callable[[Member], Label]) -> dict[Cluster, Inside]:
     """The inside of every cluster, the root's first."""
-    found: dict[Cluster, Plan] = {}
+    found: dict[Cluster, Inside] = {}
     pending: list[tuple[Cluster, Collection[str]]] = [(root, ())]
     while pending:
         cluster, exports = pending.pop()
         plan = found[cluster] = planned(cluster, exports, labels, cluster is root)
-        wanted: dict[str, set[Item]] = {}
+        wanted: dict[str, set[Drawable]] = {}
         for item in plan.items:
             for value in item.reads:
                 wanted.setdefault(value, set()).add(item)
@@ -83,11 +83,11 @@ def plans(root: Cluster, labels: Callable[[Member], Label]) -> dict[Cluster, Pla
 
 def planned(
     cluster: Cluster, exports: Iterable[str], labels: Callable[[Member], Label], is_root: bool
-) -> Plan:
+) -> Inside:
     """The inside of a cluster of which some values are read outside."""
     entries = [] if is_root else [Port(value, True) for value in cluster.reads]
     exits = [] if is_root else [Port(value, False) for value in exports]
-    items: tuple[Item, ...] = (*entries, *cluster.members, *exits)
+    items: tuple[Drawable, ...] = (*entries, *cluster.members, *exits)
     makers = {value: i for i, item in enumerate(items) for value in item.makes}
     values: dict[tuple[int, int], list[str]] = {}
     for i, item in enumerate(items):
@@ -109,7 +109,7 @@ def planned(
     last = range(len(items) - len(exits), len(items))
     placing = place(sizes, [*values], first, last)
     texts = {line: tuple(names) for line, names in values.items()}
-    return Plan(items, tuple(sizes), placing, texts, landings(sizes, placing))
+    return Inside(items, tuple(sizes), placing, texts, landings(sizes, placing))
 
 
 def landings(

@@ -83,7 +83,12 @@ DARK = {
     "same-fill": "#191d25",
 }
 COLOURED = [name.removesuffix("-fill") for name in LIGHT if name.endswith("-fill")]
-FONT = "Inter,'Helvetica Neue',Helvetica,Arial,'Liberation Sans',sans-serif"
+FONT = "Inter,'Helvetica Neue',Helvetica,Arial,'Liberation Sans','DejaVu Sans',sans-serif"
+
+
+def asset(name: str) -> str:
+    """The text of a file beside this one."""
+    return (files("onnxla.draw") / name).read_text("utf-8")
 
 
 def drawing_css() -> str:
@@ -92,7 +97,7 @@ def drawing_css() -> str:
         f".{name}>.rim{{stroke:var(--{name});fill:var(--{name}-fill)}}.bar.{name}{{fill:var(--{name})}}"
         for name in COLOURED
     ]
-    return (files(__package__) / "drawing.css").read_text("utf-8") + "\n".join(rules)
+    return asset("drawing.css") + "\n".join(rules)
 
 
 def variables(colours: Mapping[str, str]) -> str:
@@ -102,7 +107,7 @@ def variables(colours: Mapping[str, str]) -> str:
 
 def page_css() -> str:
     """The style sheet of a page: dark where the reader's is, or where somebody says so."""
-    own = (files(__package__) / "page.css").read_text("utf-8")
+    own = asset("page.css")
     return (
         f":root{{color-scheme:light dark;{variables(LIGHT)}}}"
         f"@media (prefers-color-scheme:dark){{:root:not([data-theme=light]){{{variables(DARK)}}}}}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from html import escape
 
-from onnxla.draw.compose import Place, Shown, Wire, path
+from onnxla.draw.compose import Placed, Shown, Wire, path
 from onnxla.draw.content import Content
 from onnxla.draw.labels import LINE, SMALL, width_of
 from onnxla.draw.members import Cluster, Pin
@@ -63,7 +63,7 @@ def text(kind: str, x: float, y: float, words: str, more: str = "") -> str:
     return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}"{more}>{escape(words)}</text>'
 
 
-def cluster(place: Place, content: Content) -> Iterator[str]:
+def cluster(place: Placed, content: Content) -> Iterator[str]:
     """An open cluster."""
     odd = " odd" if place.depth % 2 else ""
     yield (
@@ -98,7 +98,7 @@ def texts_of(wires: Sequence[Wire], content: Content) -> Iterator[str]:
             yield text("e", at, y + 14, words, more)
 
 
-def box(place: Place, content: Content) -> Iterator[str]:
+def box(place: Placed, content: Content) -> Iterator[str]:
     """A box that is not open, or a port."""
     item = place.item
     if isinstance(item, Port):

@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.core import Tracer
 
 from onnxla import ir
 from onnxla.draw.labels import shape_text
@@ -24,7 +25,7 @@ TRACED = 3_000  # nodes up to which types are looked for that the file does not 
 
 
 @dataclass(frozen=True)
-class Kind:
+class ArrayKind:
     """Dtype and shape of a value that a trace found; `known`, if it is computed while tracing."""
 
     dtype: str
@@ -43,19 +44,19 @@ class Traced:
         sizes: The sizes that were taken for those that the model leaves open, by name.
     """
 
-    results: dict[ir.Node, tuple[Kind | None, ...]] = field(default_factory=dict)
-    operands: dict[ir.Node, tuple[Kind | None, ...]] = field(default_factory=dict)
+    results: dict[ir.Node, tuple[ArrayKind | None, ...]] = field(default_factory=dict)
+    operands: dict[ir.Node, tuple[ArrayKind | None, ...]] = field(default_factory=dict)
     flops: dict[ir.Node, float] = field(default_factory=dict)
     sizes: dict[str, int] = field(default_factory=dict)
 
 
-def kind_of(value: Value) -> Kind | None:
+def kind_of(value: Value) -> ArrayKind | None:
     """Dtype and shape of an array; None of what is none."""
     if not hasattr(value, "shape") or not hasattr(value, "dtype"):
         return None
-    known = not isinstance(value, jax.core.Tracer)
+    known = not isinstance(value, Tracer)
     shape = tuple(int(n) if isinstance(n, int | np.integer) else -1 for n in value.shape)
-    return Kind(str(value.dtype), shape, known)
+    return ArrayKind(str(value.dtype), shape, known)
 
 
 def trace(

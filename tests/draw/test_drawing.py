@@ -308,6 +308,7 @@ def test_errors_of_a_comparison_are_shown() -> None:
     drawing = module.draw(overlay=found)
     assert {*numbers(drawing)} == {"h", "y"}
     assert ("heat", "error beside reference, relative") in drawing.content.legend
+    assert drawing.content.heat(drawing.content.root.leaves[0]) == pytest.approx(0, abs=0.2)
 
 
 def test_sharding_is_shown() -> None:

@@ -99,6 +99,14 @@ def test_ports_are_in_the_first_and_the_last_row() -> None:
     assert placing.rows.level[:5] == [0, 0, 1, 2, 3]
 
 
+def test_a_row_of_many_boxes_is_placed() -> None:
+    count = 400
+    sizes = [(50.0, 20.0)] * (count + 2)
+    lines = {line for i in range(1, count + 1) for line in ((0, i), (i, count + 1))}
+    placing = place(sizes, lines)
+    check_layout(placing, sizes, spread(placing, sizes, moved=False))
+
+
 def test_isotonic_medians() -> None:
     assert isotonic([[(3.0, 1.0)], [(1.0, 1.0)]]) == [2.0, 2.0]
     assert isotonic([[(0.0, 1.0)], [(5.0, 1.0)], [(4.0, 8.0)]]) == [0.0, 4.0, 4.0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -230,7 +231,7 @@ def test_five_thousand_nodes_stay_usable(tmp_path: Path) -> None:
         operator = ("Relu", "Neg", "Abs", "Tanh")[(i * i + i // 7) % 4]
         nodes.append(helper.make_node(operator, [x], [x := f"v{i}"], name=f"n{i}"))
     model = graph(nodes, {"x": (TensorProto.FLOAT, ["N", 8])}, [x])
-    first, found, last = ask(
+    first, found, last, toast = ask(
         tmp_path,
         onnxla.load(model).draw(),
         """
@@ -238,12 +239,15 @@ def test_five_thousand_nodes_stay_usable(tmp_path: Path) -> None:
         const first = boxes().length;
         search("n4999");
         enter();
-        return [first, $("facts").textContent.includes("v4999"), boxes().length];
+        const found = $("facts").textContent.includes("v4999");
+        for (let i = 0; i < 4; i++) $("open").click();
+        return [first, found, boxes().length, $("toast").textContent];
         """,
     )
     assert first <= 70
     assert found
-    assert last <= 200
+    assert last <= 2000
+    assert re.fullmatch(r"that would be [2-9],\d+ boxes: open some by a click", toast)
 
 
 def test_names_are_text(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 ROOMS = (
     "api",
     "commands",
+    "draw",
     "edit",
     "interpret",
     "ir",
@@ -80,7 +81,10 @@ def test_the_wheel_has_every_file(built: Path) -> None:
     for room in ROOMS:
         package = Path("onnxla") if room == "api" else Path("onnxla", room)
         for path in (ROOT / room).rglob("*"):
-            if path.suffix in (".py", ".pyi", ".proto") or path.name == "py.typed":
+            if (
+                path.suffix in (".py", ".pyi", ".proto", ".css", ".html", ".js")
+                or path.name == "py.typed"
+            ):
                 wanted.add(package / path.relative_to(ROOT / room))
     found = {path.relative_to(built) for path in (built / "onnxla").rglob("*") if path.is_file()}
     assert wanted <= found
