@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import concurrent.futures
-import contextlib
 import functools
 import hashlib
 import importlib
@@ -11,14 +10,13 @@ import inspect
 import json
 import multiprocessing
 import shutil
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from onnxla.ctrl_c import ctrl_c
 from onnxla.ir.names import quoted
 from onnxla.ops import lookup
 from onnxla.ops.table import full_name
@@ -253,30 +251,6 @@ class FuzzRun:
             return
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
-
-
-@contextlib.contextmanager
-def ctrl_c() -> Iterator[threading.Event]:
-    """An event that Ctrl-C sets, so that what is at hand is done; pressed again, it interrupts.
-
-    An exception might be raised in a callback, where it is lost.
-    """
-    pressed = threading.Event()
-    ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if threading.current_thread() is not threading.main_thread() or not ours:
-        yield pressed  # somebody else's affair
-        return
-
-    def press(number: int, frame: Any) -> None:
-        if pressed.is_set():
-            raise KeyboardInterrupt
-        pressed.set()
-
-    signal.signal(signal.SIGINT, press)
-    try:
-        yield pressed
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def shard(chosen: Sequence[tuple[str, str]], text: str) -> list[tuple[str, str]]:
