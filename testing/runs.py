@@ -237,8 +237,9 @@ class FuzzRun:
             All results, those of the file too, in the order of the operators.
         """
         for result in self.several(advance) if self.workers > 1 else self.one_by_one(advance):
-            self.keep(result)
-            each(result)
+            if result.counts or not result.cut:  # else it was not reached
+                self.keep(result)
+                each(result)
         names = (full_name(op_type, domain) for domain, op_type in self.chosen)
         return [self.done[name] for name in names if name in self.done]
 
