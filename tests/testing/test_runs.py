@@ -103,6 +103,7 @@ def test_a_baseline_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFi
     assert cli.main([*known, "--update-baseline", "--report", str(page)]) == 0
     assert page.stat().st_size
     assert cli.main([*known, "--seed", "1"]) == 0
+    assert cli.main([*known, "--most", "1", "--seed", "2"]) == 0  # beside those that are known
     repaired = [word if word != DOUBLING else "onnxla" for word in words]
     assert cli.main([*repaired, "--baseline", str(file)]) == 2
     assert "the baseline is of 'doubling'" in capsys.readouterr().err
