@@ -29,7 +29,7 @@ from onnxla.edit.adapters import initial
 from onnxla.edit.dropout import insert_dropout
 from onnxla.edit.expansion import expand
 from onnxla.edit.free_batch import free_batch
-from onnxla.edit.heads import find_features, replace_head
+from onnxla.edit.heads import find_features, last_features, replace_head
 from onnxla.edit.inference import inference_form
 from onnxla.edit.lora import add_adapters, merge_adapters, select
 from onnxla.edit.parting import join, part_merged, tie, untie
@@ -720,8 +720,8 @@ class Module:
 
     def replace_head(
         self,
-        features: str,
-        classes: int,
+        features: str | None = None,
+        classes: int | None = None,
         *,
         softmax: bool = False,
         name: str = "head",
@@ -730,27 +730,34 @@ class Module:
     ) -> Module:
         """The model up to a value, and a new linear layer of it as the only output.
 
+            tuned = module.replace_head(classes=5)
+
         The layer has the parameters `<name>.weight`, normal with variance 1 / features, and
         `<name>.bias`, zero; the output is called `<name>.logits`. It is a Gemm node if the value
         has two axes, and otherwise a MatMul over the last axis and an Add. Its parameters say in
         their metadata that they are new: `lora` puts no adapter beside them, and they train too.
 
         Args:
-            features: Name of a value [..., features] of the graph, such as what the last layer
-                reads.
-            classes: Size of the last axis of the output.
+            features: Name of a value [..., features] of the graph; by default the one that the
+                last linear layer before the first output reads.
+            classes: Size of the last axis of the output; needed.
             softmax: Whether a Softmax follows, to the output `<name>.probabilities`.
             name: What the names of the new values begin with.
             inputs: Example inputs by name, for a file that does not state the number of features.
             key: JAX key that the weight is drawn with.
 
         Raises:
-            ValueError: There is no such value, or it is no floating-point tensor; or something else
-                that stays has the new head's name.
+            TypeError: `classes` is missing.
+            ValueError: There is no such value, or it is no floating-point tensor; or that output
+                comes from no linear layer, or from several; or something else that stays has the
+                new head's name.
             UnsupportedError: The number of features cannot be found without `inputs`, or the
                 model's opset is below 7.
         """
         check_arguments(locals(), MODULE)
+        if classes is None:
+            raise TypeError("replace_head needs the number of classes: replace_head(classes=5)")
+        features = features or last_features(self.program.model)
         value = find_features(self.program, features, inputs)
         rng = np.random.default_rng(key_numbers(key))
         model = replace_head(self.program.model, value, classes, rng, softmax, name)

@@ -1,4 +1,4 @@
-"""How far a long work has come: a bar in a terminal or a notebook."""
+"""How far a long work has come: a bar in a terminal or a notebook, and nothing in a log."""
 
 from __future__ import annotations
 
@@ -7,8 +7,19 @@ from types import TracebackType
 from typing import Any
 
 
+def in_notebook() -> bool:
+    """Whether this process is a notebook's kernel."""
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    return getattr(shell, "kernel", None) is not None
+
+
+def is_watched() -> bool:
+    """Whether somebody sees a bar move: standard error is a terminal, or a notebook shows it."""
+    return in_notebook() or sys.stderr.isatty()
+
+
 class ProgressBar:
-    """A bar of tqdm's, or nothing at all where that is not installed or no bar is wanted.
+    """A bar of tqdm's, or nothing at all where that is not installed, wanted or watched.
 
     Args:
         total: Number of units, where it is known.
@@ -22,7 +33,7 @@ class ProgressBar:
         self, total: int | None, what: str, unit: str, *, done: int = 0, shown: bool = True
     ) -> None:
         self._bar: Any = None
-        if shown:
+        if shown and is_watched():
             try:
                 from tqdm.auto import tqdm
             except ImportError:

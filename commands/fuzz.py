@@ -95,7 +95,11 @@ def add_fuzz(commands: Any) -> None:
         help="whether operands are inputs of the model or stored in it (default: any)",
     )
     add(
-        "--most", type=whole(1), default=8, metavar="N", help="findings of an operator (default: 8)"
+        "--most",
+        type=whole(1),
+        default=8,
+        metavar="N",
+        help="findings of an operator, beside those of --baseline (default: 8)",
     )
     add("--max-time", type=duration, metavar="TIME", help="such as 90s, 30m or 2h")
     add("--workers", type=whole(1), default=1, metavar="N", help="processes (default: 1)")
@@ -169,12 +173,13 @@ def run_fuzz(arguments: argparse.Namespace) -> int:
     if arguments.graphs:
         drawn = {name: drawn[name] for name in ("opset", "dtypes") if drawn[name] is not None}
         drawn["max_nodes"] = arguments.max_nodes
+    baseline = known_failures(arguments.baseline, arguments.update_baseline)
     plan = FuzzPlan(
         arguments.runtime,
         against,
         arguments.examples,
         arguments.seed,
-        arguments.most,
+        arguments.most + (baseline.most if baseline else 0),  # those that are known hide none
         database,
         drawn,
         arguments.python,
@@ -183,7 +188,6 @@ def run_fuzz(arguments: argparse.Namespace) -> int:
     )
     tested, judges = plan.tested, plan.judges
     runtimes = [tested, *([] if isinstance(judges, str) else judges)]
-    baseline = known_failures(arguments.baseline, arguments.update_baseline)
     chosen = [GRAPHS]
     if not arguments.graphs:
         chosen = select_operators(arguments.operators, arguments.opset)
@@ -206,7 +210,7 @@ def run_fuzz(arguments: argparse.Namespace) -> int:
                 if arguments.save is not None:
                     finding.case.save(arguments.save / finding.signature.key)
             # An operator of few cases, such as one without inputs, is done earlier.
-            bar.skip(0 if arguments.workers > 1 else plan.examples - result.counts.total())
+            bar.skip(plan.examples - result.counts.total())
 
         results = run(each, bar.advance)
     about = About.of_run(runtimes, seconds=time.monotonic() - start)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -10,10 +11,13 @@ import jax
 import numpy as np
 
 from onnxla import ir
+from onnxla.edit.adaptable import find_adaptable
+from onnxla.edit.applications import AdaptableWeight
+from onnxla.edit.scopes import Surrounding
 from onnxla.interpret.program import Program
-from onnxla.ir.names import quoted
+from onnxla.ir.names import listed, quoted
 from onnxla.ir.rewrite import add_initializers, cut, need_opset
-from onnxla.ir.traverse import names_of
+from onnxla.ir.traverse import names_of, names_read
 from onnxla.parameters.roles import HEAD, TRAINS
 
 # Sizes to try where the model leaves one open: convolutional networks take no small pictures.
@@ -71,6 +75,41 @@ def replace_head(
     value = ir.ValueInfo(output, ir.TensorType(dtype, (*batch, classes)))
     graph = replace(part.graph, nodes=(*part.graph.nodes, *nodes), outputs=(value,))
     return add_initializers(replace(part, graph=graph), tensors)
+
+
+def last_features(model: ir.Model) -> str:
+    """The value that the last linear layer before the first output reads.
+
+    Raises:
+        ValueError: There is none, or that output comes from several.
+    """
+    makers = Surrounding(model.graph).makers
+    layers = {
+        application.end: application.x
+        for weight in find_adaptable(model).values()
+        if isinstance(weight, AdaptableWeight)
+        for application in weight.applications
+        if application.form in ("right", "left")
+    }
+    output = model.graph.outputs[0].name
+    waiting, seen = deque([output]), set[str]()
+    found: dict[str, None] = {}
+    while waiting:
+        name = waiting.popleft()  # the nearest first
+        if (node := makers.get(name)) is None or name in seen:
+            continue
+        seen.add(name)
+        if node in layers:
+            found[layers[node]] = None
+        else:
+            waiting += names_read(node)
+    if len(found) == 1:
+        return next(iter(found))
+    several = f"several linear layers, which read {listed(found)}" if found else "no linear layer"
+    raise ValueError(
+        f"the output {quoted(output)} comes from {several}: name the value that the new head is to"
+        " read, replace_head(features, ...)"
+    )
 
 
 def find_features(

@@ -106,11 +106,11 @@ class CachedModel:
         along its mask wants it in the last one, and what an operator adds to a past is there.
         """
         nodes = self.then.model.graph.nodes
-        counts = not self.inputs.isdisjoint(MASKS) and any(
+        counts = not self.inputs.isdisjoint(self.masks) and any(
             is_standard(node, "CumSum") for node in nodes
         )
         joined = any(cache.kind == "joined" for cache in self.caches)
-        places = not self.inputs.isdisjoint(POSITIONS) and not self.inputs.isdisjoint(MASKS)
+        places = not self.inputs.isdisjoint(POSITIONS) and not self.inputs.isdisjoint(self.masks)
         by_slot = not self.inputs.isdisjoint(PLACES) or not (counts or places)
         return by_slot and not joined
 
@@ -130,6 +130,16 @@ class CachedModel:
     def ids(self) -> str:
         """The input that takes tokens. Raises: ValueError if there is none."""
         return self.required(IDS, self.program.input_names, "input takes tokens")
+
+    @cached_property
+    def masks(self) -> tuple[str, ...]:
+        """Inputs that mask its own tokens: with `decoder_input_ids`, `attention_mask` is not one.
+
+        There it masks what the encoder has read, as in Hugging Face's models.
+        """
+        return tuple(
+            name for name in MASKS if name != "attention_mask" or self.ids != "decoder_input_ids"
+        )
 
     @cached_property
     def logits(self) -> str:
@@ -157,7 +167,7 @@ class CachedModel:
         """Inputs that a caller has to give."""
         own = {
             self.ids,
-            *MASKS,
+            *self.masks,
             *POSITIONS,
             *PLACES,
             BRANCH,
@@ -171,7 +181,7 @@ class CachedModel:
         at = place + jnp.arange(size, dtype=np.int64)
         values = {
             self.ids: ids,
-            **dict.fromkeys(MASKS, jnp.broadcast_to(mask, (batch, len(mask)))),
+            **dict.fromkeys(self.masks, jnp.broadcast_to(mask, (batch, len(mask)))),
             **dict.fromkeys(POSITIONS, jnp.broadcast_to(at, (batch, size))),
             **dict.fromkeys(PLACES, at),
         }

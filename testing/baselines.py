@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -100,6 +101,11 @@ class Baseline:
     def of(self, runtime: str) -> bool:
         """Whether it is the one of a runtime, in any of its versions."""
         return apart(self.runtime)[0] == apart(runtime)[0]
+
+    @property
+    def most(self) -> int:
+        """How many entries the operator has that has most."""
+        return max(Counter(e.signature.operator for e in self.failures).values(), default=0)
 
     @classmethod
     def load(cls, path: str | Path) -> Baseline:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import concurrent.futures
-import contextlib
 import functools
 import hashlib
 import importlib
@@ -12,13 +10,14 @@ import json
 import multiprocessing
 import shutil
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from onnxla.ctrl_c import ctrl_c
 from onnxla.ir.names import quoted
 from onnxla.ops import lookup
 from onnxla.ops.table import full_name
@@ -27,7 +26,7 @@ from onnxla.peers.protocol import Runtime
 from onnxla.peers.runtimes import find_runtime
 from onnxla.testing.fuzzing import INTERRUPTED, LATE, Fuzzed, fuzz, fuzz_cases
 from onnxla.testing.operator_cases import STRATEGIES, operators
-from onnxla.testing.outcomes import judges_of
+from onnxla.testing.outcomes import Outcome, judges_of
 from onnxla.testing.random_graphs import graphs
 
 WAYS = ("properties", "gradients", "refusals")  # in the place of judges
@@ -134,10 +133,33 @@ def operator_of(name: str) -> tuple[str, str]:
     return domain, op_type
 
 
-def in_process(plan: FuzzPlan, operator: tuple[str, str], seconds: float | None) -> dict[str, Any]:
-    """What came of an operator, as a worker returns it."""
-    until = None if seconds is None else time.monotonic() + seconds
-    return plan.fuzz(operator, until).record()
+class Shared:
+    """What the processes of a run have in common: how many cases were run, and whether it ends."""
+
+    def __init__(self, context: multiprocessing.context.SpawnContext) -> None:
+        self.cases = context.Value("l", 0)
+        self.ends = context.Event()
+
+    def adopt(self) -> None:
+        """Makes it that of this process, whose Ctrl-C is the business of the one above."""
+        global shared
+        shared = self
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def count(self, outcome: Outcome) -> None:
+        """Counts a case as run."""
+        with self.cases.get_lock():
+            self.cases.value += 1
+
+
+shared: Shared  # of a worker
+
+
+def in_process(plan: FuzzPlan, operator: tuple[str, str], clock: float | None) -> dict[str, Any]:
+    """What came of an operator, as a worker returns it; `clock` is the time when it must end."""
+    until = None if clock is None else time.monotonic() + clock - time.time()
+    found = plan.fuzz(operator, until, progress=shared.count, pressed=shared.ends.is_set)
+    return found.record()
 
 
 @dataclass
@@ -215,10 +237,9 @@ class FuzzRun:
             All results, those of the file too, in the order of the operators.
         """
         for result in self.several(advance) if self.workers > 1 else self.one_by_one(advance):
-            self.keep(result)
-            each(result)
-            if result.cut == INTERRUPTED:
-                break
+            if result.counts or not result.cut:  # else it was not reached
+                self.keep(result)
+                each(result)
         names = (full_name(op_type, domain) for domain, op_type in self.chosen)
         return [self.done[name] for name in names if name in self.done]
 
@@ -235,48 +256,26 @@ class FuzzRun:
                     pressed=pressed.is_set,
                 )
             yield result
+            if result.cut == INTERRUPTED:
+                return
 
     def several(self, advance: Callable[[int], Any]) -> Iterator[Fuzzed]:
         """The results of the operators that are left, from several processes, as they come."""
         # A fork of JAX's threads could lock up.
         context = multiprocessing.get_context("spawn")
-        pool = concurrent.futures.ProcessPoolExecutor(self.workers, context)
-        seconds = None if self.until is None else self.until - time.monotonic()
-        try:
-            plan = replace(self.plan)  # without the runtimes that this process has
-            tasks = [pool.submit(in_process, plan, each, seconds) for each in self.left]
-            for task in concurrent.futures.as_completed(tasks):
-                result = Fuzzed.of_record(task.result())
-                advance(self.plan.examples)
-                yield result
-        except KeyboardInterrupt:
-            return
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-
-
-@contextlib.contextmanager
-def ctrl_c() -> Iterator[threading.Event]:
-    """An event that Ctrl-C sets, so that what is at hand is done; pressed again, it interrupts.
-
-    An exception might be raised in a callback, where it is lost.
-    """
-    pressed = threading.Event()
-    ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if threading.current_thread() is not threading.main_thread() or not ours:
-        yield pressed  # somebody else's affair
-        return
-
-    def press(number: int, frame: Any) -> None:
-        if pressed.is_set():
-            raise KeyboardInterrupt
-        pressed.set()
-
-    signal.signal(signal.SIGINT, press)
-    try:
-        yield pressed
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        common, seen = Shared(context), 0
+        pool = ProcessPoolExecutor(self.workers, context, initializer=common.adopt)
+        clock = None if self.until is None else time.time() + self.until - time.monotonic()
+        plan = replace(self.plan)  # without the runtimes that this process has
+        with pool, ctrl_c(common.ends.set):
+            tasks = {pool.submit(in_process, plan, each, clock) for each in self.left}
+            while tasks:
+                done, tasks = wait(tasks, timeout=0.2, return_when=FIRST_COMPLETED)
+                advance((now := common.cases.value) - seen)
+                seen = now
+                yield from (Fuzzed.of_record(task.result()) for task in done)
+                if common.ends.is_set():
+                    tasks = {task for task in tasks if not task.cancel()}
 
 
 def shard(chosen: Sequence[tuple[str, str]], text: str) -> list[tuple[str, str]]:

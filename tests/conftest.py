@@ -24,7 +24,10 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 @pytest.hookimpl(tryfirst=True)  # before pytest selects by marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks as `more` what `one_in(n)` leaves out: of a test's other cases all but every n-th."""
+    """Marks as `more` what `one_in(n)` leaves out: of a test's other cases all but every n-th.
+
+    They are many and run once, so they are compiled `quickly`; every n-th is compiled as users do.
+    """
     counts: collections.Counter[str] = collections.Counter()
     for item in items:
         mark = item.get_closest_marker("one_in")
@@ -32,6 +35,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             test = item.nodeid.partition("[")[0]
             if counts[test] % mark.args[0]:
                 item.add_marker("more")
+                item.add_marker("quickly")
             counts[test] += 1
 
 

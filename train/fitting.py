@@ -17,7 +17,7 @@ from onnxla.ir.names import as_names
 from onnxla.module import Module, require_module
 from onnxla.parameters.processes import is_first
 from onnxla.parameters.sharding import Rules
-from onnxla.progress import ProgressBar
+from onnxla.progress import ProgressBar, in_notebook
 from onnxla.train.arguments import FIT
 from onnxla.train.batches import ArrayBatches, StreamedBatches, as_batches
 from onnxla.train.callbacks import Callbacks
@@ -31,7 +31,7 @@ from onnxla.train.labels import (
     with_checked_labels,
     with_class_weight,
 )
-from onnxla.train.live import Live, in_notebook
+from onnxla.train.live import Live
 from onnxla.train.loop import FitResult, Loop, NonFiniteLossError
 from onnxla.train.losses import LOSSES, Measure
 from onnxla.train.measures import find_measure, known_loss

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from typing import Any
 
@@ -11,12 +10,6 @@ from onnxla.train.history import History
 
 SECONDS = 3.0  # between two pictures, at least
 SHARE = 0.05  # of the time that drawing may take
-
-
-def in_notebook() -> bool:
-    """Whether this process is a notebook's kernel."""
-    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
-    return getattr(shell, "kernel", None) is not None
 
 
 class Live:

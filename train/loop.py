@@ -6,7 +6,6 @@ import contextlib
 import math
 import os
 import signal
-import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -17,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from onnxla.ctrl_c import ctrl_c
 from onnxla.interpret.rolling.stacks import NO_STACKS, Stacks
 from onnxla.ir.errors import OnnxlaError
 from onnxla.ir.names import no_such, quoted
@@ -430,25 +430,11 @@ def interrupts() -> Iterator[Callable[[int], bool]]:
     Pressed again, it interrupts at once. Of several processes, in one of which it is pressed or
     which gets a SIGTERM, all end after the same step.
     """
-    pressed, several = threading.Event(), jax.process_count() > 1
-    if several and not can_end_together():
+    if jax.process_count() == 1:
+        with ctrl_c() as pressed:
+            yield lambda step: pressed.is_set()
+    elif can_end_together():
+        with ctrl_c(lambda: os.kill(os.getpid(), signal.SIGTERM)):  # which JAX tells to all
+            yield are_told_to_end
+    else:
         yield lambda step: False  # at once, since the others would wait for further steps
-        return
-    asked = are_told_to_end if several else lambda step: pressed.is_set()
-    ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if threading.current_thread() is not threading.main_thread() or not ours:
-        yield asked  # somebody else's affair
-        return
-
-    def press(number: int, frame: Any) -> None:
-        if pressed.is_set():
-            raise KeyboardInterrupt
-        pressed.set()
-        if several:
-            os.kill(os.getpid(), signal.SIGTERM)  # which JAX tells to all
-
-    signal.signal(signal.SIGINT, press)
-    try:
-        yield asked
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -129,6 +129,15 @@ class DrawnGraph:
         usable = self.usable(scope)
         return self.one_of(usable) if usable and self.chance(0.9) else None
 
+    def leaves_the_chain(self, operands: Sequence[DrawnValue | None]) -> bool:
+        """Whether a node of a deep graph is not to be added, as it uses none of the deepest values.
+
+        A few are, or there would be no branches.
+        """
+        deepest = max((value.depth for value in self.main.values), default=0)
+        near = max((value.depth for value in operands if value), default=0) >= deepest - self.reach
+        return not near and self.chance(0.8)
+
     def constant(self, scope: DrawnScope, array: np.ndarray, stored: bool) -> DrawnValue:
         """A new initializer, or a new input of the main graph."""
         home = scope if stored else scope.root()
@@ -225,6 +234,8 @@ class DrawnGraph:
         if use.tolerance.random or any(isinstance(value, Typed | list) for value in use.inputs):
             return []
         taken = [drawing.value_of(array) for array in use.inputs]
+        if self.leaves_the_chain(taken):
+            return []
         stored = stored_operands(drawing)
         case = case_of(use, found.version, lambda i, name: taken[i] is None and stored(i, name))
         ends = (*case.proto.graph.input, *case.proto.graph.output)
@@ -244,6 +255,8 @@ class DrawnGraph:
             if all(value is None or value.exact for value in taken):
                 return []
             taken = [v if v is None or v.exact else None for v in taken]
+            if self.leaves_the_chain(taken):
+                return []
         initializers = {t.name: numpy_helper.to_array(t) for t in case.proto.graph.initializer}
         names = []
         for formal, value in zip(formals, taken, strict=False):

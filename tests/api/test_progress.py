@@ -1,4 +1,4 @@
-"""A bar shows how far a long work has come, where tqdm is there and a bar is wanted."""
+"""A bar shows how far a long work has come, where tqdm is there, and it is wanted and watched."""
 
 from __future__ import annotations
 
@@ -7,6 +7,12 @@ import sys
 import pytest
 
 from onnxla.progress import ProgressBar
+
+
+@pytest.fixture
+def watched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Standard error is a terminal."""
+    monkeypatch.setattr("onnxla.progress.is_watched", lambda: True)
 
 
 def work(bar: ProgressBar) -> None:
@@ -18,6 +24,7 @@ def work(bar: ProgressBar) -> None:
         bar.advance(5)
 
 
+@pytest.mark.usefixtures("watched")
 def test_a_bar_counts_and_says(capsys: pytest.CaptureFixture[str]) -> None:
     work(ProgressBar(10, "cakes", "cake", done=0))
     out, err = capsys.readouterr()
@@ -30,17 +37,25 @@ def test_a_bar_counts_and_says(capsys: pytest.CaptureFixture[str]) -> None:
     assert "oven=200" in last
 
 
+@pytest.mark.usefixtures("watched")
 def test_what_was_done_before_counts(capsys: pytest.CaptureFixture[str]) -> None:
     with ProgressBar(10, "cakes", "cake", done=4) as bar:
         bar.advance()
     assert "5/10" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("watched")
 def test_no_bar_where_none_is_wanted(capsys: pytest.CaptureFixture[str]) -> None:
     work(ProgressBar(10, "cakes", "cake", shown=False))
     assert capsys.readouterr() == ("", "one is burnt\n")
 
 
+def test_no_bar_in_a_log(capsys: pytest.CaptureFixture[str]) -> None:
+    work(ProgressBar(10, "cakes", "cake"))
+    assert capsys.readouterr() == ("", "one is burnt\n")
+
+
+@pytest.mark.usefixtures("watched")
 def test_no_bar_without_tqdm(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

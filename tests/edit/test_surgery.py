@@ -54,6 +54,41 @@ def test_a_head_of_features(tmp_path: Path) -> None:
     assert set(base.replace_head("h", 5).params) == {"w", "head.weight", "head.bias"}
 
 
+def test_a_head_reads_what_the_last_linear_layer_reads() -> None:
+    model = make(
+        header(18)
+        + """ g (float[N, 3] x) => (float[N, 2] p, float[N, 4] h) {
+        h = MatMul(x, w)
+        r = Relu(h)
+        y = Gemm(r, v, b)
+        s = Identity(y)
+        p = Softmax<axis=1>(s)
+    }""",
+        w=RNG.standard_normal((3, 4)).astype(np.float32),
+        v=RNG.standard_normal((4, 2)).astype(np.float32),
+        b=np.zeros(2, np.float32),
+    )
+    base = onnxla.load(model)
+    assert base.replace_head(classes=5).fingerprint() == base.replace_head("r", 5).fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("a = MatMul(x, w)\n r = Relu(x)\n b = MatMul(r, v)\n y = Add(a, b)", "read 'x', 'r'"),
+        ("y = Relu(x)", "comes from no linear layer"),
+    ],
+)
+def test_a_head_without_a_name_needs_one_last_layer(body: str, message: str) -> None:
+    weights = {name: np.eye(3, dtype=np.float32) for name in "wv" if f"{name})" in body}
+    text = f"{header(18)} g (float[N, 3] x) => (float[N, 3] y) {{ {body} }}"
+    module = onnxla.load(make(text, **weights))
+    with pytest.raises(ValueError, match=message):
+        module.replace_head(classes=2)
+    with pytest.raises(TypeError, match=r"replace_head\(classes=5\)"):
+        module.replace_head("x")
+
+
 def test_a_second_head_is_new_or_has_another_name() -> None:
     first = onnxla.load(linear()).replace_head("h", 4)
     trained = first.replace({"head.bias": np.ones(4, np.float32)})

@@ -50,7 +50,10 @@ def cases(gradients: bool) -> Iterator[tuple[Sample, int, str]]:
 
 
 def parameters(gradients: bool, every: bool = True) -> list[Any]:
-    """The cases; all but an operator's first at its latest version are `more`, or left out."""
+    """The cases; all but an operator's first at its latest version are `more`, or left out.
+
+    Those are compiled `quickly`: they are many.
+    """
     first: dict[tuple[str, str], tuple[Sample, int, str]] = {}
     for case in cases(gradients):
         sample, version, _ = case
@@ -58,8 +61,9 @@ def parameters(gradients: bool, every: bool = True) -> list[Any]:
         if key not in first or version > first[key][1]:
             first[key] = case
     shown = {name for _, _, name in first.values()}
+    rest = (pytest.mark.more, pytest.mark.quickly)
     return [
-        pytest.param(sample, version, id=name, marks=() if name in shown else pytest.mark.more)
+        pytest.param(sample, version, id=name, marks=() if name in shown else rest)
         for sample, version, name in cases(gradients)
         if every or name in shown
     ]

@@ -582,6 +582,8 @@ def further(names: Sequence[str], batch: int) -> dict[str, np.ndarray]:
         "encoder_outputs.last_hidden_state": states,
         "encoder_attention_mask": np.ones((batch, 9), np.int64),
     }
+    if "decoder_input_ids" in names:  # where the mask is the encoder's, which read less of a text
+        given["attention_mask"] = (np.arange(9) < [[6], [9]][:batch]).astype(np.int64)
     # Keys and values of two heads, that a graph does not make itself.
     given |= {
         name: states.reshape(batch, 9, 2, 16).swapaxes(1, 2)

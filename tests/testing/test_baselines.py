@@ -54,6 +54,13 @@ def test_what_is_known_is_no_reason_to_stop(results: list[Fuzzed]) -> None:
     assert some.verdict == "1 of 3 operators fail, 1 finding, 2 findings as the baseline says"
 
 
+def test_the_operator_that_has_most_entries_decides_how_many_are_searched_for(
+    results: list[Fuzzed],
+) -> None:
+    assert Baseline("odd", known(results)).most == 2
+    assert Baseline("odd").most == 0
+
+
 def test_an_entry_explains_what_has_all_its_features(results: list[Fuzzed]) -> None:
     floats, integers, fails = known(results)
     # Both double; the one of integers has that in addition.

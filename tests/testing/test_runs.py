@@ -103,6 +103,7 @@ def test_a_baseline_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFi
     assert cli.main([*known, "--update-baseline", "--report", str(page)]) == 0
     assert page.stat().st_size
     assert cli.main([*known, "--seed", "1"]) == 0
+    assert cli.main([*known, "--most", "1", "--seed", "2"]) == 0  # beside those that are known
     repaired = [word if word != DOUBLING else "onnxla" for word in words]
     assert cli.main([*repaired, "--baseline", str(file)]) == 2
     assert "the baseline is of 'doubling'" in capsys.readouterr().err
@@ -114,7 +115,8 @@ def test_graphs_on_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert "3 cases" in capsys.readouterr().out
 
 
-def test_ctrl_c_tells_what_has_been_found(tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.more)])
+def test_ctrl_c_tells_what_has_been_found(workers: int, tmp_path: Path) -> None:
     code = "import sys; from onnxla.commands.main import main; sys.exit(main(sys.argv[1:]))"
     words = ["fuzz", "Neg", "Abs", "--runtime", "slow:Slow", "--against", "reference", "-n", "500"]
     (tmp_path / "slow.py").write_text(
@@ -131,17 +133,25 @@ class Slow:
 """
     )
     pipe = subprocess.PIPE
-    command = [sys.executable, "-c", code, *words, "--results", "kept.jsonl"]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=pipe, stderr=pipe, text=True)
+    words += ["--results", "kept.jsonl", "--workers", str(workers)]
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *words],
+        cwd=tmp_path,
+        stdout=pipe,
+        stderr=pipe,
+        text=True,
+        start_new_session=True,
+    )
     assert process.stdout is not None
     for _ in range(20):
         assert process.stdout.readline() == "run\n"
-    os.kill(process.pid, signal.SIGINT)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does, to all processes
     printed, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
     assert "slow against reference" in printed
     assert "helper.make_node('Neg'" in printed
-    assert "1 of 2 operators were not reached" in errors
+    assert "Traceback" not in errors
+    assert ("1 of 2 operators were not reached" in errors) is (workers == 1)
     assert len((tmp_path / "kept.jsonl").read_text().splitlines()) == 1  # Neg is to be run again
 
 

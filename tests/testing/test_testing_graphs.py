@@ -112,7 +112,7 @@ def test_large_graphs() -> None:
     assert len(large) >= 10
     assert all(map(is_valid, drawn))
     assert sum(map(fans_out, large)) >= len(large) / 2
-    assert max(map(depth, drawn)) >= 15
+    assert max(map(depth, drawn)) >= 25
     assert max(len(nodes_of(case)) for case in drawn) >= 50
     subgraphs = [
         attribute.g

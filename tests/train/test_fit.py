@@ -693,7 +693,10 @@ def test_history_as_text_picture_and_data() -> None:
     assert "3 steps" in repr(result)
 
 
-def test_the_progress_bar(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_progress_bar(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("onnxla.progress.is_watched", lambda: True)
     onnxla.fit(onnxla.load(TINY), (X, LABELS), epochs=12, batch_size=52, **PLAIN_SGD)
     shown = capsys.readouterr().err.split("\r")
     assert any(text.startswith("compiling:   0%") for text in shown)

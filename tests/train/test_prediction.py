@@ -113,7 +113,10 @@ def test_wrong_data() -> None:
             predict(module, data)
 
 
-def test_the_progress_bar(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_progress_bar(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("onnxla.progress.is_watched", lambda: True)
     onnxla.predict(MODULE, X, 8)
     assert "predicting: 100%" in capsys.readouterr().err
 

@@ -159,7 +159,7 @@ def torch_onnx(model: Any, path: Path, *, dynamo: bool) -> None:
 
 
 def after_encoder(model: Any) -> dict[str, Any]:
-    """What `generate` gives a decoder after its first tokens; without a mask of the encoder's."""
+    """What `generate` gives a decoder after its first tokens; T5 with a mask of what was read."""
     speech = model.config.model_type == "whisper"
     read = {"input_features": torch.randn(2, 8, 3000)} if speech else {}
     read = read or {"input_ids": torch.randint(3, WORDS, (2, 9))}
@@ -172,6 +172,7 @@ def after_encoder(model: Any) -> dict[str, Any]:
         "decoder_input_ids": ids[:, :2],
         "past_key_values": made.past_key_values,
         "use_cache": True,
+        **({} if speech else {"attention_mask": torch.ones(2, 9, dtype=torch.int64)}),
     }
 
 
