@@ -22,7 +22,7 @@ from onnxla.parameters.roles import HEAD, TRAINS
 
 # Sizes to try where the model leaves one open: convolutional networks take no small pictures.
 OPEN_SIZES = (2, 64, 256)
-PICTURE = 64  # that most of them do take, so that it is tried first
+PICTURE = 64  # that most of them do take, so that it is tried first of an open height or width
 
 
 def replace_head(
@@ -102,7 +102,7 @@ def last_features(model: ir.Model) -> str:
         if node in layers:
             found[layers[node]] = None
         else:
-            waiting += names_read(node)
+            waiting += sorted(names_read(node))
     if len(found) == 1:
         return next(iter(found))
     several = f"several linear layers, which read {listed(found)}" if found else "no linear layer"
@@ -174,7 +174,8 @@ def abstract_values(
 def example_inputs(program: Program) -> Iterator[dict[str, np.ndarray]]:
     """Zeros of the types that the model's inputs have, for each of the made up sizes."""
     kinds = [value.type for value in program.inputs]
-    pictures = any(len(k.shape or ()) > 3 for k in kinds if isinstance(k, ir.TensorType))
+    shapes = [kind.shape or () for kind in kinds if isinstance(kind, ir.TensorType)]
+    pictures = any(len(s) > 3 and not all(isinstance(n, int) for n in s[2:]) for s in shapes)
     for size in sorted(OPEN_SIZES, key=lambda size: pictures and size != PICTURE):
         given = {}
         for value in program.inputs:
