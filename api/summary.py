@@ -14,7 +14,7 @@ from onnxla.ir.problems import MAX_LISTED, Problems
 from onnxla.ir.traverse import all_nodes
 from onnxla.ops.missing import missing_operators
 from onnxla.parameters.roles import ROLES, Parameters
-from onnxla.tables import Notes, Report, Shown, Table
+from onnxla.tables import Notes, Report, ReportPart, Table
 
 
 def describe_type(kind: ir.Type) -> str:
@@ -74,7 +74,7 @@ def summarize(
         if count:
             trained = describe_trained(parameters, role)
             roles.append((role, f"{count:,}", f"{elements:,}", trained))
-    parts: list[str | Shown] = [
+    parts: list[str | ReportPart] = [
         f"{plain(model.graph.name)}: IR version {model.ir_version}, opset {opsets}{producer}",
         Table("inputs", (), inputs),
         Table("outputs", (), outputs),

@@ -35,7 +35,7 @@ STYLE = """<style>
 </style>"""
 
 
-class Shown(Protocol):
+class ReportPart(Protocol):
     """What a report has beside lines: a text, and HTML."""
 
     def html(self) -> str:
@@ -110,7 +110,7 @@ class Notes:
 class Report:
     """Lines and tables, as text in a terminal and as HTML in a notebook."""
 
-    parts: Sequence[str | Shown] = field(default_factory=tuple)
+    parts: Sequence[str | ReportPart] = field(default_factory=tuple)
 
     def __str__(self) -> str:
         return "\n".join(map(str, self.parts))

@@ -25,7 +25,7 @@ HEADER = ("layer", "operator", "output", "parameters", "products")
 
 
 @dataclass(frozen=True)
-class Layer:
+class GraphLayer:
     """A node of the graph.
 
     Attributes:
@@ -53,7 +53,7 @@ class Layer:
 
 
 @dataclass(frozen=True)
-class Row:
+class LayerLine:
     """A line of the table: a node, or others that are folded in one line.
 
     Attributes:
@@ -72,8 +72,8 @@ class Row:
     output: str
     elements: int
     share: float
-    layer: Layer | None = None
-    rows: tuple[Row, ...] = ()
+    layer: GraphLayer | None = None
+    rows: tuple[LayerLine, ...] = ()
     open: bool = False
 
     @property
@@ -83,7 +83,7 @@ class Row:
         share = f"{self.share:.1%}" if self.share else ""
         return plain(self.title), plain(self.kind), self.output, elements, share
 
-    def layers(self) -> Iterator[Layer]:
+    def layers(self) -> Iterator[GraphLayer]:
         """The nodes in it."""
         if self.layer is not None:
             yield self.layer
@@ -109,7 +109,7 @@ class Row:
         return f"<details{shown}>{head}{inside}</details>"
 
 
-class Layers(Sequence[Layer]):
+class GraphLayers(Sequence[GraphLayer]):
     """The nodes of a model, in order. A terminal and a notebook show them as a table.
 
         module.layers                    # all of them, with scopes folded
@@ -121,11 +121,11 @@ class Layers(Sequence[Layer]):
         rows: The lines.
     """
 
-    def __init__(self, title: str, rows: Sequence[Row]) -> None:
+    def __init__(self, title: str, rows: Sequence[LayerLine]) -> None:
         self.title, self.rows = title, tuple(rows)
         self.all = tuple(layer for row in self.rows for layer in row.layers())
 
-    def __call__(self, *patterns: str) -> Layers:
+    def __call__(self, *patterns: str) -> GraphLayers:
         """Those that one of some shell-style patterns matches, one after the other.
 
         Raises:
@@ -135,9 +135,9 @@ class Layers(Sequence[Layer]):
             if not any(layer.matches(pattern) for layer in self.all):
                 raise ValueError(no_such("layer", pattern, [layer.name for layer in self.all]))
         found = [each for each in self.all if any(map(each.matches, patterns))]
-        return Layers(f"{len(found):,} of {self.title}", [row_of(layer) for layer in found])
+        return GraphLayers(f"{len(found):,} of {self.title}", [row_of(layer) for layer in found])
 
-    def __getitem__(self, key: int | slice | str) -> Layer | tuple[Layer, ...]:  # type: ignore[override]
+    def __getitem__(self, key: int | slice | str) -> GraphLayer | tuple[GraphLayer, ...]:  # type: ignore[override]
         """A layer by its place or its name. Raises: KeyError of a name that none has."""
         if not isinstance(key, str):
             return self.all[key]
@@ -167,23 +167,25 @@ class Layers(Sequence[Layer]):
         return f'<h4>{title}</h4><div class="layers"><div class="row head">{head}</div>{rows}</div>'
 
 
-def row_of(layer: Layer) -> Row:
+def row_of(layer: GraphLayer) -> LayerLine:
     """A layer that stands for itself."""
-    return Row(layer.name, layer.operator, layer.output, layer.elements, layer.share, layer=layer)
+    return LayerLine(
+        layer.name, layer.operator, layer.output, layer.elements, layer.share, layer=layer
+    )
 
 
 # Without their programs, which would never go away.
-KEPT: WeakKeyDictionary[Program, Layers] = WeakKeyDictionary()
+KEPT: WeakKeyDictionary[Program, GraphLayers] = WeakKeyDictionary()
 
 
-def layers(module: Module) -> Layers:
+def layers(module: Module) -> GraphLayers:
     """The nodes of a module's model; see `Module.layers`."""
     if (found := KEPT.get(module.program)) is None:
         found = KEPT[module.program] = layers_of(module.program)
     return found
 
 
-def layers_of(program: Program) -> Layers:
+def layers_of(program: Program) -> GraphLayers:
     """The nodes of a program's model."""
     roles = Roles(program, trace(program, products))
     root, names = read(program.model)
@@ -192,18 +194,18 @@ def layers_of(program: Program) -> Layers:
     shown = opened(root, ROWS, None)
     total = math.fsum(content.figures.numbers.values()) or 1.0
 
-    def rows(cluster: Cluster) -> tuple[Row, ...]:
+    def rows(cluster: Cluster) -> tuple[LayerLine, ...]:
         members = (m for m in cluster.members if isinstance(m, Leaf | Cluster))
         return tuple(leaf_row(m) if isinstance(m, Leaf) else folded(m) for m in members)
 
-    def leaf_row(leaf: Leaf) -> Row:
+    def leaf_row(leaf: Leaf) -> LayerLine:
         node = leaf.node
         value = next(filter(None, node.outputs), "")
         kind = content.types.get(leaf.makes[0], "") if leaf.makes else ""
         operator = f"{node.domain}.{node.op_type}".lstrip(".")
         parameters = tuple(roles.parameters(leaf))
         share = content.figures.numbers.get(leaf, 0.0) / total if content.figures else 0.0
-        layer = Layer(
+        layer = GraphLayer(
             node.name or value, operator, value, kind, parameters, elements_of(parameters), share
         )
         title = layer.name.rpartition("/")[2] if leaf.path else layer.name
@@ -213,14 +215,14 @@ def layers_of(program: Program) -> Layers:
         tensors = program.parameters.params
         return sum(math.prod(tensors[name].shape) for name in dict.fromkeys(parameters))
 
-    def folded(cluster: Cluster) -> Row:
+    def folded(cluster: Cluster) -> LayerLine:
         inside = rows(cluster)
         parameters = [n for row in inside for layer in row.layers() for n in layer.parameters]
         share = math.fsum(row.share for row in inside)
         count = len(cluster.leaves)
         # What is read outside is made last.
         made = [content.types.get(name, "") for name in cluster.makes]
-        return Row(
+        return LayerLine(
             cluster.title,
             f"{count:,} node{'s' * (count != 1)}",
             next(filter(None, reversed(made)), ""),
@@ -230,4 +232,4 @@ def layers_of(program: Program) -> Layers:
             open=cluster in shown and cluster.kind != "run",
         )
 
-    return Layers(f"layers ({content.subtitle.partition(' · operations')[0]})", rows(root))
+    return GraphLayers(f"layers ({content.subtitle.partition(' · operations')[0]})", rows(root))

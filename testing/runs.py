@@ -133,7 +133,7 @@ def operator_of(name: str) -> tuple[str, str]:
     return domain, op_type
 
 
-class Shared:
+class CommonState:
     """What the processes of a run have in common: how many cases were run, and whether it ends."""
 
     def __init__(self, context: multiprocessing.context.SpawnContext) -> None:
@@ -152,7 +152,7 @@ class Shared:
             self.cases.value += 1
 
 
-shared: Shared  # of a worker
+shared: CommonState  # of a worker
 
 
 def in_process(plan: FuzzPlan, operator: tuple[str, str], clock: float | None) -> dict[str, Any]:
@@ -263,7 +263,7 @@ class FuzzRun:
         """The results of the operators that are left, from several processes, as they come."""
         # A fork of JAX's threads could lock up.
         context = multiprocessing.get_context("spawn")
-        common, seen = Shared(context), 0
+        common, seen = CommonState(context), 0
         pool = ProcessPoolExecutor(self.workers, context, initializer=common.adopt)
         clock = None if self.until is None else time.time() + self.until - time.monotonic()
         plan = replace(self.plan)  # without the runtimes that this process has

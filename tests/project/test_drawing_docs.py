@@ -22,7 +22,7 @@ def test_the_examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = {"module": module, "onnxla": onnxla, "jax": jax, "x": np.ones((2, 3), np.float32)}
     for example in EXAMPLES:
         exec(example, names)
-    assert len(EXAMPLES) == 4
+    assert len(EXAMPLES) == 5
     assert (tmp_path / "graph.html").is_file()
     assert names["head"].output_names == ("head.logits",)
     assert names["part"].output_names == ("h",)
