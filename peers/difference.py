@@ -28,6 +28,7 @@ class Tolerance:
         roundings: Lower bound of `scaled`, in rounding errors (`eps`) of the tensor's dtype.
         steps: What integers may differ by; None if they may as floats do.
         random: Whether the values are random, so that only dtypes and shapes can be compared.
+        nonfinite: Whether NaN and infinities agree with whatever they are compared with.
     """
 
     relative: float = 0.0
@@ -36,6 +37,7 @@ class Tolerance:
     roundings: float = 0.0
     steps: int | None = None
     random: bool = False
+    nonfinite: bool = False
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,8 @@ def between_arrays(got: np.ndarray, expected: np.ndarray, tolerance: Tolerance) 
         wrong = np.asarray(np.abs(a - b) > tolerance.steps, np.bool_)
     else:
         wrong = ~(gap <= allowed(expected, scale, tolerance))
+    if tolerance.nonfinite:
+        wrong &= np.isfinite(got.astype(complex)) & np.isfinite(expected.astype(complex))
     absolute = float(np.nan_to_num(gap, nan=np.inf).max())
     return Deviation(absolute, scale, element=first_of(wrong, got, expected))
 

@@ -98,6 +98,47 @@ def partial_window(case: Case) -> bool:
     return False
 
 
+@When
+def partial_valid_window(case: Case) -> bool:
+    """Whether, with `ceil_mode` and VALID padding, a last window would reach beyond the input."""
+    if not (attribute("auto_pad", "VALID") & attribute("ceil_mode", 1))(case):
+        return False
+    shape = case.operands[0].shape
+    window = zip(
+        shape[1:-1] if case.attributes.get("channels_last") else shape[2:],
+        case.attributes["kernel_shape"],
+        steps(case, "strides"),
+        steps(case, "dilations"),
+        strict=True,
+    )
+    return any((n - (k - 1) * d - 1) % s for n, k, s, d in window)
+
+
+def partial_windows(op: str, *further: Any, **details: Any) -> Fault:
+    """ONNX Runtime has the windows of explicit padding of 0."""
+    x = RISING.astype(np.uint8) if further else RISING
+    return Fault(
+        "onnxruntime",
+        op,
+        "adds a window that reaches beyond the input, with `ceil_mode` and VALID padding",
+        "'VALID: output_spatial_shape[i] = ceil((input_spatial_shape[i] - ((kernel_spatial_shape[i] "
+        "- 1) * dilations[i] + 1) + 1) / strides[i])'",
+        partial_valid_window,
+        lambda: example(
+            op,
+            1 if further else 22,
+            x,
+            *further,
+            kernel_shape=[3],
+            strides=[3],
+            auto_pad="VALID",
+            ceil_mode=1,
+            **details,
+        ),
+        domain=details.get("domain", ""),
+    )
+
+
 # Whether an element is NaN.
 has_nan = some(np.isnan)
 
@@ -388,5 +429,12 @@ FAULTS = [
         "of (N x C x D1 x D2 ... Dn)'.",
         ~spatial(2),
         functools.partial(example, "GlobalMaxPool", 22, RISING),
+    ),
+    *map(partial_windows, ("AveragePool", "MaxPool", "LpPool")),
+    partial_windows(
+        "QLinearAveragePool",
+        *(np.array(1, np.float32), np.array(0, np.uint8)) * 2,
+        domain="com.microsoft",
+        ranks={"y0": 3},
     ),
 ]
