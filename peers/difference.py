@@ -157,7 +157,20 @@ def allowed(expected: np.ndarray, scale: float, tolerance: Tolerance) -> Any:
         single = expected.dtype.kind == "c"
         epsilon = 1e-7 if single else float(ml_dtypes.finfo(expected.dtype).eps)
         scaled = max(scaled, tolerance.roundings * epsilon)
-    return tolerance.relative * own + scaled * scale + tolerance.absolute
+    limits = tolerance.relative * own + scaled * scale + tolerance.absolute
+    return limits + largest_subnormal(expected.dtype) if scaled or tolerance.relative else limits
+
+
+def largest_subnormal(dtype: np.dtype[Any]) -> float:
+    """The number beneath the least normal one, below which XLA and others round to zero.
+
+    It is 0 where such numbers are no rarity, as in half precision, and of integers.
+    """
+    if is_integer(dtype) or dtype.kind in "cb":
+        return 0.0
+    found = ml_dtypes.finfo(dtype)
+    least = float(found.smallest_normal)
+    return least - float(found.smallest_subnormal) if least < NEARLY_ZERO else 0.0
 
 
 def first_of(wrong: np.ndarray, got: np.ndarray, expected: np.ndarray) -> str:

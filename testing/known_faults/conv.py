@@ -240,8 +240,8 @@ FAULTS = [
         "reference",
         "Conv",
         "multiplies what is between the elements of a dilated kernel by 0",
-        "'dilations: dilation value along each spatial axis of the filter.' An infinity or NaN of X "
-        "between those that are summed is no part of the sum.",
+        "'dilations: dilation value along each spatial axis of the filter.' An infinity or NaN of "
+        "X between those that are summed is no part of the sum.",
         dilated & some(lambda x: ~np.isfinite(x)),
         functools.partial(
             example, "Conv", 22, f32([[[1, np.inf, 1]]]), ones(1, 1, 2), dilations=[2]

@@ -112,6 +112,23 @@ def has_fractions(case: Case) -> bool:
     return bool(x.dtype.kind == "f" and (x != np.trunc(x)).any())
 
 
+@When
+def leaves_integers(case: Case) -> bool:
+    """Whether X has integers of which sums of squares may leave their type."""
+    x = case.operands[0]
+    if x.dtype.kind not in "iu":
+        return False
+    return bool(np.square(x.astype(np.float64)).sum() > np.iinfo(x.dtype).max)
+
+
+@When
+def beyond_single(case: Case) -> bool:
+    """Whether X has numbers in double precision that are out of range of single."""
+    x, single = np.abs(case.operands[0]), np.finfo(np.float32)
+    out = (x > single.max) | ((x > 0) & (x < single.smallest_normal))
+    return x.dtype == np.float64 and bool(out.any())
+
+
 FEATURES = [
     fault(
         "onnxruntime",
@@ -213,6 +230,33 @@ FEATURES = [
         not_single,
         row(1, dtype=np.int64),
         norm="L2",
+    ),
+    fault(
+        "onnxruntime",
+        "Normalizer",
+        "wraps sums of integers",
+        "'L1: Y = X / sum(X), L2: Y = sqrt(X^2 / sum(X^2))', and Y is tensor(float).",
+        leaves_integers,
+        row(-(2**63), dtype=np.int64),
+        norm="L1",
+    ),
+    fault(
+        "onnxruntime",
+        "Normalizer",
+        "rounds double precision to single before it divides",
+        "X may be tensor(double), of which 'Max: Y = X / max(X)' is in range of single precision.",
+        beyond_single,
+        row(1e-300, dtype=np.float64),
+        norm="MAX",
+    ),
+    fault(
+        "onnxruntime",
+        "Normalizer",
+        "passes over NaN when it looks for the maximum",
+        "The text is silent on NaN. onnxla takes it for the maximum, as its other operators do.",
+        some(np.isnan),
+        np.asarray([[0, np.nan]], np.float32),
+        norm="MAX",
     ),
     fault(
         "reference",
@@ -706,5 +750,6 @@ MACHINES = [
         prob_b=[0.0, 0.5, 0.25],
     ),
 ]
+
 
 FAULTS = [*FEATURES, *LABELS, *LINEAR, *MACHINES]

@@ -15,7 +15,6 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from onnxla.peers.difference import is_integer
 from onnxla.testing.arrays import f32
 from onnxla.testing.case import Case
 from onnxla.testing.fault_records import Fault
@@ -96,7 +95,16 @@ FAULTS = [
         "BatchNormalization", 15, f32([[0]]), ONES, INF * ONES, MOST * ONES, 0.125 * ONES
     ),
     another_order("Det", 22, SCALED),
-    another_order("DFT", 20, f32([[0, 0], [INF, INF]])),
+    own_weights("DFT", 20, f32([[0, 0], [INF, INF]])),
+    own_weights("STFT", 17, f32([[0, INF]]), np.int64(1), np.ones(2, np.float32), np.int64(2)),
+    own_weights("Upsample", 7, f32([[[[1], [INF]]]]), scales=[1.0, 1.0, 1.0, 2.0], mode="linear"),
+    own_weights(
+        *("RoiAlign", 22, f32([[[[INF]]]]), f32([[0, 0, 0.5, 0.5]]), np.int64([0])),
+        ranks={"y0": 4},
+    ),
+    another_order("MatMul", 9, f32([-INF, MOST, MOST]), f32([1, 2, 2])),
+    another_order("CDist", 1, f32([[MOST]]), f32([[1]]), **MICROSOFT, ranks={"y0": 2}),
+    another_order("FusedMatMul", 1, f32([-INF, MOST, MOST]), f32([1, 2, 2]), **MICROSOFT),
     another_order("GroupNormalization", 21, ROW, ONES, 0 * ONES, num_groups=1, ranks={"y0": 3}),
     another_order(
         "InstanceNormalization", 1, f32([[[1, 10]]]), MOST * ONES, 0 * ONES, ranks={"y0": 3}

@@ -9,6 +9,7 @@ import numpy as np
 from onnxla.testing.arrays import f32, f64, ones
 from onnxla.testing.case import Case
 from onnxla.testing.fault_records import Fault
+from onnxla.testing.known_faults.nonfinite import beyond
 from onnxla.testing.predicates import (
     attribute,
     dtype,
@@ -208,5 +209,21 @@ FAULTS = [
         "'output = input / Lp_norm(input, axis)'",
         attribute("p", 1) & some(lambda x: x < 0),
         functools.partial(example, "LpNormalization", 22, f32([[3, -1]]), p=1),
+    ),
+    Fault(
+        "onnxruntime",
+        "LayerNormalization",
+        "squares numbers whose square is not in range of single precision",
+        "'If `stash_type` is 1, this operator casts all input variables to 32-bit float, perform "
+        "the computation': in 'DD = Mul(D, D)' that square is infinite, and 'InvStdDev' is 0.",
+        beyond,
+        functools.partial(
+            example,
+            "LayerNormalization",
+            17,
+            f32([0, np.finfo(np.float32).max]),
+            f32([1, 1]),
+            ranks={"y0": 1},
+        ),
     ),
 ]

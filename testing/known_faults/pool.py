@@ -121,8 +121,8 @@ def partial_windows(op: str, *further: Any, **details: Any) -> Fault:
         "onnxruntime",
         op,
         "adds a window that reaches beyond the input, with `ceil_mode` and VALID padding",
-        "'VALID: output_spatial_shape[i] = ceil((input_spatial_shape[i] - ((kernel_spatial_shape[i] "
-        "- 1) * dilations[i] + 1) + 1) / strides[i])'",
+        "'VALID: output_spatial_shape[i] = ceil((input_spatial_shape[i] - "
+        "((kernel_spatial_shape[i] - 1) * dilations[i] + 1) + 1) / strides[i])'",
         partial_valid_window,
         lambda: example(
             op,
