@@ -102,9 +102,29 @@ FAULTS = [
         *("RoiAlign", 22, f32([[[[INF]]]]), f32([[0, 0, 0.5, 0.5]]), np.int64([0])),
         ranks={"y0": 4},
     ),
+    own_weights(
+        *("DeformConv", 22, f32([[[[0, 0], [0, INF]]]]), np.ones((1, 1, 1, 1), np.float32)),
+        np.zeros((1, 2, 2, 2), np.float32),
+    ),
+    own_weights(
+        *("Resize", 19, f32([[[[1], [INF]]]]), None, f32([1, 1, 1, 2])),
+        mode="linear",
+        ranks={"y0": 4},
+    ),
+    another_order(
+        *("Adam", 1, np.float64(0.5), np.int64(1), *[f32([0])] * 2, *[ONES] * 2),
+        *(*[f32([MOST])] * 2, *[100 * ONES] * 2),
+        domain="ai.onnx.preview.training",
+        outputs=6,
+        beta=0.5,
+        ranks={f"y{i}": 1 for i in range(6)},
+        types={f"y{i}": "tensor(float)" for i in range(6)},
+    ),
     another_order("MatMul", 9, f32([-INF, MOST, MOST]), f32([1, 2, 2])),
     another_order("CDist", 1, f32([[MOST]]), f32([[1]]), **MICROSOFT, ranks={"y0": 2}),
-    another_order("FusedMatMul", 1, f32([-INF, MOST, MOST]), f32([1, 2, 2]), **MICROSOFT),
+    another_order(
+        "FusedMatMul", 1, f32([-INF, MOST, MOST]), f32([1, 2, 2]), **MICROSOFT, ranks={"y0": 0}
+    ),
     another_order("GroupNormalization", 21, ROW, ONES, 0 * ONES, num_groups=1, ranks={"y0": 3}),
     another_order(
         "InstanceNormalization", 1, f32([[[1, 10]]]), MOST * ONES, 0 * ONES, ranks={"y0": 3}

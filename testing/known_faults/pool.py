@@ -437,4 +437,19 @@ FAULTS = [
         domain="com.microsoft",
         ranks={"y0": 3},
     ),
+    Fault(
+        "onnxruntime",
+        "MaxRoiPool",
+        "leaves NaN out",
+        SILENT,
+        has_nan,
+        lambda: example(
+            "MaxRoiPool",
+            1,
+            np.array([[[[np.nan], [1]]]], np.float32),
+            np.array([[0, 0, 0, 0, 1]], np.float32),
+            pooled_shape=[1, 1],
+            ranks={"y0": 4},
+        ),
+    ),
 ]

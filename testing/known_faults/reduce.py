@@ -76,7 +76,15 @@ FAULTS = [
         )
         for op in ("ReduceMax", "ReduceMin")
     ),
-    underflows("ReduceProd", 18, (1.1754944e-38, 0.5, 4)),
+    underflows("ReduceProd", 18, [1.1754944e-38, 0.5, 4]),
+    Fault(
+        "reference",
+        "ReduceL2",
+        "wraps squares of integers",
+        "The text says: 'Computes the L2 norm of the input tensor's elements'. It is in range.",
+        beyond_integers(2),
+        lambda: example("ReduceL2", 18, np.array([2**32 - 1], np.uint32)),
+    ),
     Fault(
         "onnxruntime",
         "ReduceSumSquare",
