@@ -158,7 +158,9 @@ def allowed(expected: np.ndarray, scale: float, tolerance: Tolerance) -> Any:
         epsilon = 1e-7 if single else float(ml_dtypes.finfo(expected.dtype).eps)
         scaled = max(scaled, tolerance.roundings * epsilon)
     limits = tolerance.relative * own + scaled * scale + tolerance.absolute
-    return limits + largest_subnormal(expected.dtype) if scaled or tolerance.relative else limits
+    if not (scaled or tolerance.relative):
+        return limits
+    return np.maximum(limits, largest_subnormal(expected.dtype))
 
 
 def largest_subnormal(dtype: np.dtype[Any]) -> float:
