@@ -252,9 +252,10 @@ FEATURES = [
     fault(
         "onnxruntime",
         "Normalizer",
-        "passes over NaN when it looks for the maximum",
-        "The text is silent on NaN. onnxla takes it for the maximum, as its other operators do.",
-        some(np.isnan),
+        "passes over NaN and minus infinity when it looks for the maximum",
+        "The text is silent on NaN. onnxla takes it for the maximum, as its other operators do. "
+        "And where 'Max: Y = X / max(X)' is -inf / -inf, it is NaN.",
+        some(np.isnan) | some(np.isneginf),
         np.asarray([[0, np.nan]], np.float32),
         norm="MAX",
     ),

@@ -21,6 +21,16 @@ def spacing(case: Case) -> np.float32:
 # Whether the scale is no finite number.
 without_range = When(lambda case: not np.isfinite(spacing(case)))
 
+
+@When
+def of_nan(case: Case) -> bool:
+    """Whether NaN may come of the quotient of the first two operands."""
+    x, scale = (a.astype(np.float64) for a in case.operands[:2])
+    return any(
+        [np.isnan(x).any(), np.isnan(scale).any(), np.isinf(x).any() and np.isinf(scale).any()]
+    )
+
+
 FAULTS = [
     Fault(
         "onnxla",
@@ -32,5 +42,22 @@ FAULTS = [
         "255, not always the same.",
         without_range,
         lambda: example("DynamicQuantizeLinear", 11, f32([-np.inf]), outputs=3),
+    ),
+    *(
+        Fault(
+            "onnxla",
+            "QuantizeLinear",
+            "gives 0 where x over its scale is NaN",
+            "'y = saturate((x / y_scale) + y_zero_point)' of NaN is NaN, and nothing says which "
+            "integer that is. In onnxla NaN is 0 as an integer, as in Cast; others have the least one, too.",
+            of_nan,
+            lambda domain=domain, ranks=ranks: example(
+                *("QuantizeLinear", 1 if domain else 13, f32([np.nan]), np.float32(1), np.int8(0)),
+                domain=domain,
+                ranks=ranks,
+            ),
+            domain=domain,
+        )
+        for domain, ranks in (("", {}), ("com.microsoft", {"y0": 1}))
     ),
 ]

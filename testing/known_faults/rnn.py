@@ -76,6 +76,14 @@ def with_nan(op: str) -> Case:
     return example(op, 22, *operands, ranks={"y0": 4}, hidden_size=1)
 
 
+def with_cell(cell: float) -> Case:
+    """An LSTM with one unit and one step, and a state of the cell."""
+    shapes = ((1, 1, 1), (1, 4, 1), (1, 4, 1))
+    operands = (*(np.ones(shape, np.float32) for shape in shapes), None, None)
+    states = (np.full((1, 1, 1), value, np.float32) for value in (0, cell))
+    return example("LSTM", 22, *operands, *states, ranks={"y0": 4}, hidden_size=1)
+
+
 FAULTS = [
     *(
         fault(
@@ -175,5 +183,15 @@ FAULTS = [
             nonfinite=True,
         )
         for op in ("GRU", "LSTM")
+    ),
+    Fault(
+        "reference",
+        "LSTM",
+        "multiplies an infinite cell by peepholes that are absent",
+        "'P: The weight tensor for peepholes. Optional', of which it says that it is 'Assumed to be "
+        "0 if not specified', but not that there is a product.",
+        ~operand(7) & special,
+        lambda: with_cell(np.inf),
+        nonfinite=True,
     ),
 ]
