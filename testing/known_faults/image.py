@@ -428,4 +428,21 @@ FAULTS = [
         ),
         nonfinite=True,
     ),
+    *(
+        Fault(
+            runtime,
+            "RoiAlign",
+            "leaves NaN out of maxima unless it comes first",
+            "The text is silent on NaN. onnxla takes it for the maximum, as in MaxPool.",
+            attribute("mode", "max") & some(np.isnan),
+            functools.partial(
+                example,
+                *("RoiAlign", 16, f32([[[[1, np.nan]]]]), f32([[0, 0, 3, 1]]), np.int64([0])),
+                mode="max",
+                sampling_ratio=3,
+                ranks={"y0": 4},
+            ),
+        )
+        for runtime in ("reference", "onnxruntime")
+    ),
 ]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from onnx import numpy_helper
+from onnx import TensorProto, numpy_helper
 
 from onnxla.testing.case import Case
 from onnxla.testing.fault_records import Fault
@@ -110,6 +110,15 @@ def has_fractions(case: Case) -> bool:
     """Whether X has elements that are no integers."""
     x = case.operands[0]
     return bool(x.dtype.kind == "f" and (x != np.trunc(x)).any())
+
+
+@When
+def repeats_a_key(case: Case) -> bool:
+    """Whether two keys are the same."""
+    found = (v for k, v in case.attributes.items() if k.startswith("keys_"))
+    keys = next(found, [])
+    keys = numpy_helper.to_array(keys).tolist() if isinstance(keys, TensorProto) else [*keys]
+    return len(set(keys)) < len(keys)
 
 
 @When
@@ -349,6 +358,19 @@ LABELS = [
         types={"y0": "tensor(string)"},
         rank=1,
         classes_strings=["a"],
+    ),
+    fault(
+        "onnxruntime",
+        "LabelEncoder",
+        "takes the first of equal keys at version 4",
+        "'If a key is repeated, the last key takes precedence.'",
+        version(4) & repeats_a_key,
+        np.asarray([1], np.int64),
+        version=4,
+        types={"y0": "tensor(int64)"},
+        rank=1,
+        keys_int64s=[1, 1],
+        values_int64s=[2, 3],
     ),
     fault(
         "reference",

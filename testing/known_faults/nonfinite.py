@@ -121,6 +121,11 @@ FAULTS = [
         types={f"y{i}": "tensor(float)" for i in range(6)},
     ),
     another_order("MatMul", 9, f32([-INF, MOST, MOST]), f32([1, 2, 2])),
+    another_order(
+        *("FusedConv", 1, np.float16([[[65504]]]), np.float16([[[-4]]]), np.float16([INF])),
+        **MICROSOFT,
+        ranks={"y0": 3},
+    ),
     another_order("CDist", 1, f32([[MOST]]), f32([[1]]), **MICROSOFT, ranks={"y0": 2}),
     another_order(
         "FusedMatMul", 1, f32([-INF, MOST, MOST]), f32([1, 2, 2]), **MICROSOFT, ranks={"y0": 0}

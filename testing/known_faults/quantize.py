@@ -49,7 +49,8 @@ FAULTS = [
             "QuantizeLinear",
             "gives 0 where x over its scale is NaN",
             "'y = saturate((x / y_scale) + y_zero_point)' of NaN is NaN, and nothing says which "
-            "integer that is. In onnxla NaN is 0 as an integer, as in Cast; others have the least one, too.",
+            "integer that is. In onnxla NaN is 0 as an integer, as in Cast; others have the least "
+            "one, too.",
             of_nan,
             lambda domain=domain, ranks=ranks: example(
                 *("QuantizeLinear", 1 if domain else 13, f32([np.nan]), np.float32(1), np.int8(0)),
