@@ -28,7 +28,7 @@ def per_map(position: int) -> When:
 @When
 def dilated(case: Case) -> bool:
     """Whether a window has gaps."""
-    return max(case.attributes.get("dilations", [1])) > 1
+    return bool(max(case.attributes.get("dilations", [1])) > 1)
 
 
 @When

@@ -437,7 +437,7 @@ FAULTS = [
             attribute("mode", "max") & some(np.isnan),
             functools.partial(
                 example,
-                *("RoiAlign", 16, f32([[[[1, np.nan]]]]), f32([[0, 0, 3, 1]]), np.int64([0])),
+                *("RoiAlign", 16, f32([[[[1, np.nan]]]]), f32([[0, 0, 3, 1]]), i64([0])),
                 mode="max",
                 sampling_ratio=3,
                 ranks={"y0": 4},

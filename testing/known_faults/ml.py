@@ -115,9 +115,8 @@ def has_fractions(case: Case) -> bool:
 @When
 def repeats_a_key(case: Case) -> bool:
     """Whether two keys are the same."""
-    found = (v for k, v in case.attributes.items() if k.startswith("keys_"))
-    keys = next(found, [])
-    keys = numpy_helper.to_array(keys).tolist() if isinstance(keys, TensorProto) else [*keys]
+    found: Any = next((v for k, v in case.attributes.items() if k.startswith("keys_")), [])
+    keys = numpy_helper.to_array(found).tolist() if isinstance(found, TensorProto) else found
     return len(set(keys)) < len(keys)
 
 

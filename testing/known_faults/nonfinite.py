@@ -15,7 +15,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from onnxla.testing.arrays import f32
+from onnxla.testing.arrays import f16, f32, f64, i32, i64
 from onnxla.testing.case import Case
 from onnxla.testing.fault_records import Fault
 from onnxla.testing.findings import arrays_in
@@ -89,7 +89,7 @@ LARGEST = np.finfo(np.float64).max
 MICROSOFT: dict[str, Any] = {"domain": "com.microsoft"}
 
 FAULTS = [
-    own_weights("AffineGrid", 20, f32([[[1, INF, 0], [0, 1, 0]]]), np.int64([1, 1, 1, 1])),
+    own_weights("AffineGrid", 20, f32([[[1, INF, 0], [0, 1, 0]]]), i64([1, 1, 1, 1])),
     own_weights("GridSample", 16, f32([[[[0, 0, 0, INF]]]]), f32([[[[0.25, 0]]]]), ranks={"y0": 4}),
     another_order(
         "BatchNormalization", 15, f32([[0]]), ONES, INF * ONES, MOST * ONES, 0.125 * ONES
@@ -99,7 +99,7 @@ FAULTS = [
     own_weights("STFT", 17, f32([[0, INF]]), np.int64(1), np.ones(2, np.float32), np.int64(2)),
     own_weights("Upsample", 7, f32([[[[1], [INF]]]]), scales=[1.0, 1.0, 1.0, 2.0], mode="linear"),
     own_weights(
-        *("RoiAlign", 22, f32([[[[INF]]]]), f32([[0, 0, 0.5, 0.5]]), np.int64([0])),
+        *("RoiAlign", 22, f32([[[[INF]]]]), f32([[0, 0, 0.5, 0.5]]), i64([0])),
         ranks={"y0": 4},
     ),
     own_weights(
@@ -112,8 +112,8 @@ FAULTS = [
         ranks={"y0": 4},
     ),
     another_order(
-        *("Adam", 1, np.float64(0.5), np.int64(1), *[f32([0])] * 2, *[ONES] * 2),
-        *(*[f32([MOST])] * 2, *[100 * ONES] * 2),
+        *("Adam", 1, f64(0.5), i64(1), 0 * ONES, 0 * ONES, ONES, ONES),
+        *(MOST * ONES, MOST * ONES, 100 * ONES, 100 * ONES),
         domain="ai.onnx.preview.training",
         outputs=6,
         beta=0.5,
@@ -122,7 +122,7 @@ FAULTS = [
     ),
     another_order("MatMul", 9, f32([-INF, MOST, MOST]), f32([1, 2, 2])),
     another_order(
-        *("FusedConv", 1, np.float16([[[65504]]]), np.float16([[[-4]]]), np.float16([INF])),
+        *("FusedConv", 1, f16([[[65504]]]), f16([[[-4]]]), f16([INF])),
         **MICROSOFT,
         ranks={"y0": 3},
     ),
@@ -146,7 +146,7 @@ FAULTS = [
     ),
     another_order(
         "CropAndResize",
-        *(1, f32([[[[INF, 1]]]]), f32([[0, 0.5, 0, 0.5]]), np.int32([0]), np.int32([1, 1])),
+        *(1, f32([[[[INF, 1]]]]), f32([[0, 0.5, 0, 0.5]]), i32([0]), i32([1, 1])),
         **MICROSOFT,
         ranks={"y0": 4},
     ),

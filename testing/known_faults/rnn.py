@@ -188,8 +188,8 @@ FAULTS = [
         "reference",
         "LSTM",
         "multiplies an infinite cell by peepholes that are absent",
-        "'P: The weight tensor for peepholes. Optional', of which it says that it is 'Assumed to be "
-        "0 if not specified', but not that there is a product.",
+        "'P: The weight tensor for peepholes. Optional', of which it says that it is 'Assumed to "
+        "be 0 if not specified', but not that there is a product.",
         ~operand(7) & special,
         lambda: with_cell(np.inf),
         nonfinite=True,
