@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 
 from onnxla.testing.arrays import f32
@@ -52,13 +54,14 @@ FAULTS = [
             "integer that is. In onnxla NaN is 0 as an integer, as in Cast; others have the least "
             "one, too.",
             of_nan,
-            lambda domain=domain, ranks=ranks: example(
+            functools.partial(
+                example,
                 *("QuantizeLinear", 1 if domain else 13, f32([np.nan]), np.float32(1), np.int8(0)),
                 domain=domain,
-                ranks=ranks,
+                ranks={"y0": 1},
             ),
             domain=domain,
         )
-        for domain, ranks in (("", {}), ("com.microsoft", {"y0": 1}))
+        for domain in ("", "com.microsoft")
     ),
 ]
