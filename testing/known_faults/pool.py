@@ -104,8 +104,9 @@ def partial_valid_window(case: Case) -> bool:
     if not (attribute("auto_pad", "VALID") & attribute("ceil_mode", 1))(case):
         return False
     shape = case.operands[0].shape
+    last = case.op_type == "NhwcMaxPool" or case.attributes.get("channels_last")
     window = zip(
-        shape[1:-1] if case.attributes.get("channels_last") else shape[2:],
+        shape[1:-1] if last else shape[2:],
         case.attributes["kernel_shape"],
         steps(case, "strides"),
         steps(case, "dilations"),
@@ -116,7 +117,9 @@ def partial_valid_window(case: Case) -> bool:
 
 def partial_windows(op: str, *further: Any, **details: Any) -> Fault:
     """ONNX Runtime has the windows of explicit padding of 0."""
-    x = RISING.astype(np.uint8) if further else RISING
+    other = details.get("domain", "")
+    x = RISING.astype(np.uint8) if other else RISING
+    x = x.reshape(1, 4, 1) if op == "NhwcMaxPool" else x
     return Fault(
         "onnxruntime",
         op,
@@ -126,7 +129,7 @@ def partial_windows(op: str, *further: Any, **details: Any) -> Fault:
         partial_valid_window,
         lambda: example(
             op,
-            1 if further else 22,
+            1 if other else 22,
             x,
             *further,
             kernel_shape=[3],
@@ -135,7 +138,7 @@ def partial_windows(op: str, *further: Any, **details: Any) -> Fault:
             ceil_mode=1,
             **details,
         ),
-        domain=details.get("domain", ""),
+        domain=other,
     )
 
 
@@ -431,6 +434,7 @@ FAULTS = [
         functools.partial(example, "GlobalMaxPool", 22, RISING),
     ),
     *map(partial_windows, ("AveragePool", "MaxPool", "LpPool")),
+    partial_windows("NhwcMaxPool", domain="com.microsoft", ranks={"y0": 3}),
     partial_windows(
         "QLinearAveragePool",
         *(np.array(1, np.float32), np.array(0, np.uint8)) * 2,
