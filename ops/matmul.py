@@ -54,7 +54,10 @@ def gemm(
     transA: int = 0,
     transB: int = 0,
 ) -> Value:
-    """The sum alpha * A' @ B' + beta * C, ' a transpose if asked for; [M, N], C broadcasts."""
+    """The sum alpha * A' @ B' + beta * C, ' a transpose if asked for; [M, N], C broadcasts.
+
+    With `beta` of 0 there is no C, whose infinities are nowhere then, as in BLAS.
+    """
 
     def scaled(x: Value, factor: float) -> Value:
         return x if factor == 1 else x * np.asarray(factor).astype(x.dtype)
@@ -64,7 +67,7 @@ def gemm(
     turned = transB and A.shape == (1, B.shape[1])
     product = matmul(B, A.T).T if turned else matmul(A, B.T if transB else B)
     product = scaled(product, alpha)
-    return product if C is None else product + scaled(C, beta)
+    return product if C is None or beta == 0 else product + scaled(C, beta)
 
 
 @op(

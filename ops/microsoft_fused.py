@@ -166,8 +166,18 @@ def skip_layer_normalization(
     epsilon: float = 9.999999960041972e-13,
 ) -> tuple[Value, ...]:
     """`layer_normalization` of input + skip + bias over the last axis; last of all that sum."""
-    total = input + skip if bias is None else input + skip + bias
-    return (*layer_normalization(total, gamma, beta, epsilon=epsilon), total)
+    parts = [part for part in (input, skip, bias) if part is not None]
+    return normalized_sum(parts, gamma, beta, epsilon)
+
+
+def normalized_sum(
+    parts: Sequence[Value], gamma: Value, beta: Value | None, epsilon: float
+) -> tuple[Value, ...]:
+    """`layer_normalization` of a sum, which is taken in single precision at least; last that."""
+    total = functools.reduce(operator.add, widened(*parts))
+    affine = (v if v is None else v.astype(total.dtype) for v in (gamma, beta))
+    Y, *statistics = layer_normalization(total, *affine, epsilon=epsilon)
+    return (Y.astype(gamma.dtype), *statistics, total.astype(gamma.dtype))
 
 
 def simplified_layer_normalization(
@@ -207,18 +217,20 @@ def skip_simplified_layer_normalization(
     epsilon: float = 9.999999960041972e-13,
 ) -> tuple[Value, ...]:
     """`rms_normalization` of input + skip + bias; their mean, 1 / root mean square, and sum."""
-    total = input + skip if bias is None else input + skip + bias
-    Y, inverse = simplified_layer_normalization(total, gamma, epsilon=epsilon)
-    return Y, mean(widened(total)[0], (-1,)), inverse, total
+    parts = [part for part in (input, skip, bias) if part is not None]
+    total = functools.reduce(operator.add, widened(*parts))
+    scale = gamma.astype(total.dtype)
+    Y, inverse = simplified_layer_normalization(total, scale, epsilon=epsilon)
+    return Y.astype(input.dtype), mean(total, (-1,)), inverse, total.astype(input.dtype)
 
 
 def normalized_embeddings(
     rows: Sequence[Value], gamma: Value, beta: Value, mask: Value | None, epsilon: float
 ) -> tuple[Value, Value, Value]:
     """`embed_layer_normalization` of what the embeddings have for each place; [B or 1, S, H]."""
-    total = functools.reduce(operator.add, rows)
+    Y, *_, total = normalized_sum(rows, gamma, beta, epsilon)
     counts = jnp.zeros(len(total), np.int32) if mask is None else (mask == 1).sum(1, dtype=np.int32)
-    return layer_normalization(total, gamma, beta, epsilon=epsilon)[0], counts, total
+    return Y, counts, total
 
 
 @op(

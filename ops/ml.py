@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from onnxla.ir.errors import ModelError, StaticOperandError
-from onnxla.ops.arithmetic import pow_
+from onnxla.ops.arithmetic import pow_, quotient
 from onnxla.ops.cast import concrete, widen
 from onnxla.ops.checks import only
 from onnxla.ops.elementary import abs_
@@ -165,7 +165,7 @@ def normalizer(X: Value, *, norm: str = "MAX", single: np.dtype = SINGLE) -> Val
         divisor = jnp.sqrt(jnp.where(square == 0, 1, square))
     else:
         raise ModelError(f"norm is MAX, L1 or L2, not {norm!r}")
-    return (x / jnp.where(divisor == 0, 1, divisor)).astype(single)
+    return quotient(x, jnp.where(divisor == 0, 1, divisor)).astype(single)
 
 
 @op("Scaler", since=(1,), domain=DOMAIN)

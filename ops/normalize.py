@@ -14,6 +14,7 @@ from numpy.lib.array_utils import normalize_axis_tuple
 
 from onnxla.ir.dtypes import dtype_of
 from onnxla.ir.errors import ModelError
+from onnxla.ops.arithmetic import quotient
 from onnxla.ops.checks import only
 from onnxla.ops.conv import per_channel
 from onnxla.ops.elementary import abs_
@@ -307,6 +308,6 @@ def lp_normalization(input: Value, *, axis: int = -1, p: int = 2) -> Value:
     total = jnp.sum(powers, axis, keepdims=True)
     zero = total == 0
     if p == 1:
-        return jnp.where(zero, 0, input / jnp.where(zero, 1, total))
+        return jnp.where(zero, 0, quotient(input, jnp.where(zero, 1, total)))
     n, *_ = standardized(jnp.where(zero, 1, input), (axis % input.ndim,), 0.0, centered=False)
     return jnp.where(zero, 0, n / np.asarray(math.sqrt(input.shape[axis]), input.dtype))

@@ -172,10 +172,14 @@ def lstm_step(
     """H' = o h(C'), C' = f C + i c, where the peepholes P let the gates i, f and o see the cell."""
     (h, c), (R, b, P), (f, g, act) = state, weights, functions
     i, o, forget, candidate = jnp.split(x + h @ R.T + b, 4, axis=1)
-    Pi, Po, Pf = (0, 0, 0) if P is None else jnp.split(P, 3)
-    i = f(i + Pi * c)
-    c = (1 - i if input_forget else f(forget + Pf * c)) * c + i * g(candidate)
-    return f(o + Po * c) * act(c), c
+
+    def gate(x: Value, place: int, c: Value) -> Value:
+        """A gate's activation, with its part of the peepholes."""
+        return f(x if P is None else x + jnp.split(P, 3)[place] * c)
+
+    i = gate(i, 0, c)
+    c = (1 - i if input_forget else gate(forget, 2, c)) * c + i * g(candidate)
+    return gate(o, 1, c) * act(c), c
 
 
 @op("RNN", since=(1, 7, 14, 22), roles=RNN_ROLES, times_zero=("R",), matched=STATES)

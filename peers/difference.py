@@ -28,6 +28,7 @@ class Tolerance:
         roundings: Lower bound of `scaled`, in rounding errors (`eps`) of the tensor's dtype.
         steps: What integers may differ by; None if they may as floats do.
         random: Whether the values are random, so that only dtypes and shapes can be compared.
+        nonfinite: Whether NaN and infinities agree with whatever they are compared with.
     """
 
     relative: float = 0.0
@@ -36,6 +37,7 @@ class Tolerance:
     roundings: float = 0.0
     steps: int | None = None
     random: bool = False
+    nonfinite: bool = False
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,8 @@ def between_arrays(got: np.ndarray, expected: np.ndarray, tolerance: Tolerance) 
         wrong = np.asarray(np.abs(a - b) > tolerance.steps, np.bool_)
     else:
         wrong = ~(gap <= allowed(expected, scale, tolerance))
+    if tolerance.nonfinite:
+        wrong &= np.isfinite(got.astype(complex)) & np.isfinite(expected.astype(complex))
     absolute = float(np.nan_to_num(gap, nan=np.inf).max())
     return Deviation(absolute, scale, element=first_of(wrong, got, expected))
 
@@ -153,7 +157,22 @@ def allowed(expected: np.ndarray, scale: float, tolerance: Tolerance) -> Any:
         single = expected.dtype.kind == "c"
         epsilon = 1e-7 if single else float(ml_dtypes.finfo(expected.dtype).eps)
         scaled = max(scaled, tolerance.roundings * epsilon)
-    return tolerance.relative * own + scaled * scale + tolerance.absolute
+    limits = tolerance.relative * own + scaled * scale + tolerance.absolute
+    if not (scaled or tolerance.relative):
+        return limits
+    return np.maximum(limits, largest_subnormal(expected.dtype))
+
+
+def largest_subnormal(dtype: np.dtype[Any]) -> float:
+    """The number beneath the least normal one, below which XLA and others round to zero.
+
+    It is 0 where such numbers are no rarity, as in half precision, and of integers.
+    """
+    if is_integer(dtype) or dtype.kind in "cb":
+        return 0.0
+    found = ml_dtypes.finfo(dtype)
+    least = float(found.smallest_normal)
+    return least - float(found.smallest_subnormal) if least < NEARLY_ZERO else 0.0
 
 
 def first_of(wrong: np.ndarray, got: np.ndarray, expected: np.ndarray) -> str:

@@ -38,6 +38,8 @@ class Fault:
         versions: Which versions of the runtime have it, such as `>=1.20,<1.33`; or of another
             package that decides it, such as `jax<0.12`. All, if empty.
         machine: Whether this machine is one of those that have it.
+        nonfinite: Whether it concerns only results that are NaN or infinite, in the runtime or in
+            what it is compared with: all others have to agree.
     """
 
     runtime: str
@@ -49,6 +51,7 @@ class Fault:
     domain: str = ""
     versions: str = ""
     machine: Callable[[], bool] = anywhere
+    nonfinite: bool = False
 
     def __post_init__(self) -> None:
         within("0", self.limits)  # is a range

@@ -203,9 +203,14 @@ def fuzz_cases(
     """
     outcome_of = way_of(runtime, against, faults)
     result = Fuzzed(name)
-    own = zlib.crc32(f"{seed} {name}".encode())
+    own = seed_of(name, seed)
     search = Search(strategy, outcome_of, result, examples, own, until, pressed, database)
     return search.run(most, progress)
+
+
+def seed_of(name: str, seed: int) -> int:
+    """What the cases of a name are drawn from: other ones for another name."""
+    return zlib.crc32(f"{seed} {name}".encode())
 
 
 def way_of(
@@ -232,7 +237,6 @@ class Search:
         examples: How many are drawn.
         seed: What they are drawn from.
         until: See `fuzz_cases`, as for `pressed` and `database`.
-        distinct: Whether another case is drawn in the place of one that was drawn before.
     """
 
     strategy: Any
@@ -243,7 +247,6 @@ class Search:
     until: float | None = None
     pressed: Callable[[], bool] = lambda: False
     database: str | Path | None = None
-    distinct: bool = True
 
     def __post_init__(self) -> None:
         self.outcomes: dict[bytes, Outcome] = {}  # by the digest of a case
@@ -282,7 +285,7 @@ class Search:
 
     def tally(self, progress: Callable[[Outcome], Any] | None, case: Case) -> None:
         """Runs a case that was not drawn before, and counts what came of it."""
-        if self.distinct and case.digest in self.outcomes:
+        if case.digest in self.outcomes:
             hypothesis.reject()
         if self.late:
             raise Enough(LATE)

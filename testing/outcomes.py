@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from onnxla.peers.difference import difference
+from onnxla.peers.difference import Tolerance, difference
 from onnxla.peers.isolation import RuntimeCrashed
 from onnxla.peers.protocol import NotSupported, Runtime
 from onnxla.peers.runtimes import safely_named
@@ -127,8 +127,9 @@ class Bench:
     not_applied: list[Fault] = field(default_factory=list)
 
     def fault_of(self, runtime: Runtime) -> Fault | None:
-        """The fault on record that makes a runtime's answer to the case worth nothing."""
-        for fault in faults_met(self.case, [runtime.name], self.faults):
+        """The fault on record that makes a runtime's answer to the case worth nothing, or part."""
+        met = faults_met(self.case, [runtime.name], self.faults)
+        for fault in sorted(met, key=lambda fault: fault.nonfinite):
             if fault.applies:
                 return fault
             self.not_applied.append(fault)
@@ -137,7 +138,10 @@ class Bench:
     def answers(self) -> Iterator[Answer]:
         """The judges that have an answer, with it and their fault on record."""
         known = {judge.name: self.fault_of(judge) for judge in self.judges}
-        for judge in sorted(self.judges, key=lambda judge: known[judge.name] is not None):
+        worthless = {
+            name: fault is not None and not fault.nonfinite for name, fault in known.items()
+        }
+        for judge in sorted(self.judges, key=lambda judge: worthless[judge.name]):
             fault = known[judge.name]
             try:
                 yield judge.name, judge.run(self.case.model, self.case.inputs), fault
@@ -172,8 +176,10 @@ def compare(
     judge, expected, theirs = next(answers, ("", None, None))
     judges: tuple[str, ...] = (judge,) if judge else ()
 
-    def outcome(kind: Kind, detail: str, *met: Fault | None, crashed: bool = False) -> Outcome:
-        if fault := next(filter(None, met), None):
+    def outcome(
+        kind: Kind, detail: str, *met: Fault | None, crashed: bool = False, finite: bool = False
+    ) -> Outcome:
+        if fault := next((f for f in met if f and (finite or not f.nonfinite)), None):
             return Outcome("known fault", detail, fault, judges=judges, crashed=crashed)
         return Outcome(kind, detail, None, next(iter(bench.not_applied), None), judges, crashed)
 
@@ -188,13 +194,15 @@ def compare(
         return outcome("failed", detail, own, theirs, crashed=crashed)
     if not (detail := output_difference(case, got, expected)):
         return Outcome("agreed", judges=judges)
+    rest = replace(case.tolerance, nonfinite=True)
+    finite = not output_difference(case, got, expected, rest)
     for other, values, fault in answers:
         if fault is None and not output_difference(case, got, values):
             text = f"{detail} as in {judge}; {other} agrees with {tested.name}"
-            return outcome("judges differ", text, own, theirs)
+            return outcome("judges differ", text, own, theirs, finite=finite)
         if not output_difference(case, values, expected):
             judges += (other,)
-    return outcome("disagreed", detail, own, theirs)
+    return outcome("disagreed", detail, own, theirs, finite=finite)
 
 
 def judge_answer(case: Case, runtime: Runtime, expected: Sequence[Any]) -> Outcome:
@@ -251,13 +259,15 @@ def check(
     return outcome
 
 
-def output_difference(case: Case, got: Sequence[Any], expected: Sequence[Any]) -> str:
+def output_difference(
+    case: Case, got: Sequence[Any], expected: Sequence[Any], tolerance: Tolerance | None = None
+) -> str:
     """How outputs differ from those expected, in one line; empty if they agree."""
     if len(got) != len(expected):
         return f"{len(got)} outputs, not {len(expected)}"
     names = [value.name for value in case.proto.graph.output]
     for name, ours, theirs in zip(names, got, expected, strict=True):
-        if not (found := difference(ours, theirs, case.tolerance)).ok:
+        if not (found := difference(ours, theirs, tolerance or case.tolerance)).ok:
             return f"output '{name}': {found}"
     return ""
 

@@ -14,7 +14,7 @@ import pytest
 from onnxla.ops.table import full_name
 from onnxla.testing import outcomes
 from onnxla.testing.case import Case
-from onnxla.testing.fuzzing import MOST, Fuzzed, Search
+from onnxla.testing.fuzzing import MOST, Fuzzed, Search, seed_of
 from onnxla.testing.operator_cases import cases, select_operators
 from onnxla.testing.outcomes import Disagreement, Outcome, one_line
 
@@ -89,7 +89,8 @@ def for_operators(*patterns: str, examples: int = 20, **options: Any) -> Callabl
             strategy = cases(op_type, domain=domain, **options)
             count, seed = option("--onnxla-examples") or examples, option("--onnxla-seed") or 0
             name = full_name(op_type, domain)
-            search = Search(strategy, outcome_in(given), Fuzzed(name), count, seed, distinct=False)
+            own = seed_of(name, seed)
+            search = Search(strategy, outcome_in(given), Fuzzed(name), count, own)
             result = search.run(MOST)
             request.node.user_properties.append((PROPERTY, json.dumps(result.record())))
             for finding in result.findings:

@@ -10,7 +10,6 @@ import numpy as np
 from onnxla.testing.case import Case
 from onnxla.testing.fault_records import Fault
 from onnxla.testing.known_faults.arithmetic import stops_at_consumed_inputs
-from onnxla.testing.known_faults.elementary import underflows
 from onnxla.testing.predicates import When, before, has, operand, outputs, rank, some, version
 from onnxla.testing.use import example
 
@@ -143,5 +142,4 @@ FAULTS = [
         some(np.isposinf),
         lambda: example("LogSoftmax", 13, np.array([[0, np.inf]], np.float64)),
     ),
-    underflows("Swish", 24),
 ]

@@ -9,7 +9,7 @@ import numpy as np
 from onnxla.testing.arrays import f32, i64, ones, u8
 from onnxla.testing.case import Case
 from onnxla.testing.fault_records import Fault
-from onnxla.testing.predicates import When, attribute, has, rank, size, spatial
+from onnxla.testing.predicates import When, attribute, has, rank, size, some, spatial
 from onnxla.testing.use import example
 
 SAME = ("SAME_UPPER", "SAME_LOWER")
@@ -26,10 +26,15 @@ def per_map(position: int) -> When:
 
 
 @When
+def dilated(case: Case) -> bool:
+    """Whether a window has gaps."""
+    return bool(max(case.attributes.get("dilations", [1])) > 1)
+
+
+@When
 def dilated_same(case: Case) -> bool:
     """Whether a window with gaps is to be padded automatically."""
-    gaps = max(case.attributes.get("dilations", [1])) > 1
-    return gaps and case.attributes.get("auto_pad") in SAME
+    return dilated(case) and case.attributes.get("auto_pad") in SAME
 
 
 @When
@@ -230,5 +235,17 @@ FAULTS = [
         "Nothing excludes N = 0. The output is allocated when the first image is done.",
         size(0, 0),
         functools.partial(example, "Col2Im", 18, ones(0, 1, 1), i64([1, 1]), i64([1, 1])),
+    ),
+    Fault(
+        "reference",
+        "Conv",
+        "multiplies what is between the elements of a dilated kernel by 0",
+        "'dilations: dilation value along each spatial axis of the filter.' An infinity or NaN of "
+        "X between those that are summed is no part of the sum.",
+        dilated & some(lambda x: ~np.isfinite(x)),
+        functools.partial(
+            example, "Conv", 22, f32([[[1, np.inf, 1]]]), ones(1, 1, 2), dilations=[2]
+        ),
+        nonfinite=True,
     ),
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -15,16 +15,16 @@ from onnxla.testing.use import example
 
 @When
 def nearly_zero(case: Case) -> bool:
-    """Whether a number is so small that half of it is subnormal."""
-    x = case.operands[0]
-    size = np.abs(x.astype(np.float64))
-    least = np.finfo(np.float64 if x.dtype == np.float64 else np.float32).smallest_normal
-    return bool(((size > 0) & (size < 4 * least)).any())
+    """Whether a number is so small that a fraction of it is subnormal."""
+    for x in case.operands:
+        size = np.abs(x.astype(np.float64))
+        least = np.finfo(np.float64 if x.dtype == np.float64 else np.float32).smallest_normal
+        if ((size > 0) & (size < 4 * least)).any():
+            return True
+    return False
 
 
-def underflows(
-    op: str, version: int, least: Sequence[float] = (1.1754944e-38,), versions: str = ""
-) -> Fault:
+def underflows(op: str, version: int, *least: Any, versions: str = "", **attributes: Any) -> Fault:
     """XLA rounds subnormal numbers to 0, on the way to a result that is not 0."""
     return Fault(
         "onnxla",
@@ -33,7 +33,7 @@ def underflows(
         "The text says nothing of precision. XLA rounds subnormal numbers to 0 on the way, which "
         "saves time and changes the result by less than the least number.",
         nearly_zero,
-        lambda: example(op, version, np.array(least, np.float32)),
+        lambda: example(op, version, *map(np.float32, least), **attributes),
         versions=versions,
     )
 
@@ -49,5 +49,6 @@ FAULTS = [
         dtype(np.float16, ml_dtypes.bfloat16) & some(np.isnan),
         lambda: example("Sign", 13, np.array([np.nan], np.float16)),
     ),
-    underflows("Asin", 22, versions="jax<0.12"),
+    underflows("Einsum", 12, 1.1754944e-38, 0.25, 1e38, equation=",,->"),
+    underflows("Asin", 22, [1.1754944e-38], versions="jax<0.12"),
 ]

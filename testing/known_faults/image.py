@@ -11,6 +11,7 @@ from onnxla.testing.arrays import f32, i32, i64
 from onnxla.testing.case import Case
 from onnxla.testing.fault_records import Fault
 from onnxla.testing.known_faults.conv import narrow_image
+from onnxla.testing.known_faults.nonfinite import beyond
 from onnxla.testing.predicates import (
     When,
     attribute,
@@ -407,5 +408,41 @@ FAULTS = [
             i64([1, 1, 2, 2]),
             ranks={"y0": 4},
         ),
+    ),
+    Fault(
+        "reference",
+        "Resize",
+        "gives the greatest number for an infinity",
+        "Nothing limits the elements, which are an average of others. The reference "
+        "clips them to what the dtype has, as it has to for integers.",
+        beyond,
+        functools.partial(
+            example,
+            "Resize",
+            19,
+            f32([[[[np.inf]]]]),
+            None,
+            f32([1, 1, 1, 1]),
+            mode="linear",
+            ranks={"y0": 4},
+        ),
+        nonfinite=True,
+    ),
+    *(
+        Fault(
+            runtime,
+            "RoiAlign",
+            "leaves NaN out of maxima unless it comes first",
+            "The text is silent on NaN. onnxla takes it for the maximum, as in MaxPool.",
+            attribute("mode", "max") & some(np.isnan),
+            functools.partial(
+                example,
+                *("RoiAlign", 16, f32([[[[1, np.nan]]]]), f32([[0, 0, 3, 1]]), i64([0])),
+                mode="max",
+                sampling_ratio=3,
+                ranks={"y0": 4},
+            ),
+        )
+        for runtime in ("reference", "onnxruntime")
     ),
 ]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from onnx import numpy_helper
+from onnx import TensorProto, numpy_helper
 
 from onnxla.testing.case import Case
 from onnxla.testing.fault_records import Fault
@@ -112,6 +112,31 @@ def has_fractions(case: Case) -> bool:
     return bool(x.dtype.kind == "f" and (x != np.trunc(x)).any())
 
 
+@When
+def repeats_a_key(case: Case) -> bool:
+    """Whether two keys are the same."""
+    found: Any = next((v for k, v in case.attributes.items() if k.startswith("keys_")), [])
+    keys = numpy_helper.to_array(found).tolist() if isinstance(found, TensorProto) else found
+    return len(set(keys)) < len(keys)
+
+
+@When
+def leaves_integers(case: Case) -> bool:
+    """Whether X has integers of which sums of squares may leave their type."""
+    x = case.operands[0]
+    if x.dtype.kind not in "iu":
+        return False
+    return bool(np.square(x.astype(np.float64)).sum() > np.iinfo(x.dtype).max)
+
+
+@When
+def beyond_single(case: Case) -> bool:
+    """Whether X has numbers in double precision that are out of range of single."""
+    x, single = np.abs(case.operands[0]), np.finfo(np.float32)
+    out = (x > single.max) | ((x > 0) & (x < single.smallest_normal))
+    return x.dtype == np.float64 and bool(out.any())
+
+
 FEATURES = [
     fault(
         "onnxruntime",
@@ -215,6 +240,34 @@ FEATURES = [
         norm="L2",
     ),
     fault(
+        "onnxruntime",
+        "Normalizer",
+        "wraps sums of integers",
+        "'L1: Y = X / sum(X), L2: Y = sqrt(X^2 / sum(X^2))', and Y is tensor(float).",
+        leaves_integers,
+        row(-(2**63), dtype=np.int64),
+        norm="L1",
+    ),
+    fault(
+        "onnxruntime",
+        "Normalizer",
+        "rounds double precision to single before it divides",
+        "X may be tensor(double), of which 'Max: Y = X / max(X)' is in range of single precision.",
+        beyond_single,
+        row(1e-300, dtype=np.float64),
+        norm="MAX",
+    ),
+    fault(
+        "onnxruntime",
+        "Normalizer",
+        "passes over NaN and minus infinity when it looks for the maximum",
+        "The text is silent on NaN. onnxla takes it for the maximum, as its other operators do. "
+        "And where 'Max: Y = X / max(X)' is -inf / -inf, it is NaN.",
+        some(np.isnan) | some(np.isneginf),
+        np.asarray([[0, np.nan]], np.float32),
+        norm="MAX",
+    ),
+    fault(
         "reference",
         "Scaler",
         "fails unless it has both `offset` and `scale`",
@@ -304,6 +357,19 @@ LABELS = [
         types={"y0": "tensor(string)"},
         rank=1,
         classes_strings=["a"],
+    ),
+    fault(
+        "onnxruntime",
+        "LabelEncoder",
+        "takes the first of equal keys at version 4",
+        "'If a key is repeated, the last key takes precedence.'",
+        version(4) & repeats_a_key,
+        np.asarray([1], np.int64),
+        version=4,
+        types={"y0": "tensor(int64)"},
+        rank=1,
+        keys_int64s=[1, 1],
+        values_int64s=[2, 3],
     ),
     fault(
         "reference",
@@ -706,5 +772,6 @@ MACHINES = [
         prob_b=[0.0, 0.5, 0.25],
     ),
 ]
+
 
 FAULTS = [*FEATURES, *LABELS, *LINEAR, *MACHINES]

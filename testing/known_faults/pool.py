@@ -98,6 +98,50 @@ def partial_window(case: Case) -> bool:
     return False
 
 
+@When
+def partial_valid_window(case: Case) -> bool:
+    """Whether, with `ceil_mode` and VALID padding, a last window would reach beyond the input."""
+    if not (attribute("auto_pad", "VALID") & attribute("ceil_mode", 1))(case):
+        return False
+    shape = case.operands[0].shape
+    last = case.op_type == "NhwcMaxPool" or case.attributes.get("channels_last")
+    window = zip(
+        shape[1:-1] if last else shape[2:],
+        case.attributes["kernel_shape"],
+        steps(case, "strides"),
+        steps(case, "dilations"),
+        strict=True,
+    )
+    return any((n - (k - 1) * d - 1) % s for n, k, s, d in window)
+
+
+def partial_windows(op: str, *further: Any, **details: Any) -> Fault:
+    """ONNX Runtime has the windows of explicit padding of 0."""
+    other = details.get("domain", "")
+    x = RISING.astype(np.uint8) if other else RISING
+    x = x.reshape(1, 4, 1) if op == "NhwcMaxPool" else x
+    return Fault(
+        "onnxruntime",
+        op,
+        "adds a window that reaches beyond the input, with `ceil_mode` and VALID padding",
+        "'VALID: output_spatial_shape[i] = ceil((input_spatial_shape[i] - "
+        "((kernel_spatial_shape[i] - 1) * dilations[i] + 1) + 1) / strides[i])'",
+        partial_valid_window,
+        lambda: example(
+            op,
+            1 if other else 22,
+            x,
+            *further,
+            kernel_shape=[3],
+            strides=[3],
+            auto_pad="VALID",
+            ceil_mode=1,
+            **details,
+        ),
+        domain=other,
+    )
+
+
 # Whether an element is NaN.
 has_nan = some(np.isnan)
 
@@ -388,5 +432,28 @@ FAULTS = [
         "of (N x C x D1 x D2 ... Dn)'.",
         ~spatial(2),
         functools.partial(example, "GlobalMaxPool", 22, RISING),
+    ),
+    *map(partial_windows, ("AveragePool", "MaxPool", "LpPool")),
+    partial_windows("NhwcMaxPool", domain="com.microsoft", ranks={"y0": 3}),
+    partial_windows(
+        "QLinearAveragePool",
+        *(np.array(1, np.float32), np.array(0, np.uint8)) * 2,
+        domain="com.microsoft",
+        ranks={"y0": 3},
+    ),
+    Fault(
+        "onnxruntime",
+        "MaxRoiPool",
+        "leaves NaN out",
+        SILENT,
+        has_nan,
+        lambda: example(
+            "MaxRoiPool",
+            1,
+            np.array([[[[np.nan], [1]]]], np.float32),
+            np.array([[0, 0, 0, 0, 1]], np.float32),
+            pooled_shape=[1, 1],
+            ranks={"y0": 4},
+        ),
     ),
 ]

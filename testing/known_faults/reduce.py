@@ -6,10 +6,25 @@ import functools
 
 import numpy as np
 
+from onnxla.testing.case import Case
 from onnxla.testing.fault_records import Fault
 from onnxla.testing.known_faults.elementary import underflows
-from onnxla.testing.predicates import dtype, kind, rank, some
+from onnxla.testing.predicates import When, dtype, kind, rank, some
 from onnxla.testing.use import example
+
+
+def beyond_integers(power: int, limit: float = np.inf) -> When:
+    """Whether the sum of all magnitudes, or of their powers, leaves the dtype, or a limit."""
+
+    def check(case: Case) -> bool:
+        x = case.operands[0]
+        if x.dtype.kind not in "iu":
+            return False
+        total = (np.abs(x.astype(np.float64)) ** power).sum()
+        return bool(total >= min(np.iinfo(x.dtype).max, limit))
+
+    return When(check)
+
 
 FAULTS = [
     *(
@@ -61,5 +76,39 @@ FAULTS = [
         )
         for op in ("ReduceMax", "ReduceMin")
     ),
-    underflows("ReduceProd", 18, (1.1754944e-38, 0.5)),
+    underflows("ReduceProd", 18, [1.1754944e-38, 0.5, 4]),
+    Fault(
+        "reference",
+        "ReduceL2",
+        "wraps squares of integers",
+        "The text says: 'Computes the L2 norm of the input tensor's elements'. It is in range.",
+        beyond_integers(2),
+        lambda: example("ReduceL2", 18, np.array([2**32 - 1], np.uint32)),
+    ),
+    Fault(
+        "onnxruntime",
+        "ReduceSumSquare",
+        "does not wrap squares of integers",
+        "The text does not say what a sum is that leaves its type. In onnxla it wraps, as that of "
+        "ReduceSum does in ONNX Runtime and in the reference.",
+        beyond_integers(2),
+        lambda: example("ReduceSumSquare", 18, np.array([2**31 - 1], np.int32)),
+    ),
+    Fault(
+        "reference",
+        "ReduceMean",
+        "wraps sums of integers, and rounds their mean to double precision",
+        "'Computes the mean of the input tensor's elements', which is in range.",
+        beyond_integers(1, 2**53),
+        lambda: example("ReduceMean", 18, np.array([1, 2**32 - 1], np.uint32)),
+    ),
+    Fault(
+        "onnxruntime",
+        "ReduceMean",
+        "rounds the mean of 64-bit integers to double precision",
+        "'Computes the mean of the input tensor's elements'. 9223372036854775807 / 2 is, truncated "
+        "as other quotients of integers are, 4611686018427387903.",
+        beyond_integers(1, 2**53),
+        lambda: example("ReduceMean", 18, np.array([0, 2**63 - 1], np.int64)),
+    ),
 ]

@@ -10,7 +10,8 @@ import numpy as np
 
 from onnxla.testing.case import Case
 from onnxla.testing.fault_records import Fault
-from onnxla.testing.predicates import When, attribute, dtype, has
+from onnxla.testing.known_faults.nonfinite import special
+from onnxla.testing.predicates import When, attribute, dtype, has, operand
 from onnxla.testing.use import example
 
 GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
@@ -65,6 +66,22 @@ def fault(
 ) -> Fault:
     """A fault of a recurrent layer."""
     return Fault(runtime, op, what, text, when, make)
+
+
+def with_nan(op: str) -> Case:
+    """A layer with one unit and one step, which is NaN."""
+    gates = GATES[op]
+    x, w, bias = np.full((1, 1, 1), np.nan), np.ones((1, gates, 1)), np.zeros((1, 2 * gates))
+    operands = (a.astype(np.float32) for a in (x, w, w, bias))
+    return example(op, 22, *operands, ranks={"y0": 4}, hidden_size=1)
+
+
+def with_cell(cell: float) -> Case:
+    """An LSTM with one unit and one step, and a state of the cell."""
+    shapes = ((1, 1, 1), (1, 4, 1), (1, 4, 1))
+    operands = (*(np.ones(shape, np.float32) for shape in shapes), None, None)
+    states = (np.full((1, 1, 1), value, np.float32) for value in (0, cell))
+    return example("LSTM", 22, *operands, *states, ranks={"y0": 4}, hidden_size=1)
 
 
 FAULTS = [
@@ -153,5 +170,28 @@ FAULTS = [
             functools.partial(layer, op, activations=[*DEFAULTS[op][:-1], "ThresholdedRelu"]),
         )
         for op in GATES
+    ),
+    *(
+        Fault(
+            "onnxruntime",
+            op,
+            "takes NaN in the input of a gate for a large number, where there is a bias",
+            "Of NaN the text says nothing; it is in all that is computed from it, as it is without "
+            "a bias.",
+            operand(3) & special,
+            functools.partial(with_nan, op),
+            nonfinite=True,
+        )
+        for op in ("GRU", "LSTM")
+    ),
+    Fault(
+        "reference",
+        "LSTM",
+        "multiplies an infinite cell by peepholes that are absent",
+        "'P: The weight tensor for peepholes. Optional', of which it says that it is 'Assumed to "
+        "be 0 if not specified', but not that there is a product.",
+        ~operand(7) & special,
+        lambda: with_cell(np.inf),
+        nonfinite=True,
     ),
 ]

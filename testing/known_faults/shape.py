@@ -11,7 +11,7 @@ from onnx import TensorProto, helper
 from onnxla.testing.arrays import i64
 from onnxla.testing.case import Case
 from onnxla.testing.fault_records import Fault
-from onnxla.testing.predicates import When, has, operand, rank, version
+from onnxla.testing.predicates import When, dtype, has, operand, rank, some, version
 from onnxla.testing.types import Typed
 from onnxla.testing.use import example
 
@@ -205,5 +205,14 @@ FAULTS = [
         "The text asks for no axes: 'If not provided, all axes are assumed [0, 1, ..., r-1]'.",
         rank(0),
         lambda: example("CenterCropPad", 18, np.float32(1), i64([])),
+    ),
+    Fault(
+        "reference",
+        "Expand",
+        "gives NaN as a part of a complex number of which the other part is infinite",
+        "'Broadcast the input tensor': its elements stay as they are. The reference multiplies "
+        "them by 1, which is 1 + 0i.",
+        dtype(np.complex64, np.complex128) & some(np.isinf),
+        lambda: example("Expand", 13, np.array([complex(0, np.inf)], np.complex64), i64([1])),
     ),
 ]

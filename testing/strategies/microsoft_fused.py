@@ -59,7 +59,8 @@ def bias_gelu(draw: Draw) -> Use:
         return draw.tensor(bias, shape[-1:])
 
     b = make() if draw.name == "BiasGelu" else draw.maybe(make)
-    return draw.use((x, b), ranks=y0(x.ndim), batch=(0,) if x.ndim > 1 else ())
+    batch = (0,) if x.ndim > 1 else ()
+    return draw.use((x, b), ranks=y0(x.ndim), atol=1e-5, batch=batch)
 
 
 # Products

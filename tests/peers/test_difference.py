@@ -37,6 +37,27 @@ def test_differences_of_arrays(got: np.ndarray, expected: np.ndarray, text: str)
     assert re.search(text, str(found))
 
 
+def test_numbers_below_the_least_normal_one_may_be_zero() -> None:
+    least = np.finfo(np.float32).smallest_normal
+    for some in (Tolerance(scaled=1e-5), Tolerance(relative=1e-5)):
+        assert difference(np.zeros(1, np.float32), np.float32([0.9 * least]), some).ok
+        assert not difference(np.zeros(1, np.float32), np.float32([least]), some).ok
+    # What is to be the same is, and in half precision such numbers are many.
+    assert not difference(np.zeros(1, np.float32), np.float32([0.9 * least]), Tolerance()).ok
+    half = np.float16([5e-5])
+    assert not difference(np.zeros(1, np.float16), half, Tolerance(scaled=1e-5)).ok
+
+
+def test_what_is_not_finite_may_be_left_out() -> None:
+    loose = Tolerance(nonfinite=True)
+    a, b = np.float32([1, np.nan, 3]), np.float32([np.inf, 2, 3])
+    assert difference(a, b, loose).ok
+    assert not difference(a, b, Tolerance()).ok
+    assert not difference(a, b + 1, loose).ok
+    assert difference(np.int32([1]), np.int32([1]), loose).ok
+    assert not difference(np.int32([1]), np.int32([2]), loose).ok
+
+
 def test_integers_may_differ_by_steps() -> None:
     a, b = np.array([3, 200], np.uint8), np.array([4, 199], np.uint8)
     assert difference(a, b, Tolerance(steps=1)).ok

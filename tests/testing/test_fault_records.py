@@ -172,6 +172,20 @@ def test_a_fault_of_other_versions_is_not_applied_and_the_report_says_so() -> No
     assert "not applied" not in str(FuzzReport("doubling", ("reference",), []))
 
 
+def test_a_fault_of_what_is_not_finite_leaves_the_rest_to_be_compared() -> None:
+    limited = dataclasses.replace(fault(""), nonfinite=True)
+    most = np.finfo(np.float32).max  # twice of which is infinite
+    case = example("Neg", 13, np.array([0, most], np.float32))
+    assert compare(case, Doubling(), faults=[limited]).fault is limited
+    case = example("Neg", 13, np.array([1, np.inf], np.float32))
+    outcome = compare(case, Doubling(), faults=[limited])
+    assert (outcome.kind, outcome.fault) == ("disagreed", None)
+    # Nor does it excuse that there is no answer, or put off a judge.
+    case = example("Neg", 13, ONE)
+    assert compare(case, "reference", [Doubling()], [limited]).judges == ("doubling",)
+    assert compare(case, Doubling(), ["reference"], [limited]).kind == "disagreed"
+
+
 def test_every_fault_of_another_runtime_has_versions() -> None:
     assert {fault.runtime for fault in faults() if not fault.versions} == {"onnxla"}
     for record in faults():

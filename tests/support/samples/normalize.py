@@ -140,4 +140,6 @@ SAMPLES = [
         for axis in (-1, 0, 1)
     ),
     Sample("LpNormalization", (np.float32([[0, 0], [3, -4]]),), {"p": 2}),
+    # The reciprocal of the greatest number is subnormal.
+    Sample("LpNormalization", (np.float32([[np.finfo(np.float32).max, 3]]),), {"p": 1}),
 ]

@@ -113,6 +113,8 @@ SAMPLES = [
     use("GRU", absent("GRU", 3), {"clip": 0.4, "linear_before_reset": 1}, grad=()),
     use("LSTM", operands("LSTM", 2), {"direction": "bidirectional", "input_forget": 1}),
     use("LSTM", absent("LSTM", 3, 7), {"clip": 0.4}, grad=()),
+    # Without peepholes the gates do not see the cell.
+    use("LSTM", [*absent("LSTM", 3, 7)[:6], np.full((1, N, H), np.inf, np.float32)], {}, grad=()),
     *(
         use(op, [x.swapaxes(0, 1), *rest], {"layout": 1}, versions=(14, 22), grad=())
         for op in GATES
