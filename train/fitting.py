@@ -202,8 +202,8 @@ def fit(
             or another run writes to the folder.
         KeyboardInterrupt: After the step at hand is complete and, if asked for, saved.
 
-        Whatever is raised within the run, by a callback or by the data too, has an attribute
-        `result` with what was trained until then.
+    Whatever is raised within the run, by a callback or by the data too, has an attribute `result`
+    with what was trained until then.
     """
     check_arguments(locals(), FIT)
     require_module(module)
