@@ -59,7 +59,12 @@ class OnnxlaBackend(Backend):
 
     @classmethod
     def prepare(cls, model: onnx.ModelProto, device: str = "CPU", **kwargs: Any) -> Prepared:
-        """The model, loaded. Raises: ModelError if it is wrong; ValueError for an absent device."""
+        """The model, loaded. Raises: ModelError if it is wrong; ValueError for an absent device.
+
+        For example:
+
+            (y,) = onnxla.backend.prepare(onnx.load("model.onnx")).run([x])
+        """
         return Prepared(load(model), find_device(device))
 
     @classmethod

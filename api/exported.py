@@ -256,6 +256,12 @@ def load_exported(path: str | os.PathLike[str]) -> Exported:
     A program is code, which runs what it says: load files of people you trust alone. What a file
     has lost or gained on its way is seen.
 
+    For example:
+
+        module.export_stablehlo("model.stablehlo")
+        program = onnxla.load_exported("model.stablehlo")
+        y = program(x)
+
     Args:
         path: The file.
 

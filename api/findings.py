@@ -53,6 +53,12 @@ def check(source: Any, *, folder: str | os.PathLike[str] | None = None) -> Findi
     """Checks a model without running it. `source` and `folder`: whatever `load` takes.
 
     A file that is missing or cannot be read is an error among the findings.
+
+    For example:
+
+        findings = onnxla.check("model.onnx")
+        assert findings.ok
+        print(findings)
     """
     try:
         model = source if isinstance(source, ir.Model) else ir.read(source, folder=folder)

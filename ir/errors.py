@@ -4,11 +4,27 @@ import os
 
 
 class OnnxlaError(Exception):
-    """Base of every error that onnxla raises on purpose."""
+    """Base of every error that onnxla raises on purpose.
+
+    For example:
+
+        try:
+            onnxla.load(b"no model")
+        except onnxla.OnnxlaError as error:
+            print(error)
+    """
 
 
 class ModelError(OnnxlaError):
-    """The model file is wrong: malformed, inconsistent or unsafe. Names the node or tensor."""
+    """The model file is wrong: malformed, inconsistent or unsafe. Names the node or tensor.
+
+    For example:
+
+        try:
+            onnxla.load(b"no model")
+        except onnxla.ModelError as error:
+            print(error)
+    """
 
 
 class UnsupportedError(OnnxlaError):
@@ -17,6 +33,14 @@ class UnsupportedError(OnnxlaError):
 
 class StaticOperandError(OnnxlaError):
     """An operand that decides a shape depends on a traced value.
+
+    For example:
+
+        sized = onnxla.load("sized.onnx")
+        try:
+            jax.jit(sized.apply)(sized.params, x, np.array([4, -1]))
+        except onnxla.StaticOperandError as error:
+            print(error)
 
     Attributes:
         names: The traced values that the operand was computed from, in terms of the scope that

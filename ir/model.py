@@ -82,6 +82,11 @@ class Tensor:
 
     Compares by identity, so that it can be a key: the same tensor is the same parameter.
     `metadata` are its `metadata_props`, of which those that begin with `onnxla.` are ours.
+
+    For example:
+
+        (weight, *others) = onnxla.ir.read("model.onnx").graph.initializers
+        print(weight.name, weight.dtype, weight.numpy().mean())
     """
 
     name: str
@@ -304,6 +309,11 @@ class Function:
 @dataclass(frozen=True, eq=False)
 class Model:
     """A graph with what is needed to read it: opset imports and local functions.
+
+    For example:
+
+        model = onnxla.ir.read("model.onnx")
+        print(model.opsets, [value.name for value in model.graph.inputs])
 
     Attributes:
         opsets: Version of each operator domain; the standard domain is "".

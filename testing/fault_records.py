@@ -93,6 +93,10 @@ def faults() -> tuple[Fault, ...]:
     """All faults on record, family by family; those of all versions too.
 
     Where a record has no versions, they are those in which its runtime was looked at.
+
+    For example:
+
+        print([fault.title for fault in onnxla.testing.faults() if fault.runtime == "onnxruntime"])
     """
     from onnxla.testing import known_faults
 

@@ -145,6 +145,11 @@ def fuzz(
 ) -> Fuzzed:
     """Compares a runtime with those that judge it, on cases of an operator.
 
+    For example:
+
+        result = onnxla.testing.fuzz("Neg", "onnxla", "reference", examples=5)
+        assert result.ok
+
     Args:
         op_type: The operator's name.
         runtime: See `fuzz_cases`, as for `against`.
@@ -423,7 +428,12 @@ def draw_examples(
 
 
 def sample(strategy: Any, examples: int = 10, seed: int = 0) -> list[Any]:
-    """Examples of a strategy, for looking at them; the simplest one first."""
+    """Examples of a strategy, for looking at them; the simplest one first.
+
+    For example:
+
+        cases = onnxla.testing.sample(onnxla.testing.cases("Neg"), 3)
+    """
     drawn: list[Any] = []
     draw_examples(strategy, lambda case: drawn.append(case), examples, seed, (Phase.generate,))
     return drawn

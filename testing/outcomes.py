@@ -157,6 +157,12 @@ def compare(
     The first judge that has an answer decides; the next ones are asked where the runtime disagrees
     with it, and confirm the expected value or not. One with a fault on record is asked last.
 
+    For example:
+
+        case = onnxla.testing.example("Neg", 13, x)
+        outcome = onnxla.testing.compare(case, "onnxla", "reference")
+        assert outcome.kind == "agreed"
+
     Args:
         case: What to run.
         runtime: The one under test, or its name.
@@ -229,6 +235,10 @@ def check(
     save: str | Path | None = None,
 ) -> Outcome:
     """Asserts that a runtime agrees with what others say about a case.
+
+    For example:
+
+        onnxla.testing.check(onnxla.testing.example("Neg", 13, x), "onnxla", "reference")
 
     Args:
         case: What to run.

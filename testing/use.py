@@ -61,7 +61,13 @@ def example(
     ranks: Mapping[str, int] | None = None,
     **attributes: Any,
 ) -> Case:
-    """A case written by hand: the inputs in the order of the schema, then the attributes."""
+    """A case written by hand: the inputs in the order of the schema, then the attributes.
+
+    For example:
+
+        case = onnxla.testing.example("Softmax", 13, x, axis=0)
+        print(case.script())
+    """
     use = Use(op_type, inputs, attributes, outputs, domain, types or {}, ranks or {})
     return case_of(use, version)
 

@@ -39,6 +39,13 @@ REPORTED = 10  # steps between two updates of the progress bar's numbers
 class NonFiniteLossError(OnnxlaError):
     """A loss or its gradient is NaN or infinite.
 
+    For example:
+
+        try:
+            onnxla.fit(module, (x, x[:, 0] * np.nan), lambda y, t: (y[:, 0] - t).sum())
+        except onnxla.NonFiniteLossError as error:
+            print(error)
+
     Attributes:
         result: What `fit` would have returned before that step.
     """
@@ -59,6 +66,11 @@ class TrainingInterrupted(KeyboardInterrupt):
 @dataclass(frozen=True)
 class FitResult:
     """What a training run made.
+
+    For example:
+
+        result = onnxla.fit(module, (x, labels), "cross_entropy")
+        print(result.history.epochs["loss"])
 
     Attributes:
         module: The module with the trained parameters and running statistics.
