@@ -28,6 +28,12 @@ from onnxla.parameters.roles import analyze, find_parameters
 class Findings:
     """What `check` found.
 
+    For example:
+
+        findings = onnxla.check("model.onnx")
+        if not findings.ok:
+            print(findings.errors, findings.unsupported)
+
     Attributes:
         errors: What is wrong with the file; it cannot be loaded.
         unsupported: Operators that onnxla does not implement; the parts that use them cannot run.

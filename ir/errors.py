@@ -28,7 +28,17 @@ class ModelError(OnnxlaError):
 
 
 class UnsupportedError(OnnxlaError):
-    """The model is valid, but something in it is not supported. Lists everything at once."""
+    """The model is valid, but something in it is not supported. Lists everything at once.
+
+    For example:
+
+        model = onnx.load("model.onnx")
+        model.graph.node[0].op_type = "Unheard"
+        try:
+            onnxla.load(model)(x)
+        except onnxla.UnsupportedError as error:
+            print(error)
+    """
 
 
 class StaticOperandError(OnnxlaError):

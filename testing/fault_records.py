@@ -26,6 +26,11 @@ def anywhere() -> bool:
 class Fault:
     """A disagreement that has been looked into.
 
+    For example:
+
+        fault = onnxla.testing.faults()[0]
+        print(fault.title, fault.versions)
+
     Attributes:
         runtime: Whose fault it is: the runtime's name.
         op_type: The operator's name.

@@ -51,6 +51,11 @@ LATE, INTERRUPTED = "out of time", "interrupted"
 class Fuzzed:
     """What came of the cases of one operator.
 
+    For example:
+
+        result = onnxla.testing.fuzz("Neg", "onnxla", "reference", examples=5)
+        print(result.counts, [finding.title for finding in result.findings])
+
     Attributes:
         name: The operator's name, with its domain if that is not ONNX's own; or what else the cases
             are of.

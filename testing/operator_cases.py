@@ -32,7 +32,14 @@ STRATEGIES: dict[tuple[str, str], Strategy] = {}
 
 
 def strategy(*names: str, domain: str = "") -> Callable[[F], F]:
-    """Registers a function as the strategy of operators, at all their schema versions."""
+    """Registers a function as the strategy of operators, at all their schema versions.
+
+    For example:
+
+        @onnxla.testing.strategy("MyOp", domain="my.domain")
+        def my_op(draw: onnxla.testing.Draw) -> onnxla.testing.Use:
+            return draw.use((draw.tensor("x", draw.shape()),))
+    """
 
     def decorate(function: F) -> F:
         for name in names:

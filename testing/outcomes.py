@@ -35,6 +35,12 @@ OBSERVERS: list[Callable[[Outcome, Case], object]] = []
 class Outcome:
     """What came of a case.
 
+    For example:
+
+        case = onnxla.testing.example("Neg", 13, x)
+        outcome = onnxla.testing.compare(case, "onnxla", "reference")
+        print(outcome.kind, outcome.detail)
+
     Attributes:
         kind: `agreed`; `disagreed`; `failed`: the runtime under test raised an error or crashed;
             `known fault`: it disagrees or fails, or no judge has an answer, for a reason that is on
@@ -79,7 +85,22 @@ Answer = tuple[str, list[Any], Fault | None]
 
 
 class Disagreement(AssertionError):
-    """A runtime disagrees with another one, or fails. The message has the case as a script."""
+    """A runtime disagrees with another one, or fails. The message has the case as a script.
+
+    For example:
+
+        class Wrong:
+            name = "wrong"
+
+            def run(self, model, inputs):
+                return [value * 2 for value in inputs.values()]
+
+        case = onnxla.testing.example("Neg", 13, x)
+        try:
+            onnxla.testing.check(case, Wrong(), "reference")
+        except onnxla.testing.Disagreement as error:
+            print(error)
+    """
 
     def __init__(self, case: Case, runtime: str, outcome: Outcome) -> None:
         self.case = case

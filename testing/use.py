@@ -23,6 +23,10 @@ IR_VERSION = 11
 class Use:
     """One use of an operator, at any schema version that allows it.
 
+    For example:
+
+        use = onnxla.testing.Use("Softmax", (x,), {"axis": 0})
+
     Attributes:
         op_type: The operator's name.
         inputs: In the order of the schema: an array, a list of arrays for a sequence, a `Typed`

@@ -198,6 +198,11 @@ class TensorBoard(Logger):
 class WandB(Logger):
     """Logs to Weights & Biases; `mode="offline"` needs no account.
 
+    For example:
+
+        logger = onnxla.loggers.WandB(project="digits", mode="offline")
+        onnxla.fit(module, (x, labels), "cross_entropy", callbacks=[logger])
+
     Args:
         **options: For `wandb.init`. A run that goes on from a checkpoint goes on in its log if it
             has the same `id` there, with `resume="allow"`.

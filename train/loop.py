@@ -56,6 +56,13 @@ class NonFiniteLossError(OnnxlaError):
 class TrainingInterrupted(KeyboardInterrupt):
     """Somebody pressed Ctrl-C during `fit`; or one of several processes got a SIGTERM.
 
+    For example:
+
+        try:
+            result = onnxla.fit(module, (x, labels), "cross_entropy")
+        except onnxla.TrainingInterrupted as stopped:  # by Ctrl-C
+            result = stopped.result
+
     Attributes:
         result: What `fit` would have returned after the last step.
     """

@@ -19,8 +19,9 @@ import pytest
 from hypothesis import given, settings
 
 import onnxla
+import onnxla.testing.pytest
 from onnxla.ops import table
-from onnxla.testing.operator_cases import operators
+from onnxla.testing.operator_cases import STRATEGIES, operators
 from support.decoders import Sizes, gpt
 from support.small_models import header, make
 
@@ -36,13 +37,8 @@ MODULES = (
 )
 # They import names from other rooms.
 ADAPTED = ("onnxla.backend", "onnxla.testing.pytest")
-# Of the functions and methods that people call, these have none: the names of the ONNX backend,
-# whose example is that of `OnnxlaBackend.prepare`, and what a wider example would be a page of.
-WITHOUT = {
-    "onnxla.backend": {"is_compatible", "run_node", "supports_device", "prepare", "find_device"},
-    "onnxla.testing": {"graphs", "malformed_models", "refused", "refuses", "strategy", "wrongs"},
-    "onnxla.testing.pytest": {"for_operators", "fail", "outcome_in"},
-}
+# What only the plugin of pytest calls.
+WITHOUT = ("onnxla.testing.pytest.fail", "onnxla.testing.pytest.outcome_in")
 
 
 def example_in(docstring: str | None) -> str:
@@ -158,30 +154,29 @@ def given_names() -> dict[str, Any]:
 def test_the_example_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     names = given_names()
+    if "WandB" in EXAMPLES[name]:
+        pytest.importorskip("wandb")
     if "sklearn" in EXAMPLES[name]:
         names["sklearn"] = pytest.importorskip("sklearn")
         pytest.importorskip("sklearn.metrics")
     operators()
-    before = {*table.TABLE}
+    before, strategies = {*table.TABLE}, dict(STRATEGIES)
     try:
         with jax.numpy_dtype_promotion("standard"):
             exec(compile(EXAMPLES[name], name, "exec"), names)
     finally:
         for added in {*table.TABLE} - before:
             table.TABLE.pop(added)
+        STRATEGIES.clear()
+        STRATEGIES.update(strategies)
 
 
-def test_what_people_call_has_an_example() -> None:
-    """Every function, and every method of `Module`; nearly all names have one in the end."""
-    lacking = []
-    for module in MODULES:
-        for name, value in own(module):
-            called = inspect.isfunction(value) and name not in WITHOUT.get(module, ())
-            if called and not EXAMPLES[f"{module}.{name}"]:
-                lacking.append(f"{module}.{name}")
-    methods = [name for name in EXAMPLES if name.startswith("onnxla.Module.")]
-    assert len(methods) > 40
-    assert not lacking + [name for name in methods if not EXAMPLES[name]]
+def test_every_public_name_has_an_example() -> None:
+    """Every function, every class, and every method of `Module`."""
+    names = [f"{module}.{name}" for module in MODULES for name, _ in own(module)]
+    names += [name for name in EXAMPLES if name.startswith("onnxla.Module.")]
+    assert len(names) > 140
+    assert not [name for name in names if name not in WITHOUT and not EXAMPLES[name]]
 
 
 def test_every_public_name_has_a_docstring() -> None:
