@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import re
 import tempfile
+import textwrap
 import tomllib
 from pathlib import Path
+from typing import Any
 
+import griffe
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.plugins import event_priority
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = {"CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md"}
+EXAMPLE = re.compile(r"For example:\n\n((?: {4}.*\n|\n)+)")
 PACKAGE = tempfile.TemporaryDirectory(prefix="onnxla-site-")  # until the process ends
 
 
@@ -30,6 +34,20 @@ def link_package(folder: Path) -> None:
         (package / path.name).symlink_to(path)
     for name, room in rooms.items():
         (package / name.removeprefix("onnxla.")).symlink_to(ROOT / room)
+
+
+class Examples(griffe.Extension):
+    """Examples in docstrings as blocks of Python, which are coloured as such."""
+
+    def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
+        """Fences the indented block after `For example:`."""
+        if obj.docstring is not None:
+            obj.docstring.value = EXAMPLE.sub(fenced, obj.docstring.value + "\n").rstrip()
+
+
+def fenced(found: re.Match[str]) -> str:
+    """The block of an example with fences in place of its indentation."""
+    return f"For example:\n\n```python\n{textwrap.dedent(found[1]).strip()}\n```\n\n"
 
 
 @event_priority(100)  # before mkdocstrings reads where the package is
