@@ -8,7 +8,7 @@ WORKERS ?= auto
 # Both type checkers run at once: each has one process.
 MAKEFLAGS += --jobs=2
 
-.PHONY: demo dev test test-more lint types build/typing mypy pyright notebook generate docs clean
+.PHONY: demo dev test test-more lint types build/typing mypy pyright notebook generate site clean
 
 demo: $(VENV)/demo.stamp
 	$(BIN)/onnxla demo
@@ -52,8 +52,9 @@ generate: $(VENV)/dev.stamp
 	$(BIN)/python tools/generate_findings.py
 	$(BIN)/python tools/number_journeys.py
 
-docs: $(VENV)/dev.stamp
-	$(BIN)/mkdocs build --strict --quiet
+# The documentation, into build/site. To search it, serve it: python -m http.server -d build/site
+site: $(VENV)/dev.stamp
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 notebook: $(VENV)/dev.stamp
 	$(BIN)/python tools/execute_notebooks.py

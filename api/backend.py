@@ -25,6 +25,10 @@ PLATFORMS = {DeviceType.CPU: "cpu", DeviceType.CUDA: "gpu"}
 def find_device(name: str) -> Any:
     """The JAX device that ONNX calls `CPU`, `CUDA` or `CUDA:1`.
 
+    For example:
+
+        device = onnxla.backend.find_device("CPU")
+
     Raises:
         ValueError: There is none.
     """
@@ -36,7 +40,13 @@ def find_device(name: str) -> Any:
 
 
 class Prepared(BackendRep):
-    """A model that is ready to run on a device."""
+    """A model that is ready to run on a device.
+
+    For example:
+
+        prepared = onnxla.backend.prepare(onnx.load("model.onnx"))
+        (y,) = prepared.run([x])
+    """
 
     def __init__(self, module: Module, device: Any) -> None:
         self.module = jax.device_put(module, device)
@@ -50,7 +60,15 @@ class Prepared(BackendRep):
 
 
 class OnnxlaBackend(Backend):
-    """Models and nodes, run by JAX."""
+    """Models and nodes, run by JAX.
+
+    For example:
+
+        assert onnxla.backend.is_compatible(onnx.load("model.onnx"))
+        assert onnxla.backend.supports_device("CPU")
+        node = onnx.helper.make_node("Neg", ["x"], ["y"])
+        (y,) = onnxla.backend.run_node(node, [x])
+    """
 
     @classmethod
     def is_compatible(cls, model: onnx.ModelProto, device: str = "CPU", **kwargs: Any) -> bool:
@@ -59,7 +77,12 @@ class OnnxlaBackend(Backend):
 
     @classmethod
     def prepare(cls, model: onnx.ModelProto, device: str = "CPU", **kwargs: Any) -> Prepared:
-        """The model, loaded. Raises: ModelError if it is wrong; ValueError for an absent device."""
+        """The model, loaded. Raises: ModelError if it is wrong; ValueError for an absent device.
+
+        For example:
+
+            (y,) = onnxla.backend.prepare(onnx.load("model.onnx")).run([x])
+        """
         return Prepared(load(model), find_device(device))
 
     @classmethod

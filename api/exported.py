@@ -73,6 +73,13 @@ class Exported:
 
     It has gradients if it was exported with a `vjp_order`.
 
+    For example:
+
+        module.export_stablehlo("model.stablehlo")
+        program = onnxla.load_exported("model.stablehlo")
+        print(program.inputs)
+        y = program.run({"x": x})["y"]
+
     Attributes:
         program: The program as `jax.export` has it.
         input_names: Names of the inputs, in order.
@@ -255,6 +262,12 @@ def load_exported(path: str | os.PathLike[str]) -> Exported:
 
     A program is code, which runs what it says: load files of people you trust alone. What a file
     has lost or gained on its way is seen.
+
+    For example:
+
+        module.export_stablehlo("model.stablehlo")
+        program = onnxla.load_exported("model.stablehlo")
+        y = program(x)
 
     Args:
         path: The file.

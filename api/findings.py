@@ -31,6 +31,12 @@ NOTHING = "nothing to report: every operator is supported"
 class Findings:
     """What `check` found.
 
+    For example:
+
+        findings = onnxla.check("model.onnx")
+        if not findings.ok:
+            print(findings.errors, findings.unsupported)
+
     Attributes:
         errors: What is wrong with the file; it cannot be loaded.
         unsupported: Operators that onnxla does not implement; the parts that use them cannot run.
@@ -65,6 +71,12 @@ def check(source: Any, *, folder: str | os.PathLike[str] | None = None) -> Findi
     """Checks a model without running it. `source` and `folder`: whatever `load` takes.
 
     A file that is missing or cannot be read is an error among the findings.
+
+    For example:
+
+        findings = onnxla.check("model.onnx")
+        assert findings.ok
+        print(findings)
     """
     try:
         model = source if isinstance(source, ir.Model) else ir.read(source, folder=folder)

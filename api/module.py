@@ -88,6 +88,11 @@ def load(
 ) -> Module:
     """Loads an ONNX model.
 
+    For example:
+
+        module = onnxla.load("model.onnx")
+        y = module(x)
+
     Args:
         source: A path, the file's bytes, a binary file object, anything with
             `SerializeToString()`, such as an `onnx.ModelProto`, or an `onnxla.ir.Model`. External
@@ -159,6 +164,12 @@ def to_device(
 class Module:
     """A model as a function of its inputs, and a pytree whose leaves are its parameters.
 
+    For example:
+
+        module = onnxla.load("model.onnx")
+        shapes = jax.tree.map(np.shape, module.params)
+        gradient = jax.grad(lambda m: m.apply(m.params, x).sum())(module)
+
     Attributes:
         params: Parameters by ONNX name: the floating-point constants that decide no shape.
         program: The model and what has been compiled of it, shared by modules that differ only in
@@ -188,17 +199,32 @@ class Module:
 
     @property
     def roles(self) -> Mapping[str, str]:
-        """Role of each parameter, such as `weight`, `bias` or `constant`; see `partition`."""
+        """Role of each parameter, such as `weight`, `bias` or `constant`; see `partition`.
+
+        For example:
+
+            weights = [name for name, role in module.roles.items() if role == "weight"]
+        """
         return self.program.parameters.roles
 
     @property
     def input_names(self) -> tuple[str, ...]:
-        """Names of the inputs that a call takes, in order."""
+        """Names of the inputs that a call takes, in order.
+
+        For example:
+
+            y = module(**{module.input_names[0]: x})
+        """
         return self.program.input_names
 
     @property
     def output_names(self) -> tuple[str, ...]:
-        """Names of the outputs, in order."""
+        """Names of the outputs, in order.
+
+        For example:
+
+            outputs = dict.fromkeys(module.output_names)
+        """
         return self.program.output_names
 
     def __call__(self, *args: Value, key: jax.Array | None = None, **kwargs: Value) -> Any:
@@ -207,6 +233,12 @@ class Module:
         Inputs are given in order, by ONNX name, or as one dict of names, in which one may be called
         `key`: `module({"x": x, "key": k})`. Where the model's first input is itself a map, a dict
         is that input.
+
+        For example:
+
+            y = module(x)
+            y = module(x=x)
+            y = module({"x": x})
 
         Returns:
             The output, or a tuple of the outputs in graph order if there are several.
@@ -225,7 +257,12 @@ class Module:
         return values[0] if len(values) == 1 else values
 
     def run(self, inputs: Mapping[str, Value], key: jax.Array | None = None) -> dict[str, Any]:
-        """Outputs by name for inputs by name."""
+        """Outputs by name for inputs by name.
+
+        For example:
+
+            y = module.run({"x": x})["y"]
+        """
         values, program, params = None, self.program, self.params
         if key is None and isinstance(inputs, Mapping):
             values = program.last(params, (), inputs) or program.again(params, (), inputs)
@@ -250,6 +287,12 @@ class Module:
 
         An input given as a numpy array is a known value: whatever is computed from it alone is
         computed while tracing, and it may decide shapes.
+
+        For example:
+
+            loss = lambda params: (module.apply(params, x) ** 2).mean()
+            gradient = jax.grad(loss)(module.params)
+            features = module.apply(module.params, x, outputs="features")
 
         Args:
             params: All parameters by name.
@@ -290,6 +333,11 @@ class Module:
         the other. The elements of a `batched` module are one batch. Running variances are those of
         the populations, as ONNX says; of files that PyTorch wrote, unbiased, as PyTorch's are.
 
+        For example:
+
+            y, updates = module.apply_train(module.params, x, key=jax.random.key(0))
+            params = {**module.params, **updates}
+
         Args:
             params: All parameters by name.
             *args: Inputs in order, or one dict of them by ONNX name.
@@ -328,6 +376,13 @@ class Module:
         blocks along its first axis; `by_name` is the inverse. Each element is computed as it would
         be by itself, but an optimizer that looks at whole parameters sees others.
 
+        For example:
+
+            deep = onnxla.load("deep.onnx", roll=True)
+            params = deep.stacked(deep.params)
+            y = deep.apply(params, x)
+            params = deep.by_name(params)
+
         Args:
             params: Parameters by name, all or some.
             outputs: As for `apply`, whose loops may depend on them.
@@ -352,6 +407,13 @@ class Module:
     ) -> dict[str, Value]:
         """Parameters by name of those, or gradients, that `stacked` made; arguments as there.
 
+        For example:
+
+            deep = onnxla.load("deep.onnx", roll=True)
+            stacked = deep.stacked(deep.params)
+            gradient = jax.grad(lambda params: deep.apply(params, x).sum())(stacked)
+            by_name = deep.by_name(gradient)
+
         Raises:
             ValueError: A stack has not one entry for each of its parameters.
         """
@@ -363,6 +425,10 @@ class Module:
 
     def replace(self, params: Mapping[str, Value]) -> Module:
         """The same model with other values for some or all of its parameters.
+
+        For example:
+
+            halved = module.replace({"head.w": module.params["head.w"] / 2})
 
         Raises:
             ValueError: A name is no parameter, or a value's shape is not that of the parameter.
@@ -385,6 +451,12 @@ class Module:
     ) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
         """The parameters in two: (to train, to freeze). `{**train, **frozen}` are all of them.
 
+        For example:
+
+            train, frozen = module.partition("head.*")
+            loss = lambda train: module.apply({**train, **frozen}, x).sum()
+            gradient = jax.grad(loss)(train)
+
         Args:
             *patterns: Names or shell-style patterns (`head.*`) of the parameters to train; without
                 any, all whose role is one of `roles`. A pattern chooses among the roles too; a name
@@ -405,6 +477,10 @@ class Module:
         self, *patterns: str, roles: str | Sequence[str] | None = None
     ) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
         """`partition`, told what not to train: (to train, to freeze).
+
+        For example:
+
+            train, frozen = module.freeze("encoder.*")
 
         Args:
             *patterns: Names or patterns of parameters that stay as they are; without any, all whose
@@ -431,6 +507,12 @@ class Module:
 
         For example `{"head.*": "fast", "*": "slow"}`, with `optax.set_to_zero()` for `"frozen"`.
 
+        For example:
+
+            labels = module.labels({"head.*": "fast", "*": "slow"})
+            steps = {"fast": optax.sgd(1e-2), "slow": optax.sgd(1e-4)}
+            optimizer = optax.partition({**steps, "frozen": optax.set_to_zero()}, labels)
+
         Args:
             groups: Label by name or pattern; the first that chooses a parameter labels it. As for
                 `partition`, a pattern chooses among learned weights.
@@ -451,6 +533,11 @@ class Module:
         """The model with some inputs, by ONNX name or as a dict, fixed to known values.
 
         They are then no longer inputs, and may decide shapes. `save` still writes the whole model.
+
+        For example:
+
+            sized = onnxla.load("sized.onnx")  # x, and the sizes of its reshaped form
+            y = sized.specialize(sizes=np.array([4, -1]))(x)
         """
         (DICT | NOTHING).check("inputs", inputs)
         found = checked(self.program, {**(inputs or {}), **further})
@@ -463,6 +550,12 @@ class Module:
         """The part of the model between values of its graph, as a module that can be saved.
 
         `paste` puts back what was trained in it.
+
+        For example:
+
+            encoder = module.cut(outputs="features")
+            head = module.cut(inputs="features")
+            y = head(encoder(x))
 
         Args:
             inputs: Names of values that become inputs (default: the graph's own).
@@ -490,6 +583,12 @@ class Module:
         have changed in the part and are no parameters here, as what decides a shape: they keep
         their values.
 
+        For example:
+
+            head = module.cut(inputs="features")
+            head = head.replace({"head.b": head.params["head.b"] + 1})
+            module = module.paste(head)
+
         Raises:
             ValueError: The part has parameters that this model has nothing of, such as adapters
                 that are not merged, or another shape of one.
@@ -515,7 +614,14 @@ class Module:
         return self.replace({names[k]: v for k, v in part.params.items() if k not in fixed})
 
     def with_model(self, model: ir.Model) -> Module:
-        """An edited model with this module's parameters; those that are new are read from it."""
+        """An edited model with this module's parameters; those that are new are read from it.
+
+        For example:
+
+            model = module.to_ir()
+            graph = dataclasses.replace(model.graph, name="other")
+            module = module.with_model(dataclasses.replace(model, graph=graph))
+        """
         ir.verify(model, self.program.limits.nodes)
         return self._with_program(self.program.edited(model=model))
 
@@ -552,6 +658,12 @@ class Module:
         Train such models with `apply_train` or `fit`: `apply` has no gradient through integers.
         A call of a model-local function that uses the weight is written out in place, and is a call
         again once the adapter is merged, unless the file was saved and loaded in between.
+
+        For example:
+
+            adapted = module.lora("encoder.*", rank=4, also_train="head.*")
+            result = onnxla.fit(adapted, (x, labels), "cross_entropy")
+            result.module.save("merged.onnx")
 
         Args:
             *patterns: Names or shell-style patterns of the weights, float or quantized, of MatMul,
@@ -593,6 +705,11 @@ class Module:
 
         Files are written beside their targets and renamed.
 
+        For example:
+
+            adapted = module.lora("encoder.*", rank=4)
+            adapted.save_adapters("style.safetensors")
+
         Args:
             path: The file to write, or the folder.
             form: `onnxla`: safetensors, with the rank and alpha of each adapter, which
@@ -627,6 +744,11 @@ class Module:
         In a folder that PEFT wrote itself, names, dtypes and shapes alone tell that it belongs to
         this model.
 
+        For example:
+
+            module.lora("encoder.*", rank=4).save_adapters("style.safetensors")
+            adapted = module.load_adapters("style.safetensors")
+
         Raises:
             ModelError: The file is malformed, or belongs to a model with other weights.
         """
@@ -636,7 +758,12 @@ class Module:
         return self.with_model(model).replace(to_device(whole, self.program.dtype))
 
     def merge(self) -> Module:
-        """The model with its adapters added to the weights; those of quantized weights stay."""
+        """The model with its adapters added to the weights; those of quantized weights stay.
+
+        For example:
+
+            merged = module.lora("encoder.*", rank=4).merge()
+        """
         program = self.with_model(merge_adapters(self._with_values())).program
         return Module(to_device(program.parameters.params, program.dtype), program)
 
@@ -652,6 +779,12 @@ class Module:
         step sizes with `partition(roles=["weight", "bias", "quantization_scale"])`. They are small,
         so their learning rate must be, too.
 
+        For example:
+
+            small = onnxla.load("quantized.onnx").quantization_aware()
+            result = onnxla.fit(small, (x, labels), "cross_entropy", learning_rate=1e-3)
+            result.module.save("tuned.onnx")  # of integers again
+
         Raises:
             ValueError: There are no quantized weights, or none with a known scale beside them.
         """
@@ -664,6 +797,10 @@ class Module:
         copies are, would train as one; `onnxla.check` names them. The first layer keeps the name,
         the others get one by the layer's. What was tied on purpose should not be parted, so an
         embedding and a product with it stay tied unless they are named.
+
+        For example:
+
+            parted = onnxla.load("shared.onnx").untie()
 
         Args:
             *patterns: Names or shell-style patterns of the tensors; without any: all.
@@ -689,6 +826,10 @@ class Module:
         the two would train apart; `onnxla.check` names such copies. The second one is then made
         from the first, by a Transpose, and is no parameter any more.
 
+        For example:
+
+            tied = onnxla.load("copied.onnx").tie()
+
         Args:
             *patterns: Names or shell-style patterns of the second ones; without any: all.
 
@@ -708,6 +849,11 @@ class Module:
         """The model in which some operators have the derivative 1 in `apply_train`.
 
         For fake quantization that a file spells out, as x / scale, Round, Clip, times scale.
+
+        For example:
+
+            module = onnxla.load("rounded.onnx").straight_through("Round")
+            y, _ = module.apply_train(module.params, x)
 
         Args:
             *operators: Any of Ceil, Floor, Round and Sign, whose own derivative is 0.
@@ -730,12 +876,14 @@ class Module:
     ) -> Module:
         """The model up to a value, and a new linear layer of it as the only output.
 
-            tuned = module.replace_head(classes=5)
-
         The layer has the parameters `<name>.weight`, normal with variance 1 / features, and
         `<name>.bias`, zero; the output is called `<name>.logits`. It is a Gemm node if the value
         has two axes, and otherwise a MatMul over the last axis and an Add. Its parameters say in
         their metadata that they are new: `lora` puts no adapter beside them, and they train too.
+
+        For example:
+
+            module = module.replace_head(classes=5)  # or replace_head("features", classes=5)
 
         Args:
             features: Name of a value [..., features] of the graph; by default the one that the
@@ -772,6 +920,11 @@ class Module:
         one before is `<name>.before_dropout`. `save` writes the Dropout too: in ONNX Runtime it
         does nothing.
 
+        For example:
+
+            module = module.insert_dropout(after="features", ratio=0.2)
+            y, _ = module.apply_train(module.params, x, key=jax.random.key(0))
+
         Args:
             after: Names or shell-style patterns of values that nodes of the main graph make.
             ratio: Share of the elements that become 0; the others are divided by 1 - ratio.
@@ -789,6 +942,10 @@ class Module:
         Nodes whose form has changed are written anew, those in subgraphs and functions too. Names
         of inputs, outputs and parameters, and roles, stay; so do other domains. The version of the
         file format becomes 4 if it is older: from then on, initializers are no inputs.
+
+        For example:
+
+            module = onnxla.load("old.onnx").upgrade()
 
         Args:
             opset: The version to upgrade to; by default 21, which ONNX Runtime reads from 1.18 on,
@@ -810,6 +967,10 @@ class Module:
         and where the next ones are read, they are those that there are. `apply_train` is the same
         in both forms. `evaluate`, `fit(validation=)` and `save(check=)` use this form; `save`
         writes the form that the module has, so `module.inference().save(path)` changes the file's.
+
+        For example:
+
+            y = onnxla.load("training.onnx").inference()(x)  # no key: nothing is dropped
         """
         program = self.program
         model = inference_form(program.model, program.analysis)
@@ -821,6 +982,11 @@ class Module:
 
         For options and errors see `onnxla.generate.Decoder`, which can say more of the cache, and
         of which this is the one that is made by default.
+
+        For example:
+
+            decoder = onnxla.load("decoder.onnx")
+            tokens = decoder.generate([5, 17, 3], max_new_tokens=8)
         """
         return self._decoder.generate(ids, attention_mask, **options)
 
@@ -830,6 +996,14 @@ class Module:
         Its inputs are tokens, their mask and positions, and what an encoder made; its output is the
         logits. `paste` puts what was trained into the module with the cache. For errors see
         `onnxla.generate.without_past`, which can be told what the cache is.
+
+        For example:
+
+            whole = onnxla.load("decoder.onnx").without_past()
+            ids = np.array([[5, 17, 3, 9], [1, 2, 3, 4]])
+            mask = np.ones_like(ids)
+            inputs = {"input_ids": ids, "attention_mask": mask, "position_ids": mask.cumsum(1) - 1}
+            result = onnxla.fit(whole, (inputs, ids), "causal_lm")
         """
         module: Module = find("without_past")(self)
         return module
@@ -839,7 +1013,12 @@ class Module:
         return find("Decoder")(self)
 
     def batched(self) -> Module:
-        """The model mapped over a new leading axis of every input: for a model with batch 1."""
+        """The model mapped over a new leading axis of every input: for a model with batch 1.
+
+        For example:
+
+            ys = onnxla.load("single.onnx").batched()(x[:, None])  # of samples [1, 8] each
+        """
         return Module(self.params, self.program.edited(batched=True))
 
     def free_batch(
@@ -851,6 +1030,10 @@ class Module:
         before the first step, are computed from the batch; inputs and outputs state `name` for its
         size. Each node is compared on random values: of a batch it must make what it makes of the
         elements one by one. Names and values of parameters stay.
+
+        For example:
+
+            y = onnxla.load("single.onnx").free_batch()(x)
 
         Args:
             name: What the inputs and outputs call the size.
@@ -878,6 +1061,10 @@ class Module:
         gradients and an optimizer's step are only within `with jax.enable_x64(True):`, since JAX
         computes them outside of the module; `fit` and `evaluate` see to that.
 
+        For example:
+
+            y = module.astype("bfloat16")(x)
+
         Args:
             dtype: The type, or None for the file's own.
 
@@ -901,6 +1088,10 @@ class Module:
 
         Parameters, inputs, outputs and whatever else the graph computes stay in their dtypes, as do
         recurrent operators. `save` writes the model as it was.
+
+        For example:
+
+            y = module.autocast()(x)  # float32, of products in bfloat16
         """
         check_arguments(locals(), MODULE)
         return Module(self.params, self.program.edited(compute_dtype=dtype_named(dtype)))
@@ -911,6 +1102,11 @@ class Module:
         A call, `apply` and gradients then run on all of these. Inputs are to be on the mesh too,
         the batch split: `jax.device_put(x, NamedSharding(mesh, PartitionSpec("data")))`. Outputs
         are split as the inputs that they grow with. `save` writes the file as ever.
+
+        For example:
+
+            mesh = jax.make_mesh((jax.device_count(),), ("data",))
+            module = module.with_sharding(mesh, "fsdp")
 
         Args:
             mesh: The devices, as `jax.make_mesh((4,), ("data",))`; axes explicit or automatic.
@@ -947,6 +1143,10 @@ class Module:
         devices of several processes, all call this, and the first one writes. Of other files, those
         alone are removed that earlier saves to `path` made under names of their own and that no
         file in the folder names; a warning tells which other data of the old model stays.
+
+        For example:
+
+            module.save("copy.onnx", check=True)
 
         Args:
             path: The file to write or replace.
@@ -1015,6 +1215,11 @@ class Module:
         `call({"x": x})` takes a dict of inputs by name, and returns one of outputs. Sizes that the
         model leaves open are symbols, so that one program is for all of them.
 
+        For example:
+
+            module.export_stablehlo("model.stablehlo")
+            y = onnxla.load_exported("model.stablehlo")(x)
+
         Args:
             path: The file to write or replace.
             platforms: What to lower for: "cpu", "cuda", "rocm", "tpu". None of them need be there.
@@ -1050,7 +1255,12 @@ class Module:
                 write(Module(own, self.program))
 
     def to_ir(self, *, merge: bool = True, switchable: bool = False) -> ir.Model:
-        """The model as data, with the current parameters; for the arguments see `save`."""
+        """The model as data, with the current parameters; for the arguments see `save`.
+
+        For example:
+
+            operators = {node.op_type for node in module.to_ir().graph.nodes}
+        """
         model = self._with_values()
         if switchable:
             model = with_switches(model)
@@ -1083,6 +1293,10 @@ class Module:
         Equal for modules that do the same with values of the same names, whatever their files call
         their nodes; but for `specialize`, `batched` and `autocast`, which it leaves out. An
         attribute that is written out is another one than its default.
+
+        For example:
+
+            assert module.fingerprint() == onnxla.load("model.onnx").fingerprint()
         """
         return fingerprint(self._with_values())
 
@@ -1090,6 +1304,10 @@ class Module:
         """Inputs, outputs, layers, operators, parameters by role: text, or HTML in a notebook.
 
         Layers of models of more than some hundred nodes are left to `layers`: it takes seconds.
+
+        For example:
+
+            print(module.summary())
         """
         program = self.program
         notes = [text for _, text in left_open(program.parameters, program.analysis)]
@@ -1195,7 +1413,12 @@ class Module:
         return Table(f"parameters ({len(rows):,})", ("name", "role", "", ""), rows, folded=True)
 
     def check_inputs(self, inputs: Mapping[str, Value]) -> dict[str, Value]:
-        """Inputs by name in the model's dtypes. Raises: TypeError or ValueError if they differ."""
+        """Inputs by name in the model's dtypes. Raises: TypeError or ValueError if they differ.
+
+        For example:
+
+            inputs = module.check_inputs({"x": x.tolist()})  # as float32
+        """
         return bind(self.program, (), inputs)
 
 

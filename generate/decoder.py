@@ -33,6 +33,11 @@ SHOWN = 16  # tokens after which a progress bar moves
 class Decoder:
     """A module whose cache has a fixed shape: compiled once for prompts, and once for steps.
 
+    For example:
+
+        decoder = onnxla.generate.Decoder(onnxla.load("decoder.onnx"), length=128)
+        tokens = decoder.generate([5, 17, 3], max_new_tokens=8)
+
     Attributes:
         module: The module.
         model: What its inputs and outputs mean.
@@ -91,6 +96,11 @@ class Decoder:
 
         The likeliest token is chosen, unless one of temperature, top_k and top_p is given: then one
         is drawn.
+
+        For example:
+
+            decoder = onnxla.generate.Decoder(onnxla.load("decoder.onnx"))
+            tokens = decoder.generate([[5, 17, 3], [9, 4, 1]], max_new_tokens=8, eos=2)
 
         Args:
             ids: Prompts [B, S], or one prompt [S].

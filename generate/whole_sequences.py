@@ -22,6 +22,10 @@ def without_past(module: Module, caches: Mapping[str, str] | None = None) -> Mod
     The values of parameters and the adapters are the module's. What was trained goes back into the
     file with the cache by `module.paste(trained)`.
 
+    For example:
+
+        whole = onnxla.generate.without_past(onnxla.load("decoder.onnx"))
+
     Args:
         module: A decoder with a cache.
         caches: Outputs by the inputs whose next values they are, if their names do not say it.

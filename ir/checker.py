@@ -46,6 +46,10 @@ VALUE_FIELDS = frozenset(ATTRIBUTE_FIELDS.values())
 def verify(model: Model, nodes: float = MAX_NODES) -> None:
     """Checks a model, which may expand to so many nodes.
 
+    For example:
+
+        onnxla.ir.verify(onnxla.ir.read("model.onnx"))
+
     Raises:
         ModelError: Something is wrong; the message has all problems, one a line, up to a number.
     """
@@ -53,7 +57,12 @@ def verify(model: Model, nodes: float = MAX_NODES) -> None:
 
 
 def check(model: Model, nodes: float = MAX_NODES) -> list[str]:
-    """What is wrong with a model: a sentence for each problem, naming the node or value."""
+    """What is wrong with a model: a sentence for each problem, naming the node or value.
+
+    For example:
+
+        assert not onnxla.ir.check(onnxla.ir.read("model.onnx"))
+    """
     return find_problems(model, nodes).listed()
 
 

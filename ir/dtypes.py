@@ -9,6 +9,7 @@ from onnxla.ir.errors import ModelError
 
 # Strings are arrays of Python `str` with dtype object, as everywhere in the numpy world of ONNX.
 STRING = np.dtype(object)
+"""The dtype of arrays of text."""
 
 DTYPES_BY_NUMBER: dict[int, np.dtype] = {
     1: np.dtype(np.float32),
@@ -46,7 +47,12 @@ PACKED_BITS = {21: 4, 22: 4, 23: 4, 25: 2, 26: 2, 27: 6, 28: 6}
 
 
 def dtype_of(number: int) -> np.dtype:
-    """The numpy dtype of an ONNX element type number. Raises: ModelError if there is none."""
+    """The numpy dtype of an ONNX element type number. Raises: ModelError if there is none.
+
+    For example:
+
+        assert onnxla.ir.dtype_of(1) == np.float32
+    """
     try:
         return DTYPES_BY_NUMBER[number]
     except KeyError:
@@ -54,7 +60,12 @@ def dtype_of(number: int) -> np.dtype:
 
 
 def number_of(dtype: np.dtype) -> int:
-    """The ONNX element type number of a numpy dtype. Raises: ModelError if there is none."""
+    """The ONNX element type number of a numpy dtype. Raises: ModelError if there is none.
+
+    For example:
+
+        assert onnxla.ir.number_of(np.dtype(np.float32)) == 1
+    """
     try:
         return NUMBERS_BY_DTYPE[np.dtype(dtype)]
     except KeyError:
@@ -62,10 +73,20 @@ def number_of(dtype: np.dtype) -> int:
 
 
 def bits_of(number: int) -> int:
-    """Bits that one element takes in `raw_data` or in external data; not defined for strings."""
+    """Bits that one element takes in `raw_data` or in external data; not defined for strings.
+
+    For example:
+
+        assert onnxla.ir.bits_of(1) == 32
+    """
     return PACKED_BITS.get(number) or 8 * dtype_of(number).itemsize
 
 
 def is_float(dtype: np.dtype) -> bool:
-    """Whether a dtype is real floating point, the ml_dtypes kinds included."""
+    """Whether a dtype is real floating point, the ml_dtypes kinds included.
+
+    For example:
+
+        assert onnxla.ir.is_float(np.dtype(np.float16))
+    """
     return NUMBERS_BY_DTYPE.get(dtype) in (1, 10, 11, 16, 17, 18, 19, 20, 23, 24, 27, 28)

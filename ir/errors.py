@@ -4,19 +4,53 @@ import os
 
 
 class OnnxlaError(Exception):
-    """Base of every error that onnxla raises on purpose."""
+    """Base of every error that onnxla raises on purpose.
+
+    For example:
+
+        try:
+            onnxla.load(b"no model")
+        except onnxla.OnnxlaError as error:
+            print(error)
+    """
 
 
 class ModelError(OnnxlaError):
-    """The model file is wrong: malformed, inconsistent or unsafe. Names the node or tensor."""
+    """The model file is wrong: malformed, inconsistent or unsafe. Names the node or tensor.
+
+    For example:
+
+        try:
+            onnxla.load(b"no model")
+        except onnxla.ModelError as error:
+            print(error)
+    """
 
 
 class UnsupportedError(OnnxlaError):
-    """The model is valid, but something in it is not supported. Lists everything at once."""
+    """The model is valid, but something in it is not supported. Lists everything at once.
+
+    For example:
+
+        model = onnx.load("model.onnx")
+        model.graph.node[0].op_type = "Unheard"
+        try:
+            onnxla.load(model)(x)
+        except onnxla.UnsupportedError as error:
+            print(error)
+    """
 
 
 class StaticOperandError(OnnxlaError):
     """An operand that decides a shape depends on a traced value.
+
+    For example:
+
+        sized = onnxla.load("sized.onnx")
+        try:
+            jax.jit(sized.apply)(sized.params, x, np.array([4, -1]))
+        except onnxla.StaticOperandError as error:
+            print(error)
 
     Attributes:
         names: The traced values that the operand was computed from, in terms of the scope that

@@ -31,7 +31,14 @@ Dim: TypeAlias = int | str | None  # a size, the name of an unknown size, or not
 
 @dataclass(frozen=True)
 class TensorType:
-    """Type of a tensor. `dtype` or `shape` None: not stated."""
+    """Type of a tensor. `dtype` or `shape` None: not stated.
+
+    For example:
+
+        graph = onnxla.ir.read("model.onnx").graph
+        kind = graph.inputs[0].type
+        assert isinstance(kind, onnxla.ir.TensorType)
+    """
 
     dtype: np.dtype | None
     shape: tuple[Dim, ...] | None = None
@@ -40,21 +47,37 @@ class TensorType:
 
 @dataclass(frozen=True)
 class SequenceType:
-    """Type of a sequence of `element`."""
+    """Type of a sequence of `element`.
+
+    For example:
+
+        of_floats = onnxla.ir.SequenceType(onnxla.ir.read("model.onnx").graph.inputs[0].type)
+    """
 
     element: Type
 
 
 @dataclass(frozen=True)
 class OptionalType:
-    """Type of an `element` that may be absent."""
+    """Type of an `element` that may be absent.
+
+    For example:
+
+        perhaps = onnxla.ir.OptionalType(onnxla.ir.read("model.onnx").graph.inputs[0].type)
+    """
 
     element: Type
 
 
 @dataclass(frozen=True)
 class MapType:
-    """Type of a map from `key` (an integer or string dtype) to `value`."""
+    """Type of a map from `key` (an integer or string dtype) to `value`.
+
+    For example:
+
+        kind = onnxla.ir.read("model.onnx").graph.inputs[0].type
+        by_name = onnxla.ir.MapType(onnxla.ir.STRING, kind)
+    """
 
     key: np.dtype
     value: Type
@@ -68,6 +91,12 @@ class ValueInfo:
     """A named value of a graph with its type: an input, an output or an intermediate value.
 
     `metadata`: its `metadata_props`, in which exporters describe initializers, too.
+
+    For example:
+
+        graph = onnxla.ir.read("model.onnx").graph
+        (x_info,) = graph.inputs
+        print(x_info.name, x_info.type)
     """
 
     name: str
@@ -82,6 +111,11 @@ class Tensor:
 
     Compares by identity, so that it can be a key: the same tensor is the same parameter.
     `metadata` are its `metadata_props`, of which those that begin with `onnxla.` are ours.
+
+    For example:
+
+        (weight, *others) = onnxla.ir.read("model.onnx").graph.initializers
+        print(weight.name, weight.dtype, weight.numpy().mean())
     """
 
     name: str
@@ -138,7 +172,15 @@ class Tensor:
 
 @dataclass(frozen=True, eq=False)
 class SparseTensor:
-    """A constant tensor in coordinate form. `values`: [nnz]; `indices`: [nnz] or [nnz, rank]."""
+    """A constant tensor in coordinate form. `values`: [nnz]; `indices`: [nnz] or [nnz, rank].
+
+    For example:
+
+        tensor = onnxla.ir.Tensor.of("numbers", np.float32([3, 4]))
+        where = onnxla.ir.Tensor.of("where", np.array([0, 2]))
+        sparse = onnxla.ir.SparseTensor(tensor, where, (4,))
+        assert sparse.numpy().tolist() == [3, 0, 4, 0]
+    """
 
     values: Tensor
     indices: Tensor
@@ -180,7 +222,12 @@ class SparseTensor:
 
 @dataclass(frozen=True)
 class AttributeReference:
-    """Inside a function: the value of the function's attribute `name`, given by the caller."""
+    """Inside a function: the value of the function's attribute `name`, given by the caller.
+
+    For example:
+
+        given = onnxla.ir.AttributeReference("alpha")
+    """
 
     name: str
 
@@ -191,6 +238,11 @@ class Node:
 
     `metadata`: its `metadata_props`, of which those that begin with `onnxla.` are ours.
     `place`: its index among the nodes of its file's graph or function.
+
+    For example:
+
+        graph = onnxla.ir.read("model.onnx").graph
+        print([(node.op_type, node.inputs, node.outputs) for node in graph.nodes])
     """
 
     op_type: str
@@ -220,6 +272,11 @@ class Node:
 @dataclass(frozen=True, eq=False)
 class Graph:
     """Nodes in execution order between inputs and outputs.
+
+    For example:
+
+        graph = onnxla.ir.read("model.onnx").graph
+        print(graph.name, len(graph.nodes), [value.name for value in graph.outputs])
 
     Attributes:
         inputs: Graph inputs as the file lists them, those with an initializer (a default) included.
@@ -277,6 +334,11 @@ def is_plain(attribute: Attribute) -> bool:
 class Function:
     """A model-local function: an operator defined by nodes, with opset imports of its own.
 
+    For example:
+
+        model = onnxla.ir.read("model.onnx")
+        print([function.key for function in model.functions])
+
     Attributes:
         attributes: Names of the attributes that a caller must give.
         defaults: Attributes that have a default value.
@@ -304,6 +366,11 @@ class Function:
 @dataclass(frozen=True, eq=False)
 class Model:
     """A graph with what is needed to read it: opset imports and local functions.
+
+    For example:
+
+        model = onnxla.ir.read("model.onnx")
+        print(model.opsets, [value.name for value in model.graph.inputs])
 
     Attributes:
         opsets: Version of each operator domain; the standard domain is "".

@@ -68,6 +68,11 @@ def read(source: Any, *, folder: str | os.PathLike[str] | None = None) -> Model:
 
     Tensor data is left where it is until it is used.
 
+    For example:
+
+        model = onnxla.ir.read("model.onnx")
+        print([node.op_type for node in model.graph.nodes])
+
     Args:
         source: A path, the bytes of a model, a binary file, or anything with `SerializeToString()`
             such as an `onnx.ModelProto`.

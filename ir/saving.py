@@ -30,6 +30,10 @@ def save(
     Of other files, it removes those alone that earlier saves to `path` made under names of their
     own and that no file in the folder names. It warns of other data of the old model, which stays.
 
+    For example:
+
+        onnxla.ir.save(onnxla.ir.read("model.onnx"), "copy.onnx")
+
     Args:
         model: What to save.
         path: The file to write or replace. A link is replaced, not followed.

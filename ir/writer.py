@@ -77,6 +77,10 @@ M = TypeVar("M", bound=Message)
 def write(model: Model) -> bytes:
     """The bytes of a model. References to external data stay as they are, unless data changed.
 
+    For example:
+
+        data = onnxla.ir.write(onnxla.ir.read("model.onnx"))
+
     Raises:
         ModelError: It is larger than 2 GiB, or holds something that ONNX cannot express.
     """

@@ -35,6 +35,10 @@ OF_A_CALL = 64
 class Limits:
     """How much a model may make of its constants and attributes: `onnxla.load(path, limits=...)`.
 
+    For example:
+
+        module = onnxla.load("model.onnx", limits=onnxla.Limits(bytes=2**32))
+
     Attributes:
         bytes: Of one value, and of all that is computed while a call is traced. Allowed beside them
             are three times the bytes of the model's constants and 1,024 times those of the inputs.

@@ -203,6 +203,12 @@ def op(
     The function itself takes attributes in groups where it declares them so, the registered one
     takes each by its name.
 
+    For example:
+
+        @onnxla.op("Twice", since=(1,), domain="my.domain")
+        def twice(x, *, offset=0.0):
+            return 2 * x + offset
+
     Args:
         name: The operator's name.
         since: Schema versions that the function is right for.

@@ -32,6 +32,10 @@ class CommandRuntime:
     names. Output `i` of the graph is read from `output_i.npy` or `output_i.pb`. Exit code 0 says
     that all is well, 3 that the program does not implement the model.
 
+    For example:
+
+        runtime = onnxla.testing.CommandRuntime("sh run.sh {model} {inputs} {outputs}")
+
     Args:
         command: The program and its arguments, as a shell splits them into words.
         timeout: Seconds after which a case is given up.

@@ -22,7 +22,12 @@ STARTING = 300.0
 
 
 class RuntimeCrashed(Exception):
-    """A runtime took its process down with it, or did not answer in time."""
+    """A runtime took its process down with it, or did not answer in time.
+
+    For example:
+
+        error = onnxla.testing.RuntimeCrashed("its process ended with signal 11")
+    """
 
 
 class RuntimeNotStarted(RuntimeCrashed):
@@ -33,6 +38,13 @@ class Isolated:
     """A runtime in a process of its own, which is started again when it ends.
 
     What it writes to standard error while it runs a case is told with the error that it ends in.
+
+    For example:
+
+        runtime = onnxla.testing.Isolated(onnxla.testing.Reference(), timeout=20)
+        case = onnxla.testing.example("Neg", 13, x)
+        (y,) = runtime.run(case.model, case.inputs)
+        runtime.close()
 
     Args:
         runtime: What runs there. An object is pickled, so its class must be importable. A text

@@ -14,6 +14,11 @@ from onnxla.peers.protocol import NotSupported
 class Onnxla:
     """This package. By default as a user calls it: compiled where shapes allow.
 
+    For example:
+
+        case = onnxla.testing.example("Neg", 13, x)
+        (y,) = onnxla.testing.Onnxla().run(case.model, case.inputs)
+
     Args:
         known: Evaluate on known values instead, as shape arithmetic is.
     """

@@ -114,6 +114,10 @@ def compare(
 ) -> Comparison:
     """Compares every value of the main graph with another runtime's.
 
+    For example:
+
+        print(onnxla.compare("model.onnx", {"x": x}))
+
     Args:
         source: A `Module`, compared without `astype`, or whatever `load` takes.
         inputs: Inputs by name; random ones if not given.

@@ -22,6 +22,11 @@ class OnnxRuntime:
     Its Python interface takes no arrays of the narrow types. Such inputs and outputs of a model
     given as bytes go through a Cast from and to a wider type, which changes no value.
 
+    For example:
+
+        case = onnxla.testing.example("Neg", 13, x)
+        (y,) = onnxla.testing.OnnxRuntime().run(case.model, case.inputs)
+
     Args:
         optimized: Whether to apply its graph optimizations.
         exact: Whether to apply but those that hold on every processor, and to ask that products of

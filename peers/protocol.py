@@ -9,7 +9,19 @@ from onnxla.ir.errors import OnnxlaError
 
 
 class NotSupported(OnnxlaError):
-    """A runtime says that it does not implement what a model asks for."""
+    """A runtime says that it does not implement what a model asks for.
+
+    For example:
+
+        class Small:
+            name = "small"
+
+            def run(self, model, inputs):
+                raise onnxla.testing.NotSupported("any operator, so far")
+
+        case = onnxla.testing.example("Neg", 13, x)
+        assert onnxla.testing.compare(case, Small(), "reference").kind == "unsupported"
+    """
 
 
 class RuntimeFailed(OnnxlaError):
@@ -19,6 +31,17 @@ class RuntimeFailed(OnnxlaError):
 @runtime_checkable
 class Runtime(Protocol):
     """What runs a model.
+
+    For example:
+
+        class Wrong:
+            name = "wrong"
+
+            def run(self, model, inputs):
+                return [value * 2 for value in inputs.values()]
+
+        case = onnxla.testing.example("Neg", 13, x)
+        assert onnxla.testing.compare(case, Wrong(), "reference").kind == "disagreed"
 
     Attributes:
         name: How reports call it.

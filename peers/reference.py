@@ -14,6 +14,11 @@ from onnxla.peers.protocol import NotSupported
 class Reference:
     """The reference evaluator of the `onnx` package.
 
+    For example:
+
+        case = onnxla.testing.example("Neg", 13, x)
+        (y,) = onnxla.testing.Reference().run(case.model, case.inputs)
+
     Args:
         new_ops: Implementations of operators that it lacks: subclasses of its `OpRun`.
     """

@@ -90,6 +90,11 @@ class Applied:
 class Baseline:
     """The failures of a runtime that are known.
 
+    For example:
+
+        onnxla.testing.Baseline("reference").save("baseline.json")
+        assert onnxla.testing.Baseline.load("baseline.json").of("reference")
+
     Attributes:
         runtime: The runtime's name, without its version.
         failures: One entry for each.

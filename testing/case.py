@@ -29,6 +29,12 @@ CLOSE = Tolerance(scaled=1e-5, roundings=4, steps=0)
 class Case:
     """One use of an operator, or a small graph, with its inputs.
 
+    For example:
+
+        case = onnxla.testing.example("Neg", 13, x)
+        case.save("Neg-13")
+        assert onnxla.testing.Case.load("Neg-13.onnx").op_type == "Neg"
+
     Attributes:
         model: The `.onnx` file.
         inputs: By name: arrays, lists of arrays for sequences, dicts for maps, None for an

@@ -35,6 +35,12 @@ SIMPLEST = ("tensor(float)", "tensor(int64)", "tensor(bool)", "tensor(string)")
 class Draw:
     """Draws parts of a node for one operator at one schema version.
 
+    For example:
+
+        @onnxla.testing.strategy("MyOp", domain="my.domain")
+        def my_op(draw: onnxla.testing.Draw) -> onnxla.testing.Use:
+            return draw.use((draw.tensor("x", draw.shape()),), {"alpha": draw.floating(-2, 2)})
+
     Attributes:
         schema: What the schema says.
         wanted: Dtypes, shapes and numbers that are wanted.

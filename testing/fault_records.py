@@ -26,6 +26,11 @@ def anywhere() -> bool:
 class Fault:
     """A disagreement that has been looked into.
 
+    For example:
+
+        fault = onnxla.testing.faults()[0]
+        print(fault.title, fault.versions)
+
     Attributes:
         runtime: Whose fault it is: the runtime's name.
         op_type: The operator's name.
@@ -96,6 +101,10 @@ def faults() -> tuple[Fault, ...]:
     """All faults on record, family by family; those of all versions too.
 
     Where a record has no versions, they are those in which its runtime was looked at.
+
+    For example:
+
+        print([fault.title for fault in onnxla.testing.faults() if fault.runtime == "onnxruntime"])
     """
     from onnxla.testing import known_faults
 

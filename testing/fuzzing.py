@@ -51,6 +51,11 @@ LATE, INTERRUPTED = "out of time", "interrupted"
 class Fuzzed:
     """What came of the cases of one operator.
 
+    For example:
+
+        result = onnxla.testing.fuzz("Neg", "onnxla", "reference", examples=5)
+        print(result.counts, [finding.title for finding in result.findings])
+
     Attributes:
         name: The operator's name, with its domain if that is not ONNX's own; or what else the cases
             are of.
@@ -144,6 +149,11 @@ def fuzz(
     **options: Any,
 ) -> Fuzzed:
     """Compares a runtime with those that judge it, on cases of an operator.
+
+    For example:
+
+        result = onnxla.testing.fuzz("Neg", "onnxla", "reference", examples=5)
+        assert result.ok
 
     Args:
         op_type: The operator's name.
@@ -426,7 +436,12 @@ def draw_examples(
 
 
 def sample(strategy: Any, examples: int = 10, seed: int = 0) -> list[Any]:
-    """Examples of a strategy, for looking at them; the simplest one first."""
+    """Examples of a strategy, for looking at them; the simplest one first.
+
+    For example:
+
+        cases = onnxla.testing.sample(onnxla.testing.cases("Neg"), 3)
+    """
     drawn: list[Any] = []
     draw_examples(strategy, lambda case: drawn.append(case), examples, seed, (Phase.generate,))
     return drawn

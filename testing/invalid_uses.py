@@ -41,6 +41,15 @@ AXIS = re.compile(
 class InvalidUse:
     """A model of one node that the specification forbids, and its inputs.
 
+    For example:
+
+        @given(onnxla.testing.refused("Neg"))
+        @settings(max_examples=2, deadline=None)
+        def test_reasons(use):
+            print(use.what, use.why)
+
+        test_reasons()
+
     Attributes:
         model: The `.onnx` file.
         inputs: By name, of the dtypes and shapes that the model declares.
@@ -116,7 +125,12 @@ WRONGS: dict[str, Wrong] = {}
 
 
 def wrongs() -> list[str]:
-    """What may be wrong with a use."""
+    """What may be wrong with a use.
+
+    For example:
+
+        print(onnxla.testing.wrongs())
+    """
     return [*WRONGS]
 
 
@@ -134,6 +148,15 @@ def refused(
     op_type: str, opset: Opset = None, domain: str = "", what: str | None = None
 ) -> st.SearchStrategy[InvalidUse]:
     """Uses of an operator that a runtime should refuse, each of them a valid use but for one thing.
+
+    For example:
+
+        @given(onnxla.testing.refused("Neg"))
+        @settings(max_examples=2, deadline=None)
+        def test_refusal(use):
+            assert onnxla.testing.refuses("onnxla", use).kind != "crashed"
+
+        test_refusal()
 
     Args:
         op_type: The operator's name.

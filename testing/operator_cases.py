@@ -32,7 +32,14 @@ STRATEGIES: dict[tuple[str, str], Strategy] = {}
 
 
 def strategy(*names: str, domain: str = "") -> Callable[[F], F]:
-    """Registers a function as the strategy of operators, at all their schema versions."""
+    """Registers a function as the strategy of operators, at all their schema versions.
+
+    For example:
+
+        @onnxla.testing.strategy("MyOp", domain="my.domain")
+        def my_op(draw: onnxla.testing.Draw) -> onnxla.testing.Use:
+            return draw.use((draw.tensor("x", draw.shape()),))
+    """
 
     def decorate(function: F) -> F:
         for name in names:
@@ -52,7 +59,12 @@ def load_families() -> None:
 
 
 def operators() -> dict[tuple[str, str], list[int]]:
-    """Schema versions, ascending, of every operator that has a strategy, by domain and name."""
+    """Schema versions, ascending, of every operator that has a strategy, by domain and name.
+
+    For example:
+
+        names = [name for domain, name in onnxla.testing.operators() if domain == "ai.onnx.ml"]
+    """
     load_families()
     found: dict[tuple[str, str], list[int]] = {}
     for version, operator in rows():
@@ -100,6 +112,15 @@ def cases(
     **options: Any,
 ) -> st.SearchStrategy[Case]:
     """Valid uses of an operator: a model of one node, its inputs and a tolerance.
+
+    For example:
+
+        @given(onnxla.testing.cases("Neg", dtypes=["float32"]))
+        @settings(max_examples=3, deadline=None)
+        def test_negation(case):
+            onnxla.testing.check(case, "onnxla", "reference")
+
+        test_negation()
 
     Args:
         op_type: The operator's name.

@@ -35,6 +35,12 @@ OBSERVERS: list[Callable[[Outcome, Case], object]] = []
 class Outcome:
     """What came of a case.
 
+    For example:
+
+        case = onnxla.testing.example("Neg", 13, x)
+        outcome = onnxla.testing.compare(case, "onnxla", "reference")
+        print(outcome.kind, outcome.detail)
+
     Attributes:
         kind: `agreed`; `disagreed`; `failed`: the runtime under test raised an error or crashed;
             `known fault`: it disagrees or fails, or no judge has an answer, for a reason that is on
@@ -79,7 +85,22 @@ Answer = tuple[str, list[Any], Fault | None]
 
 
 class Disagreement(AssertionError):
-    """A runtime disagrees with another one, or fails. The message has the case as a script."""
+    """A runtime disagrees with another one, or fails. The message has the case as a script.
+
+    For example:
+
+        class Wrong:
+            name = "wrong"
+
+            def run(self, model, inputs):
+                return [value * 2 for value in inputs.values()]
+
+        case = onnxla.testing.example("Neg", 13, x)
+        try:
+            onnxla.testing.check(case, Wrong(), "reference")
+        except onnxla.testing.Disagreement as error:
+            print(error)
+    """
 
     def __init__(self, case: Case, runtime: str, outcome: Outcome) -> None:
         self.case = case
@@ -161,6 +182,12 @@ def compare(
     The first judge that has an answer decides; the next ones are asked where the runtime disagrees
     with it, and confirm the expected value or not. One with a fault on record is asked last.
 
+    For example:
+
+        case = onnxla.testing.example("Neg", 13, x)
+        outcome = onnxla.testing.compare(case, "onnxla", "reference")
+        assert outcome.kind == "agreed"
+
     Args:
         case: What to run.
         runtime: The one under test, or its name.
@@ -237,6 +264,10 @@ def check(
     save: str | Path | None = None,
 ) -> Outcome:
     """Asserts that a runtime agrees with what others say about a case.
+
+    For example:
+
+        onnxla.testing.check(onnxla.testing.example("Neg", 13, x), "onnxla", "reference")
 
     Args:
         case: What to run.

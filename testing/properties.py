@@ -410,6 +410,7 @@ PROPERTIES: tuple[Property, ...] = (
     upgrade_keeps_the_answer,
     batch_entries_are_independent,
 )
+"""What `--against properties` checks of each case: functions that raise `PropertyViolated`."""
 
 
 def judge(case: Case) -> Outcome:

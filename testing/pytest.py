@@ -63,9 +63,11 @@ def fail(result: Fuzzed, test: Callable[..., Any]) -> None:
 def for_operators(*patterns: str, examples: int = 20, **options: Any) -> Callable[..., Any]:
     """Makes a test of a `case` one test of each operator, on many cases of it.
 
-        @for_operators("Conv", "Reduce*", dtypes=["float32"])
+    For example:
+
+        @onnxla.testing.pytest.for_operators("Conv", "Reduce*", dtypes=["float32"])
         def test_my_runtime(case):
-            check(case, MyRuntime())
+            onnxla.testing.check(case, "onnxla", "reference")
 
     The cases are the same in every run. With the plugin, `--onnxla-examples` and `--onnxla-seed`
     change them, `--onnxla-save` keeps what fails, `--onnxla-report` tells all outcomes. The test of

@@ -18,6 +18,10 @@ from onnxla.testing.outcomes import Outcome, one_line, runtime_of
 class Reaction:
     """What a runtime makes of an invalid use.
 
+    For example:
+
+        reaction = onnxla.testing.Reaction("refused", "ModelError: no such type")
+
     Attributes:
         kind: `refused` with an error, `accepted` with outputs, or `crashed`: its process went down,
             or did not answer.
@@ -30,6 +34,15 @@ class Reaction:
 
 def refuses(runtime: Runtime | str, use: InvalidUse) -> Reaction:
     """Runs an invalid use.
+
+    For example:
+
+        @given(onnxla.testing.refused("Neg"))
+        @settings(max_examples=2, deadline=None)
+        def test_refusal(use):
+            assert onnxla.testing.refuses("onnxla", use).kind != "crashed"
+
+        test_refusal()
 
     Args:
         runtime: The one under test, or its name. One that may crash should be `Isolated`, as those

@@ -19,7 +19,14 @@ from onnxla.testing.outcomes import output_difference
 
 
 class PropertyViolated(AssertionError):
-    """A property does not hold. The message has the case as a script."""
+    """A property does not hold. The message has the case as a script.
+
+    For example:
+
+        case = onnxla.testing.example("Neg", 13, x)
+        for holds in onnxla.testing.PROPERTIES:
+            holds(case)  # raises PropertyViolated if it does not
+    """
 
     def __init__(self, case: Case, text: str) -> None:
         self.case = case

@@ -16,6 +16,11 @@ from onnxla.ir import dtypes
 class Typed:
     """A value whose type does not show in it: an empty sequence, an optional, a map.
 
+    For example:
+
+        empty = onnxla.testing.Typed("seq(tensor(float))", [])
+        case = onnxla.testing.example("SequenceLength", 11, empty)
+
     Attributes:
         type: An ONNX type string, such as `optional(tensor(float))` or `map(string,int64)`.
         value: An array, a list of arrays, a dict, or None.

@@ -23,6 +23,10 @@ IR_VERSION = 11
 class Use:
     """One use of an operator, at any schema version that allows it.
 
+    For example:
+
+        use = onnxla.testing.Use("Softmax", (x,), {"axis": 0})
+
     Attributes:
         op_type: The operator's name.
         inputs: In the order of the schema: an array, a list of arrays for a sequence, a `Typed`
@@ -61,7 +65,13 @@ def example(
     ranks: Mapping[str, int] | None = None,
     **attributes: Any,
 ) -> Case:
-    """A case written by hand: the inputs in the order of the schema, then the attributes."""
+    """A case written by hand: the inputs in the order of the schema, then the attributes.
+
+    For example:
+
+        case = onnxla.testing.example("Softmax", 13, x, axis=0)
+        print(case.script())
+    """
     use = Use(op_type, inputs, attributes, outputs, domain, types or {}, ranks or {})
     return case_of(use, version)
 

@@ -79,8 +79,9 @@ def entry(fault: Fault) -> str:
     code = "\n".join(line for line in lines if line not in left)
     own = fault.versions and fault.versions != SEEN.get(fault.runtime)
     versions = f"Holds for {fault.package} {fault.limits}.\n\n" if own else ""
+    text = fault.text.replace("][", "]\\[")  # which would be a link
     return (
-        f"\n## {name} {fault.what}\n\n{fault.text}\n\n{versions}"
+        f"\n## {name} {fault.what}\n\n{text}\n\n{versions}"
         f"<details><summary><code>{case!r}</code></summary>\n\n"
         f"```python\n{code}\n```\n\n</details>\n"
     )

@@ -30,6 +30,14 @@ PARTS = frozenset({"description", "history", "epoch", "position"})  # of what ev
 class CheckpointError(OnnxlaError):
     """A checkpoint could not be written, or is not of this run.
 
+    For example:
+
+        onnxla.fit(module, (x, labels), "cross_entropy", checkpoint="run")
+        try:
+            onnxla.fit(module, (-x, labels), "cross_entropy", checkpoint="run")
+        except onnxla.CheckpointError as error:
+            print(error)
+
     Attributes:
         result: What `fit` would have returned, if it could not be written.
     """

@@ -26,6 +26,11 @@ def distilled(
     The teacher's logits are computed here, once for each sample. Training then compares them as it
     does all data, and resumes as exactly.
 
+    For example:
+
+        data = onnxla.losses.distilled((x, labels), teacher=module)
+        onnxla.fit(module, data, "distillation")
+
     Args:
         data: A tuple (inputs, targets) or (inputs, targets, weights) of arrays, or a dict of
             arrays, as for `fit`; targets None: there are no labels.

@@ -52,6 +52,10 @@ def evaluate(
     Losses and metrics of `onnxla.losses` are exact, whatever the batches: their sums are over all
     samples. Other functions are means of batches, weighted by their numbers of samples.
 
+    For example:
+
+        print(onnxla.evaluate(module, (x, labels), "cross_entropy", ["accuracy", "f1"]))
+
     Args:
         module: The model, which is applied as in inference (see `Module.inference`).
         data: As for `fit`.

@@ -98,6 +98,11 @@ def fit(
     statistics and updates the running ones. Parameters of less than 32 bits are trained in float32
     and rounded in the end. If a parameter is float64, loss and optimizer see float64, too.
 
+    For example:
+
+        result = onnxla.fit(module, (x, labels), "cross_entropy", epochs=2, validation=0.2)
+        result.module.save("tuned.onnx")
+
     Args:
         module: The model to train. It stays as it is.
         data: A tuple (inputs, targets) of arrays with a leading sample axis, where the inputs are
@@ -202,8 +207,8 @@ def fit(
             or another run writes to the folder.
         KeyboardInterrupt: After the step at hand is complete and, if asked for, saved.
 
-        Whatever is raised within the run, by a callback or by the data too, has an attribute
-        `result` with what was trained until then.
+    Whatever is raised within the run, by a callback or by the data too, has an attribute `result`
+    with what was trained until then.
     """
     check_arguments(locals(), FIT)
     require_module(module)

@@ -92,7 +92,13 @@ def is_before(row: Row, run: TrainingRun) -> bool:
 
 
 class JSONL(RowsInFile):
-    """Logs to a file with a JSON object on each line."""
+    """Logs to a file with a JSON object on each line.
+
+    For example:
+
+        logger = onnxla.loggers.JSONL("run.jsonl")
+        onnxla.fit(module, (x, labels), "cross_entropy", callbacks=[logger])
+    """
 
     def add(self, row: Row) -> None:
         """Adds a line."""
@@ -108,7 +114,13 @@ class JSONL(RowsInFile):
 
 
 class CSV(RowsInFile):
-    """Logs to a table of comma-separated values; a cell that a row has no number for is empty."""
+    """Logs to a table of comma-separated values; a cell that a row has no number for is empty.
+
+    For example:
+
+        logger = onnxla.loggers.CSV("run.csv")
+        onnxla.fit(module, (x, labels), "cross_entropy", callbacks=[logger])
+    """
 
     def add(self, row: Row) -> None:
         """Adds a line; a new column is a new table."""
@@ -138,6 +150,11 @@ class TensorBoard(Logger):
     """Logs to a folder that TensorBoard reads, with tensorboardX or TensorBoard's own writer.
 
     The mean loss of an epoch is `epoch_loss` there; all else has its own name.
+
+    For example:
+
+        logger = onnxla.loggers.TensorBoard("runs")
+        onnxla.fit(module, (x, labels), "cross_entropy", callbacks=[logger])
 
     Args:
         folder: The folder.
@@ -180,6 +197,11 @@ class TensorBoard(Logger):
 
 class WandB(Logger):
     """Logs to Weights & Biases; `mode="offline"` needs no account.
+
+    For example:
+
+        logger = onnxla.loggers.WandB(project="digits", mode="offline")
+        onnxla.fit(module, (x, labels), "cross_entropy", callbacks=[logger])
 
     Args:
         **options: For `wandb.init`. A run that goes on from a checkpoint goes on in its log if it

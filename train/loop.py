@@ -39,6 +39,13 @@ REPORTED = 10  # steps between two updates of the progress bar's numbers
 class NonFiniteLossError(OnnxlaError):
     """A loss or its gradient is NaN or infinite.
 
+    For example:
+
+        try:
+            onnxla.fit(module, (x, x[:, 0] * np.nan), lambda y, t: (y[:, 0] - t).sum())
+        except onnxla.NonFiniteLossError as error:
+            print(error)
+
     Attributes:
         result: What `fit` would have returned before that step.
     """
@@ -48,6 +55,13 @@ class NonFiniteLossError(OnnxlaError):
 
 class TrainingInterrupted(KeyboardInterrupt):
     """Somebody pressed Ctrl-C during `fit`; or one of several processes got a SIGTERM.
+
+    For example:
+
+        try:
+            result = onnxla.fit(module, (x, labels), "cross_entropy")
+        except onnxla.TrainingInterrupted as stopped:  # by Ctrl-C
+            result = stopped.result
 
     Attributes:
         result: What `fit` would have returned after the last step.
@@ -59,6 +73,11 @@ class TrainingInterrupted(KeyboardInterrupt):
 @dataclass(frozen=True)
 class FitResult:
     """What a training run made.
+
+    For example:
+
+        result = onnxla.fit(module, (x, labels), "cross_entropy")
+        print(result.history.epochs["loss"])
 
     Attributes:
         module: The module with the trained parameters and running statistics.

@@ -32,6 +32,10 @@ def cross_entropy(
 ) -> Sums:
     """Mean cross entropy of logits [N, ..., K] or [N, K, ...] with integer labels [N, ...].
 
+    For example:
+
+        loss = onnxla.losses.cross_entropy(module(x), labels, label_smoothing=0.1)
+
     Args:
         logits: The classes' logits.
         labels: Numbers of classes; the loss is NaN if another one is among them.
@@ -57,6 +61,11 @@ def causal_lm(
     ignore_index: int = IGNORED,
 ) -> Sums:
     """Mean cross entropy of logits [N, S, K] with the next of labels [N, S], which are the tokens.
+
+    For example:
+
+        ids = np.array([[5, 17, 3, 9]])
+        loss = onnxla.losses.causal_lm(np.zeros((1, 4, 32), np.float32), ids)
 
     Args:
         logits: At each token, of the next one; the last ones do not count.
@@ -94,6 +103,10 @@ def cross_entropy_probabilities(
     """Mean cross entropy of probabilities, as of a model that ends with a Softmax in disguise.
 
     Arguments are those of `cross_entropy`, which is more exact: small probabilities underflow.
+
+    For example:
+
+        loss = onnxla.losses.cross_entropy_probabilities(jax.nn.softmax(module(x)), labels)
     """
     axis = class_axis(probabilities, labels)
     labels, weights = kept(labels, ignore_index, weights, probabilities)
@@ -114,6 +127,10 @@ def focal(
     ignore_index: int = IGNORED,
 ) -> Sums:
     """Mean focal loss: cross entropy times (1 - p) ** gamma, p being the label's probability.
+
+    For example:
+
+        loss = onnxla.losses.focal(module(x), labels, gamma=1.0)
 
     Args:
         logits: Logits of K classes, as for `cross_entropy`; or of yes and no.
@@ -156,6 +173,11 @@ def dice(
 ) -> Sums:
     """Mean soft Dice loss of each sample and class: 1 - 2 * sum(p * t) / sum(p + t) over places.
 
+    For example:
+
+        masks = np.zeros((2, 4, 4), np.int32)
+        loss = onnxla.losses.dice(np.ones((2, 3, 4, 4), np.float32), masks)
+
     Args:
         logits: Logits [N, K, ...] or [N, ..., K].
         labels: Integers [N, ...], for which p is the softmax; or masks [N, K, ...] of the logits'
@@ -186,6 +208,10 @@ def binary_cross_entropy(
 ) -> Sums:
     """Mean binary cross entropy of logits with labels in [0, 1] of the same shape.
 
+    For example:
+
+        loss = onnxla.losses.binary_cross_entropy(module(x)[:, 0], (labels == 0).astype(np.float32))
+
     Args:
         logits: The logits.
         labels: The labels.
@@ -204,6 +230,10 @@ def kl_divergence(
     logits: Value, probabilities: Value, weights: Value | None = None, *, axis: int = -1
 ) -> Sums:
     """Mean Kullback-Leibler divergence of target probabilities from those of logits.
+
+    For example:
+
+        loss = onnxla.losses.kl_divergence(module(x), np.full((len(x), 3), 1 / 3, np.float32))
 
     Args:
         logits: Logits of classes.
@@ -229,6 +259,11 @@ def distillation(
 
     It is mix * temperature ** 2 * KL(teacher / temperature || student / temperature) + (1 - mix)
     times the cross entropy.
+
+    For example:
+
+        data = onnxla.losses.distilled((x, labels), teacher=module)
+        onnxla.fit(module, data, "distillation")
 
     Args:
         logits: The student's logits.
@@ -270,13 +305,23 @@ def distillation(
 
 @mean_of
 def mean_squared_error(outputs: Value, targets: Value, weights: Value | None = None) -> Sums:
-    """Mean squared difference of two arrays of the same shape."""
+    """Mean squared difference of two arrays of the same shape.
+
+    For example:
+
+        loss = onnxla.losses.mean_squared_error(module(x), x[:, :3])
+    """
     return summed(jnp.square(outputs - as_outputs(outputs, targets)), weights)
 
 
 @mean_of
 def mean_absolute_error(outputs: Value, targets: Value, weights: Value | None = None) -> Sums:
-    """Mean absolute difference of two arrays of the same shape."""
+    """Mean absolute difference of two arrays of the same shape.
+
+    For example:
+
+        loss = onnxla.losses.mean_absolute_error(module(x), x[:, :3])
+    """
     return summed(jnp.abs(outputs - as_outputs(outputs, targets)), weights)
 
 
@@ -284,7 +329,12 @@ def mean_absolute_error(outputs: Value, targets: Value, weights: Value | None = 
 def huber(
     outputs: Value, targets: Value, weights: Value | None = None, *, delta: float = 1.0
 ) -> Sums:
-    """Mean Huber loss: half the squared difference, and linear where it is beyond `delta`."""
+    """Mean Huber loss: half the squared difference, and linear where it is beyond `delta`.
+
+    For example:
+
+        loss = onnxla.losses.huber(module(x), x[:, :3], delta=0.5)
+    """
     distance = jnp.abs(outputs - as_outputs(outputs, targets))
     near = jnp.minimum(distance, delta)
     return summed(near * (distance - near / 2), weights)
@@ -298,6 +348,10 @@ def contrastive(
     outputs: Any, targets: Any = None, weights: Value | None = None, *, temperature: float = 0.05
 ) -> Sums:
     """Mean contrastive loss (InfoNCE) of pairs, among all pairs of the batch, in both directions.
+
+    For example:
+
+        loss = onnxla.losses.contrastive((x, x + 0.1))
 
     Args:
         outputs: Two outputs [N, D], whose rows are pairs; or one, with the other rows as targets.
@@ -321,6 +375,10 @@ def triplet(
     outputs: Any, targets: Any = None, weights: Value | None = None, *, margin: float = 1.0
 ) -> Sums:
     """Mean of what the distance to a positive lacks to be a margin less than that to a negative.
+
+    For example:
+
+        loss = onnxla.losses.triplet((x, x + 0.1, -x), margin=0.5)
 
     Args:
         outputs: Three outputs [N, D]: anchors, positives and negatives.
@@ -346,6 +404,11 @@ def triplet(
 @mean_of
 def ctc(logits: Value, labels: Any, weights: Value | None = None, *, blank: int = 0) -> Sums:
     """Mean connectionist temporal classification loss of logits [N, T, K].
+
+    For example:
+
+        texts = np.array([[1, 2, -1]])
+        loss = onnxla.losses.ctc(np.zeros((1, 6, 4), np.float32), texts)
 
     Args:
         logits: For each frame the classes' logits.
@@ -395,6 +458,7 @@ LOSSES: dict[str, Measure] = {
     "triplet": triplet,
     "ctc": ctc,
 }
+"""Losses by the names that calls take."""
 # Losses of logits, with the kinds of probabilities that would have been made of them; the
 # operators' trait `probabilities` has the same words.
 LOGITS: dict[Measure, tuple[str, ...]] = {

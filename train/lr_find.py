@@ -102,6 +102,11 @@ def lr_find(
     A copy of the parameters trains for some steps, each at a rate that is higher by one factor; the
     module stays as it is. It ends early where the loss diverges.
 
+    For example:
+
+        found = onnxla.lr_find(module, (x, labels), "cross_entropy", steps=20)
+        result = onnxla.fit(module, (x, labels), "cross_entropy", learning_rate=found.suggestion)
+
     Args:
         module: The model that is to be trained.
         data: As for `fit`.

@@ -29,6 +29,15 @@ AVERAGES = ("binary", "macro", "weighted", "micro", None)
 class Metric:
     """A metric over a whole set of samples; called, that of one batch.
 
+    For example:
+
+        largest = onnxla.losses.Metric(
+            "largest",
+            lambda outputs, targets, weights: {"sum": outputs.max(-1).sum()},
+            lambda sums: sums["sum"],
+        )
+        print(onnxla.evaluate(module, (x, labels), metrics=largest))
+
     Attributes:
         name: Its name in results.
         of_batch: What a batch gives, a tree of arrays, as a JAX function of outputs, targets and
@@ -219,17 +228,34 @@ def from_counts(
 
 
 def precision(*, average: str | None = "auto") -> Metric:
-    """The share of guesses of a class that are right. Arguments are those of `f1`."""
+    """The share of guesses of a class that are right. Arguments are those of `f1`.
+
+    For example:
+
+        macro = onnxla.losses.precision(average="macro")
+        print(onnxla.evaluate(module, (x, labels), metrics=macro))
+    """
     return from_counts("precision", lambda right, guessed, labelled: ratio(right, guessed), average)
 
 
 def recall(*, average: str | None = "auto") -> Metric:
-    """The share of labels of a class that are guessed. Arguments are those of `f1`."""
+    """The share of labels of a class that are guessed. Arguments are those of `f1`.
+
+    For example:
+
+        macro = onnxla.losses.recall(average="macro")
+        print(onnxla.evaluate(module, (x, labels), metrics=macro))
+    """
     return from_counts("recall", lambda right, guessed, labelled: ratio(right, labelled), average)
 
 
 def f1(*, average: str | None = "auto") -> Metric:
     """The harmonic mean of precision and recall.
+
+    For example:
+
+        macro = onnxla.losses.f1(average="macro")
+        print(onnxla.evaluate(module, (x, labels), metrics=macro))
 
     Args:
         average: As in scikit-learn: "binary", that of class 1 of two; "macro", the mean over the
@@ -246,7 +272,12 @@ def f1(*, average: str | None = "auto") -> Metric:
 
 
 def top_k(k: int) -> Metric:
-    """The share of labels that are among the k classes of the largest outputs."""
+    """The share of labels that are among the k classes of the largest outputs.
+
+    For example:
+
+        print(onnxla.evaluate(module, (x, labels), metrics=[onnxla.losses.top_k(2)]))
+    """
     of_batch = functools.partial(guesses_right, k=k)
     return of_guesses(f"top_{k}_accuracy", of_batch, divided)
 
@@ -257,9 +288,13 @@ def united(right: Any, guessed: Any, labelled: Any) -> Any:
 
 
 accuracy = of_guesses("accuracy", guesses_right, divided)
+"""The share of labels that are the class of the largest output."""
 confusion_matrix = of_guesses("confusion_matrix", confusions, lambda table: table)
+"""How often each class, in rows, was guessed as each, in columns: [K, K]."""
 iou = of_guesses("iou", confusions, functools.partial(averaged, united, "macro"))
+"""The mean over classes of the intersection of guesses and labels over their union."""
 auc = Metric("auc", scores, area_under_curve, True, ("categorical", "binary"), True)
+"""The area under the ROC curve; of more than two classes, the mean of each against the rest."""
 perplexity = Metric(
     "perplexity",
     inspect.unwrap(cross_entropy),
@@ -267,6 +302,7 @@ perplexity = Metric(
     logits=("categorical",),
     labelled=True,
 )
+"""The exponential of the mean cross entropy over all labels that count."""
 METRICS: dict[str, Measure] = {
     **LOSSES,
     "accuracy": accuracy,
@@ -279,3 +315,4 @@ METRICS: dict[str, Measure] = {
     "iou": iou,
     "perplexity": perplexity,
 }
+"""Metrics by the names that calls take; losses are among them, as means."""

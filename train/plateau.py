@@ -18,6 +18,11 @@ class Plateau:
     It is `ReduceLROnPlateau` of Keras and PyTorch. The number is that of `monitor=`, by default the
     loss, at each validation; without validation data it is the mean loss of each epoch.
 
+    For example:
+
+        plateau = onnxla.Plateau(factor=0.5, patience=2)
+        onnxla.fit(module, (x, labels), "cross_entropy", epochs=4, schedule=plateau)
+
     Args:
         factor: What the learning rate is multiplied by.
         patience: After how many values in a row that are not better than the best.

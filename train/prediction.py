@@ -37,9 +37,10 @@ def predict(
 ) -> Any:
     """A module's outputs for all samples of data, in their order, as numpy arrays.
 
-    Any function of scikit-learn is then a metric:
+    Any function of scikit-learn is then a metric. For example:
 
-        sklearn.metrics.f1_score(labels, onnxla.predict(module, x).argmax(-1), average="macro")
+        guesses = onnxla.predict(module, x).argmax(-1)
+        print(sklearn.metrics.f1_score(labels, guesses, average="macro"))
 
     Args:
         module: The model, which is applied as in inference (see `Module.inference`). Samples of a

@@ -55,6 +55,10 @@ def audit(source: Any, *, limits: Limits | None = None) -> Audit:
     It reads the model, and looks at external data in its folder without reading it. Nothing found
     is no promise: see `docs/security.md`.
 
+    For example:
+
+        print(onnxla.audit("model.onnx"))
+
     Args:
         source: A path, or whatever else `load` takes.
         limits: What is too much, as for `load`.

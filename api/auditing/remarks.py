@@ -39,6 +39,12 @@ class Remark:
 class Audit:
     """What is unusual or dangerous in a file.
 
+    For example:
+
+        audit = onnxla.audit("model.onnx")
+        assert audit.severity is None
+        print(audit.json())
+
     Attributes:
         remarks: What was found, dangers first; at most 20 of each kind and severity.
         file: The file's path, if it was given by one.

@@ -18,6 +18,15 @@ OPERATORS = ("Add", "Mul", "Sub", "Conv", "If", "Loop")
 class Malformed:
     """A broken file.
 
+    For example:
+
+        @given(onnxla.testing.malformed_models())
+        @settings(max_examples=2, deadline=None)
+        def test_names(broken):
+            print(broken.how, len(broken.data))
+
+        test_names()
+
     Attributes:
         data: Its bytes.
         how: What is wrong with it.
@@ -29,6 +38,18 @@ class Malformed:
 
 def malformed_models(how: str | None = None) -> st.SearchStrategy[Malformed]:
     """Broken files, each of a small valid model; `how` says what is wrong.
+
+    For example:
+
+        @given(onnxla.testing.malformed_models())
+        @settings(max_examples=2, deadline=None)
+        def test_loading(broken):
+            try:
+                onnxla.load(broken.data)
+            except onnxla.OnnxlaError:
+                pass  # nothing else is raised
+
+        test_loading()
 
     Args:
         how: One of `ways()`: break files in this way alone.

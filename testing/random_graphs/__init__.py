@@ -41,6 +41,15 @@ def graphs(
     node that meets a known fault of the reference evaluator, of ONNX Runtime or of shape inference,
     or that the reference evaluator cannot run, does not occur.
 
+    For example:
+
+        @given(onnxla.testing.graphs(max_nodes=3))
+        @settings(max_examples=2, deadline=None)
+        def test_graphs(case):
+            onnxla.testing.check(case, "onnxla", "reference")
+
+        test_graphs()
+
     Args:
         max_nodes: How many nodes there are at most, those of subgraphs and functions included, but
             neither calls of functions nor an Identity by which a subgraph returns a value.

@@ -23,6 +23,11 @@ PACKAGES_IN_USE = ("onnx", "onnxla", "jax", "numpy", "hypothesis")
 class About:
     """Under which circumstances operators were fuzzed.
 
+    For example:
+
+        about = onnxla.testing.About.of_run(["onnxla", "reference"])
+        print(about.versions)
+
     Attributes:
         versions: By name of a runtime or a package; without those that say none.
         platform: The system and its processor.

@@ -14,7 +14,14 @@ from onnxla.testing.reports.text import text
 
 
 class FuzzReport(FuzzResults):
-    """What came of fuzzing some operators; see `FuzzResults` for its attributes and sums."""
+    """What came of fuzzing some operators; see `FuzzResults` for its attributes and sums.
+
+    For example:
+
+        results = [onnxla.testing.fuzz("Neg", "reference", "onnxla", examples=3)]
+        about = onnxla.testing.About.of_run(["reference", "onnxla"])
+        onnxla.testing.FuzzReport("reference", ("onnxla",), results, 0, about).save("report.html")
+    """
 
     def __str__(self) -> str:
         return text(self)

@@ -1,8 +1,7 @@
-"""The documentation is up to date, and its site builds."""
+"""The documentation is up to date."""
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
@@ -20,15 +19,8 @@ def test_journeys_have_the_lines_of_today() -> None:
     assert text == numbered(text), "run `make generate`"
 
 
-def test_the_site_builds(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert not done.returncode, done.stdout + done.stderr
-    assert (tmp_path / "architecture" / "index.html").is_file()
-
-
-def test_contributing_names_every_file_that_an_operator_touches() -> None:
-    text = (ROOT / "CONTRIBUTING.md").read_text()
+def test_the_guide_names_every_file_that_an_operator_touches() -> None:
+    text = (ROOT / "docs" / "adding_an_operator.md").read_text()
     family = "index"  # of the worked example
     for folder in ("ops", "tests/support/samples", "testing/strategies", "testing/known_faults"):
         assert (ROOT / folder / f"{family}.py").is_file()

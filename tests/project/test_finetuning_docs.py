@@ -9,7 +9,6 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-import onnx
 import pytest
 
 from support.small_models import header, make
@@ -31,23 +30,10 @@ def classifier() -> bytes:
     return make(header() + text, w=weights, b=np.zeros(3, np.float32))
 
 
-def tagger() -> bytes:
-    rng = np.random.default_rng(0)
-    text = """ m (int64[N, seq] ids, int64[N, seq] attention_mask) => (float[N, seq, 9] z) {
-        e = Gather (w, ids) m = Cast <to = 1> (attention_mask) k = Unsqueeze (m, last)
-        h = Mul (e, k) z = MatMul (h, v)
-    }"""
-    tables = {"w": rng.normal(size=(9, 8)), "v": rng.normal(size=(8, 9))}
-    tensors = {name: value.astype(np.float32) for name, value in tables.items()}
-    return make(header() + text, **tensors, last=np.array([-1]))
-
-
 def test_the_examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     mpl.use("agg")
     Path("model.onnx").write_bytes(classifier())
-    Path("tagger.onnx").write_bytes(tagger())
-    onnx.checker.check_model("tagger.onnx")
     names: dict[str, Any] = {}
     ran = 0
     for example in EXAMPLES:
