@@ -1322,8 +1322,10 @@ class Module:
     def layers(self) -> Any:
         """The nodes of the graph, as a table in which scopes and repeated blocks are folded.
 
-            module.layers("*attention*")         # by name, operator, value or parameter
-            module.layers["/conv1/Conv"].value   # the name of what it makes
+        For example:
+
+            module.layers("MatMul", "head.*")  # by name, operator, value or parameter
+            module.layers[0].value  # the name of what it makes
 
         Each has `name`, `operator`, `value`, `output` (dtype and shape), `parameters`, `elements`
         and `share` (of the operations in products). Shapes are for example inputs, where the model
@@ -1339,8 +1341,10 @@ class Module:
     def values(self) -> Any:
         """The values of the graph by name: inputs, outputs and what is between.
 
-            module.values("*Relu*")      # by name, or by the node that makes it
-            module.values["logits"]      # a notebook completes the name
+        For example:
+
+            module.values("*Relu*")  # by name, or by the node that makes it
+            module.values["features"]  # a notebook completes the name
 
         Each has `name`, `type`, `made_by` and `readers`. Names are for `apply(outputs=)`, `cut`,
         `replace_head` and `insert_dropout`.
@@ -1366,6 +1370,11 @@ class Module:
         value that it makes, for `apply(outputs=)`, `cut` or `replace_head`; its panel has the names
         of parameters, for `partition` and `fit(train=)`. The page is one file that needs no
         network; a PNG needs the extra `draw`.
+
+        For example:
+
+            module.draw().save("graph.html")
+            module.draw(beside=onnxla.load("model.onnx"))  # what changed
 
         Args:
             depth: How many boxes around a node are open at first; by default as many as leave about

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
 import inspect
 import re
@@ -69,7 +70,8 @@ def documented() -> dict[str, str]:
             found[f"{module}.{name}"] = example_in(value.__doc__)
             for member, function in vars(value).items() if inspect.isclass(value) else ():
                 function = getattr(function, "__func__", function)  # of a class or static method
-                known = inspect.isfunction(function) or isinstance(function, property)
+                attribute = isinstance(function, property | functools.cached_property)
+                known = inspect.isfunction(function) or attribute
                 if known and (not member.startswith("_") or member == "__call__"):
                     found[f"{module}.{name}.{member}"] = example_in(function.__doc__)
     return found
