@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from dataclasses import asdict, dataclass, field, replace
+from multiprocessing.context import SpawnContext
 from pathlib import Path
 from typing import Any
 
@@ -136,7 +137,7 @@ def operator_of(name: str) -> tuple[str, str]:
 class CommonState:
     """What the processes of a run have in common: how many cases were run, and whether it ends."""
 
-    def __init__(self, context: multiprocessing.context.SpawnContext) -> None:
+    def __init__(self, context: SpawnContext) -> None:
         self.cases = context.Value("l", 0)
         self.ends = context.Event()
 
