@@ -155,7 +155,7 @@ return { wide: document.documentElement.scrollWidth, rows: boxes.length, cut, ov
 def test_the_page_of_a_module(width: int, vit: onnxla.Module, tmp_path: Path) -> None:
     page = f"<!doctype html><html><body>{vit._repr_html_()}</body></html>"
     found: dict[str, Any] = in_page(tmp_path, page, MEASURE, width=width)
-    assert found["wide"] <= max(width, 500)  # Chromium's windows are not narrower
+    assert found["wide"] <= width
     assert found["rows"] > len(vit.layers)
     assert not found["over"]
     assert not found["cut"]

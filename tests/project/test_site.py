@@ -20,11 +20,12 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 import onnxla
+from support.browser import browser
 from support.chromium import PROGRAM, Chromium
 
 ROOT = Path(__file__).resolve().parents[2]
 LOOK = (ROOT / "tests" / "support" / "look.js").read_text().split("\n", 1)[1]
-# One page of each kind; `make test-more` looks at all of them.
+# One page of each kind; `make test-more` looks at all of them, at the width of a phone.
 KINDS = (
     "index.html",
     "coming_from.html",
@@ -38,7 +39,7 @@ PAGES = sorted(
     str(path.relative_to(ROOT / "docs").with_suffix(".html"))
     for path in (ROOT / "docs").rglob("*.md")
 )
-# Its build, and one browser, are shared by all tests of this file.
+# Its build is shared by all tests of this file.
 pytestmark = pytest.mark.xdist_group("site")
 
 
@@ -157,17 +158,16 @@ def address(site: Path) -> Iterator[str]:
     thread.join()
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Chromium]:
+@pytest.fixture(name="browser")
+def browser_of_the_process() -> Chromium:
     if PROGRAM is None:
-        pytest.skip("there is no chromium")
-    with Chromium() as started:
-        yield started
+        pytest.skip("no Chromium here: apt-get install chromium")
+    return browser()
 
 
 def looks() -> Iterator[Any]:
     for page in PAGES:
-        for width in (400, 1400):
+        for width in (400, 1400) if page in KINDS else (400,):
             often = page in KINDS and (width == 400 or page == "reference/training.html")
             yield pytest.param(
                 page, width, id=f"{page}-{width}", marks=[] if often else [pytest.mark.more]
