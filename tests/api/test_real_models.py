@@ -17,7 +17,7 @@ import onnxla
 from onnxla.peers.difference import Tolerance, difference
 from onnxla.peers.onnx_runtime import OnnxRuntime
 from support.lowering import edited
-from support.real_models import FURTHER, LARGE, LISTED, RealModel, in_double_precision
+from support.real_models import ALIKE, FURTHER, LARGE, LISTED, RealModel, in_double_precision
 
 MODELS = {**LISTED, **FURTHER}
 THEIRS = OnnxRuntime(optimized=True, threads=1)
@@ -35,7 +35,11 @@ def grouped(name: str, *values: Any, more: bool, quickly: bool = False) -> Any:
     return pytest.param(name, *values, marks=[pytest.mark.xdist_group(name), *chosen])
 
 
-NAMED = [grouped(name, more=name != SHOWN, quickly=model.quickly) for name, model in MODELS.items()]
+NAMED = [
+    grouped(name, more=name != SHOWN, quickly=model.quickly)
+    for name, model in MODELS.items()
+    if name not in ALIKE
+]
 SIZED = [
     grouped(name, size, more=name != SHOWN, quickly=model.quickly)
     for name, model in MODELS.items()

@@ -15,12 +15,12 @@ from onnx import TensorProto
 import onnxla
 from onnxla.ops import lookup
 from onnxla.ops.arithmetic import quotient
-from support.real_models import FURTHER, LISTED
+from support.real_models import ALIKE, FURTHER, LISTED
 from support.sample_models import ROWS, case_at
 from support.samples import Sample, samples
 
 PLATFORMS = ("cuda", "tpu")
-REAL = {**LISTED, **FURTHER}
+REAL = {name: model for name, model in {**LISTED, **FURTHER}.items() if name not in ALIKE}
 
 
 def first_samples() -> Iterator[Any]:

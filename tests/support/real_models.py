@@ -68,6 +68,13 @@ GAINS = {
     "zfnet512": 1.6,
 }
 
+# Their nodes are those of others of the same maker or kind, so that what takes minutes to compile
+# is compiled for the others.
+ALIKE = {
+    *("light/vgg19", "light/zfnet512"),  # light/bvlc_alexnet
+    *("silero_vad/16k_op15", "silero_vad/half", "silero_vad/openvino_16k"),  # silero_vad/vad
+}
+
 # With more than 50 million weights, they take longer to run than to compile.
 LARGE = {"bvlc_alexnet", "vgg19", "zfnet512"}
 
