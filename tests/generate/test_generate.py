@@ -155,7 +155,10 @@ def test_other_parameters() -> None:
     assert not np.array_equal(made, generate(PROMPT))
 
 
-def test_a_bar_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_bar_is_shown(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("onnxla.progress.is_watched", lambda: True)
     decoder().generate(PROMPT, max_new_tokens=33)
     assert "33/33" in capsys.readouterr().err
 
