@@ -8,14 +8,14 @@ where the fewest values go across.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from heapq import heappop, heappush
 
 from onnxla.draw.members import Cluster, Leaf, Member, Pin
 from onnxla.draw.reading import Reader
 from onnxla.interpret.rolling.blocks import BlockSearch
 from onnxla.ir.model import Model, Tensor
-from onnxla.ir.traverse import subgraphs
+from onnxla.ir.traverse import is_standard, subgraphs
 
 FEW = 3  # nodes that need no cluster
 EQUAL = 3  # clusters that become a run
@@ -28,7 +28,16 @@ VISITS = 200_000  # of nodes in a search for blocks
 def read(model: Model) -> tuple[Cluster, dict[str, str]]:
     """The main graph as a cluster without clusters of scopes, and what its values are called."""
     reader = Reader(model)
-    return Cluster(model.graph.name, "graph", reader.graph()), reader.names
+    members = reader.graph()
+    used = {name for member in members for name in member.reads}
+    members = [m for m in members if not is_idle(m, used)]
+    return Cluster(model.graph.name, "graph", members), reader.names
+
+
+def is_idle(member: Member, used: Set[str]) -> bool:
+    """Whether it copies a constant that nobody reads: one of those that loading told apart."""
+    copies = isinstance(member, Leaf) and is_standard(member.node, "Identity") and not member.reads
+    return copies and used.isdisjoint(member.makes)
 
 
 def grouped(cluster: Cluster) -> Cluster:

@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 
 from onnxla.draw.content import Content
 from onnxla.draw.figures import figures, products
-from onnxla.draw.grouping import grouped, opened, read
+from onnxla.draw.grouping import grouped, in_order, opened, read
 from onnxla.draw.members import Cluster, Leaf
 from onnxla.draw.roles import Roles
 from onnxla.draw.types import trace
@@ -195,7 +195,7 @@ def layers_of(program: Program) -> GraphLayers:
     total = math.fsum(content.figures.numbers.values()) or 1.0
 
     def rows(cluster: Cluster) -> tuple[LayerLine, ...]:
-        members = (m for m in cluster.members if isinstance(m, Leaf | Cluster))
+        members = (m for m in in_order(cluster.members) if isinstance(m, Leaf | Cluster))
         return tuple(leaf_row(m) if isinstance(m, Leaf) else folded(m) for m in members)
 
     def leaf_row(leaf: Leaf) -> LayerLine:

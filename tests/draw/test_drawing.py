@@ -481,3 +481,15 @@ def test_texts_can_be_read(colours: dict[str, str]) -> None:
     for role in ("trains", "adapter", "quantized", "frozen", "steps", "data", "added", "gone"):
         assert contrast(colours[role], colours["box"]) >= 3, role
     assert {*LIGHT} == {*DARK}
+
+
+def test_copies_that_loading_left_idle_are_not_drawn() -> None:
+    module = load_real("torch-script/transformer_encoder")  # weights that its exporter merged
+    drawing = module.draw()
+    made = {name for leaf in drawing.content.root.leaves for name in leaf.makes}
+    assert any(
+        name.endswith(".merged")
+        for node in module.program.model.graph.nodes
+        for name in node.outputs
+    )
+    assert not any(name.endswith(".merged") for name in made)
