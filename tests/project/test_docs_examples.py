@@ -27,6 +27,7 @@ ELSEWHERE = {
     "docs/adding_an_operator.md": "testing/test_testing.py",
     "docs/deployment.md": "project/test_deployment_docs.py",
     "docs/finetuning.md": "project/test_finetuning_docs.py",
+    "docs/drawing.md": "project/test_drawing_docs.py",
     "docs/generation.md": "project/test_generation_docs.py",
     "docs/testing_ci.md": "testing/test_continuous_integration.py",
     "docs/testing_runtimes.md": "project/test_testing_runtimes_docs.py",
