@@ -12,6 +12,7 @@ import numpy as np
 from jax import lax
 
 from onnxla.ir.errors import ModelError
+from onnxla.ops.checks import only
 from onnxla.ops.limits import check_size
 from onnxla.ops.sizes import open_mesh
 from onnxla.ops.table import op
@@ -221,6 +222,7 @@ def top_k(
 
     Of equal elements, the one with the lower index comes first.
     """
+    only("the shape of K", K.shape, (1,))
     x = jnp.moveaxis(jnp.asarray(X), axis, -1)
     # The order of integers is reversed by `~`, which cannot overflow.
     keys = x if largest else jnp.negative(x) if is_floating(x) else jnp.invert(x)
@@ -241,7 +243,7 @@ def top_k_10(X: Value, K: np.ndarray, *, axis: int = -1) -> tuple[Value, Value]:
 @op("TopK", since=(1,))
 def top_k_1(X: Value, *, k: int, axis: int = -1) -> tuple[Value, Value]:
     """`top_k` with `k` as an attribute."""
-    return top_k(X, np.asarray(k), axis=axis)
+    return top_k(X, np.asarray([k]), axis=axis)
 
 
 def first(x: Value, best: Value, axis: int) -> Value:

@@ -65,8 +65,7 @@ def gemm(
     A = A.T if transA else A
     # XLA copies B.T for each product with one row on a CPU, which takes 20 times as long.
     turned = transB and A.shape == (1, B.shape[1])
-    product = matmul(B, A.T).T if turned else matmul(A, B.T if transB else B)
-    product = scaled(product, alpha)
+    product = scaled(matmul(B, A.T).T if turned else matmul(A, B.T if transB else B), alpha)
     return product if C is None or beta == 0 else product + scaled(C, beta)
 
 

@@ -125,7 +125,7 @@ MUTANTS = [
     Mutant(
         "dropped optional input",
         "Gemm",
-        "return product if C is None else product + scaled(C, beta)",
+        "return product if C is None or beta == 0 else product + scaled(C, beta)",
         "return product",
     ),
     Mutant(

@@ -14,6 +14,7 @@ import pytest
 
 import onnxla
 from onnxla.arguments import EXPORT, LOAD, MODULE
+from onnxla.draw.drawing import DRAW
 from onnxla.generate import Decoder
 from onnxla.generate.arguments import DECODER, GENERATE
 from onnxla.train.arguments import EVALUATE, FIT, READING, SEARCH
@@ -217,8 +218,8 @@ PUBLIC: dict[str, tuple[Any, dict[str, Any], set[str]]] = {
     **{
         name: (
             method,
-            EXPORT if name == "export_stablehlo" else MODULE,
-            {"self", "args", "kwargs", "inputs", "further"},
+            {"export_stablehlo": EXPORT, "draw": DRAW}.get(name, MODULE),
+            {"self", "args", "kwargs", "inputs", "further", "overlay"},
         )
         for name, method in vars(onnxla.Module).items()
         if inspect.isfunction(method) and not name.startswith("_")
