@@ -225,7 +225,7 @@ def multi_head_attention(
     domain=DOMAIN,
     since=(1,),
     roles={"bias": "bias"},
-    times_zero=("value", "bias", "past_value"),
+    times_zero=("query", "value", "bias", "past_value"),
 )
 def decoder_masked_multi_head_attention(
     query: Value,

@@ -97,7 +97,7 @@ def softmax_with_sinks(scores: Value, allowed: Value, sinks: Value | None) -> Va
     traceable=("total_sequence_length",),
     optional=("key", "value", "past_key", "past_value"),
     product=True,
-    times_zero=("query", "value", "past_value"),
+    times_zero=("query", "value", "past_value", "q_norm_weight", "k_norm_weight"),
 )
 def group_query_attention(
     query: Value,

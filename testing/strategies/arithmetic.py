@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,12 @@ def arithmetic(draw: Draw) -> Use:
     a, b = (draw.tensor(name, shape) for name, shape in zip("AB", shapes, strict=True))
     if draw.name == "Div":
         a, b = dividable(a, b)
-    return draw.use((a, b), attributes, ranks=ranks(*shapes), batch=batch(*shapes))
+    return draw.use((a, b), attributes, ranks=ranks(*shapes), batch=batch_of(shapes, attributes))
+
+
+def batch_of(shapes: Sequence[tuple[int, ...]], attributes: Mapping[str, Any]) -> tuple[int, ...]:
+    """See `batch`; none, where the second operand has the first axis of the first one alone."""
+    return () if attributes.get("axis") == 0 else batch(*shapes)
 
 
 def operand_shapes(draw: Draw) -> tuple[list[tuple[int, ...]], dict[str, Any]]:
@@ -87,7 +93,9 @@ def power(draw: Draw) -> Use:
         exponent = draw.array(y, shapes[1], -4, 4)
     if integral and not is_integer(y):
         exponent = np.asarray(np.rint(exponent), y)
-    return draw.use((base, exponent), attributes, ranks=ranks(*shapes), batch=batch(*shapes))
+    return draw.use(
+        (base, exponent), attributes, ranks=ranks(*shapes), batch=batch_of(shapes, attributes)
+    )
 
 
 @strategy("Max", "Min", "Sum", "Mean")
