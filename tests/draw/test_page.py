@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
@@ -91,16 +92,16 @@ def test_boxes_are_where_python_puts_them(tmp_path: Path, name: str) -> None:
     steps.append({clusters[0]})
     for rects, is_open in zip(found, steps, strict=False):
         where = shown(clusters[0], drawing.plans, is_open)
-        expected = sorted(
+        expected = [
             (place.x, place.y, place.width, place.height)
             for place in where.places
             if not isinstance(place.item, Port)
-        )
+        ]
         assert len(rects) == len(expected)
-        for (_, *got), want in zip(
-            sorted(rects, key=lambda r: tuple(r[1:])), expected, strict=True
-        ):
-            assert got == pytest.approx(want, abs=0.2)
+        apart = np.abs(np.array([got for _, *got in rects])[:, None] - np.array(expected))
+        near = (apart < 0.2).all(-1)  # the browser rounds to single precision
+        assert near.any(0).all()
+        assert near.any(1).all()
     assert found[-1] == len(shown(clusters[0], drawing.plans, steps[2]).wires)
 
 
