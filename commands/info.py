@@ -48,8 +48,8 @@ def run_info(arguments: argparse.Namespace) -> int:
             print(module.layers)
         for note in findings.notes:
             print(printable(f"note: {note}"))
-    if arguments.graph is not None:
-        draw(load(model)).save(arguments.graph)
+    if arguments.graph is not None and module is not None:
+        draw(module).save(arguments.graph)
         print(printable(f"the graph is drawn in {arguments.graph}"), file=sys.stderr)
     return 0 if findings.ok else 1
 

@@ -7,17 +7,16 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from weakref import WeakKeyDictionary
 
 from onnxla.draw.content import Content
 from onnxla.draw.figures import figures, products
 from onnxla.draw.grouping import grouped, in_order, opened, read
+from onnxla.draw.kept import once_a_program
 from onnxla.draw.members import Cluster, Leaf
 from onnxla.draw.roles import Roles
 from onnxla.draw.types import trace
 from onnxla.interpret.program import Program
 from onnxla.ir.names import no_such, plain
-from onnxla.module import Module
 from onnxla.tables import Table, page
 
 ROWS = 40  # of a text, before scopes are folded
@@ -174,19 +173,9 @@ def row_of(layer: GraphLayer) -> LayerLine:
     )
 
 
-# Without their programs, which would never go away.
-KEPT: WeakKeyDictionary[Program, GraphLayers] = WeakKeyDictionary()
-
-
-def layers(module: Module) -> GraphLayers:
+@once_a_program
+def layers(program: Program) -> GraphLayers:
     """The nodes of a module's model; see `Module.layers`."""
-    if (found := KEPT.get(module.program)) is None:
-        found = KEPT[module.program] = layers_of(module.program)
-    return found
-
-
-def layers_of(program: Program) -> GraphLayers:
-    """The nodes of a program's model."""
     roles = Roles(program, trace(program, products))
     root, names = read(program.model)
     content = Content(grouped(root), names, roles, figures("flops", root.leaves, roles, {}))

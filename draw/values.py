@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from weakref import WeakKeyDictionary
 
 from onnxla.draw.content import Content
 from onnxla.draw.grouping import read
+from onnxla.draw.kept import once_a_program
 from onnxla.draw.roles import Roles
 from onnxla.draw.types import trace
 from onnxla.interpret.program import Program
 from onnxla.ir.names import no_such, plain
-from onnxla.module import Module
 from onnxla.tables import Table
 
 HEADER = ("value", "type", "made by", "read by")
@@ -113,19 +112,9 @@ class GraphValues(Mapping[str, GraphValue]):
         return self.table._repr_html_()
 
 
-# Without their programs, which would never go away.
-KEPT: WeakKeyDictionary[Program, GraphValues] = WeakKeyDictionary()
-
-
-def values(module: Module) -> GraphValues:
+@once_a_program
+def values(program: Program) -> GraphValues:
     """The values of a module's main graph; see `Module.values`."""
-    if (found := KEPT.get(module.program)) is None:
-        found = KEPT[module.program] = values_of(module.program)
-    return found
-
-
-def values_of(program: Program) -> GraphValues:
-    """The values of a program's main graph."""
     root, names = read(program.model)
     content = Content(root, names, Roles(program, trace(program)))
     graph = program.model.graph

@@ -47,37 +47,43 @@ def special(case: Case) -> bool:
     return beyond(case) or any(np.isnan(array).any() for array in floats_in(case))
 
 
-def another_order(op: str, version: int, *operands: Any, **details: Any) -> Fault:
-    """The fault of an operator that sums products."""
+def left_open(
+    what: str, text: str, when: When, op: str, version: int, *operands: Any, **details: Any
+) -> Fault:
+    """What the text does not decide of results that are not finite, with an example of it."""
     return Fault(
         "onnxla",
         op,
-        "takes its sums and products in an order of its own, by which others are NaN or infinite",
-        "The text is a formula of real numbers, and says nothing of the order. Where operands are "
-        "infinite, or products leave the range, infinity is taken from infinity or multiplied by "
-        "0 in one order and not in another. What is finite in both has to agree.",
-        beyond,
+        what,
+        f"{text} What is finite in both has to agree.",
+        when,
         lambda: example(op, version, *operands, **details),
         domain=details.get("domain", ""),
         nonfinite=True,
     )
+
+
+def another_order(op: str, version: int, *operands: Any, **details: Any) -> Fault:
+    """The fault of an operator that sums products."""
+    what = "takes its sums and products in an order of its own, by which others are NaN or infinite"
+    text = (
+        "The text is a formula of real numbers, and says nothing of the order. Where operands are "
+        "infinite, or products leave the range, infinity is taken from infinity or multiplied by "
+        "0 in one order and not in another."
+    )
+    return left_open(what, text, beyond, op, version, *operands, **details)
 
 
 def own_weights(op: str, version: int, *operands: Any, **details: Any) -> Fault:
     """The fault of an operator that makes the weights of its sums."""
-    return Fault(
-        "onnxla",
-        op,
-        "leaves elements with the weight 0 out of its sums, whatever they are",
+    what = "leaves elements with the weight 0 out of its sums, whatever they are"
+    text = (
         "The operator makes the weights from positions, and the text does not say that they are "
         "multiplied. A result that does not depend on an element is not changed by an infinity or "
         "NaN there. Others multiply: 0 * inf is NaN. Besides, sums that leave the range depend on "
-        "their order. What is finite in both has to agree.",
-        special,
-        lambda: example(op, version, *operands, **details),
-        domain=details.get("domain", ""),
-        nonfinite=True,
+        "their order."
     )
+    return left_open(what, text, special, op, version, *operands, **details)
 
 
 MOST, INF = np.finfo(np.float32).max, np.inf
