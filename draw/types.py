@@ -13,7 +13,7 @@ from jax.core import Tracer
 
 from onnxla import ir
 from onnxla.draw.labels import shape_text
-from onnxla.edit.heads import example_inputs
+from onnxla.edit.heads import example_inputs, known_and_traced
 from onnxla.interpret.calls import Call, Results, Then
 from onnxla.interpret.eval import eval_at
 from onnxla.interpret.program import Program
@@ -120,8 +120,7 @@ def follow(
     """Traces all nodes that can be traced, and notes what they make."""
     tensors = program.parameters.params.items()
     params = {key: jax.ShapeDtypeStruct(tensor.shape, tensor.dtype) for key, tensor in tensors}
-    static = {k: v for k, v in given.items() if k in program.parameters.static_inputs}
-    traced = {k: v for k, v in given.items() if k not in static}
+    static, traced = known_and_traced(program, given)
 
     def note(call: Call, then: Then) -> Results:
         results = then(call)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -15,6 +16,7 @@ from onnxla.edit.adaptable import find_adaptable
 from onnxla.edit.applications import AdaptableWeight
 from onnxla.edit.scopes import Surrounding
 from onnxla.interpret.program import Program
+from onnxla.interpret.staging import may_be_known
 from onnxla.ir.names import listed, quoted
 from onnxla.ir.rewrite import add_initializers, cut, need_opset
 from onnxla.ir.traverse import names_of, names_read
@@ -22,6 +24,7 @@ from onnxla.parameters.roles import HEAD, TRAINS
 
 # Sizes to try where the model leaves one open: convolutional networks take no small pictures.
 OPEN_SIZES = (2, 64, 256)
+MANY = 2**40  # elements: what has more is no example
 PICTURE = 64  # that most of them do take, so that it is tried first of an open height or width
 
 
@@ -153,8 +156,7 @@ def abstract_values(
     program.graph(tuple(names))  # raises if there is no such value
     failure: Exception | None = None
     for given in [inputs] if inputs is not None else example_inputs(program):
-        known = {k: v for k, v in given.items() if k in program.parameters.static_inputs}
-        traced = {k: v for k, v in given.items() if k not in known}
+        known, traced = known_and_traced(program, given)
 
         def evaluate(params: Any, traced: Any, known: Any = known) -> Any:
             return program.evaluate(params, {**known, **traced}, outputs=names)
@@ -183,5 +185,16 @@ def example_inputs(program: Program) -> Iterator[dict[str, np.ndarray]]:
             if not isinstance(kind, ir.TensorType) or kind.dtype is None or kind.shape is None:
                 return
             shape = [d if isinstance(d, int) else size for d in kind.shape]
+            if math.prod(shape) > MANY:
+                return
             given[value.name] = np.broadcast_to(np.zeros((), kind.dtype), shape)  # takes no memory
         yield given
+
+
+def known_and_traced(
+    program: Program, given: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Inputs whose values an abstract evaluation reads, which are small, and all others."""
+    static = program.parameters.static_inputs
+    known = {k: v for k, v in given.items() if k in static and may_be_known(v)}
+    return known, {k: v for k, v in given.items() if k not in known}

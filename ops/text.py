@@ -199,15 +199,15 @@ def tf_idf_vectorizer(
     for n, (start, end) in enumerate(zip(ngram_counts, ends, strict=True), 1):
         grams = pool[start:end].reshape(-1, n)
         these = slice(first, first := first + len(grams))
-        if not min_gram_length <= n <= max_gram_length:
+        if not min_gram_length <= n <= max_gram_length or not len(grams):
             continue
         counts = jnp.zeros((*X.shape[:-1], len(grams)), single)
         for stride in range(1, max_skip_count + 2 if n > 1 else 2):
             if (n - 1) * stride >= X.shape[-1]:
                 break
-            budget().count_call(STRIDE)
-            starts = np.arange(X.shape[-1] - (n - 1) * stride)
-            windows = X[..., starts[:, None] + stride * np.arange(n)]
+            budget().count_call(STRIDE * n)
+            starts = X.shape[-1] - (n - 1) * stride
+            windows = jnp.stack([X[..., i * stride :][..., :starts] for i in range(n)], -1)
             if known:  # else XLA compares and counts at once
                 check_size((*windows.shape, len(grams)), bool, "n-grams beside each other")
             found = (windows[..., None, :] == grams.astype(X.dtype)).all(-1)

@@ -171,7 +171,7 @@ def test_onnxla_agrees_with_the_reference_evaluator(case: Case) -> None:
 )
 def test_graphs_shrink(wanted, count) -> None:
     strategy = graphs(3, ("Add", "Mul", "Neg", *SUBGRAPHS))
-    simplest = find(strategy, wanted, settings=settings(SETTINGS, max_examples=300))
+    simplest = find(strategy, wanted, settings=settings(SETTINGS, max_examples=2000))
     assert len(nodes_of(simplest)) == count
     assert sum(value.size for value in simplest.inputs.values()) <= 8
 
