@@ -360,8 +360,8 @@ def grid_sample_16(
 def affine_grid(theta: Value, size: np.ndarray, *, align_corners: int = 0) -> Value:
     """Grid [N, D1, ..., Dr, r] for `grid_sample`: `theta` [N, r, r+1] times regular positions.
 
-    `size` is (N, C, D1, ..., Dr), r = 2 or 3. Positions range from -1 to 1: the centers of the outermost
-    elements if `align_corners`, else their outer edges.
+    `size` is (N, C, D1, ..., Dr), r = 2 or 3. Positions range from -1 to 1: the centers of the
+    outermost elements if `align_corners`, else their outer edges.
     """
     only("the length of AffineGrid's size", len(size), 4, 5)
     lengths = check_size(size, theta.dtype)[2:]

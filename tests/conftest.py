@@ -1,7 +1,7 @@
 import collections
 import functools
-import re
 import os
+import re
 from pathlib import Path
 from typing import Any
 
