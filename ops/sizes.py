@@ -125,8 +125,12 @@ def as_sizes(values: Any, dtype: Any = np.int64) -> np.ndarray:
 
 
 def sum_dtype(data: Any) -> Any:
-    """The dtype of sums and products: that of the data; none for sizes that have symbols."""
-    return None if isinstance(data, Sizes) else data.dtype
+    """The dtype of sums and products: that of integers.
+
+    None for sizes that have symbols, and for floating point: half precision is summed in single.
+    """
+    floating = isinstance(data, Sizes) or jnp.issubdtype(data.dtype, jnp.floating)
+    return None if floating else data.dtype
 
 
 def numbered(size: Any) -> Any:

@@ -49,6 +49,13 @@ def fitting(values: np.ndarray, *dtypes: np.dtype) -> np.ndarray:
         return values[np.all([values.astype(t).astype(float) == values for t in dtypes], axis=0)]
 
 
+def test_sums_in_half_precision_overflow_only_where_they_end() -> None:
+    x = np.float16([65504, 65504, -65504])
+    for result in both(lookup("", "ReduceSum", 28).function, x):
+        assert result.dtype == np.float16
+        assert result == 65504
+
+
 @pytest.mark.parametrize("dtype", [dtype_of(10), dtype_of(16)], ids=str)
 @pytest.mark.parametrize(("name", "operands"), OPERATORS)
 def test_narrow_floats_stay_narrow(name: str, operands: int, dtype: np.dtype) -> None:
