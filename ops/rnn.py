@@ -9,6 +9,7 @@ import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 
@@ -98,9 +99,7 @@ class Layer:
         if len(W) != len(backwards := DIRECTIONS.get(self.direction, ())):
             raise ModelError(f"direction '{self.direction}' with a weight of shape {W.shape}")
         dtype = X.dtype  # half precision would lose more at each step
-        X, W, R, B, P, *initial = (
-            v if v is None else widen(v) for v in as_traced([X, W, R, B, P, *initial])
-        )
+        X, W, R, B, P, *initial = jax.tree.map(widen, as_traced([X, W, R, B, P, *initial]))
         if layout:
             X, *initial = (s if s is None else s.swapaxes(0, 1) for s in (X, *initial))
         valid = None
@@ -128,9 +127,8 @@ class Layer:
             final, y = lax.scan(body, state, (X @ W[d].T + Wb[d], valid), reverse=reverse)
             results.append((y, *final))
         Y, *states = zip(*results, strict=True)
-        y = jnp.stack(Y, 1 + layout)
-        stacked = (y.swapaxes(0, 1) if layout else y, *(jnp.stack(s, layout) for s in states))
-        return tuple(value.astype(dtype) for value in stacked)
+        y = jnp.moveaxis(jnp.stack(Y, 1), 2 * layout, 0)
+        return tuple(v.astype(dtype) for v in (y, *(jnp.stack(s, layout) for s in states)))
 
 
 LAYER, LAYER_OF_TANH = Layer(), Layer(activations=("Tanh", "Tanh"))
