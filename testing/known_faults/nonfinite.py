@@ -19,7 +19,7 @@ from onnxla.testing.arrays import f16, f32, f64, i32, i64
 from onnxla.testing.case import Case
 from onnxla.testing.fault_records import Fault
 from onnxla.testing.findings import arrays_in
-from onnxla.testing.predicates import When
+from onnxla.testing.predicates import When, operand
 from onnxla.testing.use import example
 
 
@@ -163,6 +163,18 @@ FAULTS = [
         *(1, f32([[[[INF, 1]]]]), f32([[0, 0.5, 0, 0.5]]), i32([0]), i32([1, 1])),
         **MICROSOFT,
         ranks={"y0": 4},
+    ),
+    left_open(
+        "goes on after the end of a sequence that is shorter than others with keys of 0, which "
+        "leave its state as it is, but make NaN of one that is infinite",
+        "The state is that after the last token of a sequence.",
+        beyond & operand(3),
+        *("GatedDeltaNet", 1, np.ones((3, 1, 1), np.float32), np.ones((3, 1, 1), np.float32)),
+        *(f32([[[INF]], [[1]], [[1]]]), i32([0, 1, 3]), np.zeros((3, 1), np.float32)),
+        np.ones((3, 1), np.float32),
+        **MICROSOFT,
+        outputs=2,
+        ranks={"y0": 3, "y1": 4},
     ),
     own_weights(
         "GridSample",
