@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from onnxla.ir.names import plain
 
@@ -89,6 +89,20 @@ class Table:
     def _repr_html_(self) -> str:
         return page(self.html())
 
+    def __rich__(self) -> Any:
+        """The table as rich prints it, whose columns fit the terminal."""
+        from rich.table import Table as RichTable
+        from rich.text import Text
+
+        title = Text(plain(self.title), "bold")
+        table = RichTable(title=title, title_justify="left", box=None, pad_edge=False)
+        table.show_header = bool(self.header)
+        for column in range(max(map(len, [self.header, *self.rows]))):
+            table.add_column(*self.header[column : column + 1], overflow="fold", style="")
+        for row in self.rows:
+            table.add_row(*(Text(plain(cell)) for cell in row))
+        return table
+
 
 @dataclass(frozen=True)
 class Notes:
@@ -116,6 +130,13 @@ class Report:
         return "\n".join(map(str, self.parts))
 
     __repr__ = __str__
+
+    def __rich__(self) -> Any:
+        """All parts as rich prints them."""
+        from rich.console import Group
+        from rich.text import Text
+
+        return Group(*(p if isinstance(p, Table) else Text(str(p)) for p in self.parts))
 
     def _repr_html_(self) -> str:
         return page(

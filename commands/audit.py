@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from onnxla.auditing.audit import audit
+from onnxla.commands.terminal import show
 
 CODES = {None: 0, "info": 0, "warning": 1, "danger": 3}
 DESCRIPTION = """\
@@ -27,5 +28,8 @@ def add_audit(commands: Any) -> None:
 def run_audit(arguments: argparse.Namespace) -> int:
     """`onnxla audit`."""
     found = audit(arguments.file)
-    print(found.json() if arguments.json else found)
+    if arguments.json:
+        print(found.json())
+    else:
+        show(found.report())
     return CODES[found.severity]

@@ -9,6 +9,7 @@ from typing import Any
 from onnxla.commands.arrays import add_input_options, read_inputs
 from onnxla.commands.json_values import printed
 from onnxla.commands.numbers import real
+from onnxla.commands.terminal import show
 from onnxla.module import load
 from onnxla.peers.node_by_node import compare
 
@@ -47,5 +48,8 @@ def run_compare(arguments: argparse.Namespace) -> int:
         rtol=arguments.rtol,
         atol=arguments.atol,
     )
-    print(printed(comparison.record()) if arguments.json else comparison)
+    if arguments.json:
+        print(printed(comparison.record()))
+    else:
+        show(comparison.report)
     return 0 if comparison.ok else 1

@@ -11,6 +11,7 @@ from typing import Any
 from onnxla import ir
 from onnxla.commands.json_values import printed
 from onnxla.commands.messages import printable
+from onnxla.commands.terminal import show
 from onnxla.draw.drawing import draw
 from onnxla.findings import Findings, check
 from onnxla.module import Module, load
@@ -43,9 +44,9 @@ def run_info(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(printed(record(model, findings, module)))
     else:
-        print(summarize(model, find_parameters(model), {}))
+        show(summarize(model, find_parameters(model), {}))
         if module is not None:
-            print(module.layers)
+            show(module.layers)
         for note in findings.notes:
             print(printable(f"note: {note}"))
     if arguments.graph is not None and module is not None:

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from typing import Any
 
 from onnxla.draw.content import Content
 from onnxla.draw.figures import figures, products
@@ -150,10 +151,18 @@ class GraphLayers(Sequence[GraphLayer]):
     def _ipython_key_completions_(self) -> list[str]:
         return [layer.name for layer in self.all]
 
+    @property
+    def table(self) -> Table:
+        """The lines that are not folded."""
+        return Table(self.title, HEADER, [line for row in self.rows for line in row.lines()])
+
     def __str__(self) -> str:
-        return str(Table(self.title, HEADER, [line for row in self.rows for line in row.lines()]))
+        return str(self.table)
 
     __repr__ = __str__
+
+    def __rich__(self) -> Any:
+        return self.table.__rich__()
 
     def _repr_html_(self) -> str:
         return page(self.html())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import Any
 
 from onnxla.draw.content import Content
 from onnxla.draw.grouping import read
@@ -110,6 +111,9 @@ class GraphValues(Mapping[str, GraphValue]):
 
     def _repr_html_(self) -> str:
         return self.table._repr_html_()
+
+    def __rich__(self) -> Any:
+        return self.table.__rich__()
 
 
 @once_a_program

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +64,18 @@ def test_json_has_no_numbers_that_are_not_finite(
     assert {"inf", "-inf", "nan"} & {*map(str, np.ravel(json.loads(text)["y"]["values"]))}
     assert "NaN" not in text
     assert "Infinity" not in text
+
+
+def test_tables_fit_a_terminal(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "30")
+    for command in ("info", "audit", "compare"):
+        assert main([command, str(folder / "linear.onnx")]) == 0
+        lines = re.sub(r"\x1b\[\d*m", "", capsys.readouterr().out).splitlines()
+        assert not [x for x in lines if len(x.rstrip()) > 30 and not x.startswith("note: ")]
+        assert len(lines) > 1
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh"])
