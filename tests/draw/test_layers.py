@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 import onnxla
 from support.browser import in_page, needs_browser
@@ -88,6 +88,16 @@ def test_values_by_name(deep: onnxla.Module) -> None:
     with pytest.raises(KeyError, match="did you mean 'Tanh0'"):
         values["Tanh_0"]
     assert "11 more: values('pattern')" in str(values)
+
+
+def test_constants_are_no_values() -> None:
+    """Those in nodes are left out as initializers are: some exporters put every weight there."""
+    weight = helper.make_node(
+        "Constant", [], ["w"], value=numpy_helper.from_array(np.eye(2, dtype=np.float32))
+    )
+    nodes = [weight, helper.make_node("MatMul", ["x", "w"], ["y"])]
+    module = onnxla.load(graph(nodes, {"x": (TensorProto.FLOAT, ["N", 2])}, ["y"]))
+    assert [*module.values] == ["x", "y"]
 
 
 def test_names_are_completed(deep: onnxla.Module) -> None:
