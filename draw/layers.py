@@ -31,6 +31,7 @@ class GraphLayer:
         name: The node's name, or that of the first value that it makes.
         operator: Its operator, with the domain if that is not ONNX's own.
         value: The name of the first value that it makes, for `apply(outputs=)`, `cut` and the like.
+        inputs: The names of the values that it reads, constants excepted.
         output: Dtype and shape of that value, as far as they are known.
         parameters: The names of its parameters.
         elements: How many numbers these have.
@@ -40,6 +41,7 @@ class GraphLayer:
     name: str
     operator: str
     value: str
+    inputs: tuple[str, ...]
     output: str
     parameters: tuple[str, ...]
     elements: int
@@ -194,8 +196,16 @@ def layers(program: Program) -> GraphLayers:
         operator = f"{node.domain}.{node.op_type}".lstrip(".")
         parameters = tuple(roles.parameters(leaf))
         share = content.figures.numbers.get(leaf, 0.0) / total if content.figures else 0.0
+        told = {names.get(each, each) for each in leaf.reads}
         layer = GraphLayer(
-            node.name or value, operator, value, kind, parameters, elements_of(parameters), share
+            name=node.name or value,
+            operator=operator,
+            value=value,
+            inputs=tuple(name for name in node.inputs if name in told),
+            output=kind,
+            parameters=parameters,
+            elements=elements_of(parameters),
+            share=share,
         )
         title = layer.name.rpartition("/")[2] if leaf.path else layer.name
         return replace(row_of(layer), title=title or layer.name)

@@ -46,6 +46,7 @@ def deep() -> onnxla.Module:
 def test_a_layer_says_what_it_is(deep: onnxla.Module) -> None:
     first = deep.layers["/net/layer.0/MatMul"]
     assert (first.operator, first.value, first.parameters) == ("MatMul", "MatMul0", ("w",))
+    assert first.inputs == ("first",)  # the weight is a parameter
     assert (first.output, first.elements) == ("float32 2\u00d78", 64)
     assert first.share == pytest.approx(1 / 12)
     assert len(deep.layers) == 50
