@@ -135,11 +135,16 @@ class GraphLayers(Sequence[GraphLayer]):
         for pattern in patterns:
             if not any(layer.matches(pattern) for layer in self.all):
                 raise ValueError(no_such("layer", pattern, [layer.name for layer in self.all]))
-        found = [each for each in self.all if any(map(each.matches, patterns))]
+        return self.only([each for each in self.all if any(map(each.matches, patterns))])
+
+    def only(self, found: Sequence[GraphLayer]) -> GraphLayers:
+        """Some of them, one after the other."""
         return GraphLayers(f"{len(found):,} of {self.title}", [row_of(layer) for layer in found])
 
-    def __getitem__(self, key: int | slice | str) -> GraphLayer | tuple[GraphLayer, ...]:  # type: ignore[override]
-        """A layer by its place or its name. Raises: KeyError of a name that none has."""
+    def __getitem__(self, key: int | slice | str) -> GraphLayer | GraphLayers:  # type: ignore[override]
+        """A layer by its place or its name, or some. Raises: KeyError of a name that none has."""
+        if isinstance(key, slice):
+            return self.only(self.all[key])
         if not isinstance(key, str):
             return self.all[key]
         if (found := next((each for each in self.all if each.name == key), None)) is None:

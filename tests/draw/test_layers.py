@@ -51,6 +51,7 @@ def test_a_layer_says_what_it_is(deep: onnxla.Module) -> None:
     assert first.share == pytest.approx(1 / 12)
     assert len(deep.layers) == 50
     assert deep.layers[-1].name == "y"  # a node without a name
+    assert str(deep.layers[-2:]).startswith("2 of layers")
 
 
 def test_repeated_blocks_are_folded(deep: onnxla.Module) -> None:
