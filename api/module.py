@@ -1327,9 +1327,9 @@ class Module:
             module.layers("MatMul", "head.*")  # by name, operator, value or parameter
             module.layers[0].value  # the name of what it makes
 
-        Each has `name`, `operator`, `value`, `output` (dtype and shape), `parameters`, `elements`
-        and `share` (of the operations in products). Shapes are for example inputs, where the model
-        leaves sizes open.
+        Each has `name`, `operator`, `value`, `inputs` (the values that it reads), `output` (dtype
+        and shape), `parameters`, `elements` and `share` (of the operations in products). Shapes are
+        for example inputs, where the model leaves sizes open.
 
         Raises:
             ValueError: A pattern matches no layer; the message has the nearest name.

@@ -12,7 +12,7 @@ from onnxla.ir.names import plain
 # Within what a notebook says of colours, so that it fits a light and a dark one.
 STYLE = """<style>
 .onnxla{font:13px/1.5 system-ui,sans-serif;max-width:100%;overflow-x:auto}
-.onnxla h4{margin:1em 0 .3em;font-size:13px}
+.onnxla h4{margin:1em 0 .3em;font-size:13px;line-height:1.3}
 .onnxla p{margin:.3em 0}
 .onnxla ul{margin:.3em 0;padding-left:1.4em;max-width:60em}
 .onnxla>details{margin:.8em 0}

@@ -34,7 +34,7 @@ class Figures:
         numbers: By node.
         adds: Whether a cluster's is the sum of those inside, or else the largest.
         texts: What is written instead of a number.
-        full: The number that has the whole colour; by default the largest.
+        full: The number that has the whole colour; by default the sum of all, or the largest.
     """
 
     caption: str
@@ -52,7 +52,13 @@ class Figures:
     @cached_property
     def most(self) -> float:
         """The number that has the whole colour."""
-        return max(self.numbers.values(), default=0.0) if self.full is None else self.full
+        if self.full is not None:
+            return self.full
+        return (
+            math.fsum(self.numbers.values())
+            if self.adds
+            else max(self.numbers.values(), default=0.0)
+        )
 
     def text(self, member: Leaf | Cluster) -> str:
         """What is written of a node or a cluster."""
@@ -67,7 +73,7 @@ class Figures:
         if number is None or not most > 0:
             return None if number is None else 0.0
         if self.adds:
-            return math.sqrt(min(max(number / most, 0.0), 1.0))
+            return math.cbrt(min(max(number / most, 0.0), 1.0))  # so that 1% is to be seen
         if not number > 0:
             return 0.0
         share = min(number / most, 1.0) if math.isfinite(most) else float(math.isinf(number))

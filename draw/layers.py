@@ -32,6 +32,7 @@ class GraphLayer:
         name: The node's name, or that of the first value that it makes.
         operator: Its operator, with the domain if that is not ONNX's own.
         value: The name of the first value that it makes, for `apply(outputs=)`, `cut` and the like.
+        inputs: The names of the values that it reads, constants excepted.
         output: Dtype and shape of that value, as far as they are known.
         parameters: The names of its parameters.
         elements: How many numbers these have.
@@ -41,6 +42,7 @@ class GraphLayer:
     name: str
     operator: str
     value: str
+    inputs: tuple[str, ...]
     output: str
     parameters: tuple[str, ...]
     elements: int
@@ -134,11 +136,16 @@ class GraphLayers(Sequence[GraphLayer]):
         for pattern in patterns:
             if not any(layer.matches(pattern) for layer in self.all):
                 raise ValueError(no_such("layer", pattern, [layer.name for layer in self.all]))
-        found = [each for each in self.all if any(map(each.matches, patterns))]
+        return self.only([each for each in self.all if any(map(each.matches, patterns))])
+
+    def only(self, found: Sequence[GraphLayer]) -> GraphLayers:
+        """Some of them, one after the other."""
         return GraphLayers(f"{len(found):,} of {self.title}", [row_of(layer) for layer in found])
 
-    def __getitem__(self, key: int | slice | str) -> GraphLayer | tuple[GraphLayer, ...]:  # type: ignore[override]
-        """A layer by its place or its name. Raises: KeyError of a name that none has."""
+    def __getitem__(self, key: int | slice | str) -> GraphLayer | GraphLayers:  # type: ignore[override]
+        """A layer by its place or its name, or some. Raises: KeyError of a name that none has."""
+        if isinstance(key, slice):
+            return self.only(self.all[key])
         if not isinstance(key, str):
             return self.all[key]
         if (found := next((each for each in self.all if each.name == key), None)) is None:
@@ -203,8 +210,16 @@ def layers(program: Program) -> GraphLayers:
         operator = f"{node.domain}.{node.op_type}".lstrip(".")
         parameters = tuple(roles.parameters(leaf))
         share = content.figures.numbers.get(leaf, 0.0) / total if content.figures else 0.0
+        told = {names.get(each, each) for each in leaf.reads}
         layer = GraphLayer(
-            node.name or value, operator, value, kind, parameters, elements_of(parameters), share
+            name=node.name or value,
+            operator=operator,
+            value=value,
+            inputs=tuple(name for name in node.inputs if name in told),
+            output=kind,
+            parameters=parameters,
+            elements=elements_of(parameters),
+            share=share,
         )
         title = layer.name.rpartition("/")[2] if leaf.path else layer.name
         return replace(row_of(layer), title=title or layer.name)

@@ -18,7 +18,8 @@ LEAST = 360.0  # width of a picture
 
 def svg(content: Content, drawing: Shown) -> str:
     """The picture."""
-    width = max(drawing.width + 2 * MARGIN, LEAST)
+    wide = max(drawing.width, width_of(content.subtitle, SMALL))
+    width = max(wide + 2 * MARGIN, LEAST)
     legend, top = legend_of(content, width)
     height = drawing.height + top + MARGIN
     left = (width - drawing.width) / 2

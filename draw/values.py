@@ -14,6 +14,7 @@ from onnxla.draw.roles import Roles
 from onnxla.draw.types import trace
 from onnxla.interpret.program import Program
 from onnxla.ir.names import no_such, plain
+from onnxla.ir.traverse import is_standard
 from onnxla.tables import Table
 
 HEADER = ("value", "type", "made by", "read by")
@@ -127,8 +128,8 @@ def values(program: Program) -> GraphValues:
     readers: dict[str, list[str]] = {}
     for node in graph.nodes:
         title = plain(f"{node.op_type} {node.name}".rstrip())
-        for name in filter(None, node.outputs):
-            makers[name] = title
+        if not is_standard(node, "Constant"):
+            makers |= dict.fromkeys(filter(None, node.outputs), title)
         for name in node.inputs:
             readers.setdefault(name, []).append(title)
     for value in graph.outputs:

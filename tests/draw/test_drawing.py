@@ -22,6 +22,7 @@ import onnxla
 from onnxla.commands.main import main
 from onnxla.draw.compose import Shown, shown
 from onnxla.draw.drawing import Drawing
+from onnxla.draw.labels import SMALL, width_of
 from onnxla.draw.members import Cluster, Leaf
 from onnxla.draw.scene import Port
 from onnxla.draw.style import DARK, LIGHT
@@ -326,11 +327,26 @@ def test_a_cluster_has_the_sum_or_the_largest() -> None:
     figures, box = drawing.content.figures, titles(drawing)["attention"]
     assert figures is not None
     assert figures.of(box) == sum(filter(None, map(figures.of, box.leaves)))
+    boxes = [item for item in titles(drawing).values() if figures.of(item)]
+    by_number = sorted(boxes, key=lambda item: (figures.of(item), figures.heat(item)))
+    heat = [figures.heat(item) for item in by_number]
+    assert heat == sorted(heat)  # more colour for more, whether in a node or in a cluster
+    assert len({*heat}) == len({*map(figures.of, boxes)})
     grads = {name: np.full_like(value, 0.1) for name, value in module.params.items()}
     figures = module.draw(overlay=grads).content.figures
     box = titles(drawn("torch-export/vit"))["attention"]
     assert figures is not None
     assert 0 < max(figures.numbers.values()) < 10
+
+
+def test_a_picture_is_as_wide_as_what_is_above_it() -> None:
+    """Names of open sizes may make the line longer than a narrow graph."""
+    axes = [f"dynamic_dimension_{i}" for i in range(3)]
+    node = helper.make_node("Relu", ["x"], ["y"])
+    module = onnxla.load(graph([node], {"x": (FLOAT, axes)}, ["y"]))
+    drawing = module.draw()
+    (width,) = re.findall(r'<svg [^>]*width="(\d+)"', drawing.svg)
+    assert int(width) > width_of(drawing.content.subtitle, SMALL) > drawing.shown.width
 
 
 def states(drawing: Drawing) -> dict[str, tuple[str, str]]:

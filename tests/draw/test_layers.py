@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 import onnxla
 from support.browser import in_page, needs_browser
@@ -46,10 +46,12 @@ def deep() -> onnxla.Module:
 def test_a_layer_says_what_it_is(deep: onnxla.Module) -> None:
     first = deep.layers["/net/layer.0/MatMul"]
     assert (first.operator, first.value, first.parameters) == ("MatMul", "MatMul0", ("w",))
+    assert first.inputs == ("first",)  # the weight is a parameter
     assert (first.output, first.elements) == ("float32 N\u00d78", 64)
     assert first.share == pytest.approx(1 / 12)
     assert len(deep.layers) == 50
     assert deep.layers[-1].name == "y"  # a node without a name
+    assert str(deep.layers[-2:]).startswith("2 of layers")
 
 
 def test_repeated_blocks_are_folded(deep: onnxla.Module) -> None:
@@ -88,6 +90,16 @@ def test_values_by_name(deep: onnxla.Module) -> None:
     with pytest.raises(KeyError, match="did you mean 'Tanh0'"):
         values["Tanh_0"]
     assert "11 more: values('pattern')" in str(values)
+
+
+def test_constants_are_no_values() -> None:
+    """Those in nodes are left out as initializers are: some exporters put every weight there."""
+    weight = helper.make_node(
+        "Constant", [], ["w"], value=numpy_helper.from_array(np.eye(2, dtype=np.float32))
+    )
+    nodes = [weight, helper.make_node("MatMul", ["x", "w"], ["y"])]
+    module = onnxla.load(graph(nodes, {"x": (TensorProto.FLOAT, ["N", 2])}, ["y"]))
+    assert [*module.values] == ["x", "y"]
 
 
 def test_names_are_completed(deep: onnxla.Module) -> None:

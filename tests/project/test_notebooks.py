@@ -17,12 +17,17 @@ NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 SMALLER = {
     "finetune": {"lines(4608": "lines(48", "lines(1536": "lines(16", "steps = 250": "steps = 10"},
     "own_loop": {"steps = 250": "steps = 10"},
+    "transfer": {
+        "draw(512": "draw(64",
+        '"epochs": 200': '"epochs": 2',
+        '"epochs": 6': '"epochs": 1',
+    },
 }
 
 
 def shown(path: Path) -> Any:
     """The notebook as a parameter: those that train and sample take long."""
-    long = ("finetune", "own_loop", "jax_around_a_module")
+    long = ("finetune", "own_loop", "jax_around_a_module", "transfer", "reading")
     return pytest.param(path, id=path.stem, marks=[pytest.mark.more] if path.stem in long else [])
 
 
