@@ -17,12 +17,19 @@ NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 SMALLER = {
     "finetune": {"lines(4608": "lines(48", "lines(1536": "lines(16", "steps = 250": "steps = 10"},
     "own_loop": {"steps = 250": "steps = 10"},
+    "quantized": {"steps = 60": "steps = 3", "chosen[:480]": "chosen[:96]", "[320]": "[64]"},
+    "text": {"steps = 80": "steps = 3", "[25:85]": "[25:30]"},
+    "decoders": {
+        "steps, length, batch = 240": "steps, length, batch = 3",
+        "tuning = 60": "tuning = 2",
+        "400)": "10)",
+    },
 }
 
 
 def shown(path: Path) -> Any:
     """The notebook as a parameter: those that train and sample take long."""
-    long = ("finetune", "own_loop", "jax_around_a_module")
+    long = ("finetune", "own_loop", "jax_around_a_module", "quantized", "text", "decoders")
     return pytest.param(path, id=path.stem, marks=[pytest.mark.more] if path.stem in long else [])
 
 
