@@ -177,11 +177,16 @@ def values_read(module: Module, outputs: Sequence[str] | None, measure: Measure)
     return ValuesRead(names)
 
 
+# Nodes whose result is what they read, in ONNX's domain or ONNX Runtime's.
+SAME = frozenset({"Identity", "QuantizeLinear", "DequantizeLinear"})
+
+
 def find_logits(model: ir.Model, output: str, loss: Measure) -> ValuesRead:
     """What a loss or metric should read for an output: what its Softmax or Sigmoid reads.
 
     Computing probabilities and their logarithm in one step is exact where two steps underflow. A
-    Softmax may also be written out: Exp(z) divided by its sum. A Sigmoid's result may be reshaped.
+    Softmax may also be written out: Exp(z) divided by its sum. A Sigmoid's result may be reshaped,
+    and a quantizer's pair of nodes may round either.
     """
     inner = plain(loss)
     kinds = inner.logits if isinstance(inner, Metric) else LOGITS.get(inner, ())
@@ -200,7 +205,7 @@ def find_logits(model: ir.Model, output: str, loss: Measure) -> ValuesRead:
     def maker(name: str, *ways: str) -> tuple[str, ir.Node | None]:
         """What made a value's elements, and the name under which it did."""
         node = makers.get(name)
-        while node is not None and (is_standard(node, "Identity") or moved(node, *ways)):
+        while node is not None and (node.op_type in SAME or moved(node, *ways)):
             name = node.inputs[0]
             node = makers.get(name)
         return name, node
@@ -218,7 +223,7 @@ def find_logits(model: ir.Model, output: str, loss: Measure) -> ValuesRead:
     if is_standard(node, "Div") and "categorical" in kinds:
         exponentials, exp = maker(node.inputs[0])
         _, total = maker(node.inputs[1], "reshaped", "repeated")
-        summed = total is not None and is_standard(total, "ReduceSum") and total.inputs[0]
+        summed = total is not None and is_standard(total, "ReduceSum") and maker(total.inputs[0])[0]
         if exp is not None and is_standard(exp, "Exp") and summed == exponentials:
             return ValuesRead((exp.inputs[0],))
     _, node = maker(output, "reshaped")

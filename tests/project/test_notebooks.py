@@ -22,13 +22,14 @@ SMALLER = {
         '"epochs": 200': '"epochs": 2',
         '"epochs": 6': '"epochs": 1',
     },
+    "quantized": {"steps = 60": "steps = 3", "chosen[:480]": "chosen[:96]", "[320]": "[64]"},
+    "text": {"steps = 80": "steps = 3", "[25:85]": "[25:30]"},
+    "decoders": {
+        "steps, length, batch = 240": "steps, length, batch = 3",
+        "tuning = 60": "tuning = 2",
+        "400)": "10)",
+    },
 }
-
-
-def shown(path: Path) -> Any:
-    """The notebook as a parameter: those that train and sample take long."""
-    long = ("finetune", "own_loop", "jax_around_a_module", "transfer", "reading")
-    return pytest.param(path, id=path.stem, marks=[pytest.mark.more] if path.stem in long else [])
 
 
 def make_smaller(notebook: Any, name: str) -> None:
@@ -40,7 +41,8 @@ def make_smaller(notebook: Any, name: str) -> None:
             cell.source = cell.source.replace(number, smaller)
 
 
-@pytest.mark.parametrize("path", [shown(path) for path in NOTEBOOKS])
+@pytest.mark.more
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_runs_from_a_fresh_kernel(path: Path) -> None:
     notebook = nbformat.read(path, as_version=4)
     make_smaller(notebook, path.stem)

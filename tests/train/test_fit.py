@@ -6,6 +6,7 @@ import base64
 import itertools
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -447,6 +448,27 @@ def test_probabilities_that_are_rearranged_are_not_taken_for_logits_unnoticed() 
     )
     with pytest.warns(UserWarning, match="'q' comes from Softmax -> p, and cross_entropy is of"):
         make_objective(onnxla.load(moved), losses.cross_entropy, None)
+
+
+@pytest.mark.parametrize("written_out", [False, True])
+def test_logits_are_found_behind_rounded_probabilities(written_out: bool) -> None:
+    """A quantizer rounds what Softmax makes, and each step of one that is written out."""
+    softmax = "e = Exp (z) r = Round8 (e) s = ReduceSum (r, last) t = Round8 (s) p = Div (r, t)"
+    nodes = softmax if written_out else "p = Softmax (z)"
+    nodes = f"z = MatMul (x, w) {nodes} q = Round8 (p)"
+    rounded = r"\1_i = QuantizeLinear (\2, scale, zero) \1 = DequantizeLinear (\1_i, scale, zero)"
+    file = make(
+        header()
+        + " m (float[N, 4] x) => (float[N, 3] q) { "
+        + re.sub(r"(\w) = Round8 \((\w)\)", rounded, nodes)
+        + " }",
+        w=normal(4, 3),
+        scale=np.float32(1 / 16),
+        zero=np.uint8(0),
+        last=np.int64([-1]),
+    )
+    values = make_objective(onnxla.load(file), losses.cross_entropy, None).values
+    assert values.names == ("z",)
 
 
 def reference_cross_entropy(logits: np.ndarray, labels: np.ndarray) -> float:
