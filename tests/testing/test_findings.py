@@ -148,6 +148,13 @@ class Saying:
         return [np.float32([self.answer])]
 
 
+class Mute(Exception):
+    """An error that cannot be shown."""
+
+    def __str__(self) -> str:
+        raise ValueError("no text")
+
+
 def test_judges() -> None:
     case = example("Neg", 13, np.float32([1]))
     right, wrong, other = Saying("a", -1), Saying("b", 5), Saying("c", -1)
@@ -173,6 +180,55 @@ def test_what_a_runtime_says_that_it_supports() -> None:
     outcome = compare(example("Neg", 13, np.float32([1])), choosy)
     assert (outcome.kind, outcome.detail) == ("unsupported", "choosy: no vectors")
     assert compare(example("Neg", 13, np.float32(1)), choosy).kind == "disagreed"
+
+
+@pytest.mark.parametrize(
+    ("answer", "detail"),
+    [
+        (None, "`run` gives NoneType, not a list of outputs"),
+        (np.float32([-1]), "`run` gives ndarray, not a list of outputs"),
+        (SystemExit("bye"), "SystemExit: bye"),
+        (Mute(), "Mute, whose text cannot be made"),
+    ],
+    ids=["nothing", "an array", "exit", "mute"],
+)
+def test_whatever_a_runtime_does_is_an_outcome(answer: Any, detail: str) -> None:
+    class Odd:
+        name = "odd"
+
+        def run(self, model: bytes, inputs: Any) -> Any:
+            if isinstance(answer, BaseException):
+                raise answer
+            return answer
+
+    outcome = compare(example("Neg", 13, np.float32([1])), Odd(), "reference")
+    assert outcome.kind == "failed"
+    assert outcome.detail.endswith(detail)
+
+
+def test_a_question_that_a_runtime_cannot_answer() -> None:
+    class Unsure(Saying):
+        def supports(self, model: bytes, inputs: Any) -> bool:
+            raise ZeroDivisionError("oh")
+
+    outcome = compare(example("Neg", 13, np.float32([1])), Unsure("unsure", -1))
+    detail = "unsure: `supports` raises ZeroDivisionError: oh"
+    assert (outcome.kind, outcome.detail) == ("failed", detail)
+
+
+def test_a_runtime_that_writes_into_its_inputs_deceives_no_judge() -> None:
+    class Writing:
+        name = "writing"
+
+        def run(self, model: bytes, inputs: Any) -> list[Any]:
+            (x,) = inputs.values()
+            x += 1
+            return [-x]
+
+    case = example("Neg", 13, np.float32([1]))
+    outcome = compare(case, Writing())
+    assert (outcome.kind, outcome.judges) == ("disagreed", ("onnxla", "reference", "onnxruntime"))
+    assert case.inputs["X"].tolist() == [1]
 
 
 def test_long_errors_keep_their_cause() -> None:
