@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,7 +16,7 @@ from onnxla.peers.protocol import NotSupported, Runtime, RuntimeFailed
 from onnxla.peers.runtimes import safely_named
 from onnxla.peers.worker import error_text, refusal
 from onnxla.testing.case import Case
-from onnxla.testing.fault_records import Fault, faults_met
+from onnxla.testing.fault_records import PACKAGES, Fault, faults_met
 
 # The kinds of outcome that speak against the runtime under test.
 WRONG = ("disagreed", "failed")
@@ -123,10 +124,15 @@ def runtime_of(runtime: Runtime | str) -> Runtime:
 
 
 def judges_of(against: Judges | None, tested: Runtime) -> list[Runtime]:
-    """Those that judge a runtime: by default `JUDGES`, but none itself."""
+    """Those that judge a runtime: by default those of `JUDGES` that are there, but none itself."""
     if against is None:
-        against = [name for name in JUDGES if name != tested.name]
+        against = [name for name in JUDGES if name != tested.name and is_there(name)]
     return [runtime_of(r) for r in ([against] if isinstance(against, str | Runtime) else against)]
+
+
+def is_there(judge: str) -> bool:
+    """Whether the package of a judge is installed."""
+    return importlib.util.find_spec(PACKAGES.get(judge, judge)) is not None
 
 
 @dataclass
@@ -193,7 +199,8 @@ def compare(
     Args:
         case: What to run.
         runtime: The one under test, or its name.
-        against: Those that it is compared with, or their names; by default `JUDGES` but itself.
+        against: Those that it is compared with, or their names; by default those of
+            `JUDGES` that are installed, but itself.
         faults: Known faults of all of them; by default those that onnxla has on record.
     """
     tested = runtime_of(runtime)

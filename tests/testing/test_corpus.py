@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +66,15 @@ def test_runtimes_are_run_on_it(corpus: Path, capsys: pytest.CaptureFixture[str]
     assert any(outcome.kind in WRONG for _, outcome in check_corpus(corpus, Doubling()))
     assert cli.main(["corpus", "check", str(corpus), "--runtime", "reference"]) == 0
     assert " agreed" in capsys.readouterr().out
+
+
+def test_a_judge_that_is_not_installed_is_told_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(ValueError, match="there is no onnxruntime: install the extra `compare`"):
+        export_corpus(tmp_path / "made", 22, ["Neg"])
+    assert not (tmp_path / "made").exists()
 
 
 def test_a_changed_file_is_told(corpus: Path, tmp_path: Path) -> None:

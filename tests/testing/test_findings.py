@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 from onnxla.testing import Reference, compare, example, fuzz
 from onnxla.testing.findings import signature_of
 from onnxla.testing.fuzzing import CRASHES, Fuzzed
-from onnxla.testing.outcomes import Outcome
+from onnxla.testing.outcomes import Outcome, judges_of
 
 Fault = Callable[[onnx.NodeProto, Mapping[str, Any], list[Any]], list[Any]]
 
@@ -169,6 +170,13 @@ def test_judges() -> None:
     assert compare(case, silent, [right]).kind == "unsupported"
     assert compare(case).judges == ("reference",)
     assert compare(case, "reference").judges == ("onnxla",)
+
+
+def test_judges_that_are_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [judge.name for judge in judges_of(None, Saying("a", 1))]
+    assert names == ["onnxla", "reference", "onnxruntime"]
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    assert [judge.name for judge in judges_of(None, Saying("a", 1))] == names[:2]
 
 
 def test_what_a_runtime_says_that_it_supports() -> None:
