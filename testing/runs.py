@@ -76,10 +76,12 @@ class FuzzPlan:
         """Who judges, or one of `WAYS`.
 
         Raises:
-            ValueError: There is no runtime of a name.
+            ValueError: There is no runtime of a name, or one of `WAYS` is not alone.
         """
         if len(self.against) == 1 and self.against[0] in WAYS:
             return self.against[0]
+        if ways := [each for each in self.against if each in WAYS]:
+            raise ValueError(f"'{ways[0]}' is no runtime that judges, and stands alone")
         return judges_of(list(map(find_runtime, self.against)) or None, self.tested)
 
     def fuzz(self, operator: tuple[str, str], until: float | None = None, **further: Any) -> Fuzzed:
