@@ -198,6 +198,8 @@ def run_fuzz(arguments: argparse.Namespace) -> int:
         chosen = shard(chosen, arguments.shard)
     for runtime in runtimes:
         preflight(runtime)
+    # The runtime has said its name: a baseline of another one is refused before any case is run.
+    FuzzReport(tested.name, plan.names, [], baseline=baseline)
     if arguments.replay is not None:
         return replay(arguments.replay, plan)
     start = time.monotonic()
@@ -276,6 +278,9 @@ def check_options(arguments: argparse.Namespace) -> None:
         if report.is_dir() or not report.parent.is_dir():
             raise ValueError(f"--report {quoted(report)} is a folder, or in none that there is")
         form_of(report)
+    written = arguments.baseline if arguments.update_baseline else None
+    if written is not None and not written.parent.is_dir():
+        raise ValueError(f"--baseline {quoted(written)} is in no folder that there is")
     for option in ("save", "database"):
         folder = getattr(arguments, option)
         if folder is not None and folder.exists() and not folder.is_dir():

@@ -123,8 +123,13 @@ def test_a_baseline_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFi
     assert cli.main([*known, "--seed", "1"]) == 0
     assert cli.main([*known, "--most", "1", "--seed", "2"]) == 0  # beside those that are known
     repaired = [word if word != DOUBLING else "onnxla" for word in words]
-    assert cli.main([*repaired, "--baseline", str(file)]) == 2
+    begun = tmp_path / "results.jsonl"
+    assert cli.main([*repaired, "--baseline", str(file), "--results", str(begun)]) == 2
     assert "the baseline is of 'doubling'" in capsys.readouterr().err
+    assert not begun.exists()  # no case was run
+    nowhere = ["--baseline", str(tmp_path / "none" / "file"), "--update-baseline"]
+    assert cli.main([*words, *nowhere]) == 2
+    assert "is in no folder that there is" in capsys.readouterr().err
 
 
 def test_graphs_on_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
