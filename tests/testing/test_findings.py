@@ -156,6 +156,20 @@ class Mute(Exception):
         raise ValueError("no text")
 
 
+@pytest.mark.parametrize("seed", [12, 27])
+def test_a_rare_failure_is_simplified_too(seed: int) -> None:
+    class Rarely(Saying):
+        def run(self, model: bytes, inputs: Any) -> Any:
+            outputs = Reference().run(model, inputs)
+            wrong = any(x.ndim == 3 and x.shape[0] == 2 for x in inputs.values())
+            return [y + wrong for y in outputs]
+
+    options: dict[str, Any] = {"opset": 13, "dtypes": ["float32"], "examples": 20, "seed": seed}
+    (finding,) = fuzz("Neg", Rarely("rarely", 0), "reference", **options).findings
+    assert finding.count <= 3
+    assert finding.case.inputs["X"].shape == (2, 2, 3)
+
+
 def test_judges() -> None:
     case = example("Neg", 13, np.float32([1]))
     right, wrong, other = Saying("a", -1), Saying("b", 5), Saying("c", -1)
