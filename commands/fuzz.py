@@ -13,6 +13,7 @@ import ml_dtypes  # noqa: F401  so that numpy knows its dtypes by name
 import numpy as np
 
 from onnxla.commands.json_values import printed
+from onnxla.commands.messages import printable
 from onnxla.commands.numbers import duration, positive, whole
 from onnxla.ir.names import quoted
 from onnxla.progress import ProgressBar
@@ -68,9 +69,9 @@ def add_fuzz(commands: Any) -> None:
         action="append",
         metavar="RUNTIME",
         help="who judges: the first that has an answer, confirmed by the others; repeatable "
-        "(default: onnxla, reference, onnxruntime); `properties` checks onnxla's jit, vmap, "
-        "gradients and saving against each other; `gradients` compares the runtime's with "
-        "onnxla's; `refusals` draws what the schemas forbid",
+        "(default: onnxla, reference, and onnxruntime if it is installed); `properties` checks "
+        "onnxla's jit, vmap, gradients and saving against each other; `gradients` compares the "
+        "runtime's with onnxla's; `refusals` draws what the schemas forbid",
     )
     add("--skip", action="append", metavar="OP", default=[], help="operators to leave out")
     add("--graphs", action="store_true", help="graphs instead of single operators")
@@ -200,6 +201,8 @@ def run_fuzz(arguments: argparse.Namespace) -> int:
         chosen = shard(chosen, arguments.shard)
     for runtime in runtimes:
         preflight(runtime)
+    # The runtime has said its name: a baseline of another one is refused before any case is run.
+    FuzzReport(tested.name, plan.names, [], baseline=baseline)
     if arguments.replay is not None:
         return replay(arguments.replay, plan, arguments.json)
     start = time.monotonic()
@@ -209,7 +212,7 @@ def run_fuzz(arguments: argparse.Namespace) -> int:
 
         def each(result: Fuzzed) -> None:
             for finding in result.findings:
-                bar.say(f"{result.name} {finding.title}")
+                bar.say(printable(f"{result.name} {finding.title}"))
                 if arguments.save is not None:
                     finding.case.save(arguments.save / finding.signature.key)
             # An operator of few cases, such as one without inputs, is done earlier.
@@ -281,6 +284,12 @@ def check_options(arguments: argparse.Namespace) -> None:
         if report.is_dir() or not report.parent.is_dir():
             raise ValueError(f"--report {quoted(report)} is a folder, or in none that there is")
         form_of(report)
-    folder = arguments.save
-    if folder is not None and folder.exists() and not folder.is_dir():
-        raise ValueError(f"--save takes a folder, and {quoted(folder)} is none")
+    written = arguments.baseline if arguments.update_baseline else None
+    if written is not None and not written.parent.is_dir():
+        raise ValueError(f"--baseline {quoted(written)} is in no folder that there is")
+    for option in ("save", "database"):
+        folder = getattr(arguments, option)
+        if folder is not None and folder.exists() and not folder.is_dir():
+            raise ValueError(f"--{option} takes a folder, and {quoted(folder)} is none")
+    if arguments.changed and arguments.results is None:
+        raise ValueError("--changed needs the file of an earlier run: --results FILE")

@@ -214,9 +214,10 @@ def read_output(stem: Path, kind: Any, told: str) -> Any:
     array, file = stem.with_suffix(".npy"), stem.with_suffix(".pb")
     try:
         if array.is_file():
-            return np.load(array, allow_pickle=False)
-        return read_message(file.read_bytes(), kind)
-    except FileNotFoundError:
+            with array.open("rb") as opened:
+                return np.lib.format.read_array(opened, allow_pickle=False)
+        if file.is_file():  # and no pipe or device, which might never end
+            return read_message(file.read_bytes(), kind)
         text = f"there is no {file.name} or {array.name}"
     except Exception as error:  # whatever wrong bytes make of a reader
         text = f"{stem.name} cannot be read: {type(error).__name__}: {error}"

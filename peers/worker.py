@@ -161,12 +161,26 @@ def answer_of(runtime: Any, data: bytes) -> bytes:
     """The frame that answers one: `outputs`, `not supported` or `failed`, and what goes with it."""
     try:
         method, *arguments = unpack(data)
+        if (reason := refusal(runtime, *arguments[:2])) is not None:
+            return pack(["not supported", reason])
         return outputs_of(getattr(runtime, method)(*arguments))
     except Exception as error:
         kinds = {kind.__name__ for kind in type(error).__mro__}
         if kinds & {"NotSupported", "NotImplementedError"}:
             return pack(["not supported", str(error) or type(error).__name__])
         return failure(error)
+
+
+def refusal(runtime: Any, model: bytes, inputs: Any) -> str | None:
+    """Why a runtime says beforehand that it does not take a case; None if it may.
+
+    A runtime may have `supports(model, inputs)`, which returns whether it does, or why not.
+    """
+    says = getattr(runtime, "supports", None)
+    answer = True if says is None else says(model, inputs)
+    if isinstance(answer, str):
+        return answer or "does not support it"
+    return None if answer else "does not support it"
 
 
 def outputs_of(outputs: Any) -> bytes:
@@ -183,7 +197,15 @@ def failure(error: BaseException) -> bytes:
     """The frame of an error: its type and what it says, and where it was raised."""
     below = error.__traceback__ and error.__traceback__.tb_next  # without the frame in this file
     trace = "".join(traceback.format_exception(type(error), error, below))
-    return pack(["failed", f"{type(error).__name__}: {error}", trace])
+    return pack(["failed", error_text(error), trace])
+
+
+def error_text(error: BaseException) -> str:
+    """An error's type and what it says, if it can say it."""
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:
+        return f"{type(error).__name__}, whose text cannot be made"
 
 
 def read_frame(file: BinaryIO) -> bytes | None:

@@ -59,6 +59,8 @@ class KnownFailure:
         Raises:
             ValueError: Something is missing, of another type, or unknown.
         """
+        if not isinstance(record, Mapping):
+            raise ValueError(f"it is no object, but {record!r}")
         types = {"operator": str, "version": int, "outcome": str, "place": str, "features": list}
         optional = {"note": str, "versions": str, "platform": str}
         for name, value in record.items():
@@ -68,6 +70,8 @@ class KnownFailure:
                 raise ValueError(f"'{name}' is of type {kind.__name__}, got {value!r}")
         if missing := [name for name in types if name not in record]:
             raise ValueError(f"'{missing[0]}' is missing")
+        if not all(isinstance(feature, str) for feature in record["features"]):
+            raise ValueError(f"'features' are texts, got {record['features']!r}")
         said = {name: record[name] for name in types}
         signature = FailureSignature(**{**said, "features": frozenset(record["features"])})
         return cls(signature, **{name: record[name] for name in optional if name in record})
@@ -121,7 +125,7 @@ class Baseline:
         """
         try:
             record = json.loads(Path(path).read_text("utf-8"))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"'{path}' is no JSON file: {error}") from error
         wrong = f"'{path}' is no baseline: it needs the texts and lists `runtime` and `failures`"
         if not isinstance(record, dict) or {*record} != {"runtime", "failures"}:
@@ -133,7 +137,7 @@ class Baseline:
         for number, entry in enumerate(entries, 1):
             try:
                 failures.append(KnownFailure.of_record(entry))
-            except (ValueError, AttributeError) as error:
+            except ValueError as error:
                 raise ValueError(f"'{path}', entry {number}: {error}") from error
         return cls(runtime, failures)
 

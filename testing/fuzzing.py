@@ -344,7 +344,13 @@ class Search:
             size_of(self.first[s].case) for s in self.unexplained(findings) if is_like(s, like)
         )
 
+        again, drawn = False, set[bytes]()
+
         def search(case: Case) -> None:
+            nonlocal again
+            if again and case.digest in drawn:
+                hypothesis.reject()
+            drawn.add(case.digest)
             if (outcome := self.outcomes.get(case.digest)) is None:
                 if self.over or time.monotonic() > limit:
                     return
@@ -354,11 +360,17 @@ class Search:
             signature = signature_of(case, outcome)
             alike = is_like(signature, like) and size_of(case) <= least
             if alike and not any(each.signature.explains(signature) for each in findings):
+                again = False  # it is simplified now, and cases may come twice
                 raise Disagreement(case, "", outcome)
 
         try:
             # More, since cases that were drawn twice count here.
-            self.draw(search, 10 * self.examples, (Phase.reuse, Phase.generate, Phase.shrink))
+            phases = Phase.reuse, Phase.generate, Phase.shrink
+            self.draw(search, 10 * self.examples, phases)
+            # These have none that fails. So those of before, which `tally` drew without repeats.
+            again = True
+            drawn.clear()
+            self.draw(search, self.examples, phases)
         except KeyboardInterrupt:
             self.result.cut = INTERRUPTED
         except Disagreement as found:

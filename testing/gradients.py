@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +15,7 @@ import numpy as np
 import onnxla
 from onnxla.ops.values import is_floating
 from onnxla.peers.difference import difference
+from onnxla.peers.isolation import RuntimeCrashed
 from onnxla.peers.protocol import NotSupported, Runtime
 from onnxla.peers.runtimes import safely_named
 from onnxla.testing.case import Case
@@ -134,19 +136,24 @@ def compare_gradients(case: Case, runtime: Runtime | str) -> Outcome:
         runtime: The one under test, with a `vjp` as of `DifferentiableRuntime`; or its name.
 
     Returns:
-        `unsupported` where the runtime has no `vjp` or says so, or the case has no gradient.
+        `unsupported` where the runtime has no `vjp` or says so; `not judged` where the case has no
+        gradient.
     """
     tested = safely_named(runtime) if isinstance(runtime, str) else runtime
     if not isinstance(tested, DifferentiableRuntime):
         return Outcome("unsupported", f"{tested.name} has no `vjp`")
     if (gradients := gradients_of(case)) is None:
-        return Outcome("unsupported", "no input of the case has a finite gradient")
+        return Outcome("not judged", "no input of the case has a finite gradient")
     try:
-        got = tested.vjp(case.model, gradients.inputs, gradients.cotangents)
-    except NotSupported as error:
+        got = tested.vjp(case.model, copy.deepcopy(gradients.inputs), gradients.cotangents)
+    except (NotSupported, NotImplementedError) as error:
         return Outcome("unsupported", f"{tested.name}: {one_line(error)}")
-    except Exception as error:
-        return Outcome("failed", f"{tested.name}: {one_line(error)}")
+    except (Exception, SystemExit) as error:
+        crashed = isinstance(error, RuntimeCrashed)
+        return Outcome("failed", f"{tested.name}: {one_line(error)}", crashed=crashed)
+    if not isinstance(got, list | tuple):
+        text = f"`vjp` gives {type(got).__name__}, not a list of gradients"
+        return Outcome("failed", f"{tested.name}: {text}")
     names = [name for name, value in gradients.inputs.items() if has_gradient(value)]
     if len(got) != len(names):
         return Outcome("disagreed", f"{len(got)} gradients for {len(names)} floating inputs")

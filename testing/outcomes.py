@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import importlib.util
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,10 +12,11 @@ from typing import Any, Literal
 
 from onnxla.peers.difference import Tolerance, difference
 from onnxla.peers.isolation import RuntimeCrashed
-from onnxla.peers.protocol import NotSupported, Runtime
+from onnxla.peers.protocol import NotSupported, Runtime, RuntimeFailed
 from onnxla.peers.runtimes import safely_named
+from onnxla.peers.worker import error_text, refusal
 from onnxla.testing.case import Case
-from onnxla.testing.fault_records import Fault, faults_met
+from onnxla.testing.fault_records import PACKAGES, Fault, faults_met
 
 # The kinds of outcome that speak against the runtime under test.
 WRONG = ("disagreed", "failed")
@@ -121,10 +124,15 @@ def runtime_of(runtime: Runtime | str) -> Runtime:
 
 
 def judges_of(against: Judges | None, tested: Runtime) -> list[Runtime]:
-    """Those that judge a runtime: by default `JUDGES`, but none itself."""
+    """Those that judge a runtime: by default those of `JUDGES` that are there, but none itself."""
     if against is None:
-        against = [name for name in JUDGES if name != tested.name]
+        against = [name for name in JUDGES if name != tested.name and is_there(name)]
     return [runtime_of(r) for r in ([against] if isinstance(against, str | Runtime) else against)]
+
+
+def is_there(judge: str) -> bool:
+    """Whether the package of a judge is installed."""
+    return importlib.util.find_spec(PACKAGES.get(judge, judge)) is not None
 
 
 @dataclass
@@ -165,7 +173,7 @@ class Bench:
         for judge in sorted(self.judges, key=lambda judge: worthless[judge.name]):
             fault = known[judge.name]
             try:
-                yield judge.name, judge.run(self.case.model, self.case.inputs), fault
+                yield judge.name, outputs_of(judge, self.case), fault
             except Exception as error:
                 self.silent.append(f"{judge.name}: {one_line(error)}")
                 self.met += [fault] if fault else []
@@ -191,13 +199,18 @@ def compare(
     Args:
         case: What to run.
         runtime: The one under test, or its name.
-        against: Those that it is compared with, or their names; by default `JUDGES` but itself.
+        against: Those that it is compared with, or their names; by default those of
+            `JUDGES` that are installed, but itself.
         faults: Known faults of all of them; by default those that onnxla has on record.
     """
     tested = runtime_of(runtime)
     bench = Bench(case, judges_of(against, tested), faults)
     own = bench.fault_of(tested)
-    if (reason := unsupported(tested, case)) is not None:
+    try:
+        reason = refusal(tested, case.model, own_inputs(case))
+    except (Exception, SystemExit) as error:
+        return Outcome("failed", f"{tested.name}: `supports` raises {one_line(error)}")
+    if reason is not None:
         return Outcome("unsupported", f"{tested.name}: {reason}")
     answers = bench.answers()
     judge, expected, theirs = next(answers, ("", None, None))
@@ -213,10 +226,10 @@ def compare(
     if expected is None:
         return outcome("not judged", "; ".join(bench.silent) or "there is no judge", *bench.met)
     try:
-        got = tested.run(case.model, case.inputs)
+        got = outputs_of(tested, case)
     except (NotSupported, NotImplementedError) as error:
         return Outcome("unsupported", f"{tested.name}: {one_line(error)}")
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         detail, crashed = f"{tested.name}: {one_line(error)}", isinstance(error, RuntimeCrashed)
         return outcome("failed", detail, own, theirs, crashed=crashed)
     if not (detail := output_difference(case, got, expected)):
@@ -244,16 +257,21 @@ def judge_answer(case: Case, runtime: Runtime, expected: Sequence[Any]) -> Outco
     return compare(case, runtime, Known())
 
 
-def unsupported(runtime: Runtime, case: Case) -> str | None:
-    """Why a runtime says beforehand that it does not take a case; None if it may.
+def outputs_of(runtime: Runtime, case: Case) -> list[Any]:
+    """The outputs that a runtime gives.
 
-    A runtime may have `supports(model, inputs)`, which returns whether it does, or why not.
+    Raises:
+        RuntimeFailed: It gives something else. What the runtime raises is raised, too.
     """
-    says = getattr(runtime, "supports", None)
-    answer = True if says is None else says(case.model, case.inputs)
-    if answer is True:
-        return None
-    return answer or "does not support it"
+    outputs = runtime.run(case.model, own_inputs(case))
+    if not isinstance(outputs, list | tuple):
+        raise RuntimeFailed(f"`run` gives {type(outputs).__name__}, not a list of outputs")
+    return list(outputs)
+
+
+def own_inputs(case: Case) -> dict[str, Any]:
+    """A case's inputs for one runtime, which may write into them: the next one must not see it."""
+    return copy.deepcopy(dict(case.inputs))
 
 
 def check(
@@ -306,8 +324,8 @@ def output_difference(
 LONGEST = 2000  # letters of an error
 
 
-def one_line(error: Exception) -> str:
+def one_line(error: BaseException) -> str:
     """An error's type and message in one line; of a long one the middle is left out."""
-    text = " ".join(f"{type(error).__name__}: {error}".split())
+    text = " ".join(error_text(error).split())
     half = LONGEST // 2
     return text if len(text) <= LONGEST else f"{text[:half]} ... {text[-half:]}"

@@ -35,8 +35,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--onnxla-report",
         type=Path,
+        action="append",
+        default=[],
         metavar="FILE",
-        help="write a report in the form of the ending",
+        help="write a report in the form of the ending; repeatable",
     )
 
 
@@ -59,11 +61,12 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         for name, value in report.user_properties
         if name == PROPERTY
     ]
-    path = config.getoption("--onnxla-report")
-    if not records or path is None:
+    paths = config.getoption("--onnxla-report")
+    if not records or not paths:
         return
     results = [Fuzzed.of_record(json.loads(record)) for record in records]
-    FuzzReport("tested", ("expected",), results, int(config.getoption("--onnxla-seed") or 0)).save(
-        path
-    )
-    terminalreporter.write_line(f"onnxla: report written to {path}")
+    seed = int(config.getoption("--onnxla-seed") or 0)
+    report = FuzzReport("tested", ("expected",), results, seed)
+    for path in paths:
+        report.save(path)
+        terminalreporter.write_line(f"onnxla: report written to {path}")

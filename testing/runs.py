@@ -76,10 +76,12 @@ class FuzzPlan:
         """Who judges, or one of `WAYS`.
 
         Raises:
-            ValueError: There is no runtime of a name.
+            ValueError: There is no runtime of a name, or one of `WAYS` is not alone.
         """
         if len(self.against) == 1 and self.against[0] in WAYS:
             return self.against[0]
+        if ways := [each for each in self.against if each in WAYS]:
+            raise ValueError(f"'{ways[0]}' is no runtime that judges, and stands alone")
         return judges_of(list(map(find_runtime, self.against)) or None, self.tested)
 
     def fuzz(self, operator: tuple[str, str], until: float | None = None, **further: Any) -> Fuzzed:
@@ -199,23 +201,29 @@ class FuzzRun:
         """Takes over the results that a file has.
 
         Raises:
-            ValueError: They are those of another plan, or the file is none of results.
+            ValueError: They are those of another plan, or the file is none of results, or damaged.
         """
-        whole, _, _ = path.read_text().rpartition("\n")  # the last line may have been cut off
         try:
+            # The last line may have been cut off.
+            whole, _, cut = path.read_text("utf-8").rpartition("\n")
             first, *rest = whole.splitlines()
-            before = json.loads(first)["plan"]
+            before = dict(json.loads(first)["plan"])
         except (ValueError, KeyError, TypeError):
             raise ValueError(f"{quoted(path)} is no file of results") from None
         now = json.loads(json.dumps(asdict(self.plan)))
         if other := [f"{k} was {before.get(k)!r}" for k in now if before.get(k) != now[k]]:
             raise ValueError(f"{quoted(path)} is of another run: {', '.join(other)}")
-        path.write_text(f"{whole}\n")
-        for line in rest:
-            record = json.loads(line)
-            digest = record.pop("digest")
-            if not self.changed or digest == self.plan.digest(operator_of(record["name"])):
-                self.done[record["name"]] = Fuzzed.of_record(record)
+        for number, line in enumerate(rest, 2):
+            try:
+                record = json.loads(line)
+                digest, result = record.pop("digest"), Fuzzed.of_record(record)
+            except Exception:  # whatever wrong bytes make of a reader
+                text = f"line {number} of {quoted(path)} is damaged"
+                raise ValueError(f"{text}: without it, its operator is run again") from None
+            if not self.changed or digest == self.plan.digest(operator_of(result.name)):
+                self.done[result.name] = result
+        if cut:
+            path.write_text(f"{whole}\n", "utf-8")
 
     def keep(self, result: Fuzzed) -> None:
         """Takes a result, and writes it if it is that of all cases."""

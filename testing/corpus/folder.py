@@ -19,7 +19,7 @@ from onnxla.peers.protocol import Runtime
 from onnxla.testing.case import Case
 from onnxla.testing.corpus.entry import Entry, entries
 from onnxla.testing.operator_cases import operators, select_operators
-from onnxla.testing.outcomes import JUDGES, Outcome, judge_answer, runtime_of
+from onnxla.testing.outcomes import JUDGES, Outcome, is_there, judge_answer, runtime_of
 
 MANIFEST = "manifest.json"
 LICENCE = "Apache-2.0"
@@ -55,11 +55,14 @@ def export_corpus(
         The manifest.
 
     Raises:
-        ValueError: The folder has files.
+        ValueError: The folder has files, or a judge is not installed.
     """
     root = Path(folder)
     if root.exists() and any(root.iterdir()):
         raise ValueError(f"{quoted(root)} has files; a corpus goes into an empty folder")
+    if missing_judges := [name for name in JUDGES if not is_there(name)]:
+        text = "expected values are those on which two of three agree, and there is no"
+        raise ValueError(f"{text} {missing_judges[0]}: install the extra `compare`")
     judges = [runtime_of(name) for name in JUDGES]
     cases: dict[str, Any] = {}
     missing: dict[str, int] = {}

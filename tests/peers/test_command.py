@@ -109,10 +109,11 @@ def test_the_files_of_a_case(tmp_path: Path) -> None:
         ("echo bad >&2; kill -SEGV $$", RuntimeCrashed, "sh crashed: SIGSEGV; standard error: bad"),
         ("exit 0", RuntimeFailed, "there is no output_0.pb or output_0.npy"),
         ("echo rubbish > $3/output_0.pb", RuntimeFailed, "output_0 cannot be read: DecodeError"),
-        ("echo rubbish > $3/output_0.npy", RuntimeFailed, "output_0 cannot be read: ValueError"),
+        ("echo rubbish > $3/output_0.npy", RuntimeFailed, "ValueError: the magic string is not"),
+        ("mkfifo $3/output_0.pb", RuntimeFailed, "there is no output_0.pb or output_0.npy"),
         ("ulimit -v; exit 3", NotSupported, "standard error: 102400$"),
     ],
-    ids=["unsupported", "failed", "crashed", "nothing", "no tensor", "no array", "limited"],
+    ids=["unsupported", "failed", "crashed", "nothing", "no tensor", "no array", "pipe", "limited"],
 )
 def test_how_programs_end(script: str, error: type[Exception], message: str) -> None:
     if "ulimit" in script and sys.platform != "linux":

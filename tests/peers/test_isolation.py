@@ -128,6 +128,22 @@ def test_what_counts_as_unsupported(plain: Isolated) -> None:
         plain.run(b"leave_out", X)
 
 
+def test_a_runtime_elsewhere_says_what_it_supports(bare: str) -> None:
+    runtime = Isolated(f"{PLAIN}:Choosy", python=bare)
+    (got,) = runtime.run(b"", X)
+    assert got.tolist() == [1, 2]
+    with pytest.raises(NotSupported, match="no pairs"):
+        runtime.run(b"", {**X, "y": np.zeros(1)})
+    with pytest.raises(NotSupported, match="does not support it"):
+        runtime.run(b"", {})
+    runtime.close()
+
+
+def test_an_error_without_a_text_is_no_crash(plain: Isolated) -> None:
+    with pytest.raises(RuntimeError, match="Mute, whose text cannot be made"):
+        plain.run(b"fail_mutely", X)
+
+
 def test_an_error_has_what_was_written_in_its_case_alone(plain: Isolated) -> None:
     with pytest.raises(RuntimeError) as caught:
         plain.run(b"fail", X)

@@ -42,6 +42,13 @@ class Plain:
         print("a hint", file=sys.stderr)
         raise ZeroDivisionError("oh")
 
+    def fail_mutely(self, inputs):
+        class Mute(Exception):
+            def __str__(self):
+                raise ValueError("no text")
+
+        raise Mute
+
     def crash(self, inputs):
         print("noise " * 2000 + "what(): bad shape", file=sys.stderr, flush=True)
         os.kill(os.getpid(), signal.SIGSEGV)
@@ -66,6 +73,13 @@ class Adding:
 
     def run(self, model, inputs):
         return [np.float64(sum(inputs.values()))]
+
+
+class Choosy(Adding):
+    """Says which cases it takes."""
+
+    def supports(self, model, inputs):
+        return "no pairs" if len(inputs) == 2 else bool(inputs)
 
 
 class Differentiating(Adding):

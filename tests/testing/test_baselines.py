@@ -193,9 +193,11 @@ ENTRY = {"operator": "Neg", "version": 13, "outcome": "failed", "place": "", "fe
         ([{k: v for k, v in ENTRY.items() if k != "place"}], "entry 1: 'place' is missing"),
         ([{**ENTRY, "versions": "1.2"}], "entry 1: '1.2' is no limit of versions"),
         ([{**ENTRY, "platform": "beos"}], "entry 1: platform is one of linux, darwin, win32, got"),
-        (["Neg"], "entry 1: "),
+        (["Neg"], "entry 1: it is no object, but 'Neg'"),
+        ([{**ENTRY, "features": [["axis"]]}], "entry 1: 'features' are texts, got"),
+        ("[" * 100_000, "is no JSON file"),
     ],
-    ids=[f"{i}" for i in range(10)],
+    ids=[f"{i}" for i in range(12)],
 )
 def test_mistakes_in_a_file_name_the_entry(text: Any, message: str, tmp_path: Path) -> None:
     path = tmp_path / "baseline.json"

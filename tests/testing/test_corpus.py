@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +70,15 @@ def test_runtimes_are_run_on_it(corpus: Path, capsys: pytest.CaptureFixture[str]
     told = json.loads(capsys.readouterr().out)
     assert [*told["counts"]] == ["agreed"]
     assert told["wrong"] == []
+
+
+def test_a_judge_that_is_not_installed_is_told_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(ValueError, match="there is no onnxruntime: install the extra `compare`"):
+        export_corpus(tmp_path / "made", 22, ["Neg"])
+    assert not (tmp_path / "made").exists()
 
 
 def test_a_changed_file_is_told(corpus: Path, tmp_path: Path) -> None:

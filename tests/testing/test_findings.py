@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 from onnxla.testing import Reference, compare, example, fuzz
 from onnxla.testing.findings import signature_of
 from onnxla.testing.fuzzing import CRASHES, Fuzzed
-from onnxla.testing.outcomes import Outcome
+from onnxla.testing.outcomes import Outcome, judges_of
 
 Fault = Callable[[onnx.NodeProto, Mapping[str, Any], list[Any]], list[Any]]
 
@@ -148,6 +149,27 @@ class Saying:
         return [np.float32([self.answer])]
 
 
+class Mute(Exception):
+    """An error that cannot be shown."""
+
+    def __str__(self) -> str:
+        raise ValueError("no text")
+
+
+@pytest.mark.parametrize("seed", [12, 27])
+def test_a_rare_failure_is_simplified_too(seed: int) -> None:
+    class Rarely(Saying):
+        def run(self, model: bytes, inputs: Any) -> Any:
+            outputs = Reference().run(model, inputs)
+            wrong = any(x.ndim == 3 and x.shape[0] == 2 for x in inputs.values())
+            return [y + wrong for y in outputs]
+
+    options: dict[str, Any] = {"opset": 13, "dtypes": ["float32"], "examples": 20, "seed": seed}
+    (finding,) = fuzz("Neg", Rarely("rarely", 0), "reference", **options).findings
+    assert finding.count <= 3
+    assert finding.case.inputs["X"].shape == (2, 2, 3)
+
+
 def test_judges() -> None:
     case = example("Neg", 13, np.float32([1]))
     right, wrong, other = Saying("a", -1), Saying("b", 5), Saying("c", -1)
@@ -164,6 +186,13 @@ def test_judges() -> None:
     assert compare(case, "reference").judges == ("onnxla",)
 
 
+def test_judges_that_are_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [judge.name for judge in judges_of(None, Saying("a", 1))]
+    assert names == ["onnxla", "reference", "onnxruntime"]
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    assert [judge.name for judge in judges_of(None, Saying("a", 1))] == names[:2]
+
+
 def test_what_a_runtime_says_that_it_supports() -> None:
     class Choosy(Saying):
         def supports(self, model: bytes, inputs: Any) -> bool | str:
@@ -173,6 +202,55 @@ def test_what_a_runtime_says_that_it_supports() -> None:
     outcome = compare(example("Neg", 13, np.float32([1])), choosy)
     assert (outcome.kind, outcome.detail) == ("unsupported", "choosy: no vectors")
     assert compare(example("Neg", 13, np.float32(1)), choosy).kind == "disagreed"
+
+
+@pytest.mark.parametrize(
+    ("answer", "detail"),
+    [
+        (None, "`run` gives NoneType, not a list of outputs"),
+        (np.float32([-1]), "`run` gives ndarray, not a list of outputs"),
+        (SystemExit("bye"), "SystemExit: bye"),
+        (Mute(), "Mute, whose text cannot be made"),
+    ],
+    ids=["nothing", "an array", "exit", "mute"],
+)
+def test_whatever_a_runtime_does_is_an_outcome(answer: Any, detail: str) -> None:
+    class Odd:
+        name = "odd"
+
+        def run(self, model: bytes, inputs: Any) -> Any:
+            if isinstance(answer, BaseException):
+                raise answer
+            return answer
+
+    outcome = compare(example("Neg", 13, np.float32([1])), Odd(), "reference")
+    assert outcome.kind == "failed"
+    assert outcome.detail.endswith(detail)
+
+
+def test_a_question_that_a_runtime_cannot_answer() -> None:
+    class Unsure(Saying):
+        def supports(self, model: bytes, inputs: Any) -> bool:
+            raise ZeroDivisionError("oh")
+
+    outcome = compare(example("Neg", 13, np.float32([1])), Unsure("unsure", -1))
+    detail = "unsure: `supports` raises ZeroDivisionError: oh"
+    assert (outcome.kind, outcome.detail) == ("failed", detail)
+
+
+def test_a_runtime_that_writes_into_its_inputs_deceives_no_judge() -> None:
+    class Writing:
+        name = "writing"
+
+        def run(self, model: bytes, inputs: Any) -> list[Any]:
+            (x,) = inputs.values()
+            x += 1
+            return [-x]
+
+    case = example("Neg", 13, np.float32([1]))
+    outcome = compare(case, Writing())
+    assert (outcome.kind, outcome.judges) == ("disagreed", ("onnxla", "reference", "onnxruntime"))
+    assert case.inputs["X"].tolist() == [1]
 
 
 def test_long_errors_keep_their_cause() -> None:

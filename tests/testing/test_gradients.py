@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 from onnxla.commands import main as cli
-from onnxla.testing import NotSupported, Reference, cases, example, fuzz
+from onnxla.testing import NotSupported, Reference, RuntimeCrashed, cases, example, fuzz
 from onnxla.testing.fuzzing import draw_examples
 from onnxla.testing.gradients import compare_gradients, gradients_of
 
@@ -51,33 +51,49 @@ def test_a_right_gradient_agrees_and_a_wrong_one_does_not() -> None:
     wrong = compare_gradients(case, Multiplying(1.01))
     assert wrong.kind == "disagreed"
     assert wrong.detail.startswith("the gradient by 'B': ")
-    failed = compare_gradients(case, Failing())
-    assert (failed.kind, failed.detail) == ("failed", "failing: KeyError: 'x'")
+    failed = compare_gradients(case, Answering(KeyError("x")))
+    assert (failed.kind, failed.detail) == ("failed", "answering: KeyError: 'x'")
 
 
-class Failing:
-    """Raises an error instead of gradients."""
+class Answering:
+    """Gives something in place of gradients, or raises it."""
 
-    name = "failing"
+    name = "answering"
+
+    def __init__(self, answer: Any) -> None:
+        self.answer = answer
 
     def run(self, model: bytes, inputs: Any) -> list[Any]:
         return []
 
-    def vjp(self, model: bytes, inputs: Any, cotangents: Any) -> list[Any]:
-        raise KeyError("x")
+    def vjp(self, model: bytes, inputs: Any, cotangents: Any) -> Any:
+        if isinstance(self.answer, BaseException):
+            raise self.answer
+        return self.answer
 
 
 def test_what_is_not_compared() -> None:
     none = "no input of the case has a finite gradient"
-    for case, runtime, text in (
-        (example("Mul", 14, X, Y), Reference(), "reference has no `vjp`"),
-        (example("Neg", 13, X), Multiplying(), "no gradient"),
-        (example("Neg", 13, np.array([1])), Multiplying(), none),
-        (example("Sqrt", 13, -np.abs(X)), Multiplying(), none),
+    for case, runtime, kind, text in (
+        (example("Mul", 14, X, Y), Reference(), "unsupported", "reference has no `vjp`"),
+        (example("Neg", 13, X), Multiplying(), "unsupported", "no gradient"),
+        (example("Neg", 13, X), Answering(NotImplementedError("none")), "unsupported", "none"),
+        (example("Neg", 13, np.array([1])), Multiplying(), "not judged", none),
+        (example("Sqrt", 13, -np.abs(X)), Multiplying(), "not judged", none),
     ):
         outcome = compare_gradients(case, runtime)
-        assert outcome.kind == "unsupported"
+        assert outcome.kind == kind
         assert text in outcome.detail
+
+
+def test_gradients_that_are_none() -> None:
+    case = example("Neg", 13, X)
+    nothing = compare_gradients(case, Answering(None))
+    text = "answering: `vjp` gives NoneType, not a list of gradients"
+    assert (nothing.kind, nothing.detail) == ("failed", text)
+    assert compare_gradients(case, Answering([None])).kind == "disagreed"
+    assert compare_gradients(case, Answering(SystemExit("bye"))).kind == "failed"
+    assert compare_gradients(case, Answering(RuntimeCrashed("gone"))).crashed
 
 
 @pytest.mark.parametrize("op_type", ["Softmax", "TopK"])

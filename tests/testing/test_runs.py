@@ -39,6 +39,24 @@ def test_a_run_goes_on_from_its_file(tmp_path: Path) -> None:
         FuzzRun(plan, OPERATORS, tmp_path / "other")
 
 
+@pytest.mark.parametrize(
+    "line",
+    ["garbage", "[]", '{"name": "Neg"}', '{"digest": "", "counts": 5}'],
+    ids=["no JSON", "a list", "no digest", "no counts"],
+)
+def test_a_damaged_file_of_results(line: str, tmp_path: Path) -> None:
+    plan, file = FuzzPlan(DOUBLING, ("reference",), examples=10), tmp_path / "results.jsonl"
+    FuzzRun(plan, OPERATORS, file)
+    with file.open("a") as results:
+        results.write(f"{line}\n")
+    with pytest.raises(ValueError, match=r"line 2 of .* is damaged: without it, its operator"):
+        FuzzRun(plan, OPERATORS, file)
+    for head in (b'{"plan": 5}\n', b"\xff\n", b""):
+        file.write_bytes(head)
+        with pytest.raises(ValueError, match="is no file of results"):
+            FuzzRun(plan, OPERATORS, file)
+
+
 def test_operators_whose_sources_changed_are_run_again(tmp_path: Path) -> None:
     plan, file = FuzzPlan(DOUBLING, ("reference",), examples=5), tmp_path / "results.jsonl"
     FuzzRun(plan, OPERATORS[:2], file)(lambda result: None)
@@ -120,8 +138,13 @@ def test_a_baseline_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFi
     assert cli.main([*known, "--seed", "1"]) == 0
     assert cli.main([*known, "--most", "1", "--seed", "2"]) == 0  # beside those that are known
     repaired = [word if word != DOUBLING else "onnxla" for word in words]
-    assert cli.main([*repaired, "--baseline", str(file)]) == 2
+    begun = tmp_path / "results.jsonl"
+    assert cli.main([*repaired, "--baseline", str(file), "--results", str(begun)]) == 2
     assert "the baseline is of 'doubling'" in capsys.readouterr().err
+    assert not begun.exists()  # no case was run
+    nowhere = ["--baseline", str(tmp_path / "none" / "file"), "--update-baseline"]
+    assert cli.main([*words, *nowhere]) == 2
+    assert "is in no folder that there is" in capsys.readouterr().err
 
 
 def test_graphs_on_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -418,6 +418,12 @@ def test_fuzz_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[
             "is no runtime: it needs `name` and `run",
         ),
         (["Neg", "-n", "0"], "argument -n/--examples: must be at least 1, got '0'"),
+        (["Neg", "--changed"], "--changed needs the file of an earlier run"),
+        (["Neg", "--database", __file__], "--database takes a folder"),
+        (
+            ["Neg", "--against", "reference", "--against", "properties"],
+            "'properties' is no runtime that judges, and stands alone",
+        ),
     ],
 )
 def test_mistakes_on_the_command_line(
@@ -462,7 +468,8 @@ def test_nothing(case):
 """
     )
     command = [sys.executable, "-m", "pytest", "-q", "test_runtime.py", "-p", "no:cacheprovider"]
-    options = ["--onnxla-save=saved", "--onnxla-report=report.txt", "--onnxla-examples=10"]
+    options = ["--onnxla-save=saved", "--onnxla-examples=10"]
+    options += ["--onnxla-report=report.txt", "--onnxla-report=report.md"]
     result = subprocess.run([*command, *options], cwd=tmp_path, capture_output=True, text=True)
     assert result.returncode == 1, result.stdout + result.stderr
     assert "2 failed, 1 passed, 1 skipped" in result.stdout
@@ -470,6 +477,7 @@ def test_nothing(case):
     assert "10 cases fail like this" in result.stdout
     report = (tmp_path / "report.txt").read_text()
     assert "disagreed: output 'y0'" in report
+    assert "tested: Neg" in (tmp_path / "report.md").read_text()
     saved = (tmp_path / "saved").glob("*.npz")
     assert {path.name.partition("-")[0] for path in saved} == {"Neg", "Abs"}
 
