@@ -13,6 +13,7 @@ from onnxla.draw.roles import Roles
 from onnxla.draw.types import trace
 from onnxla.interpret.program import Program
 from onnxla.ir.names import no_such, plain
+from onnxla.ir.traverse import is_standard, names_made, names_read
 from onnxla.tables import Table
 
 HEADER = ("value", "type", "made by", "read by")
@@ -123,9 +124,9 @@ def values(program: Program) -> GraphValues:
     readers: dict[str, list[str]] = {}
     for node in graph.nodes:
         title = plain(f"{node.op_type} {node.name}".rstrip())
-        for name in filter(None, node.outputs):
-            makers[name] = title
-        for name in node.inputs:
+        if not is_standard(node, "Constant"):
+            makers |= dict.fromkeys(names_made([node]), title)
+        for name in names_read(node):  # subgraphs read, too
             readers.setdefault(name, []).append(title)
     for value in graph.outputs:
         readers.setdefault(value.name, []).append("output")
