@@ -7,6 +7,7 @@ import sys
 from argparse import ArgumentTypeError
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -275,6 +276,8 @@ def run_finetune(arguments: argparse.Namespace) -> int:
         if path is not None:
             check_target(path)
     check_out(arguments)
+    if arguments.plot is not None:
+        import_module("matplotlib")  # which is missed now rather than after the training
     loggers = [
         LOGGERS[kind](path or arguments.out.with_suffix(f".{kind}"))
         for kind, path in arguments.logger

@@ -8,6 +8,13 @@ from onnxla.ir.names import shortened
 # What is raised where a user wrote something wrong, or the machine has too little of something.
 MISTAKES = (OnnxlaError, OSError, TypeError, ValueError, ImportError, MemoryError)
 LONGEST = 10_000  # characters
+EXTRAS = {
+    "train": ("optax", "orbax", "safetensors", "tqdm"),
+    "notebook": ("matplotlib", "IPython", "ipywidgets"),
+    "compare": ("onnx", "onnxruntime"),
+    "logging": ("tensorboardX", "wandb"),
+    "testing": ("hypothesis", "pytest"),
+}
 OF_JAX = "--------------------"  # how its note on frames begins that it has left out
 
 
@@ -20,7 +27,9 @@ def message(error: Exception) -> str:
     """An error with its notes, one a line; nothing in it makes a terminal do anything."""
     text = describe(error)
     if isinstance(error, ImportError):
-        text += "; install the extra that has it"
+        package = (error.name or "").partition(".")[0]
+        extra = next((extra for extra, packages in EXTRAS.items() if package in packages), None)
+        text += f"; pip install 'onnxla[{extra}]'" if extra else ""
     elif isinstance(error, MemoryError):
         text = f"there is not enough memory: {text}"
     elif not is_mistake(error):

@@ -129,7 +129,7 @@ def median(targets: Sequence[tuple[float, float]]) -> float:
 def settled(rows: Ranks, widths: Sequence[float], x: Sequence[float]) -> list[float]:
     """Centres near to `x` in which every block is upright and no place is on another."""
     block = rows.block
-    count = max(block) + 1
+    count = max(block, default=-1) + 1
     members: list[list[int]] = [[] for _ in range(count)]
     for place, number in enumerate(block):
         members[number].append(place)

@@ -52,9 +52,10 @@ class Content:
         tensors = self.roles.program.parameters.params.values()
         count = sum(math.prod(tensor.shape) for tensor in tensors)
         texts = [f"{len(self.root.leaves):,} nodes", f"{labels.rounded(count)} parameters"]
-        sizes = [
-            f"{labels.cut(k, 24)} = {v}" for k, v in self.roles.traced.sizes.items() if k != "?"
-        ]
+        traced = self.roles.traced
+        shapes = {name: labels.shape_text(shape) for name, shape in traced.nameless.items()}
+        named = [(k, v) for k, v in {**traced.sizes, **shapes}.items() if k != "?"]
+        sizes = [f"{labels.cut(k, 24)} = {v}" for k, v in named]
         if sizes:
             texts.append(f"shapes for {', '.join(sizes[:3])}" + ", …" * (len(sizes) > 3))
         return " · ".join(texts)

@@ -19,7 +19,7 @@ from onnxla.draw.members import Cluster
 from onnxla.draw.page import in_notebook, page
 from onnxla.draw.png import png
 from onnxla.draw.roles import Roles
-from onnxla.draw.scene import Inside, plans
+from onnxla.draw.scene import Inside, Port, plans
 from onnxla.draw.svg import svg
 from onnxla.draw.types import trace
 from onnxla.ir.names import plain
@@ -94,8 +94,9 @@ class Drawing:
 
     def __repr__(self) -> str:
         count = len(self.content.root.leaves)
+        boxes = sum(not isinstance(place.item, Port) for place in self.shown.places)
         return (
-            f"Drawing of {plain(self.content.title)}: {count:,} nodes, {len(self.shown.places):,}"
+            f"Drawing of {plain(self.content.title)}: {count:,} nodes, {boxes:,}"
             ' boxes at first; save("graph.html") writes it'
         )
 

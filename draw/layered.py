@@ -78,7 +78,7 @@ def place(
     """Places boxes and lines.
 
     Args:
-        sizes: Width and height of each box, of which there is at least one.
+        sizes: Width and height of each box.
         lines: From which box to which; in circles some go upwards.
         first: Boxes of the first row, into which no line goes.
         last: Boxes of the last row, from which no line goes.
@@ -172,7 +172,7 @@ def levels(
                 level[box] = min(level[end] for end in after[box]) - 1
         for box in first:
             level[box] = 0
-    bottom = max(level) + (
+    bottom = max(level, default=0) + (
         1 if any(level[i] == max(level) for i in range(count) if i not in last) else 0
     )
     for box in last:
@@ -208,7 +208,7 @@ def with_passes(
         chains[start, end] = passes
         for upper, lower in itertools.pairwise([start, *passes, end]):
             join(upper, lower)
-    rows.rows = [[] for _ in range(max(rows.level) + 1)]
+    rows.rows = [[] for _ in range(max(rows.level, default=-1) + 1)]
     for place, row in enumerate(rows.level):
         rows.rows[row].append(place)
     return rows, chains

@@ -53,12 +53,14 @@ class Traced:
         operands: By node, what its inputs are.
         flops: By node, operations in products, where they were counted.
         sizes: The sizes that were taken for those that the model leaves open, by name.
+        nameless: The whole shapes that were taken for inputs of which sizes have no names.
     """
 
     results: dict[ir.Node, tuple[ArrayKind | None, ...]] = field(default_factory=dict)
     operands: dict[ir.Node, tuple[ArrayKind | None, ...]] = field(default_factory=dict)
     flops: dict[ir.Node, float] = field(default_factory=dict)
     sizes: dict[str, int] = field(default_factory=dict)
+    nameless: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
     def name_batch(self, other: Traced, name: str, size: int) -> None:
         """Names the axes that a trace of another batch, of `size`, shows to be as long as it."""
@@ -137,6 +139,7 @@ def trace(
         if len(attempt.results) > len(found.results):
             found, best = attempt, given
             found.sizes = open_sizes(program, given)
+            found.nameless = nameless(program, given)
         if len(found.results) >= len(nodes):
             break
     if (batch := open_batch(program)) and found.results:
@@ -166,6 +169,16 @@ def open_sizes(program: Program, given: Mapping[str, Value]) -> dict[str, int]:
                 if isinstance(name, str):
                     sizes[name] = size
     return sizes
+
+
+def nameless(program: Program, given: Mapping[str, Value]) -> dict[str, tuple[int, ...]]:
+    """The shapes in a trace of inputs that have open sizes without a name."""
+    return {
+        value.name: given[value.name].shape
+        for value in program.inputs
+        if isinstance(value.type, ir.TensorType) and value.name in given
+        if {None, "?"} & {*(value.type.shape or ())}
+    }
 
 
 def follow(

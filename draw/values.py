@@ -14,7 +14,7 @@ from onnxla.draw.roles import Roles
 from onnxla.draw.types import trace
 from onnxla.interpret.program import Program
 from onnxla.ir.names import no_such, plain
-from onnxla.ir.traverse import is_standard
+from onnxla.ir.traverse import is_standard, names_made, names_read
 from onnxla.tables import Table
 
 HEADER = ("value", "type", "made by", "read by")
@@ -129,8 +129,8 @@ def values(program: Program) -> GraphValues:
     for node in graph.nodes:
         title = plain(f"{node.op_type} {node.name}".rstrip())
         if not is_standard(node, "Constant"):
-            makers |= dict.fromkeys(filter(None, node.outputs), title)
-        for name in node.inputs:
+            makers |= dict.fromkeys(names_made([node]), title)
+        for name in names_read(node):  # subgraphs read, too
             readers.setdefault(name, []).append(title)
     for value in graph.outputs:
         readers.setdefault(value.name, []).append("output")

@@ -18,6 +18,7 @@ from onnx import helper
 
 import onnxla
 from onnxla.commands.main import main
+from onnxla.commands.messages import message
 from onnxla.train.checkpoints import CheckpointError, Checkpoints
 from support.small_models import BIAS, WEIGHT, header, make
 
@@ -361,3 +362,18 @@ def test_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--freeze-statistics GLOB" in text
     assert "validation and the best parameters:" in text
     assert "None" not in text
+
+
+def test_a_picture_without_matplotlib_is_told_before_training(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert main(command(folder, "--plot", f"{folder}/curve.png")) == 2
+    assert "pip install 'onnxla[notebook]'" in capsys.readouterr().err
+    assert not (folder / "tuned.onnx").exists()
+
+
+def test_a_package_that_no_extra_has_is_told_alone() -> None:
+    assert message(ModuleNotFoundError("No module named 'a'", name="a")) == "No module named 'a'"
+    error = ImportError("a PNG needs the package resvg-py: pip install 'onnxla[draw]'")
+    assert message(error) == str(error)

@@ -509,3 +509,11 @@ def test_copies_that_loading_left_idle_are_not_drawn() -> None:
         for name in node.outputs
     )
     assert not any(name.endswith(".merged") for name in made)
+
+
+def test_a_graph_of_nothing_is_drawn(tmp_path: Path) -> None:
+    drawing = onnxla.load(graph([], {}, [])).draw()
+    assert ": 0 nodes, 0 boxes at first" in repr(drawing)
+    for form in ("html", "svg"):
+        drawing.save(tmp_path / f"graph.{form}")
+    assert ElementTree.parse(tmp_path / "graph.svg").getroot().tag.endswith("svg")

@@ -185,3 +185,32 @@ def test_the_batch_has_its_name_where_the_file_states_no_shapes(batch: str | Non
     name = batch or "?"
     shapes = [layer.output for layer in module.layers]
     assert shapes == [f"float32 4\u00b7{name}\u00d73", f"float32 4\u00b7{name}\u00d73", "float32"]
+
+
+def test_sizes_without_names_are_told_as_the_shape_that_was_taken() -> None:
+    pool = helper.make_node("MaxPool", ["x"], ["y"], kernel_shape=[2, 2])
+    module = onnxla.load(graph([pool], {"x": (TensorProto.FLOAT, [None, 3, None, None])}, ["y"]))
+    _, title = str(module.layers).split("\n")[0].split("shapes for x = ")
+    n, channels, height, width = map(int, title.removesuffix(")").split("\u00d7"))
+    assert (n > 0, channels) == (True, 3)
+    assert module.values["y"].type == f"float32 ?\u00d73\u00d7{height - 1}\u00d7{width - 1}"
+
+
+def test_values_are_without_constants_and_with_what_subgraphs_read() -> None:
+    halves = {
+        f"{name}_branch": helper.make_graph(
+            [helper.make_node("Add", ["x", "one"], ["z"])],
+            name,
+            [],
+            [helper.make_tensor_value_info("z", TensorProto.FLOAT, [2])],
+        )
+        for name in ("then", "else")
+    }
+    nodes = [
+        helper.make_node("Constant", [], ["one"], value_float=1.0),
+        helper.make_node("If", ["c"], ["y"], name="choice", **halves),
+    ]
+    inputs = {"x": (TensorProto.FLOAT, [2]), "c": (TensorProto.BOOL, [])}
+    values = onnxla.load(graph(nodes, inputs, ["y"])).values
+    assert [*values] == ["x", "c", "y"]
+    assert values["x"].readers == values["c"].readers == ("If choice",)
