@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import jax
@@ -11,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from onnxla import ir
+from onnxla.edit.heads import OPEN_SIZES, abstract_values
 from onnxla.interpret.program import Program
 from onnxla.interpret.rules.precision import in_precision
 from onnxla.ir.names import listed, no_such, plain, quoted
@@ -249,6 +251,25 @@ def random_inputs(
         made = check_size(shape, kind.dtype, f"a random value for input {quoted(value.name)}")
         arrays[value.name] = random_array(rng, kind.dtype, made)
     return arrays
+
+
+def suitable_inputs(program: Program, seed: int = 0) -> dict[str, np.ndarray]:
+    """Random inputs in which sizes that the model leaves open are such that it can be evaluated.
+
+    All open sizes are 1; or where the graph takes no such inputs, as a convolution no picture of
+    one pixel, the first of some larger ones that it takes. Raises as `random_inputs` does.
+    """
+    kinds = [value.type for value in program.inputs if isinstance(value.type, ir.TensorType)]
+    names = {d or "" for kind in kinds for d in kind.shape or () if not isinstance(d, int)}
+    ones = random_inputs(program.inputs, seed=seed)
+    if not names or program.data_dependent:
+        return ones
+    for size in (1, *OPEN_SIZES):
+        with suppress(ir.OnnxlaError):
+            given = random_inputs(program.inputs, dict.fromkeys(names, size), seed)
+            abstract_values(program, program.output_names, given)
+            return given
+    return ones
 
 
 def random_array(rng: np.random.Generator, dtype: np.dtype, shape: tuple[int, ...]) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 from onnxla import ir
 from onnxla.commands.array_files import read_array
 from onnxla.commands.numbers import whole
-from onnxla.inputs import random_inputs
+from onnxla.inputs import random_inputs, suitable_inputs
 from onnxla.ir.names import no_such, quoted
 from onnxla.module import Module
 
@@ -65,7 +65,11 @@ def read_inputs(
         inputs[name or free[0]] = data
     missing = tuple(value for value in module.program.inputs if value.name not in inputs)
     if arguments.random or (not inputs and otherwise_random):
-        inputs |= drawn(missing, dict(map(parse_size, arguments.size)), arguments.seed)
+        sizes = dict(map(parse_size, arguments.size))
+        if sizes or inputs:
+            inputs |= drawn(missing, sizes, arguments.seed)
+        else:
+            inputs = dict(suitable_inputs(module.program, arguments.seed))
     elif arguments.size:
         raise ValueError("--size is of inputs that are drawn at random; pass --random")
     return inputs

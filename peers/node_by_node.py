@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from onnxla import ir
-from onnxla.inputs import random_inputs
+from onnxla.inputs import suitable_inputs
 from onnxla.interpret.program import Program
 from onnxla.ir.names import quoted
 from onnxla.ir.rewrite import expose_intermediates
@@ -133,7 +133,7 @@ def compare(
     run = named(against).run if isinstance(against, str) else against
     label = against if isinstance(against, str) else getattr(against, "__name__", str(against))
     module = source.astype(None) if isinstance(source, Module) else load(source)
-    given = random_inputs(module.program.inputs) if inputs is None else module.check_inputs(inputs)
+    given = suitable_inputs(module.program) if inputs is None else module.check_inputs(inputs)
     feeds = {name: np.asarray(value) for name, value in given.items()}
     model = expose_intermediates(module.to_ir())
     makers = {name: node for node in model.graph.nodes for name in node.outputs}

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from onnxla import ir
-from onnxla.inputs import bind, random_inputs
+from onnxla.inputs import bind, suitable_inputs
 from onnxla.ir.names import quoted
 from onnxla.ir.traverse import all_nodes
 from onnxla.ir.writer import is_as_read
@@ -181,5 +181,5 @@ def in_inference_form(path: str | os.PathLike[str], limits: Limits) -> Iterator[
 def feed(module: Any, inputs: Any) -> dict[str, Value]:
     """Known inputs by name. `inputs`: True for random ones, by name, or in order."""
     if inputs is True:
-        return random_inputs(module.program.inputs)
+        return suitable_inputs(module.program)
     return {name: as_known(value) for name, value in bind(module.program, inputs).items()}

@@ -20,6 +20,7 @@ from onnx import helper
 
 import onnxla
 from onnxla import ir
+from onnxla.commands.main import main
 from onnxla.ir import writer
 from onnxla.peers.onnx_runtime import OnnxRuntime
 from support.small_models import BIAS, WEIGHT, graph, header, linear, make
@@ -332,3 +333,14 @@ def test_numbers_that_compare_equal_are_written_too(tmp_path: Path) -> None:
         tmp_path / "m.onnx"
     )
     assert np.signbit(np.asarray(onnxla.load(tmp_path / "m.onnx").params["b"])).all()
+
+
+def test_drawn_inputs_are_of_sizes_that_the_graph_takes(tmp_path: Path) -> None:
+    text = " m (float[N, 3, H, W] x) => (float[N, 4, h, v] y) { "
+    text += "c = Conv (x, w) y = MaxPool <kernel_shape = [9, 9]> (c) }"
+    module = onnxla.load(make(header() + text, w=np.ones((4, 3, 3, 3), np.float32)))
+    path = tmp_path / "model.onnx"
+    module.save(path, check=True)
+    assert onnxla.compare(module).ok
+    assert main(["run", str(path), "--random", "--output", str(tmp_path / "y.npy")]) == 0
+    assert np.load(tmp_path / "y.npy").shape[1] == 4
