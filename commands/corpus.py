@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from onnxla.commands.json_values import printed
 from onnxla.commands.numbers import whole
 from onnxla.progress import ProgressBar
 
@@ -28,10 +29,12 @@ def add_corpus(commands: Any) -> None:
     add("-n", "--count", type=whole(1), default=10, metavar="N", help="of each (default: 10)")
     add("--seed", type=whole(0), default=0, help="the same cases for the same seed (default: 0)")
     add("--newest", action="store_true", help="only the versions that hold in the opset")
+    add("--json", action="store_true", help="print a JSON document")
     export.set_defaults(command=run_export)
     check = parts.add_parser("check", help="run a runtime on a corpus")
     check.add_argument("folder", type=Path, metavar="FOLDER")
     check.add_argument("--runtime", default="onnxla", help="as of `fuzz` (default: %(default)s)")
+    check.add_argument("--json", action="store_true", help="print a JSON document")
     check.set_defaults(command=run_check)
 
 
@@ -56,7 +59,11 @@ def run_export(arguments: argparse.Namespace) -> int:
             arguments.newest,
             progress,
         )
-    print(f"{len(manifest['cases'])} cases written to {arguments.out}")
+    cases = len(manifest["cases"])
+    if arguments.json:
+        print(printed({"out": str(arguments.out), "cases": cases, "fewer": manifest["fewer"]}))
+        return 0
+    print(f"{cases} cases written to {arguments.out}")
     for name, made in manifest["fewer"].items():
         print(f"{name}: {made} of {arguments.count}, since no two judges agree on more")
     return 0
@@ -71,9 +78,15 @@ def run_check(arguments: argparse.Namespace) -> int:
     from onnxla.testing.outcomes import WRONG
 
     counts: collections.Counter[str] = collections.Counter()
+    wrong = []
     for name, outcome in check_corpus(arguments.folder, find_runtime(arguments.runtime)):
         counts[outcome.kind] += 1
         if outcome.kind in WRONG:
-            print(f"{name} {outcome.kind}: {outcome.detail}")
-    print(", ".join(f"{n} {kind}" for kind, n in counts.items()) or "no cases")
-    return 1 if any(counts[kind] for kind in WRONG) else 0
+            wrong.append({"case": name, "outcome": outcome.kind, "detail": outcome.detail})
+            if not arguments.json:
+                print(f"{name} {outcome.kind}: {outcome.detail}")
+    if arguments.json:
+        print(printed({"counts": counts, "wrong": wrong}))
+    else:
+        print(", ".join(f"{n} {kind}" for kind, n in counts.items()) or "no cases")
+    return 1 if wrong else 0

@@ -6,6 +6,7 @@ import argparse
 import sys
 from argparse import ArgumentTypeError
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from onnxla.commands.array_files import read_array
+from onnxla.commands.json_values import printed
 from onnxla.commands.numbers import positive, share, whole
 from onnxla.commands.results import keep_result, save_result
 from onnxla.ir.claims import check_target
@@ -70,6 +72,7 @@ def add_finetune(commands: Any) -> None:
     add("--out", type=Path, required=True, metavar="FILE", help="where the tuned model goes")
     add("--force", action="store_true", help="replace what is there")
     add("--quiet", action="store_true", help="no progress bar")
+    add("--json", action="store_true", help="print a JSON document, when all is done")
     add_data(command.add_argument_group("data and loss"))
     add_training(command.add_argument_group("training"))
     add_parameters(command.add_argument_group("what trains"))
@@ -294,16 +297,20 @@ def run_finetune(arguments: argparse.Namespace) -> int:
         "bucket": dict(arguments.bucket),
     }
 
+    record: dict[str, Any] = {"out": str(arguments.out)}
+    say = no_output if arguments.json else print
+
     def measure(when: str, module: Module) -> None:
         found = evaluate(
             module, measured, arguments.loss, metrics, progress=not arguments.quiet, **shared
         )
-        print_measured(when, found)
+        record[when] = as_record(found)
+        say(measured_text(when, found))
 
     names = arguments.train
     if arguments.lora is not None:
         module, names = module.lora(*names, rank=arguments.lora), []
-    print(module)
+    say(module)
     measure("before", module)
     try:
         result = fit(
@@ -331,13 +338,19 @@ def run_finetune(arguments: argparse.Namespace) -> int:
         raise
     checking = find_spec("onnxruntime") is not None
     save_result(result.module, arguments.out, check=sample if checking else False)
-    print(result.history)
-    print(f"saved {arguments.out}" + ("; ONNX Runtime's outputs agree" if checking else ""))
+    say(result.history)
+    say(f"saved {arguments.out}" + ("; ONNX Runtime's outputs agree" if checking else ""))
     measure("after", result.module)
     if arguments.plot is not None:
         result.history.plot().savefig(arguments.plot)
-        print(f"drawn {arguments.plot}")
+        say(f"drawn {arguments.plot}")
+    if arguments.json:
+        print(printed({**record, "agrees": checking or None, "history": asdict(result.history)}))
     return 0
+
+
+def no_output(*values: object) -> None:
+    """Prints nothing, as `--json` prints one document at the end."""
 
 
 def check_options(arguments: argparse.Namespace) -> None:
@@ -389,10 +402,15 @@ def read_data(module: Module, path: Path) -> dict[str, np.ndarray]:
     return dict(data)
 
 
-def print_measured(when: str, measured: Mapping[str, Any]) -> None:
-    """Prints losses and metrics."""
+def as_record(measured: Mapping[str, Any]) -> dict[str, Any]:
+    """Losses and metrics as JSON has them."""
+    return {name: np.asarray(value).tolist() for name, value in measured.items()}
+
+
+def measured_text(when: str, measured: Mapping[str, Any]) -> str:
+    """Losses and metrics in a line."""
 
     def shown(value: Any) -> str:
         return str(value.tolist()) if isinstance(value, np.ndarray) else f"{value:.6g}"
 
-    print(f"{when}: " + ", ".join(f"{name} {shown(value)}" for name, value in measured.items()))
+    return f"{when}: " + ", ".join(f"{name} {shown(value)}" for name, value in measured.items())

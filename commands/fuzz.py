@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import ml_dtypes  # noqa: F401  so that numpy knows its dtypes by name
 import numpy as np
 
+from onnxla.commands.json_values import printed
 from onnxla.commands.numbers import duration, positive, whole
 from onnxla.ir.names import quoted
 from onnxla.progress import ProgressBar
@@ -131,6 +132,7 @@ def add_fuzz(commands: Any) -> None:
         help="write the report in the form of the ending: .txt, .html, .md, .jsonl, .xml (JUnit), "
         ".sarif, .matrix.html, .matrix.json, .svg (a badge); repeatable",
     )
+    add("--json", action="store_true", help="print a JSON document instead of the report")
     add("--baseline", type=Path, metavar="FILE", help="failures that are known, and must stay so")
     add("--update-baseline", action="store_true", help="write the failures of today to --baseline")
     add(
@@ -155,6 +157,7 @@ def run_fuzz(arguments: argparse.Namespace) -> int:
     from onnxla.testing.fuzzing import INTERRUPTED
     from onnxla.testing.operator_cases import select_operators
     from onnxla.testing.reports.about import About
+    from onnxla.testing.reports.json_lines import records
     from onnxla.testing.reports.report import FuzzReport
     from onnxla.testing.runs import GRAPHS, FuzzPlan, FuzzRun, shard
 
@@ -198,7 +201,7 @@ def run_fuzz(arguments: argparse.Namespace) -> int:
     for runtime in runtimes:
         preflight(runtime)
     if arguments.replay is not None:
-        return replay(arguments.replay, plan)
+        return replay(arguments.replay, plan, arguments.json)
     start = time.monotonic()
     until = arguments.max_time and start + arguments.max_time
     run = FuzzRun(plan, chosen, arguments.results, arguments.workers, until, arguments.changed)
@@ -219,10 +222,11 @@ def run_fuzz(arguments: argparse.Namespace) -> int:
         baseline = report.updated_baseline()
         baseline.save(arguments.baseline)
         report = replace(report, baseline=baseline)
-    print(report)
+    run_record, *each_record = records(report)
+    print(printed({**run_record, "operators": each_record}) if arguments.json else report)
     for path in arguments.report:
         report.save(path)
-        print(f"written to {path}")
+        print(f"written to {path}", file=sys.stderr if arguments.json else sys.stdout)
     if missing := len(chosen) - len(results):
         print(f"onnxla: {missing} of {len(chosen)} operators were not reached", file=sys.stderr)
     if any(result.cut == INTERRUPTED for result in results):
@@ -230,7 +234,7 @@ def run_fuzz(arguments: argparse.Namespace) -> int:
     return 0 if report.ok else 1
 
 
-def replay(folder: Path, plan: FuzzPlan) -> int:
+def replay(folder: Path, plan: FuzzPlan, as_json: bool = False) -> int:
     """Runs saved cases; the exit code is 1 if one is wrong, or there is none."""
     from onnxla.tables import Table
     from onnxla.testing.case import Case
@@ -246,8 +250,10 @@ def replay(folder: Path, plan: FuzzPlan) -> int:
         outcome = outcome_of(Case.load(path))
         wrong += outcome.kind in WRONG
         rows.append((str(path.relative_to(folder)), outcome.kind, outcome.detail))
+    columns = ("case", "outcome", "detail")
     title = f"{plan.tested.name}: {wrong} of {len(rows)} cases are wrong"
-    print(Table(title, ("case", "outcome", "detail"), rows))
+    cases = [dict(zip(columns, row, strict=True)) for row in rows]
+    print(printed({"wrong": wrong, "cases": cases}) if as_json else Table(title, columns, rows))
     return 1 if wrong else 0
 
 

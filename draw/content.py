@@ -15,7 +15,7 @@ from onnxla.draw.figures import Figures
 from onnxla.draw.labels import Label
 from onnxla.draw.members import Cluster, Leaf, Member, Pin, clusters
 from onnxla.draw.roles import ROLES, Roles
-from onnxla.draw.types import joined, stated, type_text
+from onnxla.draw.types import stated, type_text
 
 SILENT = ("plain", "known", "same")  # roles that a cluster does not show beside others
 ARRAYS = ("float", "bfloat", "int", "uint", "bool", "complex", "string")
@@ -134,7 +134,7 @@ class Content:
             given = [kind for name, kind in kinds if name]
             for value, kind in zip(leaf.makes, given, strict=False):
                 if kind is not None:
-                    found[value] = joined(kind.dtype, kind.shape)
+                    found[value] = str(kind)
         return found
 
     @cached_property

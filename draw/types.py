@@ -26,11 +26,22 @@ TRACED = 3_000  # nodes up to which types are looked for that the file does not 
 
 @dataclass(frozen=True)
 class ArrayKind:
-    """Dtype and shape of a value that a trace found; `known`, if it is computed while tracing."""
+    """Dtype and shape of a value that a trace found.
+
+    Attributes:
+        dtype: Of its elements.
+        shape: With the sizes that were taken for those that the model leaves open.
+        known: Whether it is computed while tracing.
+        named: The shape with the batch by its name, where that is known.
+    """
 
     dtype: str
     shape: tuple[int, ...]
     known: bool = False
+    named: tuple[object, ...] = ()
+
+    def __str__(self) -> str:
+        return joined(self.dtype, self.named or self.shape)
 
 
 @dataclass
@@ -48,6 +59,49 @@ class Traced:
     operands: dict[ir.Node, tuple[ArrayKind | None, ...]] = field(default_factory=dict)
     flops: dict[ir.Node, float] = field(default_factory=dict)
     sizes: dict[str, int] = field(default_factory=dict)
+
+    def name_batch(self, other: Traced, name: str, size: int) -> None:
+        """Names the axes that a trace of another batch, of `size`, shows to be as long as it."""
+
+        def named(kind: ArrayKind | None, beside: ArrayKind | None) -> ArrayKind | None:
+            if kind is None or beside is None or len(kind.shape) != len(beside.shape):
+                return kind
+            pairs = zip(kind.shape, beside.shape, strict=True)
+            axes = tuple(batch_text(*pair, name, size) for pair in pairs)
+            return replace(kind, named=axes)
+
+        for found, besides in ((self.results, other.results), (self.operands, other.operands)):
+            for node, kinds in found.items():
+                if len(beside := besides.get(node, ())) == len(kinds):
+                    found[node] = tuple(map(named, kinds, beside))
+
+
+def batch_text(n: int, beside: int, name: str, size: int) -> object:
+    """The length of an axis: a multiple of the batch by its name, where it grows with it.
+
+    It is `n` for a batch of `size - 1`, and `beside` for one of `size`.
+    """
+    times = beside - n
+    if times <= 0 or beside != times * size:
+        return n
+    return name if times == 1 else f"{times}·{name}"
+
+
+def open_batch(program: Program) -> list[tuple[str, str]]:
+    """The inputs whose first size the model leaves open, with its name; none if it has several."""
+    shapes = [(v.name, v.type.shape) for v in program.inputs if isinstance(v.type, ir.TensorType)]
+    first = [(name, shape[0]) for name, shape in shapes if shape and not isinstance(shape[0], int)]
+    return [(name, size or "?") for name, size in first] if len({s for _, s in first}) == 1 else []
+
+
+def of_batch(
+    given: Mapping[str, np.ndarray], batch: Sequence[tuple[str, str]], size: int
+) -> dict[str, np.ndarray]:
+    """Inputs with another first size."""
+    longer = {
+        name: np.broadcast_to(given[name][:1], (size, *given[name].shape[1:])) for name, _ in batch
+    }
+    return {**given, **longer}
 
 
 def kind_of(value: Value) -> ArrayKind | None:
@@ -85,6 +139,9 @@ def trace(
             found.sizes = open_sizes(program, given)
         if len(found.results) >= len(nodes):
             break
+    if (batch := open_batch(program)) and found.results:
+        size = best[batch[0][0]].shape[0] + 1
+        found.name_batch(attempted(program, of_batch(best, batch, size)), batch[0][1], size)
     if counts is not None and found.results:  # once, as it takes longer
         found.flops = attempted(program, best, counts).flops
     return found

@@ -9,12 +9,14 @@ import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 
 from onnxla.ir.errors import ModelError
 from onnxla.ir.names import quoted
 from onnxla.ops import activation
+from onnxla.ops.cast import widen
 from onnxla.ops.index import check_indices
 from onnxla.ops.table import op
 from onnxla.ops.values import Value, as_traced
@@ -96,7 +98,8 @@ class Layer:
         """
         if len(W) != len(backwards := DIRECTIONS.get(self.direction, ())):
             raise ModelError(f"direction '{self.direction}' with a weight of shape {W.shape}")
-        X, W, R, B, P, *initial = as_traced([X, W, R, B, P, *initial])
+        dtype = X.dtype  # half precision would lose more at each step
+        X, W, R, B, P, *initial = jax.tree.map(widen, as_traced([X, W, R, B, P, *initial]))
         if layout:
             X, *initial = (s if s is None else s.swapaxes(0, 1) for s in (X, *initial))
         valid = None
@@ -124,9 +127,8 @@ class Layer:
             final, y = lax.scan(body, state, (X @ W[d].T + Wb[d], valid), reverse=reverse)
             results.append((y, *final))
         Y, *states = zip(*results, strict=True)
-        if layout:
-            return (jnp.stack(Y, 2).swapaxes(0, 1), *(jnp.stack(s, 1) for s in states))
-        return (jnp.stack(Y, 1), *(jnp.stack(s) for s in states))
+        y = jnp.moveaxis(jnp.stack(Y, 1), 2 * layout, 0)
+        return tuple(v.astype(dtype) for v in (y, *(jnp.stack(s, layout) for s in states)))
 
 
 LAYER, LAYER_OF_TANH = Layer(), Layer(activations=("Tanh", "Tanh"))

@@ -124,13 +124,12 @@ def as_sizes(values: Any, dtype: Any = np.int64) -> np.ndarray:
     return result
 
 
-def sum_dtype(data: Any) -> Any:
+def sum_dtype(x: Any) -> Any:
     """The dtype of sums and products: that of integers.
 
     None for sizes that have symbols, and for floating point: half precision is summed in single.
     """
-    floating = isinstance(data, Sizes) or jnp.issubdtype(data.dtype, jnp.floating)
-    return None if floating else data.dtype
+    return None if isinstance(x, Sizes) or jnp.issubdtype(x.dtype, jnp.floating) else x.dtype
 
 
 def numbered(size: Any) -> Any:

@@ -203,10 +203,9 @@ def tf_idf_vectorizer(
             continue
         counts = jnp.zeros((*X.shape[:-1], len(grams)), single)
         for stride in range(1, max_skip_count + 2 if n > 1 else 2):
-            if (n - 1) * stride >= X.shape[-1]:
+            if (starts := X.shape[-1] - (n - 1) * stride) <= 0:
                 break
             budget().count_call(STRIDE * n)
-            starts = X.shape[-1] - (n - 1) * stride
             windows = jnp.stack([X[..., i * stride :][..., :starts] for i in range(n)], -1)
             if known:  # else XLA compares and counts at once
                 check_size((*windows.shape, len(grams)), bool, "n-grams beside each other")

@@ -160,7 +160,7 @@ def allowed(expected: np.ndarray, scale: float, tolerance: Tolerance) -> Any:
     limits = tolerance.relative * own + scaled * scale + tolerance.absolute
     if not (scaled or tolerance.relative):
         return limits
-    return np.maximum(limits, largest_subnormal(expected.dtype))
+    return limits + largest_subnormal(expected.dtype)
 
 
 def largest_subnormal(dtype: np.dtype[Any]) -> float:

@@ -50,5 +50,6 @@ FAULTS = [
         lambda: example("Sign", 13, np.array([np.nan], np.float16)),
     ),
     underflows("Einsum", 12, 1.1754944e-38, 0.25, 1e38, equation=",,->"),
+    underflows("SwiGLU", 28, [1.1754944e-38], [3.4028235e38]),
     underflows("Asin", 22, [1.1754944e-38], versions="jax<0.12"),
 ]

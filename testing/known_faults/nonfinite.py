@@ -126,6 +126,14 @@ FAULTS = [
         ranks={f"y{i}": 1 for i in range(6)},
         types={f"y{i}": "tensor(float)" for i in range(6)},
     ),
+    another_order(
+        *("GRU", 22, f32([[[4]]]), f32([[[MOST], [0], [1]]]), np.zeros((1, 3, 1), np.float32)),
+        *(None, None, f32([[[8]]])),
+        activations=["LeakyRelu", "LeakyRelu"],
+        activation_alpha=[1.0, 1.0],
+        hidden_size=1,
+        ranks={"y0": 4},
+    ),
     another_order("MatMul", 9, f32([-INF, MOST, MOST]), f32([1, 2, 2])),
     another_order(
         *("FusedConv", 1, f16([[[65504]]]), f16([[[-4]]]), f16([INF])),

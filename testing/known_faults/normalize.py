@@ -221,6 +221,22 @@ FAULTS = [
     Fault(
         "onnxruntime",
         "LayerNormalization",
+        "gives NaN as the mean where an element is infinite",
+        "'Mean = ReduceMean<axes=normalized_axes>(X)', and the mean of 0 and infinity is infinity.",
+        in_training & some(np.isinf),
+        functools.partial(
+            example,
+            "LayerNormalization",
+            17,
+            f64([0, np.inf, 0]),
+            f64([0, 0, 0]),
+            outputs=2,
+            types={"y1": "tensor(float)"},
+        ),
+    ),
+    Fault(
+        "onnxruntime",
+        "LayerNormalization",
         "squares numbers in double precision where Scale broadcasts, and else in single",
         "'This operator casts all input variables' to the type of `stash_type`, in which 'DD = "
         "Mul(D, D)' may be infinite, so that 'InvStdDev' is 0.",

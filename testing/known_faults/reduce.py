@@ -6,10 +6,11 @@ import functools
 
 import numpy as np
 
+from onnxla.testing.arrays import f32
 from onnxla.testing.case import Case
 from onnxla.testing.fault_records import Fault
 from onnxla.testing.known_faults.elementary import underflows
-from onnxla.testing.predicates import When, dtype, kind, rank, some
+from onnxla.testing.predicates import When, dtype, enabled, kind, rank, some
 from onnxla.testing.use import example
 
 
@@ -47,6 +48,24 @@ FAULTS = [
         "The text says: 'Input tensors of rank zero are valid.'",
         rank(0),
         lambda: example("ReduceLogSumExp", 28, np.array(1, np.float32)),
+    ),
+    Fault(
+        "reference",
+        "ReduceLogSumExp",
+        "gives NaN where the largest element is infinite, which it takes from itself",
+        "The text has the logarithm of the sum of the exponentials, which is infinite, too.",
+        some(np.isinf),
+        lambda: example("ReduceLogSumExp", 18, f32([np.inf, 1])),
+    ),
+    Fault(
+        "onnxruntime",
+        "ReduceLogSumExp",
+        "gives infinity for large numbers where it reduces no axes",
+        "The logarithm of the exponential of a number is the number.",
+        enabled("noop_with_empty_axes") & some(lambda x: x > 88),
+        lambda: example(
+            "ReduceLogSumExp", 18, f32([100]), np.zeros(0, np.int64), noop_with_empty_axes=1
+        ),
     ),
     Fault(
         "reference",

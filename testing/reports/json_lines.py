@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from onnxla.testing.fuzzing import Fuzzed
 from onnxla.testing.reports.about import About
@@ -13,8 +14,8 @@ from onnxla.testing.reports.results import FuzzResults
 FORMAT = "onnxla fuzz report 1"
 
 
-def json_lines(report: FuzzResults) -> str:
-    """The report as lines of JSON, cases included; `read_json_lines` reads them."""
+def records(report: FuzzResults) -> list[dict[str, Any]]:
+    """What is known of the run, then of each operator, cases included."""
     run = {
         "format": FORMAT,
         "runtime": report.runtime,
@@ -22,8 +23,12 @@ def json_lines(report: FuzzResults) -> str:
         "seed": report.seed,
         "about": asdict(report.about),
     }
-    records = [run, *(result.record() for result in report.results)]
-    return "".join(f"{json.dumps(record)}\n" for record in records)
+    return [run, *(result.record() for result in report.results)]
+
+
+def json_lines(report: FuzzResults) -> str:
+    """The report as lines of JSON; `read_json_lines` reads them."""
+    return "".join(f"{json.dumps(record)}\n" for record in records(report))
 
 
 def read_json_lines(path: str | Path) -> tuple[str, tuple[str, ...], list[Fuzzed], int, About]:

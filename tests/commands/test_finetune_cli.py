@@ -72,6 +72,17 @@ def test_trains_and_saves(folder: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert not np.array_equal(weights["w"], -WEIGHT)
 
 
+def test_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    more = ["--epochs", "20", "--learning-rate", "0.1"]
+    assert main(command(folder, *more, "--json", "--plot", f"{folder}/curve.png")) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["out"] == f"{folder}/tuned.onnx"
+    assert told["agrees"] is True
+    assert told["after"]["loss"] < 0.5 * told["before"]["loss"]
+    assert 0 <= told["after"]["accuracy"] <= 1
+    assert len(told["history"]["epochs"]["loss"]) == 20
+
+
 def test_losses_of_one_output_and_one_target(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

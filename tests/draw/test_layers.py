@@ -47,7 +47,7 @@ def test_a_layer_says_what_it_is(deep: onnxla.Module) -> None:
     first = deep.layers["/net/layer.0/MatMul"]
     assert (first.operator, first.value, first.parameters) == ("MatMul", "MatMul0", ("w",))
     assert first.inputs == ("first",)  # the weight is a parameter
-    assert (first.output, first.elements) == ("float32 2\u00d78", 64)
+    assert (first.output, first.elements) == ("float32 N\u00d78", 64)
     assert first.share == pytest.approx(1 / 12)
     assert len(deep.layers) == 50
     assert deep.layers[-1].name == "y"  # a node without a name
@@ -82,7 +82,7 @@ def test_values_by_name(deep: onnxla.Module) -> None:
     assert values["x"].made_by == "input"
     assert values["x"].readers == ("Relu /net/first",)
     assert values["y"].readers == ("output",)
-    assert values["Tanh4"].type == "float32 2\u00d78"
+    assert values["Tanh4"].type == "float32 N\u00d78"
     assert [*values("Tanh*")] == [f"Tanh{i}" for i in range(12)]
     assert [*values("* /net/layer.1/*")] == ["MatMul1", "Add1", "Tanh1", "Neg1"]  # by the maker
     with pytest.raises(ValueError, match="did you mean 'Tanh0'"):
@@ -171,3 +171,17 @@ def test_the_page_of_a_module(width: int, vit: onnxla.Module, tmp_path: Path) ->
     assert found["rows"] > len(vit.layers)
     assert not found["over"]
     assert not found["cut"]
+
+
+@pytest.mark.parametrize("batch", ["N", None])
+def test_the_batch_has_its_name_where_the_file_states_no_shapes(batch: str | None) -> None:
+    nodes = [
+        helper.make_node("Reshape", ["x", "rows"], ["r"]),
+        helper.make_node("Relu", ["r"], ["h"]),
+        helper.make_node("ReduceSum", ["h"], ["y"], keepdims=0),
+    ]
+    inputs = {"x": (TensorProto.FLOAT, [batch, 4, 3])}
+    module = onnxla.load(graph(nodes, inputs, ["y"], tensors={"rows": np.int64([-1, 3])}))
+    name = batch or "?"
+    shapes = [layer.output for layer in module.layers]
+    assert shapes == [f"float32 4\u00b7{name}\u00d73", f"float32 4\u00b7{name}\u00d73", "float32"]

@@ -65,6 +65,10 @@ def test_runtimes_are_run_on_it(corpus: Path, capsys: pytest.CaptureFixture[str]
     assert any(outcome.kind in WRONG for _, outcome in check_corpus(corpus, Doubling()))
     assert cli.main(["corpus", "check", str(corpus), "--runtime", "reference"]) == 0
     assert " agreed" in capsys.readouterr().out
+    assert cli.main(["corpus", "check", str(corpus), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [*told["counts"]] == ["agreed"]
+    assert told["wrong"] == []
 
 
 def test_a_changed_file_is_told(corpus: Path, tmp_path: Path) -> None:

@@ -88,6 +88,21 @@ def test_saved_cases_are_replayed(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "--replay takes a folder of saved cases" in capsys.readouterr().err
 
 
+def test_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["fuzz", "Neg", "--runtime", DOUBLING, "--against", "reference", "--json"]
+    report = ["--report", str(tmp_path / "report.txt")]
+    assert cli.main([*words, *report, "-n", "10", "--save", str(tmp_path)]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert (found["runtime"], found["judges"]) == ("doubling", ["reference"])
+    (operator,) = found["operators"]
+    assert operator["name"] == "Neg"
+    assert operator["counts"]["disagreed"] >= 1
+    assert cli.main([*words, "--replay", str(tmp_path)]) == 1
+    replayed = json.loads(capsys.readouterr().out)
+    assert replayed["wrong"] == 1
+    assert replayed["cases"][0]["outcome"] == "disagreed"
+
+
 def test_what_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["fuzz", "Bitwise*", "--skip", "BitwiseNot", "--shard", "1/3", "-n", "2"]
     assert cli.main(words) == 0
