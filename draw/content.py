@@ -12,10 +12,10 @@ from onnxla import ir
 from onnxla.draw import labels
 from onnxla.draw.changes import Changes
 from onnxla.draw.figures import Figures
-from onnxla.draw.labels import Label
+from onnxla.draw.labels import Label, shape_text
 from onnxla.draw.members import Cluster, Leaf, Member, Pin, clusters
 from onnxla.draw.roles import ROLES, Roles
-from onnxla.draw.types import stated, type_text
+from onnxla.draw.types import ArrayKind, stated, type_text
 
 SILENT = ("plain", "known", "same")  # roles that a cluster does not show beside others
 ARRAYS = ("float", "bfloat", "int", "uint", "bool", "complex", "string")
@@ -126,22 +126,22 @@ class Content:
         return labels.of_pin(member, self.types.get(values[0], "") if values else "")
 
     @cached_property
-    def _traced(self) -> dict[str, str]:
+    def _traced(self) -> dict[str, ArrayKind]:
         """Dtype and shape of values as a trace found them."""
         traced = self.roles.traced.results
-        found: dict[str, str] = {}
+        found: dict[str, ArrayKind] = {}
         for leaf in self.root.leaves:
             kinds = zip(leaf.node.outputs, traced.get(leaf.node, ()), strict=False)
             given = [kind for name, kind in kinds if name]
             for value, kind in zip(leaf.makes, given, strict=False):
                 if kind is not None:
-                    found[value] = str(kind)
+                    found[value] = kind
         return found
 
     @cached_property
     def types(self) -> dict[str, str]:
         """Dtype and shape of values, as far as they are known, by value of the drawing."""
-        found = {**self._traced}
+        found = {value: str(kind) for value, kind in self._traced.items()}
         told = dict(stated([self.roles.program.model.graph]))
         for value, name in self.names.items():
             if name in told and (value not in found or self._tells(told[name])):
@@ -159,6 +159,6 @@ class Content:
         if len(values) > 1:
             return f"{len(values)} values"
         kind, _, shape = self.types.get(values[0], "").partition(" ")
-        if len(shape) > WIRE and values[0] in self._traced:
-            shape = self._traced[values[0]].partition(" ")[2]  # numbers are shorter than names
+        if (len(shape) > WIRE or "…" in shape) and values[0] in self._traced:
+            shape = shape_text(self._traced[values[0]].shape)  # numbers are shorter than names
         return labels.cut(shape, WIRE) if kind.startswith(ARRAYS) else ""

@@ -347,6 +347,7 @@ def test_a_picture_is_as_wide_as_what_is_above_it() -> None:
     drawing = module.draw()
     (width,) = re.findall(r'<svg [^>]*width="(\d+)"', drawing.svg)
     assert int(width) > width_of(drawing.content.subtitle, SMALL) > drawing.shown.width
+    assert drawing.content.wire_text(["y"]) == "2\u00d72\u00d72"  # no name that was cut
 
 
 def states(drawing: Drawing) -> dict[str, tuple[str, str]]:
