@@ -23,7 +23,7 @@ SMALLER = {
         '"epochs": 6': '"epochs": 1',
     },
     "quantized": {"steps = 60": "steps = 3", "chosen[:480]": "chosen[:96]", "[320]": "[64]"},
-    "text": {"steps = 80": "steps = 3", "[25:85]": "[25:30]"},
+    "text": {"steps = 100": "steps = 3", "[25:85]": "[25:30]"},
     "decoders": {
         "steps, length, batch = 240": "steps, length, batch = 3",
         "tuning = 60": "tuning = 2",
