@@ -59,7 +59,7 @@ class GraphValues(Mapping[str, GraphValue]):
         self.title, self.found = title, found
 
     def __call__(self, *patterns: str) -> GraphValues:
-        """Those whose names, or whose makers, one of some shell-style patterns matches.
+        """Those whose names, makers or makers' operators one of some shell-style patterns matches.
 
         Raises:
             ValueError: A pattern matches none.
@@ -69,7 +69,10 @@ class GraphValues(Mapping[str, GraphValue]):
             these = {
                 name: value
                 for name, value in self.found.items()
-                if fnmatchcase(name, pattern) or fnmatchcase(value.made_by, pattern)
+                if any(
+                    fnmatchcase(each, pattern)
+                    for each in (name, value.made_by, value.made_by.partition(" ")[0])
+                )
             }
             if not these:
                 raise ValueError(no_such("value", pattern, self.found))

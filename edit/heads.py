@@ -24,6 +24,7 @@ from onnxla.parameters.roles import HEAD, TRAINS
 
 # Sizes to try where the model leaves one open: convolutional networks take no small pictures.
 OPEN_SIZES = (2, 64, 256)
+BATCH = 2  # pictures
 MANY = 2**40  # elements: what has more is no example
 PICTURE = 64  # that most of them do take, so that it is tried first of an open height or width
 
@@ -174,17 +175,27 @@ def abstract_values(
 
 
 def example_inputs(program: Program) -> Iterator[dict[str, np.ndarray]]:
-    """Zeros of the types that the model's inputs have, for each of the made up sizes."""
+    """Zeros of the types that the model's inputs have, for each of the made up sizes.
+
+    Of pictures there are two, whatever their size.
+    """
     kinds = [value.type for value in program.inputs]
     shapes = [kind.shape or () for kind in kinds if isinstance(kind, ir.TensorType)]
     pictures = any(len(s) > 3 and not all(isinstance(n, int) for n in s[2:]) for s in shapes)
+    batches = {s[0] for s in shapes if len(s) > 3} if pictures else set()
+
+    def length(axis: int, size: int | str | None, open_size: int) -> int:
+        if isinstance(size, int):
+            return size
+        return BATCH if size in batches and (size is not None or axis == 0) else open_size
+
     for size in sorted(OPEN_SIZES, key=lambda size: pictures and size != PICTURE):
         given = {}
         for value in program.inputs:
             kind = value.type
             if not isinstance(kind, ir.TensorType) or kind.dtype is None or kind.shape is None:
                 return
-            shape = [d if isinstance(d, int) else size for d in kind.shape]
+            shape = [length(axis, each, size) for axis, each in enumerate(kind.shape)]
             if math.prod(shape) > MANY:
                 return
             given[value.name] = np.broadcast_to(np.zeros((), kind.dtype), shape)  # takes no memory
