@@ -70,7 +70,8 @@ class Findings:
 def check(source: Any, *, folder: str | os.PathLike[str] | None = None) -> Findings:
     """Checks a model without running it. `source` and `folder`: whatever `load` takes.
 
-    A file that is missing or cannot be read is an error among the findings.
+    Or `source` is a `Module`, whose model is checked as it would be saved. A file that is missing
+    or cannot be read is an error among the findings.
 
     For example:
 
@@ -79,6 +80,8 @@ def check(source: Any, *, folder: str | os.PathLike[str] | None = None) -> Findi
         print(findings)
     """
     try:
+        if hasattr(source, "to_ir"):
+            source = source.to_ir()
         model = source if isinstance(source, ir.Model) else ir.read(source, folder=folder)
     except (ir.ModelError, OSError) as error:
         return Findings((describe(error),), (), ())

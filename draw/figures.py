@@ -146,8 +146,10 @@ def named(
     for name, value in numbers.items():
         for leaf in makers.get(name, ()):
             found[leaf] = max(found.get(leaf, -math.inf), size_of(value))
+    if not numbers:
+        raise ValueError("the overlay has no numbers")
     if not found:
-        first = next(iter(numbers), "")
+        first = next(iter(numbers))
         raise ValueError(
             f"the overlay names no node, value or parameter, such as {first!r:.100};"
             f" {nearest(first, makers)}"

@@ -219,3 +219,8 @@ def test_check_of_a_file_that_is_not_there_is_a_finding(tmp_path: Path) -> None:
     assert onnxla.check("none.onnx").errors == ("'none.onnx': No such file or directory",)
     assert "is not a regular file" in onnxla.check(tmp_path).errors[0]
     assert "not an ONNX model" in onnxla.check(b"\xff" * 100).errors[0]
+
+
+def test_a_module_is_checked_as_it_is_saved() -> None:
+    module = onnxla.load(linear())
+    assert onnxla.check(module).notes == onnxla.check(linear()).notes

@@ -384,6 +384,7 @@ def test_depth_opens_clusters() -> None:
     ("options", "message"),
     [
         ({"overlay": "flop"}, "no overlay is named 'flop'; did you mean 'flops'"),
+        ({"overlay": {}}, "the overlay has no numbers"),
         ({"overlay": {"nothing": 1.0}}, "names no node, value or parameter, such as 'nothing'"),
         ({"depth": -1}, "depth is a whole number of at least 0"),
         ({"height": 5}, "height is a whole number of at least 200"),
