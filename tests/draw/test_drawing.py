@@ -389,7 +389,7 @@ def test_depth_opens_clusters() -> None:
         ({"depth": -1}, "depth is a whole number of at least 0"),
         ({"height": 5}, "height is a whole number of at least 200"),
     ],
-    ids=["overlay", "names", "depth", "height"],
+    ids=["overlay", "nothing", "names", "depth", "height"],
 )
 def test_wrong_values_are_told(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
