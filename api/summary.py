@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from onnxla import ir
-from onnxla.ir.names import listed, plain
+from onnxla.ir.names import listed, number_of, plain
 from onnxla.ir.problems import MAX_LISTED, Problems
 from onnxla.ir.traverse import all_nodes
 from onnxla.ops.missing import missing_operators
@@ -80,7 +80,7 @@ def summarize(
         Table("outputs", (), outputs),
         Table("parameters", ("role", "tensors", "elements", ""), roles),
         Table(
-            f"operators ({sum(count for _, count in counts)} nodes)",
+            f"operators ({number_of(sum(count for _, count in counts), 'node')})",
             (),
             [(plain(name), str(count)) for name, count in counts[:MAX_LISTED]],
             folded=True,

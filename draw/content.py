@@ -16,6 +16,7 @@ from onnxla.draw.labels import Label, shape_text
 from onnxla.draw.members import Cluster, Leaf, Member, Pin, clusters
 from onnxla.draw.roles import ROLES, Roles
 from onnxla.draw.types import ArrayKind, stated, type_text
+from onnxla.ir.names import number_of
 
 SILENT = ("plain", "known", "same")  # roles that a cluster does not show beside others
 ARRAYS = ("float", "bfloat", "int", "uint", "bool", "complex", "string")
@@ -51,7 +52,7 @@ class Content:
         """How much there is, and what the shapes are for."""
         tensors = self.roles.program.parameters.params.values()
         count = sum(math.prod(tensor.shape) for tensor in tensors)
-        texts = [f"{len(self.root.leaves):,} nodes", f"{labels.rounded(count)} parameters"]
+        texts = [number_of(len(self.root.leaves), "node"), f"{labels.rounded(count)} parameters"]
         traced = self.roles.traced
         shapes = {name: labels.shape_text(shape) for name, shape in traced.nameless.items()}
         named = [(k, v) for k, v in {**traced.sizes, **shapes}.items() if k != "?"]

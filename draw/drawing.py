@@ -22,7 +22,7 @@ from onnxla.draw.roles import Roles
 from onnxla.draw.scene import Inside, Port, plans
 from onnxla.draw.svg import svg
 from onnxla.draw.types import trace
-from onnxla.ir.names import plain
+from onnxla.ir.names import number_of, plain
 from onnxla.module import Module, require_module
 
 BOXES = 52  # that are shown at first
@@ -96,7 +96,7 @@ class Drawing:
         count = len(self.content.root.leaves)
         boxes = sum(not isinstance(place.item, Port) for place in self.shown.places)
         return (
-            f"Drawing of {plain(self.content.title)}: {count:,} nodes, {boxes:,}"
+            f"Drawing of {plain(self.content.title)}: {number_of(count, 'node')}, {boxes:,}"
             ' boxes at first; save("graph.html") writes it'
         )
 

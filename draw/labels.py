@@ -11,7 +11,7 @@ import numpy as np
 
 from onnxla.draw.members import Cluster, Constant, Leaf, Pin
 from onnxla.ir.model import Node, Tensor
-from onnxla.ir.names import plain
+from onnxla.ir.names import number_of, plain
 from onnxla.ops.table import lookup
 
 TITLE, SMALL = 13.0, 10.5  # sizes of type
@@ -125,7 +125,7 @@ def of_leaf(leaf: Leaf, figure: str = "") -> Label:
 def of_cluster(cluster: Cluster, parameters: int, figure: str = "") -> Label:
     """A cluster: its name, and how much is inside."""
     count = len(cluster.leaves)
-    text = f"{count:,} node{'s' * (count != 1)}"
+    text = number_of(count, "node")
     if parameters:
         text += f" · {rounded(parameters)} parameters"
     kinds = [n for n, _ in Counter(leaf.node.op_type for leaf in cluster.leaves).most_common(3)]

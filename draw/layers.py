@@ -17,7 +17,7 @@ from onnxla.draw.members import Cluster, Leaf
 from onnxla.draw.roles import Roles
 from onnxla.draw.types import trace
 from onnxla.interpret.program import Program
-from onnxla.ir.names import no_such, plain
+from onnxla.ir.names import no_such, number_of, plain
 from onnxla.tables import Table, page
 
 ROWS = 40  # of a text, before scopes are folded
@@ -237,7 +237,7 @@ def layers(program: Program) -> GraphLayers:
         made = [content.types.get(name, "") for name in cluster.makes]
         return LayerLine(
             cluster.title,
-            f"{count:,} node{'s' * (count != 1)}",
+            number_of(count, "node"),
             next(filter(None, reversed(made)), ""),
             elements_of(parameters),
             share,

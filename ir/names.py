@@ -39,6 +39,11 @@ def quoted(name: object) -> str:
     return f"'{plain(name)}'"
 
 
+def number_of(count: int, noun: str) -> str:
+    """A count and its noun: 1 node, 1,000 nodes."""
+    return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
 def first(names: Iterable[object], spell: Callable[[object], str], room: int) -> list[str]:
     """The first of some names as texts, at least one, that together take little room."""
     texts: list[str] = []
