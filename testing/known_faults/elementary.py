@@ -24,7 +24,7 @@ def nearly_zero(case: Case) -> bool:
     return False
 
 
-def underflows(op: str, version: int, *least: Any, versions: str = "", **attributes: Any) -> Fault:
+def underflows(op: str, version: int, *least: Any, **attributes: Any) -> Fault:
     """XLA rounds subnormal numbers to 0, on the way to a result that is not 0."""
     return Fault(
         "onnxla",
@@ -34,7 +34,6 @@ def underflows(op: str, version: int, *least: Any, versions: str = "", **attribu
         "saves time and changes the result by less than the least number.",
         nearly_zero,
         lambda: example(op, version, *map(np.float32, least), **attributes),
-        versions=versions,
     )
 
 
@@ -51,5 +50,4 @@ FAULTS = [
     ),
     underflows("Einsum", 12, 1.1754944e-38, 0.25, 1e38, equation=",,->"),
     underflows("SwiGLU", 28, [1.1754944e-38], [3.4028235e38]),
-    underflows("Asin", 22, [1.1754944e-38], versions="jax<0.12"),
 ]

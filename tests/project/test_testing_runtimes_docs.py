@@ -120,7 +120,9 @@ def test_c(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert re.match(r"tiny_runtime against .*: 60 cases", capsys.readouterr().out)
     assert run(wrong) == 1
     (shown,) = (text for _, text in BLOCKS if text.startswith("Add-14 disagreed"))
-    assert shown in capsys.readouterr().out
+    # Which of the simplest cases is found may differ with the version of Hypothesis.
+    found, case = shown.split("Case(")
+    assert f"{found}Case({case.partition(',')[0]}" in capsys.readouterr().out
 
 
 NEGATION = """inputs.into_iter().next().ok_or("no input".to_string()).map(|x| {
