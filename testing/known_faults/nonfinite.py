@@ -144,6 +144,9 @@ FAULTS = [
     another_order(
         "FusedMatMul", 1, f32([-INF, MOST, MOST]), f32([1, 2, 2]), **MICROSOFT, ranks={"y0": 0}
     ),
+    another_order(
+        "TransposeMatMul", 1, f32([-INF, MOST, MOST]), f32([1, 2, 2]), **MICROSOFT, ranks={"y0": 0}
+    ),
     another_order("GroupNormalization", 21, ROW, ONES, 0 * ONES, num_groups=1, ranks={"y0": 3}),
     another_order(
         "InstanceNormalization", 1, f32([[[1, 10]]]), MOST * ONES, 0 * ONES, ranks={"y0": 3}

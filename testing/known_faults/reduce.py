@@ -67,6 +67,14 @@ FAULTS = [
         lambda: example("ReduceLogSumExp", 28, f32([1000])),
     ),
     Fault(
+        "onnxruntime",
+        "ReduceLogSumExp",
+        "gives infinity where there is NaN beside it",
+        "The exponential of NaN is NaN, and so is every sum with it.",
+        some(np.isnan) & some(np.isinf),
+        lambda: example("ReduceLogSumExp", 18, f32([0, np.nan, np.inf])),
+    ),
+    Fault(
         "reference",
         "ReduceSumSquare",
         "sums 32-bit integers to 64-bit ones",
