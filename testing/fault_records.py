@@ -129,7 +129,12 @@ def faults_by_operator() -> dict[tuple[str, str], list[Fault]]:
 def faults_met(
     case: Case, runtimes: Sequence[str], among: Sequence[Fault] | None = None
 ) -> Iterator[Fault]:
-    """The faults of some runtimes that a case meets, in whichever versions of these."""
+    """The faults of some runtimes that a case meets, in whichever versions of these.
+
+    A record is of a node by itself. The nodes of a graph are looked at while it is drawn.
+    """
+    if len(case.proto.graph.node) > 1:
+        return
     key = case.op_type, case.domain
     for fault in faults_by_operator().get(key, ()) if among is None else among:
         if (fault.op_type, fault.domain) == key and fault.runtime in runtimes and fault.when(case):

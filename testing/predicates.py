@@ -95,6 +95,16 @@ def operand(position: int, holds: Callable[[Any], Any] = lambda value: True) -> 
     return When(check)
 
 
+def stored(position: int) -> When:
+    """Whether the model holds an operand, rather than being fed with it."""
+
+    def check(case: Case) -> bool:
+        name = "".join(case.node.input[position : position + 1])
+        return any(tensor.name == name for tensor in case.proto.graph.initializer)
+
+    return When(check)
+
+
 def rank(*ranks: int, of: int = 0) -> When:
     """Whether the rank of an operand is one of some."""
     return operand(of, lambda x: np.ndim(x) in ranks)

@@ -6,8 +6,8 @@ import numpy as np
 
 from onnxla.testing.case import Case
 from onnxla.testing.fault_records import Fault
-from onnxla.testing.predicates import When, always, before, dtype, has, rank
-from onnxla.testing.use import example
+from onnxla.testing.predicates import When, always, before, dtype, has, rank, stored
+from onnxla.testing.use import Use, case_of, example
 
 CONVERTER, INFERENCE = "version converter", "shape inference"
 X = np.array([[[1.0, 2.0], [3.0, 4.0]]], np.float32)
@@ -125,6 +125,18 @@ FAULTS = [
         ~dtype(np.float32) | ~has("axes"),
         lambda: example(
             "MeanVarianceNormalization", 13, X[None].astype(np.float16), ranks={"y0": 4}
+        ),
+    ),
+    Fault(
+        INFERENCE,
+        "Pad",
+        "refuses stored `axes` of 32 bits",
+        "'`Tind`: Constrain indices to integer types', of which int32 is one.",
+        dtype(np.int32, of=3) & stored(3),
+        lambda: case_of(
+            Use("Pad", [X, np.array([1, 1]), None, np.array([0], np.int32)], ranks={"y0": 3}),
+            18,
+            lambda position, name: name == "axes",
         ),
     ),
     Fault(

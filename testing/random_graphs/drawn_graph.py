@@ -76,7 +76,8 @@ class DrawnGraph:
         self.opset = opset
         self.dtypes = dtypes
         self.left = max_nodes
-        self.draw(st.integers(0, 2**32 - 1))
+        self._asked = 0
+        self._plain = self.draw(st.integers(0, 2**32 - 1)) == 0  # as examples are when they shrink
         self.reach = self.draw(st.sampled_from(REACHES))
         self.main = DrawnScope()
         self.inputs: dict[str, np.ndarray] = {}
@@ -99,14 +100,15 @@ class DrawnGraph:
         """Random numbers that follow from all that has been drawn, others each time.
 
         They decide which operands connect and what numbers they have. Most examples that Hypothesis
-        makes differ from others in a choice or two; so these, too, are other graphs.
+        makes differ from others in a choice or two; so these, too, are other graphs. In a plain
+        graph they follow from what was drawn for a node, so that others can be deleted.
         """
-        self._count += 1
-        return np.random.default_rng((self.state, self._count))
+        self._asked += 1
+        return np.random.default_rng((self.state, self._asked))
 
     def chance(self, probability: float) -> bool:
-        """True with a probability."""
-        return bool(self.rng().random() < probability)
+        """True with a probability; False in a plain graph."""
+        return not self._plain and bool(self.rng().random() < probability)
 
     def name(self, kind: str) -> str:
         """A name that no other value has."""
@@ -165,7 +167,7 @@ class DrawnGraph:
         values = []
         for name, runs in zip(named, results, strict=True):
             self.settings[name] = rtol, steps
-            moved = with_errors(runs, rtol, steps, self._count)
+            moved = with_errors(runs, rtol, steps, self.rng())
             values.append(DrawnValue(name, moved, depth))
         scope.values += values
         return values
@@ -197,6 +199,8 @@ class DrawnGraph:
         """One more node, if what is drawn turns out to be one: of a high kind with subgraphs."""
         from onnxla.testing.random_graphs.subgraphs import MAKERS
 
+        if self._plain:
+            self.state = self._asked = 0
         kinds = [name for name in SUBGRAPHS if name in self.ops]
         names = [name for name in self.ops if name not in SUBGRAPHS]
         room = scope.depth < MAX_DEPTH and self.left >= 3

@@ -83,10 +83,10 @@ class DrawnScope:
         return self.outer.root() if self.outer else self
 
 
-def with_errors(runs: Runs, rtol: float, steps: int, seed: int) -> Runs:
+def with_errors(runs: Runs, rtol: float, steps: int, rng: np.random.Generator) -> Runs:
     """Results as another runtime might have them: with errors of opposite signs."""
     first, second, third = runs
-    signs = np.random.default_rng(seed).choice((-1, 1), first.shape)
+    signs = rng.choice((-1, 1), first.shape)
     if first.dtype == np.bool_ or (is_integer(first.dtype) and not steps):
         return runs
     with np.errstate(all="ignore"):

@@ -32,13 +32,16 @@ from onnxla.testing.predicates import (
     size,
     some,
     spatial,
+    stored,
     version,
 )
 from onnxla.testing.reports.report import FuzzReport
+from onnxla.testing.use import Use, case_of
 from onnxla.testing.version_ranges import within
 from support.small_runtimes import Doubling
 
 ONE = np.ones(2, np.float32)
+HELD = case_of(Use("Add", [ONE, ONE]), 14, lambda position, name: name == "B")
 GEMM = example("Gemm", 13, np.ones((2, 3)), np.ones((3, 1)), alpha=0.5, transA=0)
 DROPOUT = example("Dropout", 13, ONE, None, np.array(True), outputs=2)
 CONV = example("Conv", 22, np.zeros((0, 1, 3), np.float32), np.ones((1, 1, 2), np.float32))
@@ -73,6 +76,9 @@ NARROW = example("DequantizeLinear", 21, np.array([1], ml_dtypes.int4), np.float
         (operand(2), DROPOUT, True),
         (operand(3), DROPOUT, False),
         (operand(2, np.logical_not), DROPOUT, False),
+        (stored(0), HELD, False),
+        (stored(1), HELD, True),
+        (stored(2), HELD, False),
         (rank(2), GEMM, True),
         (rank(0, 1), GEMM, False),
         (rank(0, of=2), DROPOUT, True),
@@ -190,3 +196,13 @@ def test_every_fault_of_another_runtime_has_versions() -> None:
     assert {fault.runtime for fault in faults() if not fault.versions} == {"onnxla"}
     for record in faults():
         assert record.package in {"onnx", "onnxruntime", "onnxla", "jax"}
+
+
+def test_a_graph_meets_no_record_of_its_last_node() -> None:
+    case = example("Neg", 13, ONE)
+    model = onnx.load_from_string(case.model)
+    model.graph.node.insert(0, onnx.helper.make_node("Abs", ["X"], ["a"]))
+    model.graph.node[1].input[0] = "a"
+    record = dataclasses.replace(faults()[0], op_type="Neg", domain="", when=always)
+    assert fault_of(case, [record.runtime], [record])
+    assert not fault_of(Case(model.SerializeToString(), case.inputs), [record.runtime], [record])
