@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from onnxla.notebook import fold_errors
 from onnxla.public import MODULES, PUBLIC, find
 
 if TYPE_CHECKING:  # what `PUBLIC` says, in the words of type checkers
@@ -70,3 +71,6 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*PUBLIC, *MODULES, "public"})
+
+
+fold_errors()

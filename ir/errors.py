@@ -1,10 +1,8 @@
 """The errors that onnxla raises, so that callers can tell whose fault it was."""
 
 import os
-import traceback
 
-# Whose frames a notebook folds; some of Python's own are between them.
-FOLDED = ("onnxla", "jax", "jaxlib", "IPython", "ipykernel", "contextlib", "functools")
+from onnxla.ir.tracebacks import folded
 
 
 class OnnxlaError(Exception):
@@ -19,25 +17,8 @@ class OnnxlaError(Exception):
     """
 
     def _render_traceback_(self) -> list[str]:
-        """What IPython shows: the reader's own lines, and what is wrong.
-
-        All frames are shown where the environment variable `ONNXLA_TRACEBACK` is set.
-        """
-        if os.environ.get("ONNXLA_TRACEBACK"):
-            return "".join(traceback.format_exception(self)).splitlines()
-        frames = [
-            (frame.f_globals.get("__name__", ""), summary)
-            for (frame, _), summary in zip(
-                traceback.walk_tb(self.__traceback__),
-                traceback.extract_tb(self.__traceback__),
-                strict=True,
-            )
-        ]
-        own = [summary for name, summary in frames if name.partition(".")[0] not in FOLDED]
-        folded = f"  ... {len(frames) - len(own)} frames within onnxla and JAX"
-        lines = [*traceback.format_list(own), folded, *traceback.format_exception_only(self)]
-        hint = "(all frames: set the environment variable ONNXLA_TRACEBACK)"
-        return ["Traceback (most recent call last):", *(x.rstrip("\n") for x in lines), hint]
+        """What IPython shows: the reader's own lines, and what is wrong."""
+        return folded(self)
 
 
 class ModelError(OnnxlaError):
