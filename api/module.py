@@ -67,7 +67,7 @@ from onnxla.parameters.selection import chosen, kept_statistics, matching
 from onnxla.parameters.sharding import Rules, shardings
 from onnxla.public import find
 from onnxla.summary import describe_type, summarize
-from onnxla.tables import Report, Table
+from onnxla.tables import PAGE, Report, Table
 
 FEW_NODES = 300  # whose layers a summary has
 BATCHED = "batched: each input and output has a further axis, the first"
@@ -1419,7 +1419,8 @@ class Module:
             )
             for name, value in self.params.items()
         ]
-        return Table(f"parameters ({len(rows):,})", ("name", "role", "", ""), rows, folded=True)
+        table = Table(f"parameters ({len(rows):,})", ("name", "role", "", ""), rows, folded=True)
+        return table.shortened(*PAGE, "module.params and module.roles have all by name")
 
     def check_inputs(self, inputs: Mapping[str, Value]) -> dict[str, Value]:
         """Inputs by name in the model's dtypes. Raises: TypeError or ValueError if they differ.

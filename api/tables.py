@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import html
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from onnxla.ir.names import plain
 
+PAGE = 200, 100  # the first and last lines of many that a notebook shows
 # Within what a notebook says of colours, so that it fits a light and a dark one.
 STYLE = """<style>
 .onnxla{font:13px/1.5 system-ui,sans-serif;max-width:100%;overflow-x:auto}
@@ -20,12 +21,14 @@ STYLE = """<style>
 .onnxla table{border-collapse:collapse;margin:0;font-size:13px}
 .onnxla th,.onnxla td{text-align:left;padding:2px 18px 2px 0;border:0;white-space:nowrap}
 .onnxla th,.onnxla .head{font-weight:600;opacity:.7}
+.onnxla td[colspan]{white-space:normal}
 .onnxla tr,.onnxla tr:nth-child(even){background:none}
 .onnxla tr+tr td,.onnxla .row{border-top:1px solid color-mix(in srgb,currentColor 12%,transparent)}
 .onnxla .layers{min-width:46em}
 .onnxla .row{display:grid;grid-template-columns:2.4fr 1.4fr 2fr 1fr .8fr;gap:0 14px;padding:2px 0}
 .onnxla .row span{overflow-wrap:anywhere}
 .onnxla .row span:nth-child(n+4){text-align:right;font-variant-numeric:tabular-nums}
+.onnxla .row span:only-child{grid-column:1/-1}
 .onnxla .row span:first-child{padding-left:calc(var(--depth,0)*1.3em + 1em);text-indent:-1em}
 .onnxla summary.row{cursor:pointer;list-style:none}
 .onnxla summary.row::-webkit-details-marker{display:none}
@@ -48,12 +51,17 @@ def page(inside: str) -> str:
     return f'{STYLE}<div class="onnxla">{inside}</div>'
 
 
+def remark(left: int, hint: str) -> str:
+    """What stands in the place of lines that are left out: how many, and how to see them."""
+    return f"... {left:,} more: {hint}"
+
+
 @dataclass(frozen=True)
 class Table:
     """A titled table of texts; the header may be empty.
 
-    Texts may come from a file: each is shown as one short line that can be printed. A notebook
-    shows the rows of a `folded` one at a click.
+    Texts may come from a file: each is shown as one short line that can be printed. A row of one
+    text goes across all columns. A notebook shows the rows of a `folded` one at a click.
     """
 
     title: str
@@ -61,21 +69,33 @@ class Table:
     rows: Sequence[Sequence[str]]
     folded: bool = False
 
+    def shortened(self, first: int, last: int, hint: str) -> Table:
+        """The first and last rows of many, and between them a line on the others."""
+        left = len(self.rows) - first - last
+        if left < 1:
+            return self
+        between = [remark(left, hint)]
+        return replace(self, rows=[*self.rows[:first], between, *self.rows[-last:]])
+
     def __str__(self) -> str:
         lines = [self.header, *self.rows] if self.header else list(self.rows)
         lines = [list(map(plain, line)) for line in lines]
-        widths = [max(len(cell) for cell in column) for column in zip(*lines, strict=True)]
+        columns = max(map(len, lines), default=0)
+        whole = [line for line in lines if len(line) == columns]
+        widths = [max(len(cell) for cell in column) for column in zip(*whole, strict=True)]
         body = [
-            "  " + "  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip()
+            "  " + "  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=False)).rstrip()
             for line in lines
         ]
         return "\n".join([self.title, *body])
 
     def html(self) -> str:
         """The table as HTML."""
+        columns = max(map(len, [self.header, *self.rows]))
 
         def row(cells: Sequence[str], tag: str) -> str:
-            opening = f"<{tag} style='text-align:left'>"
+            across = f" colspan={columns}" * (len(cells) == 1 < columns)
+            opening = f"<{tag}{across} style='text-align:left'>"
             return "".join(f"{opening}{html.escape(plain(cell))}</{tag}>" for cell in cells)
 
         lines = [row(self.header, "th")] if self.header else []

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from functools import cached_property
 from typing import Any
 
 from onnxla.draw.content import Content
@@ -18,9 +19,12 @@ from onnxla.draw.roles import Roles
 from onnxla.draw.types import trace
 from onnxla.interpret.program import Program
 from onnxla.ir.names import no_such, number_of, plain
-from onnxla.tables import Table, page
+from onnxla.tables import Table, page, remark
 
 ROWS = 40  # of a text, before scopes are folded
+TEXT = 80, 20  # the first and last of many lines in a text
+PAGE = 400, 200  # and in a page, in which most of them are folded
+HINT = "layers('*part*') has those of a name, operator, value or parameter"
 HEADER = ("layer", "operator", "output", "parameters", "products")
 
 
@@ -100,15 +104,45 @@ class LayerLine:
             for row in self.rows:
                 yield from row.lines(depth + 1)
 
-    def html(self, depth: int = 0) -> str:
-        """The line as HTML; what is folded opens at a click."""
+    @cached_property
+    def size(self) -> int:
+        """How many lines there are, with those that are folded in it."""
+        return 1 + sum(row.size for row in self.rows)
+
+    def html(self, left_out: range, at: int, depth: int) -> str:
+        """The line as HTML; what is folded opens at a click.
+
+        Args:
+            left_out: The numbers of lines that are left out.
+            at: The number of this one.
+            depth: How many lines it is folded in.
+        """
         cells = "".join(f"<span>{html.escape(cell)}</span>" for cell in self.cells)
         if not self.rows:
             return f'<div class="row" style="--depth:{depth}">{cells}</div>'
-        inside = "".join(row.html(depth + 1) for row in self.rows)
+        inside = html_of(self.rows, left_out, at + 1, depth + 1)
         shown = " open" * self.open
         head = f'<summary class="row" style="--depth:{depth}">{cells}</summary>'
         return f"<details{shown}>{head}{inside}</details>"
+
+
+def html_of(rows: Sequence[LayerLine], left_out: range, at: int, depth: int) -> str:
+    """Lines as HTML, of which those that are left out, with all in them, are one."""
+    found, left = [], 0
+    for row in rows:
+        if at in left_out and at + row.size - 1 in left_out:
+            left += row.size
+        else:
+            found.append(more(left, depth) + row.html(left_out, at, depth))
+            left = 0
+        at += row.size
+    return "".join([*found, more(left, depth)])
+
+
+def more(left: int, depth: int) -> str:
+    """The line in place of some that are left out; nothing for none."""
+    words = f"<span>{html.escape(remark(left, HINT))}</span>"
+    return f'<div class="row" style="--depth:{depth}">{words}</div>' if left else ""
 
 
 class GraphLayers(Sequence[GraphLayer]):
@@ -164,20 +198,22 @@ class GraphLayers(Sequence[GraphLayer]):
         return Table(self.title, HEADER, [line for row in self.rows for line in row.lines()])
 
     def __str__(self) -> str:
-        return str(self.table)
+        return str(self.table.shortened(*TEXT, HINT))
 
     __repr__ = __str__
 
     def __rich__(self) -> Any:
-        return self.table.__rich__()
+        return self.table.shortened(*TEXT, HINT).__rich__()
 
     def _repr_html_(self) -> str:
         return page(self.html())
 
     def html(self) -> str:
-        """The table as HTML, in which scopes open at a click."""
+        """The table as HTML, in which scopes open at a click; of many lines the first and last."""
         head = "".join(f"<span>{text}</span>" for text in HEADER)
-        rows = "".join(row.html() for row in self.rows)
+        first, last = PAGE
+        left_out = range(first, sum(row.size for row in self.rows) - last)
+        rows = html_of(self.rows, left_out, 0, 0)
         title = html.escape(self.title)
         return f'<h4>{title}</h4><div class="layers"><div class="row head">{head}</div>{rows}</div>'
 

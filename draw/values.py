@@ -15,10 +15,11 @@ from onnxla.draw.types import trace
 from onnxla.interpret.program import Program
 from onnxla.ir.names import no_such, plain
 from onnxla.ir.traverse import is_standard, names_made, names_read
-from onnxla.tables import Table
+from onnxla.tables import PAGE, Table
 
 HEADER = ("value", "type", "made by", "read by")
-FIRST, LAST = 30, 10  # of many lines in a text
+TEXT = 30, 10  # the first and last of many lines in a text
+HINT = "values('*part*') has those of a name, or of a node that makes them"
 
 
 @dataclass(frozen=True)
@@ -104,20 +105,15 @@ class GraphValues(Mapping[str, GraphValue]):
         return Table(self.title, HEADER, [value.cells for value in self.found.values()])
 
     def __str__(self) -> str:
-        rows = self.table.rows
-        if len(rows) > FIRST + LAST:
-            left = len(rows) - FIRST - LAST
-            between = (f"... {left:,} more: values('pattern')", "", "", "")
-            rows = [*rows[:FIRST], between, *rows[-LAST:]]
-        return str(Table(self.title, HEADER, rows))
+        return str(self.table.shortened(*TEXT, HINT))
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        return self.table._repr_html_()
+        return self.table.shortened(*PAGE, HINT)._repr_html_()
 
     def __rich__(self) -> Any:
-        return self.table.__rich__()
+        return self.table.shortened(*TEXT, HINT).__rich__()
 
 
 @once_a_program

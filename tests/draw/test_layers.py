@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 import weakref
 from pathlib import Path
 from typing import Any
@@ -89,7 +90,7 @@ def test_values_by_name(deep: onnxla.Module) -> None:
         values("Tanh_0")
     with pytest.raises(KeyError, match="did you mean 'Tanh0'"):
         values["Tanh_0"]
-    assert "11 more: values('pattern')" in str(values)
+    assert "... 11 more: values('*part*')" in str(values)
 
 
 def test_constants_are_no_values() -> None:
@@ -136,6 +137,31 @@ def test_a_summary_has_the_layers_of_small_models(deep: onnxla.Module) -> None:
     assert "<td>float32[8, 8]</td>" in page.replace(" style='text-align:left'", "")
     many = blocks(80)
     assert "layers (" not in str(many.summary())
+
+
+def test_of_many_lines_the_first_and_last_are_shown() -> None:
+    """In a text and in a page, with a line that says how many others there are."""
+    nodes, x = [], "x"
+    for i in range(3100):
+        operator = ("Relu", "Neg", "Abs", "Tanh")[(i * i + i // 7) % 4]
+        nodes.append(helper.make_node(operator, [x], [x := f"v{i}"], name=f"n{i}"))
+    module = onnxla.load(graph(nodes, {"x": (TensorProto.FLOAT, ["N", 8])}, [x]))
+    for table, few, some in ((module.values, 40, 300), (module.layers("*"), 100, 600)):
+        text, page = str(table), table._repr_html_()
+        assert len(text.splitlines()) == few + 3  # title, header, and how many are left out
+        assert f"... {len(table) - few:,} more: " in text
+        assert f"... {len(table) - some:,} more: " in page
+        assert all("n3099" in each and "n1500" not in each for each in (text, page))
+        assert len(page) < 100_000
+    assert "more: " not in str(module.values("v30?0"))
+    page = module.layers._repr_html_()  # most is folded: some is left out in several places
+    left = [int(n.replace(",", "")) for n in re.findall(r"\.\.\. ([\d,]+) more: ", page)]
+    assert len(left) > 1
+    rows = page.count('class="row"') - len(left)
+    blocks = len({*re.findall(r"block \d+<", page)})
+    assert 600 <= rows <= 620
+    assert sum(left) + rows >= 3100 + blocks
+    assert len(page) < 100_000
 
 
 def test_names_of_a_file_are_text() -> None:
