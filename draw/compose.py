@@ -15,7 +15,9 @@ from onnxla.draw.members import Cluster, Pin
 from onnxla.draw.scene import Drawable, Inside, Port
 
 HEAD, PAD = 34.0, 16.0  # room in an open cluster above what is inside, and around it
-EDGE = 4.0  # above and below rows of ports, which are on the rim
+EDGE = 4.0  # below a row of ports, which are on the rim
+# Where the title begins, where lines go down beside it, between these, and for the sign that folds.
+INDENT, LANE, APART, SIGN = 14.0, 18.0, 12.0, 30.0
 
 
 @dataclass(frozen=True)
@@ -98,17 +100,23 @@ def inside(
     if not plan.items:
         return Shown(2 * PAD, HEAD + PAD)
     enters, leaves = (
-        any(isinstance(item, Port) and item.enters == way for item in plan.items)
+        [i for i, item in enumerate(plan.items) if isinstance(item, Port) and item.enters == way]
         for way in (True, False)
     )
-    head = PAD if is_root else EDGE if enters else HEAD
+    head = PAD if is_root else LANE if enters else HEAD
     foot = EDGE if leaves else PAD
     where = spread(plan.placing, sizes, moved=bool(parts))
-    made = Shown(where.width + 2 * PAD, where.height + head + foot)
+    title = 0.0 if is_root else INDENT + plan.title + APART
+    least = title + APART * len(enters) + SIGN
+    side = max(PAD, (least - where.width) / 2)
+    made = Shown(where.width + 2 * side, where.height + head + foot)
+    across = [x + side for x in where.across]
+    for i, x in beside({i: across[i] for i in enters}, title, made.width - SIGN):
+        across[i] = x
     corners = []
     for i, item in enumerate(plan.items):
         row, (width, height) = plan.placing.rows.level[i], sizes[i]
-        left = where.across[i] + PAD - width / 2
+        left = across[i] - width / 2
         top = (where.tops[row] + where.bottoms[row]) / 2 + head - height / 2
         if isinstance(item, Port):
             top = -height / 2 if item.enters else made.height - height / 2
@@ -116,7 +124,7 @@ def inside(
         corners.append((left, top))
         made.places.append(Placed(item, left, top, width, height, 0, i in parts))
     for route in plan.placing.routes:
-        made.wires += wires(plan, route, where, head, corners, sizes, parts)
+        made.wires += wires(plan, route, where, head, across, corners, sizes, parts)
     for i, part in parts.items():
         left, top = corners[i]
         made.places += part.moved(left, top)
@@ -126,11 +134,26 @@ def inside(
     return made
 
 
+def beside(wanted: Mapping[int, float], start: float, end: float) -> Iterator[tuple[int, float]]:
+    """Where lines go down between the title and the sign, as near as can be to where they would.
+
+    Args:
+        wanted: Where each would go down.
+        start: The first place there is.
+        end: The last one, far enough from the first for all lines.
+    """
+    for number, i in enumerate(sorted(wanted, key=wanted.__getitem__), 1):
+        x = min(max(wanted[i], start), end - APART * (len(wanted) - number))
+        start = x + APART
+        yield i, x
+
+
 def wires(
     plan: Inside,
     route: Route,
     where: Spread,
     head: float,
+    across: Sequence[float],
     corners: Sequence[tuple[float, float]],
     sizes: Sequence[tuple[float, float]],
     parts: Mapping[int, Shown],
@@ -139,9 +162,7 @@ def wires(
     a, b, upward = route.start, route.end, route.upward
     level = plan.placing.rows.level
     sides = (where.bottoms, where.tops) if upward else (where.tops, where.bottoms)
-    middle = [
-        (where.across[p] + PAD, side[level[p]] + head) for p in route.passes for side in sides
-    ]
+    middle = [(across[p], side[level[p]] + head) for p in route.passes for side in sides]
     leaves, reaches = sides[1][level[a]] + head, sides[0][level[b]] + head
     values = plan.values[a, b]
     for some in [(value,) for value in values] if a in parts or b in parts else [values]:

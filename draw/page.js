@@ -4,6 +4,7 @@
 (() => {
   const model = JSON.parse(document.getElementById("data").textContent);
   const { items, values } = model;
+  const [INDENT, LANE, APART, SIGN] = model.lanes;
   const [HEAD, PAD, LINE, EDGE] = model.room, [GAP, LINES, PASS, ROW, SWEEPS] = model.gaps;
   const MOST = 2000; // boxes that are opened at once
   const NS = "http://www.w3.org/2000/svg";
@@ -116,19 +117,27 @@
 
   function inside(index, isRoot) {
     const plan = items[index].plan, parts = new Map();
-    const has = (enters) => plan.n.some((item) => typeof item !== "number" && item[1] === enters);
-    const head = isRoot ? PAD : plan.n.length && has(1) ? EDGE : HEAD;
-    const made = { w: 2 * PAD, h: head + (has(0) ? EDGE : PAD), places: [], wires: [], ports: new Map() };
+    const ports = (way) => plan.n.flatMap((item, i) => (typeof item !== "number" && item[1] === way ? [i] : []));
+    const enters = ports(1), head = isRoot ? PAD : enters.length ? LANE : HEAD;
+    const made = { w: 2 * PAD, h: head + (ports(0).length ? EDGE : PAD), places: [], wires: [], ports: new Map() };
     if (!plan.n.length) return made;
     plan.n.forEach((item, i) => {
       if (typeof item === "number" && isOpen.has(item)) parts.set(i, inside(item, false));
     });
     const sizes = plan.z.map((size, i) => (parts.has(i) ? [parts.get(i).w, parts.get(i).h] : size));
-    const { w, h, across, tops, bottoms, level } = spread(plan, sizes, parts.size > 0);
-    made.w += w;
+    const { w, h, across: found, tops, bottoms, level } = spread(plan, sizes, parts.size > 0);
+    const title = isRoot ? 0 : INDENT + plan.t + APART, least = title + APART * enters.length + SIGN;
+    const side = Math.max(PAD, (least - w) / 2), across = found.map((x) => x + side);
+    made.w = w + 2 * side;
     made.h += h;
+    // Lines go down between the title and the sign, as near as can be to where they would.
+    let start = title;
+    [...enters].sort((a, b) => across[a] - across[b]).forEach((i, number) => {
+      across[i] = Math.min(Math.max(across[i], start), made.w - SIGN - APART * (enters.length - 1 - number));
+      start = across[i] + APART;
+    });
     const corners = plan.n.map((item, i) => {
-      const [w, h] = sizes[i], x = across[i] + PAD - w / 2;
+      const [w, h] = sizes[i], x = across[i] - w / 2;
       let y = (tops[level[i]] + bottoms[level[i]]) / 2 + head - h / 2;
       if (typeof item !== "number") {
         y = (item[1] ? 0 : made.h) - h / 2;
@@ -139,7 +148,7 @@
     });
     for (const [a, b, passes, up, along, land] of plan.r) {
       const sides = up ? [bottoms, tops] : [tops, bottoms];
-      const middle = passes.flatMap((p) => sides.map((side) => [across[p] + PAD, side[level[p]] + head]));
+      const middle = passes.flatMap((p) => sides.map((side) => [across[p], side[level[p]] + head]));
       const leaves = sides[1][level[a]] + head, reaches = sides[0][level[b]] + head;
       for (const some of parts.has(a) || parts.has(b) ? along.map((v) => [v]) : [along]) {
         const [[x0, y0], [x1, y1]] = [[a, 0], [b, 1]].map(([i, enters]) => {
@@ -206,7 +215,7 @@
   function drawOpen({ item, x, y, w, h, depth }, layer) {
     const group = make("g", { class: `open${depth % 2 ? " odd" : ""}`, "data-item": item }, layer);
     make("rect", { class: "rim", x, y, width: w, height: h, rx: 12 }, group);
-    make("text", { class: "t", x: x + 14, y: y + 21 }, group, items[item].t);
+    make("text", { class: "t", x: x + INDENT, y: y + 21 }, group, items[item].t);
     make("path", { class: "sign", d: `M${x + w - 21} ${y + 16}h8` }, group);
     make("rect", { class: "head", x, y, width: w, height: HEAD - 4, rx: 12 }, group);
   }

@@ -13,7 +13,7 @@ from typing import Any
 
 from onnxla.draw.across import GAP, LINES, SWEEPS
 from onnxla.draw.across import LINE as PASS
-from onnxla.draw.compose import EDGE, HEAD, PAD
+from onnxla.draw.compose import APART, EDGE, HEAD, INDENT, LANE, PAD, SIGN
 from onnxla.draw.content import Content
 from onnxla.draw.labels import LINE, constants_of
 from onnxla.draw.layered import ROW
@@ -98,6 +98,7 @@ def data(
         ],
         "open": [number[cluster] for cluster in plans if cluster in opened],
         "room": [HEAD, PAD, LINE, EDGE],
+        "lanes": [INDENT, LANE, APART, SIGN],
         "gaps": [GAP, LINES, PASS, ROW, SWEEPS],
     }
 
@@ -177,6 +178,7 @@ def as_data(
             for item in plan.items
         ],
         "z": plan.sizes,
+        "t": plan.title,
         "x": placing.across,
         "rows": placing.rows.rows,
         "block": placing.rows.block,

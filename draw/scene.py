@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from onnxla.draw.labels import Label
+from onnxla.draw.labels import TITLE, Label, width_of
 from onnxla.draw.layered import Placing, place
 from onnxla.draw.members import Cluster, Member, Pin
 
@@ -54,6 +54,7 @@ class Inside:
         placing: Where they are.
         values: The values that go along each line, by its ends.
         lands: How far from the middle of its box each line ends.
+        title: How wide the title is; 0 of the whole graph, which has none.
     """
 
     items: tuple[Drawable, ...]
@@ -61,6 +62,7 @@ class Inside:
     placing: Placing
     values: Mapping[tuple[int, int], tuple[str, ...]]
     lands: Mapping[tuple[int, int], float]
+    title: float
 
 
 def plans(root: Cluster, labels: Callable[[Member], Label]) -> dict[Cluster, Inside]:
@@ -109,7 +111,8 @@ def planned(
     last = range(len(items) - len(exits), len(items))
     placing = place(sizes, [*values], first, last)
     texts = {line: tuple(names) for line, names in values.items()}
-    return Inside(items, tuple(sizes), placing, texts, landings(sizes, placing))
+    title = 0.0 if is_root else round(width_of(labels(cluster).title, TITLE, bold=True), 1)
+    return Inside(items, tuple(sizes), placing, texts, landings(sizes, placing), title)
 
 
 def landings(

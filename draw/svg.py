@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from html import escape
 
-from onnxla.draw.compose import Placed, Shown, Wire, path
+from onnxla.draw.compose import INDENT, Placed, Shown, Wire, path
 from onnxla.draw.content import Content
 from onnxla.draw.labels import LINE, SMALL, width_of
 from onnxla.draw.members import Cluster, Pin
@@ -71,7 +71,7 @@ def cluster(place: Placed, content: Content) -> Iterator[str]:
         f'<g class="open{odd}"><rect class="rim" x="{place.x:.1f}" y="{place.y:.1f}"'
         f' width="{place.width:.1f}" height="{place.height:.1f}" rx="12"/>'
     )
-    yield text("t", place.x + 14, place.y + 21, content.labels[place.item].title) + "</g>"
+    yield text("t", place.x + INDENT, place.y + 21, content.labels[place.item].title) + "</g>"
 
 
 def line(wire: Wire) -> Iterator[str]:

@@ -20,13 +20,14 @@ from onnx import TensorProto, helper
 
 import onnxla
 from onnxla.commands.main import main
-from onnxla.draw.compose import Shown, shown
+from onnxla.draw.compose import Shown, Wire, shown
 from onnxla.draw.drawing import Drawing
 from onnxla.draw.labels import SMALL, width_of
 from onnxla.draw.members import Cluster, Leaf
 from onnxla.draw.scene import Port
 from onnxla.draw.style import DARK, LIGHT
 from support import real_models
+from support.nested_model import nested
 from support.small_models import graph, header, linear, make
 
 FILES = Path(__file__).parents[1] / "exporters" / "files"
@@ -38,6 +39,8 @@ def load_real(name: str) -> onnxla.Module:
     """One of the real models, or a file of an exporter."""
     if name.startswith(("torch", "keras", "paddle", "jax")):
         return onnxla.load(FILES / f"{name}.onnx")
+    if name == "nested":
+        return onnxla.load(nested())
     if name == "long":
         return onnxla.load(long_model(5000))
     if name.startswith("traceforge"):
@@ -89,6 +92,7 @@ def drawn(name: str) -> Drawing:
 
 
 CASES = (
+    "nested",
     "rapidocr/det",
     "ddddocr/common_det",
     "silero_vad/vad",
@@ -138,6 +142,42 @@ def test_every_node_is_drawn_once(name: str) -> None:
     made = {value for leaf in leaves for value in leaf.makes}
     lines = [v for plan in drawing.plans.values() for some in plan.values.values() for v in some]
     assert {v for leaf in leaves for v in leaf.reads} & made <= {*lines}
+
+
+def points_of(wires: list[Wire]) -> np.ndarray:
+    """Points along lines, near to each other: [n, 2]."""
+    t = np.linspace(0, 1, 65)[:, None]
+    found = []
+    for wire in wires:
+        for start, end in itertools.pairwise(np.array(wire.points)):
+            bend = (start[1] + end[1]) / 2  # as `path` draws it; straight where x is the same
+            a, b = np.array([start[0], bend]), np.array([end[0], bend])
+            weights = ((1 - t) ** 3, 3 * t * (1 - t) ** 2, 3 * t**2 * (1 - t), t**3)
+            found.append(sum(w * p for w, p in zip(weights, (start, a, b, end), strict=True)))
+    return np.concatenate(found)
+
+
+NESTED = ("nested", "torch-script/transformer_encoder", "keras-export/gru", "silero_vad/vad")
+
+
+@pytest.mark.parametrize("name", NESTED)
+def test_no_line_is_on_a_title_or_on_the_sign_beside_it(name: str) -> None:
+    drawing = drawn(name)
+    clusters = [*drawing.plans]
+    rng = np.random.default_rng(0)
+    for share in (1.0, 0.9, 0.5):
+        some = {c for c in clusters[:200] if rng.random() < share} | {clusters[0]}
+        where = shown(clusters[0], drawing.plans, some)
+        points = points_of(where.wires)
+        for place in where.places:
+            if not (place.is_open and isinstance(place.item, Cluster)):
+                continue
+            end = place.x + 14 + drawing.plans[place.item].title
+            sign = place.x + place.width - 25
+            assert end < sign
+            for left, right in ((place.x + 14, end), (sign, sign + 16)):
+                inside = (points > [left, place.y + 9]) & (points < [right, place.y + 26])
+                assert not inside.all(1).any(), place.item.title
 
 
 def titles(drawing: Drawing) -> dict[str, Cluster]:

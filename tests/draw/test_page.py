@@ -17,6 +17,7 @@ from onnxla.draw.drawing import Drawing
 from onnxla.draw.page import in_notebook
 from onnxla.draw.scene import Port
 from support.browser import in_page, needs_browser
+from support.nested_model import nested
 from support.small_models import graph, linear
 
 pytestmark = needs_browser
@@ -49,7 +50,8 @@ const rects = (shape) => boxes().map((each) => {
 @cache
 def drawn(name: str = "torch-export/vit") -> Drawing:
     """The drawing of an exporter's file."""
-    drawing: Drawing = onnxla.load(FILES / f"{name}.onnx").draw()
+    source = nested() if name == "nested" else FILES / f"{name}.onnx"
+    drawing: Drawing = onnxla.load(source).draw()
     return drawing
 
 
@@ -61,6 +63,7 @@ def ask(folder: Path, drawing: Drawing, script: str, **window: Any) -> Any:
 @pytest.mark.parametrize(
     "name",
     [
+        "nested",
         "torch-script/transformer_encoder",
         "keras-export/gru",
         pytest.param("torch-export/vit", marks=pytest.mark.more),
