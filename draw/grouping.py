@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Sequence, Set
 from heapq import heappop, heappush
 
-from onnxla.draw.members import Cluster, Leaf, Member, Pin
+from onnxla.draw.members import Cluster, Leaf, Member, Pin, clusters
 from onnxla.draw.reading import Reader
 from onnxla.interpret.rolling.blocks import BlockSearch
 from onnxla.ir.model import Model, Tensor
@@ -28,10 +28,18 @@ VISITS = 200_000  # of nodes in a search for blocks
 def read(model: Model) -> tuple[Cluster, dict[str, str]]:
     """The main graph as a cluster without clusters of scopes, and what its values are called."""
     reader = Reader(model)
-    members = reader.graph()
-    used = {name for member in members for name in member.reads}
-    members = [m for m in members if not is_idle(m, used)]
-    return Cluster(model.graph.name, "graph", members), reader.names
+    root = Cluster(model.graph.name, "graph", reader.graph())
+    everything = [root, *clusters(root.members)]
+    used = {
+        name
+        for cluster in everything
+        for member in cluster.members
+        if not isinstance(member, Cluster)  # which would keep what they make
+        for name in member.reads
+    }
+    for cluster in everything:
+        cluster.members = [m for m in cluster.members if not is_idle(m, used)]
+    return root, reader.names
 
 
 def is_idle(member: Member, used: Set[str]) -> bool:

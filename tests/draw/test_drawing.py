@@ -559,3 +559,24 @@ def test_a_graph_of_nothing_is_drawn(tmp_path: Path) -> None:
     for form in ("html", "svg"):
         drawing.save(tmp_path / f"graph.{form}")
     assert ElementTree.parse(tmp_path / "graph.svg").getroot().tag.endswith("svg")
+
+
+def test_idle_copies_in_subgraphs_and_functions_are_not_drawn() -> None:
+    """One that a function hands out is read outside."""
+    text = """<ir_version: 9, opset_import: ["" : 20, "own" : 1]>
+        g (float[3] x, bool c) => (float[3] y) {
+            k = own.f (x)
+            y = If (c) <
+                then_branch = t () => (float[3] a) { idle = Identity (w) a = Abs (k) },
+                else_branch = e () => (float[3] b) { b = Identity (w) }
+            >
+        }
+        <domain: "own", opset_import: ["" : 20]> f (x) => (u) {
+            v = Constant <value = float[3] {1.0, 2.0, 3.0}> ()
+            u = Identity (v)
+            none = Identity (v)
+        }"""
+    root = onnxla.load(make(text, w=np.ones(3, np.float32))).draw().content.root
+    made = [name for leaf in root.leaves for name in leaf.makes]
+    assert sorted(made) == ["a", "b", "u", "y"]
+    assert {"idle", "none"}.isdisjoint(root.makes)
