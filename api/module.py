@@ -38,6 +38,8 @@ from onnxla.edit.quantization import mark_straight_through, quantization_aware, 
 from onnxla.edit.switchable import switched_values, with_switches
 from onnxla.edit.upgrade import upgrade
 from onnxla.edit.whole import mark_whole
+from onnxla.graph_layers import GraphLayers
+from onnxla.graph_values import GraphValues
 from onnxla.inputs import bind, checked, unpack
 from onnxla.interpret.program import Program
 from onnxla.interpret.rules.precision import PRECISIONS, in_precision
@@ -1319,7 +1321,7 @@ class Module:
         return Report([*found.parts, self.layers])
 
     @functools.cached_property  # a notebook completes names of these, and not of a `property`
-    def layers(self) -> Any:
+    def layers(self) -> GraphLayers:
         """The nodes of the graph, as a table in which scopes and repeated blocks are folded.
 
         For example:
@@ -1335,10 +1337,11 @@ class Module:
             ValueError: A pattern matches no layer; the message has the nearest name.
             KeyError: There is no layer of a name.
         """
-        return find("layers")(self)
+        found: GraphLayers = find("layers")(self)
+        return found
 
     @functools.cached_property
-    def values(self) -> Any:
+    def values(self) -> GraphValues:
         """The values of the graph by name: inputs, outputs and what is between.
 
         For example:
@@ -1353,7 +1356,8 @@ class Module:
             ValueError: A pattern matches no value; the message has the nearest name.
             KeyError: There is no value of a name.
         """
-        return find("values")(self)
+        found: GraphValues = find("values")(self)
+        return found
 
     def draw(
         self,

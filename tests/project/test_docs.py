@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
+from onnxla import Module
 from onnxla.ops import rows
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,3 +38,12 @@ def test_contributing_names_every_generated_file() -> None:
     for tool in (*tools, "number_journeys.py"):
         assert f"tools/{tool}" in makefile
         assert f"tools/{tool}" in text
+
+
+def test_every_member_of_a_module_is_in_one_group_of_the_reference() -> None:
+    page = (ROOT / "docs" / "reference" / "module.md").read_text()
+    _, *groups = page.split("\n## ")
+    found = [re.findall(r"^::: onnxla\.Module\.(\w+)$", group, re.MULTILINE) for group in groups]
+    assert max(map(len, found)) <= 12
+    members = ["__call__", *(name for name in vars(Module) if not name.startswith("_"))]
+    assert sorted(name for group in found for name in group) == sorted(members)
