@@ -4,8 +4,8 @@
 
 Each part is a file of this folder, whose first lines tell what is measured. The JSON file has what
 was measured last of each part; a run of some parts changes these alone. `--write` puts what was
-measured into docs/performance.md, with `--runs 0` what the JSON file has; other parts of the page
-stay as they are.
+measured into docs/measurements.md, with `--runs 0` what the JSON file has; other parts of the page
+stay as they are. The ratios in docs/performance.md are those of that page.
 """
 
 from __future__ import annotations
@@ -24,13 +24,15 @@ import sys
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import jax
 from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGE = ROOT / "docs" / "performance.md"
+PAGE = ROOT / "docs" / "measurements.md"
+SUMMARY = ROOT / "docs" / "performance.md"
 PARTS = {  # by file, the heading
     "inference": "Inference",
     "products": "Products and convolutions, by shape",
@@ -48,9 +50,10 @@ PARTS = {  # by file, the heading
 }
 TORCH = ("training", "accelerator")  # parts that compare with PyTorch
 PACKAGES = ("jax", "jaxlib", "numpy", "onnxruntime")
-HEAD = """# Performance
+HEAD = """# Measurements
 
 Made by `python benchmarks/run.py --write`; what each table has is told above it.
+[Performance](performance.md) says what follows.
 
 Each row is one thing, run by onnxla and by a peer, such as ONNX Runtime, as often as is stated
 below the table: `median` is the median time of these runs, `fastest` that of the fastest. A ratio
@@ -143,7 +146,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 def page(results: dict[str, Any], before: str) -> str:
-    """docs/performance.md, with the sections that it had before where there are no results."""
+    """docs/measurements.md, with the sections that it had before where there are no results."""
     kept = dict(re.findall(r"^## (.*)\n(?s:(.*?))(?=^## |\Z)", before, re.M))
     sections = [HEAD]
     for part, heading in PARTS.items():
@@ -162,6 +165,28 @@ def page(results: dict[str, Any], before: str) -> str:
             f" {result['load average']:.1f} when it ended.\n",
         ]
     return "\n".join(sections)
+
+
+def ratios(section: str) -> list[float]:
+    """The first ratios of a section's table."""
+    lines = re.findall(r"^\| (.*) \|$", section, re.M)
+    head, _, *rows = (line.split(" | ") for line in lines)
+    column = next(i for i, name in enumerate(head) if name.startswith("ratio"))
+    return [float(cells[column]) for cells in rows if cells[column].strip()]
+
+
+def summarized(summary: str, measurements: str) -> str:
+    """docs/performance.md, with the ratios of the sections that lines of its table link to."""
+    sections = dict(re.findall(r"^## (.*)\n(?s:(.*?))(?=^## |\Z)", measurements, re.M))
+
+    def line(found: re.Match[str]) -> str:
+        numbers = ratios(sections[found[3]])
+        texts = (f"{each:.2f}" for each in (median(numbers), min(numbers), max(numbers)))
+        return f"{found[1]}{' | '.join(texts)}{found[2]}"
+
+    number = r"\d+\.\d\d"
+    pattern = rf"^(\| .* \| ){number} \| {number} \| {number}( \| \[(.*)\]\(measurements\.md#.*)$"
+    return re.sub(pattern, line, summary, flags=re.M)
 
 
 def main() -> None:
@@ -193,6 +218,7 @@ def main() -> None:
         tqdm.write(f"{PARTS[part]}\n{table(result['rows'])}\n", file=sys.stdout)
     if arguments.write:
         PAGE.write_text(page(results, PAGE.read_text()))
+        SUMMARY.write_text(summarized(SUMMARY.read_text(), PAGE.read_text()))
 
 
 if __name__ == "__main__":

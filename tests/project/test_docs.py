@@ -10,9 +10,11 @@ from onnxla import Module
 from onnxla.ops import rows
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tools"))
+sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "benchmarks")]
 
 from number_journeys import PAGE, STEP, numbered  # noqa: E402
+
+import run  # noqa: E402
 
 
 def test_journeys_have_the_lines_of_today() -> None:
@@ -47,3 +49,20 @@ def test_every_member_of_a_module_is_in_one_group_of_the_reference() -> None:
     assert max(map(len, found)) <= 12
     members = ["__call__", *(name for name in vars(Module) if not name.startswith("_"))]
     assert sorted(name for group in found for name in group) == sorted(members)
+
+
+def test_ratios_of_the_summary_are_those_that_were_measured() -> None:
+    summary, measurements = run.SUMMARY.read_text(), run.PAGE.read_text()
+    assert len(summary.split()) < 1200
+    assert run.summarized(summary, measurements) == summary
+    other = re.sub(r"\| \d+\.\d\d \|", "| 99.99 |", summary)
+    assert other != summary
+    assert run.summarized(other, measurements) == summary
+    linked = re.findall(r"\| \[(.*)\]\(measurements\.md#", summary)
+    there = {name for name in run.PARTS.values() if "| ratio" in section(measurements, name)}
+    assert {*linked} == there
+
+
+def section(page: str, heading: str) -> str:
+    """The text below a heading."""
+    return page.split(f"\n## {heading}\n")[1].split("\n## ")[0]

@@ -30,7 +30,7 @@ KINDS = (
     "index.html",
     "coming_from.html",
     "operators.html",
-    "performance.html",
+    "measurements.html",
     "findings/onnxla.html",
     "reference/training.html",
 )
