@@ -16,11 +16,11 @@ from onnxla.draw.labels import Label, shape_text
 from onnxla.draw.members import Cluster, Leaf, Member, Pin, clusters
 from onnxla.draw.roles import ROLES, Roles
 from onnxla.draw.types import ArrayKind, stated, type_text
-from onnxla.ir.names import number_of
+from onnxla.ir.names import number_of, plain
 
 SILENT = ("plain", "known", "same")  # roles that a cluster does not show beside others
 ARRAYS = ("float", "bfloat", "int", "uint", "bool", "complex", "string")
-WIRE = 24  # characters beside a line
+WIRE, SIZE = 24, 14  # characters beside a line, and of the name of an open size in the title
 LEAST = 0.08  # of a cluster's height, for what it has little of
 
 
@@ -48,15 +48,24 @@ class Content:
         return labels.cut(self.root.title or "graph", 60)
 
     @cached_property
+    def sizes(self) -> dict[str, object]:
+        """The sizes, or whole shapes, that were taken for those that the model leaves open."""
+        traced = self.roles.traced
+        shapes = {name: labels.shape_text(shape) for name, shape in traced.nameless.items()}
+        return {name: n for name, n in {**traced.sizes, **shapes}.items() if name != "?"}
+
+    @property
+    def sizes_in_full(self) -> str:
+        """All of them with their whole names, one a line."""
+        return "\n".join(f"{plain(name)} = {n}" for name, n in self.sizes.items())
+
+    @cached_property
     def subtitle(self) -> str:
-        """How much there is, and what the shapes are for."""
+        """How much there is, and what the shapes are for, in few words."""
         tensors = self.roles.program.parameters.params.values()
         count = sum(math.prod(tensor.shape) for tensor in tensors)
         texts = [number_of(len(self.root.leaves), "node"), f"{labels.rounded(count)} parameters"]
-        traced = self.roles.traced
-        shapes = {name: labels.shape_text(shape) for name, shape in traced.nameless.items()}
-        named = [(k, v) for k, v in {**traced.sizes, **shapes}.items() if k != "?"]
-        sizes = [f"{labels.cut(k, 24)} = {v}" for k, v in named]
+        sizes = [f"{labels.cut(name, SIZE)} = {n}" for name, n in self.sizes.items()]
         if sizes:
             texts.append(f"shapes for {', '.join(sizes[:3])}" + ", …" * (len(sizes) > 3))
         return " · ".join(texts)

@@ -523,6 +523,7 @@
 
   $("title").textContent = document.title = model.title;
   $("subtitle").textContent = model.subtitle;
+  $("subtitle").title = model.sizes;
   for (const [role, words] of model.legend) {
     const line = element("li", "", undefined, $("legend"));
     element("i", "", undefined, line).style.background = `var(--${role})`;

@@ -90,6 +90,7 @@ def data(
     return {
         "title": content.title,
         "subtitle": content.subtitle,
+        "sizes": content.sizes_in_full,
         "legend": content.legend,
         "items": found,
         "values": [

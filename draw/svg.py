@@ -45,7 +45,10 @@ def svg(content: Content, drawing: Shown) -> str:
 
 def legend_of(content: Content, width: float) -> tuple[list[str], float]:
     """The title and what colours mean, and the height that this takes."""
-    found = [text("t", MARGIN, 24, content.title), text("s", MARGIN, 41, content.subtitle)]
+    about = text("s", MARGIN, 41, content.subtitle)
+    if content.sizes:
+        about = f"<g><title>{escape(content.sizes_in_full)}</title>{about}</g>"
+    found = [text("t", MARGIN, 24, content.title), about]
     x, y = MARGIN, 62.0
     for role, words in content.legend:
         wide = CHIP + width_of(words, SMALL) + 14

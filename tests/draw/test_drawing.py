@@ -388,6 +388,9 @@ def test_a_picture_is_as_wide_as_what_is_above_it() -> None:
     (width,) = re.findall(r'<svg [^>]*width="(\d+)"', drawing.svg)
     assert int(width) > width_of(drawing.content.subtitle, SMALL) > drawing.shown.width
     assert drawing.content.wire_text(["y"]) == "2\u00d72\u00d72"  # no name that was cut
+    assert "dynamic_dim" not in drawing.content.subtitle
+    for text in (drawing.svg, drawing.html):  # whole in what is shown beside the pointer
+        assert all(f"{axis} = 2" in text for axis in axes)
 
 
 def states(drawing: Drawing) -> dict[str, tuple[str, str]]:
