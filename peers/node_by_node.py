@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from onnxla import ir
@@ -13,6 +14,7 @@ from onnxla.inputs import suitable_inputs
 from onnxla.interpret.program import Program
 from onnxla.ir.names import quoted
 from onnxla.ir.rewrite import expose_intermediates
+from onnxla.ir.traverse import is_standard, names_made
 from onnxla.module import Module, load
 from onnxla.peers.difference import NEARLY_ZERO, Tolerance, difference
 from onnxla.peers.runtimes import named
@@ -104,44 +106,83 @@ class Comparison:
         return self.report._repr_html_()
 
 
-def compare(
-    source: Any,
-    inputs: Mapping[str, Any] | None = None,
-    against: str | Callable[[bytes, Mapping[str, Any]], list[Any]] = "onnxruntime",
-    *,
-    rtol: float = 1e-3,
-    atol: float = 1e-4,
-) -> Comparison:
-    """Compares every value of the main graph with another runtime's.
+def values_of(module: Module, inputs: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """Some values of a module's graph by name, computed as the module computes."""
+    part = module.cut(outputs=names)
+    found = part.run({name: value for name, value in inputs.items() if name in part.input_names})
+    return {name: np.asarray(value) for name, value in found.items()}
 
-    For example:
 
-        print(onnxla.compare("model.onnx", {"x": x}))
+def of_modules(module: Module, other: Module, inputs: Mapping[str, Any]) -> tuple[Any, Any, Any]:
+    """What makes each value that two modules have by name; the values of one, and of the other.
 
-    Args:
-        source: A `Module`, compared without `astype`, or whatever `load` takes.
-        inputs: Inputs by name; random ones if not given.
-        against: `"onnxruntime"`, `"reference"` (both need the extra `compare`), or a function of
-            the model's bytes and the inputs that returns the outputs.
-        rtol: Tolerated difference relative to each element.
-        atol: Tolerated difference relative to the largest absolute value of the tensor.
-
-    Raises:
-        ValueError: `against` is no known runtime.
-        OnnxlaError: The model cannot be read, or cannot run in onnxla.
+    Floating-point values of the other are of the dtypes that the first has.
     """
-    run = named(against).run if isinstance(against, str) else against
-    label = against if isinstance(against, str) else getattr(against, "__name__", str(against))
-    module = source.astype(None) if isinstance(source, Module) else load(source)
-    given = suitable_inputs(module.program) if inputs is None else module.check_inputs(inputs)
-    feeds = {name: np.asarray(value) for name, value in given.items()}
+    nodes = [node for node in module.program.model.graph.nodes if not is_standard(node, "Constant")]
+    makers = {name: node for node in nodes for name in names_made([node])}
+    shared = {*names_made(other.program.model.graph.nodes)}
+    names = [name for name in makers if name in shared]
+    if not names:
+        raise ValueError("the modules have no value in common, by name")
+    ours, theirs = values_of(module, inputs, names), values_of(other, inputs, names)
+    for name, value in theirs.items():
+        if all(jnp.issubdtype(each.dtype, jnp.floating) for each in (value, ours[name])):
+            theirs[name] = value.astype(ours[name].dtype)
+    return makers, ours, theirs
+
+
+def of_runtime(
+    module: Module, run: Callable[[bytes, Mapping[str, Any]], list[Any]], inputs: Mapping[str, Any]
+) -> tuple[Any, Any, Any]:
+    """What makes each value of a module's graph; the values here, and in another runtime."""
     model = expose_intermediates(module.to_ir())
     makers = {name: node for node in model.graph.nodes for name in node.outputs}
     names = [value.name for value in model.graph.outputs]
     program = Program(model, module.program.fixed, limits=module.program.limits)
-    ours = dict(zip(names, program.call(module.params, feeds), strict=True))
+    ours = dict(zip(names, program.call(module.params, inputs), strict=True))
     fixed = {name: np.asarray(value) for name, value in module.program.fixed.items()}
-    theirs = dict(zip(names, run(ir.write(model), {**feeds, **fixed}), strict=True))
+    theirs = dict(zip(names, run(ir.write(model), {**inputs, **fixed}), strict=True))
+    return makers, ours, theirs
+
+
+def compare(
+    source: Any,
+    inputs: Mapping[str, Any] | None = None,
+    against: str | Module | Callable[[bytes, Mapping[str, Any]], list[Any]] = "onnxruntime",
+    *,
+    rtol: float = 1e-3,
+    atol: float = 1e-4,
+) -> Comparison:
+    """Compares every value of the main graph with another runtime's, or another module's.
+
+    For example:
+
+        print(onnxla.compare("model.onnx", {"x": x}))
+        print(onnxla.compare(module, {"x": x}, module.autocast()))
+
+    Args:
+        source: A `Module`, or whatever `load` takes. Beside a runtime it is without `astype`.
+        inputs: Inputs by name; random ones if not given.
+        against: `"onnxruntime"`, `"reference"` (both need the extra `compare`), or a function of
+            the model's bytes and the inputs that returns the outputs. Or another `Module`, as one
+            before training or in another precision: values that both have by name are compared.
+        rtol: Tolerated difference relative to each element.
+        atol: Tolerated difference relative to the largest absolute value of the tensor.
+
+    Raises:
+        ValueError: `against` is no known runtime, or a module without a value of such a name.
+        OnnxlaError: The model cannot be read, or cannot run in onnxla.
+    """
+    module = source if isinstance(source, Module) else load(source)
+    given = suitable_inputs(module.program) if inputs is None else module.check_inputs(inputs)
+    feeds = {name: np.asarray(value) for name, value in given.items()}
+    if isinstance(against, Module):
+        label = "the other module"
+        makers, ours, theirs = of_modules(module, against, feeds)
+    else:
+        label = against if isinstance(against, str) else getattr(against, "__name__", str(against))
+        run = named(against).run if isinstance(against, str) else against
+        makers, ours, theirs = of_runtime(module.astype(None), run, feeds)
     tolerance = Tolerance(relative=rtol, scaled=atol, absolute=atol * NEARLY_ZERO)
     found = {
         name: difference(ours[name], theirs[name], tolerance) for name in makers if name in ours

@@ -334,6 +334,23 @@ def test_compare_names_the_first_node_that_differs(module: onnxla.Module) -> Non
     assert comparison.first.absolute == pytest.approx(1, rel=1e-4)
 
 
+def test_compare_with_another_module(module: onnxla.Module) -> None:
+    same = onnxla.compare(module, {"x": X}, module.lora("w", rank=1))
+    assert same.ok
+    assert [each.name for each in same.differences] == ["h", "y"]
+    trained = module.replace({"b": module.params["b"] + np.float32(0.5)})
+    comparison = onnxla.compare(module, {"x": X}, trained)
+    assert comparison.first.name == "y"
+    assert comparison.first.absolute == pytest.approx(0.5, rel=1e-4)
+    assert "1 of 2 values differ from the other module" in str(comparison)
+    rough = onnxla.compare(module, {"x": X}, module.astype("bfloat16"))
+    assert 1e-5 < max(each.absolute for each in rough.differences) < 0.1
+    assert not any(each.reason for each in rough.differences)
+    other = onnxla.load(make(header() + "g (float[N, 3] x) => (float[N, 3] z) { z = Neg (x) }"))
+    with pytest.raises(ValueError, match="no value in common"):
+        onnxla.compare(module, {"x": X}, other)
+
+
 def test_import_is_light() -> None:
     code = "import onnxla, sys; print({'onnx','onnxruntime','optax','matplotlib'} & {*sys.modules})"
     result = subprocess.run(
