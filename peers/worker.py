@@ -216,7 +216,8 @@ def read_frame(file: BinaryIO) -> bytes | None:
 
 def main() -> None:
     """Loads the runtime that the first frame names, and answers until the other end is closed."""
-    sys.path[0] = os.getcwd()  # and not the folder of this file
+    del sys.path[0]  # the folder of this file
+    sys.path.append(os.getcwd())  # in the last place, lest a file there hide one of Python's
     questions, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     # What a runtime prints goes to standard error, and none of it among the frames.
     os.dup2(2, 1)

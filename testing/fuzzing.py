@@ -197,9 +197,9 @@ def fuzz_cases(
         strategy: Draws cases.
         name: What the cases are of.
         runtime: The runtime under test, or its name.
-        against: Those that judge, or their names (see `compare`); or `properties`: then onnxla is
-            compared with itself, as `PROPERTIES` say; or `gradients`: then the runtime's are
-            compared with those of onnxla, as by `compare_gradients`.
+        against: Those that judge, or their names (see `compare`); or `properties`: then the runtime
+            is compared with itself, as by `judge`; or `gradients`: then the runtime's are compared
+            with those of onnxla, as by `compare_gradients`.
         examples: How many cases, of which no two are the same.
         seed: The same one draws the same cases, with the same version of Hypothesis; other ones
             for another name.
@@ -228,7 +228,7 @@ def way_of(
 ) -> Callable[[Case], Outcome]:
     """What tells the outcome of a case: see `fuzz_cases`."""
     if against == "properties":
-        return judge
+        return functools.partial(judge, runtime=runtime)
     if against == "refusals":
         return functools.partial(compare_refusal, runtime=runtime)
     if against == "gradients":
