@@ -26,12 +26,11 @@ from onnxla.ops.table import full_name
 from onnxla.peers.command import CommandRuntime
 from onnxla.peers.protocol import Runtime
 from onnxla.peers.runtimes import find_runtime
-from onnxla.testing.fuzzing import INTERRUPTED, LATE, Fuzzed, fuzz, fuzz_cases
+from onnxla.testing.fuzzing import INTERRUPTED, LATE, WAYS, Fuzzed, fuzz, fuzz_cases
 from onnxla.testing.operator_cases import STRATEGIES, operators
 from onnxla.testing.outcomes import Outcome, judges_of
 from onnxla.testing.random_graphs import graphs
 
-WAYS = ("properties", "gradients", "refusals")  # in the place of judges
 GRAPHS = ("", "graphs")  # in the place of an operator
 
 
