@@ -72,6 +72,7 @@ class Isolated:
         self._process: LimitedProcess | None = None
         self._socket: socket.socket | None = None
         self._differentiates = False
+        self.version: str | None = None  # known once it is started
 
     def run(self, model: bytes, inputs: Mapping[str, Any]) -> list[Any]:
         """The outputs in graph order.
@@ -138,7 +139,7 @@ class Isolated:
             failure = RuntimeNotStarted(f"{self.name} does not start: {text}")
             failure.add_note("".join(more))
             raise failure
-        self.name, (self._differentiates,) = text, more
+        self.name, (self._differentiates, self.version) = text, more
 
     def close(self) -> None:
         """Ends the process."""

@@ -10,6 +10,7 @@ Source of the names of narrow dtypes: the package `ml_dtypes`, needed only where
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 import importlib.util
 import io
 import json
@@ -208,6 +209,20 @@ def error_text(error: BaseException) -> str:
         return f"{type(error).__name__}, whose text cannot be made"
 
 
+def version_of(runtime: Any) -> str | None:
+    """The version that a runtime says it has, or that of the package of its name, if there is one.
+
+    Both are those of this environment, and not of the one that asks.
+    """
+    said = getattr(runtime, "version", None)
+    if isinstance(said, str):
+        return said
+    try:
+        return importlib.metadata.version(runtime.name)
+    except (ValueError, importlib.metadata.PackageNotFoundError):
+        return None
+
+
 def read_frame(file: BinaryIO) -> bytes | None:
     """The next frame without its length, or None at the end."""
     head = file.read(LENGTH.size)
@@ -224,7 +239,7 @@ def main() -> None:
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     try:
         runtime = load_runtime(unpack(read_frame(questions) or b""))
-        answer = pack(["ready", runtime.name, hasattr(runtime, "vjp")])
+        answer = pack(["ready", runtime.name, hasattr(runtime, "vjp"), version_of(runtime)])
     except (Exception, SystemExit) as error:
         runtime, answer = None, failure(error)
     while True:

@@ -361,3 +361,16 @@ def test_limits_ask_for_a_process() -> None:
     provider = find_runtime("onnxruntime:CPUExecutionProvider")
     assert isinstance(provider, Isolated)
     assert provider.name == "onnxruntime"
+
+
+@pytest.mark.parametrize(("said", "version"), [("", np.__version__), ("    version = '7'\n", "7")])
+def test_the_version_is_that_of_the_other_environment(
+    said: str, version: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(f"class Mine:\n    name = 'numpy'\n{said}    def run(self, *of): return []\n")
+    isolated = Isolated(f"{file}:Mine")
+    assert isolated.version is None
+    isolated.start()
+    assert isolated.version == version
+    isolated.close()
