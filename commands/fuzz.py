@@ -69,9 +69,10 @@ def add_fuzz(commands: Any) -> None:
         action="append",
         metavar="RUNTIME",
         help="who judges: the first that has an answer, confirmed by the others; repeatable "
-        "(default: onnxla, reference, and onnxruntime if it is installed); `properties` checks "
-        "onnxla's jit, vmap, gradients and saving against each other; `gradients` compares the "
-        "runtime's with onnxla's; `refusals` draws what the schemas forbid",
+        "(default: onnxla, reference, and onnxruntime if it is installed); `properties` compares "
+        "the runtime with itself: repeated, with stored operands, upgraded, with a larger batch; "
+        "onnxla also by jit, vmap, gradients and saving; `gradients` compares the runtime's with "
+        "onnxla's; `refusals` draws what the schemas forbid",
     )
     add("--skip", action="append", metavar="OP", default=[], help="operators to leave out")
     add("--graphs", action="store_true", help="graphs instead of single operators")
@@ -162,7 +163,6 @@ def run_fuzz(arguments: argparse.Namespace) -> int:
     from onnxla.testing.reports.report import FuzzReport
     from onnxla.testing.runs import GRAPHS, FuzzPlan, FuzzRun, shard
 
-    sys.path.insert(0, str(Path.cwd()))  # so that --runtime finds a file there
     check_options(arguments)
     against = tuple(arguments.against or ())
     database = arguments.database and str(arguments.database.resolve())
@@ -177,6 +177,8 @@ def run_fuzz(arguments: argparse.Namespace) -> int:
     if arguments.graphs:
         drawn = {name: drawn[name] for name in ("opset", "dtypes") if drawn[name] is not None}
         drawn["max_nodes"] = arguments.max_nodes
+        if arguments.operators or arguments.skip:
+            drawn["ops"] = of_graphs(arguments.operators, arguments.skip, arguments.opset)
     baseline = known_failures(arguments.baseline, arguments.update_baseline)
     plan = FuzzPlan(
         arguments.runtime,
@@ -237,6 +239,28 @@ def run_fuzz(arguments: argparse.Namespace) -> int:
     return 0 if report.ok else 1
 
 
+def of_graphs(
+    patterns: list[str], skipped: list[str], opset: int | tuple[int, int] | None
+) -> list[str]:
+    """Names of the operators that graphs are to have.
+
+    Raises:
+        ValueError: None of those that are asked for can be in a graph.
+    """
+    from onnxla.testing.operator_cases import select_operators
+    from onnxla.testing.random_graphs import OPSET, SUBGRAPHS, graph_operators
+
+    newest = opset[1] if isinstance(opset, tuple) else opset or OPSET
+    asked = {*select_operators(patterns, opset)} - {*(select_operators(skipped) if skipped else ())}
+    names = [name for name in (*graph_operators(newest), *SUBGRAPHS) if ("", name) in asked]
+    if not names:
+        raise ValueError(
+            "graphs have operators of ONNX's own on tensors of numbers, without random ones, and "
+            f"of these none is asked for: {quoted(' '.join(patterns or skipped))}"
+        )
+    return names
+
+
 def replay(folder: Path, plan: FuzzPlan, as_json: bool = False) -> int:
     """Runs saved cases; the exit code is 1 if one is wrong, or there is none."""
     from onnxla.tables import Table
@@ -284,6 +308,12 @@ def check_options(arguments: argparse.Namespace) -> None:
         if report.is_dir() or not report.parent.is_dir():
             raise ValueError(f"--report {quoted(report)} is a folder, or in none that there is")
         form_of(report)
+    usual = {"specials": False, "no_empty": False, "no_scalars": False, "operands": "any"}
+    for option, value in usual.items() if arguments.graphs else ():
+        if getattr(arguments, option) != value:
+            raise ValueError(
+                f"--{option.replace('_', '-')} is of single operators, not of --graphs"
+            )
     written = arguments.baseline if arguments.update_baseline else None
     if written is not None and not written.parent.is_dir():
         raise ValueError(f"--baseline {quoted(written)} is in no folder that there is")

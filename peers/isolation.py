@@ -15,7 +15,7 @@ from typing import Any
 
 from onnxla.peers import worker
 from onnxla.peers.limited_process import LimitedProcess
-from onnxla.peers.protocol import NotSupported, Runtime
+from onnxla.peers.protocol import NotSupported, Runtime, RuntimeFailed
 
 # Seconds that a process may take to start: large frameworks take long on a busy machine.
 STARTING = 300.0
@@ -72,6 +72,7 @@ class Isolated:
         self._process: LimitedProcess | None = None
         self._socket: socket.socket | None = None
         self._differentiates = False
+        self.version: str | None = None  # known once it is started
 
     def run(self, model: bytes, inputs: Mapping[str, Any]) -> list[Any]:
         """The outputs in graph order.
@@ -80,7 +81,7 @@ class Isolated:
             NotSupported: The runtime says so, or raises NotImplementedError.
             RuntimeCrashed: The process ended, or did not answer in time.
             RuntimeNotStarted: It did not start.
-            RuntimeError: The runtime raised an error. A note has its traceback.
+            RuntimeFailed: The runtime raised an error. A note has its traceback.
         """
         return self._call("run", model, dict(inputs))
 
@@ -105,7 +106,7 @@ class Isolated:
             return list(answer[0])
         if kind == "not supported":
             raise NotSupported(answer[0])
-        error = RuntimeError(answer[0] + self._process.told())
+        error = RuntimeFailed(answer[0] + self._process.told())
         error.add_note(answer[1])
         raise error
 
@@ -138,7 +139,7 @@ class Isolated:
             failure = RuntimeNotStarted(f"{self.name} does not start: {text}")
             failure.add_note("".join(more))
             raise failure
-        self.name, (self._differentiates,) = text, more
+        self.name, (self._differentiates, self.version) = text, more
 
     def close(self) -> None:
         """Ends the process."""

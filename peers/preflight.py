@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ def preflight(runtime: Runtime) -> None:
         outputs = runtime.run(addition(), {"x": x, "y": x})
     except NotSupported:
         return
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise refused(runtime.name, error) from error
     got = kind_of_outputs(outputs)
     if got != (due := kind_of_outputs([x])):
@@ -38,9 +39,11 @@ def preflight(runtime: Runtime) -> None:
         raise ValueError(f"the adapter '{runtime.name}' is broken: {text}")
 
 
-def refused(name: str, error: Exception) -> ValueError:
+def refused(name: str, error: BaseException) -> ValueError:
     """What an error on the trivial model says."""
-    if isinstance(error, RuntimeNotStarted):
+    if missing := re.search(r"No module named '([\w.]+)'", str(error)):
+        text = f"the runtime '{name}' needs '{missing[1]}', which is not installed: {error}"
+    elif isinstance(error, RuntimeNotStarted):
         text = f"the adapter is broken: {error}"
     elif isinstance(error, RuntimeCrashed):
         text = f"the runtime is broken, even for {TASK}: {error}"

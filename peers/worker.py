@@ -10,6 +10,7 @@ Source of the names of narrow dtypes: the package `ml_dtypes`, needed only where
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 import importlib.util
 import io
 import json
@@ -208,6 +209,20 @@ def error_text(error: BaseException) -> str:
         return f"{type(error).__name__}, whose text cannot be made"
 
 
+def version_of(runtime: Any) -> str | None:
+    """The version that a runtime says it has, or that of the package of its name, if there is one.
+
+    Both are those of this environment, and not of the one that asks.
+    """
+    said = getattr(runtime, "version", None)
+    if isinstance(said, str):
+        return said
+    try:
+        return importlib.metadata.version(runtime.name)
+    except (ValueError, importlib.metadata.PackageNotFoundError):
+        return None
+
+
 def read_frame(file: BinaryIO) -> bytes | None:
     """The next frame without its length, or None at the end."""
     head = file.read(LENGTH.size)
@@ -216,14 +231,15 @@ def read_frame(file: BinaryIO) -> bytes | None:
 
 def main() -> None:
     """Loads the runtime that the first frame names, and answers until the other end is closed."""
-    sys.path[0] = os.getcwd()  # and not the folder of this file
+    del sys.path[0]  # the folder of this file
+    sys.path.append(os.getcwd())  # in the last place, lest a file there hide one of Python's
     questions, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     # What a runtime prints goes to standard error, and none of it among the frames.
     os.dup2(2, 1)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     try:
         runtime = load_runtime(unpack(read_frame(questions) or b""))
-        answer = pack(["ready", runtime.name, hasattr(runtime, "vjp")])
+        answer = pack(["ready", runtime.name, hasattr(runtime, "vjp"), version_of(runtime)])
     except (Exception, SystemExit) as error:
         runtime, answer = None, failure(error)
     while True:

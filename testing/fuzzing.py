@@ -35,6 +35,8 @@ from onnxla.testing.outcomes import (
     Judges,
     Outcome,
     compare,
+    judges_of,
+    runtime_of,
 )
 from onnxla.testing.properties import judge
 from onnxla.testing.refusals import ForbiddenCase, compare_refusal
@@ -43,6 +45,7 @@ from onnxla.testing.wanted import Wanted, arrays_of
 MOST = 8  # findings of an operator
 CRASHES = 5  # in a row, after which no further case of an operator is run
 SHRINKING = 60.0  # seconds that the search for a simplest case may take
+WAYS = ("properties", "gradients", "refusals")  # in the place of judges
 # Why not all cases were run, so that it is worth going on.
 LATE, INTERRUPTED = "out of time", "interrupted"
 
@@ -197,9 +200,9 @@ def fuzz_cases(
         strategy: Draws cases.
         name: What the cases are of.
         runtime: The runtime under test, or its name.
-        against: Those that judge, or their names (see `compare`); or `properties`: then onnxla is
-            compared with itself, as `PROPERTIES` say; or `gradients`: then the runtime's are
-            compared with those of onnxla, as by `compare_gradients`.
+        against: Those that judge, or their names (see `compare`); or `properties`: then the runtime
+            is compared with itself, as by `judge`; or `gradients`: then the runtime's are compared
+            with those of onnxla, as by `compare_gradients`.
         examples: How many cases, of which no two are the same.
         seed: The same one draws the same cases, with the same version of Hypothesis; other ones
             for another name.
@@ -214,7 +217,13 @@ def fuzz_cases(
     outcome_of = way_of(runtime, against, faults)
     result = Fuzzed(name)
     own = seed_of(name, seed)
-    search = Search(strategy, outcome_of, result, examples, own, until, pressed, database)
+    soon = None
+    if not (isinstance(against, str) and against in WAYS):
+        judges = judges_of(against, runtime_of(runtime))
+        reference = next((judge for judge in judges if judge.name == "reference"), None)
+        if reference is not None:  # which compiles nothing
+            soon = functools.partial(outcome_soon, outcome_of, way_of(runtime, reference, faults))
+    search = Search(strategy, outcome_of, result, examples, own, until, pressed, database, soon)
     return search.run(most, progress)
 
 
@@ -228,12 +237,20 @@ def way_of(
 ) -> Callable[[Case], Outcome]:
     """What tells the outcome of a case: see `fuzz_cases`."""
     if against == "properties":
-        return judge
+        return functools.partial(judge, runtime=runtime)
     if against == "refusals":
         return functools.partial(compare_refusal, runtime=runtime)
     if against == "gradients":
         return functools.partial(compare_gradients, runtime=runtime)
     return functools.partial(compare, runtime=runtime, against=against, faults=faults)
+
+
+def outcome_soon(
+    outcome_of: Callable[[Case], Outcome], by_one: Callable[[Case], Outcome], case: Case
+) -> Outcome:
+    """What one judge says, or all of them where that one has no answer that counts."""
+    outcome = by_one(case)
+    return outcome if outcome.kind in (*WRONG, "agreed", "unsupported") else outcome_of(case)
 
 
 @dataclass
@@ -247,6 +264,7 @@ class Search:
         examples: How many are drawn.
         seed: What they are drawn from.
         until: See `fuzz_cases`, as for `pressed` and `database`.
+        soon: Tells the outcome of a case, mostly faster than `outcome_of`, which confirms it.
     """
 
     strategy: Any
@@ -257,6 +275,7 @@ class Search:
     until: float | None = None
     pressed: Callable[[], bool] = lambda: False
     database: str | Path | None = None
+    soon: Callable[[Case], Outcome] | None = None
 
     def __post_init__(self) -> None:
         self.outcomes: dict[bytes, Outcome] = {}  # by the digest of a case
@@ -331,7 +350,9 @@ class Search:
         often = (signature for signature, _ in self.failures.most_common())
         return [s for s in often if not any(each.signature.explains(s) for each in findings)]
 
-    def simplest(self, like: FailureSignature, findings: Sequence[Finding]) -> Finding | None:
+    def simplest(
+        self, like: FailureSignature, findings: Sequence[Finding], soon: bool = True
+    ) -> Finding | None:
         """The simplest case that fails like one, and that findings do not explain, if it is found.
 
         It fails in the same place, and is no larger than the smallest one that was drawn: large
@@ -343,7 +364,8 @@ class Search:
         least = min(
             size_of(self.first[s].case) for s in self.unexplained(findings) if is_like(s, like)
         )
-
+        outcome_of = (self.soon if soon else None) or self.outcome_of
+        outcomes = {} if outcome_of is self.soon else self.outcomes
         again, drawn = False, set[bytes]()
 
         def search(case: Case) -> None:
@@ -351,10 +373,11 @@ class Search:
             if again and case.digest in drawn:
                 hypothesis.reject()
             drawn.add(case.digest)
-            if (outcome := self.outcomes.get(case.digest)) is None:
+            outcome = self.outcomes.get(case.digest) or outcomes.get(case.digest)
+            if outcome is None:
                 if self.over or time.monotonic() > limit:
                     return
-                outcome = self.outcomes[case.digest] = self.outcome_of(case)
+                outcome = outcomes[case.digest] = outcome_of(case)
             if outcome.kind not in WRONG:
                 return
             signature = signature_of(case, outcome)
@@ -375,6 +398,10 @@ class Search:
             self.result.cut = INTERRUPTED
         except Disagreement as found:
             case, outcome = found.case, found.outcome
+            if outcome_of is self.soon:
+                outcome = self.outcomes[case.digest] = self.outcome_of(case)
+                if outcome.kind not in WRONG:  # the one judge was wrong
+                    return self.simplest(like, findings, soon=False)
             signature = signature_of(case, outcome)
             return Finding(signature, case, outcome.detail, outcome.judges)
         return None

@@ -325,7 +325,11 @@ LONGEST = 2000  # letters of an error
 
 
 def one_line(error: BaseException) -> str:
-    """An error's type and message in one line; of a long one the middle is left out."""
-    text = " ".join(error_text(error).split())
+    """An error's type and message in one line; of a long one the middle is left out.
+
+    The text of `RuntimeFailed` has the type of the runtime's own error.
+    """
+    told = str(error) if isinstance(error, RuntimeFailed) else error_text(error)
+    text = " ".join(told.split())
     half = LONGEST // 2
     return text if len(text) <= LONGEST else f"{text[:half]} ... {text[-half:]}"

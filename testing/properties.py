@@ -20,9 +20,16 @@ import onnxla
 from onnxla import ir
 from onnxla.edit.upgrade import NEWEST
 from onnxla.ops.values import is_floating
+from onnxla.peers.protocol import Runtime
 from onnxla.testing.case import Case
-from onnxla.testing.fault_records import Fault, fault_of
-from onnxla.testing.outcomes import Outcome, one_line
+from onnxla.testing.outcomes import Outcome, one_line, runtime_of
+from onnxla.testing.runtime_properties import (
+    RuntimeProperty,
+    batch_entries_are_independent,
+    converter_keeps_the_answer,
+    judge_by_itself,
+    outputs_are_as_inferred,
+)
 from onnxla.testing.schemas import schema
 from onnxla.testing.selection import infinities_reach_what_depends_on_them
 from onnxla.testing.traceable import (
@@ -33,11 +40,7 @@ from onnxla.testing.traceable import (
     run_traced,
     traceable,
 )
-from onnxla.testing.types import dtype_of, type_string
 
-# How faults call two parts of onnx.
-CONVERTER = "version converter"
-INFERENCE = "shape inference"
 # A property of a case; false if it does not apply.
 Property = Callable[[Case], bool]
 
@@ -46,6 +49,19 @@ Property = Callable[[Case], bool]
 def answer(case: Case) -> dict[str, Any]:
     """The outputs by name, as a user gets them."""
     return onnxla.load(case.model).run(case.inputs, key=jax.random.key(0))
+
+
+def of_onnxla(holds: RuntimeProperty) -> Property:
+    """A property of any runtime, of this package."""
+
+    def run(model: bytes, inputs: Mapping[str, Any]) -> list[Any]:
+        return list(onnxla.load(model).run(inputs, key=jax.random.key(0)).values())
+
+    @functools.wraps(holds)
+    def held(case: Case) -> bool:
+        return holds(case, run, list(answer(case).values()))
+
+    return held
 
 
 def jit_equals_eager(case: Case) -> bool:
@@ -288,71 +304,6 @@ def save_load_is_identity(case: Case) -> bool:
     return True
 
 
-def outputs_are_as_inferred(case: Case, faults: Sequence[Fault] | None = None) -> bool:
-    """Dtypes and shapes are those that the model states and that ONNX infers."""
-    if fault_of(case, [INFERENCE], faults):  # from which the stated shapes come, too
-        return False
-    outputs = answer(case)
-    assert_as_stated(case, case.proto, outputs, "stated")
-    bare = onnx.ModelProto()
-    bare.CopyFrom(case.proto)
-    for value in bare.graph.output:
-        if value.type.HasField("tensor_type"):
-            value.type.tensor_type.ClearField("shape")
-    inferred = onnx.shape_inference.infer_shapes(bare, data_prop=True)
-    assert_as_stated(case, inferred, outputs, "inferred")
-    return True
-
-
-def assert_as_stated(
-    case: Case, model: onnx.ModelProto, outputs: Mapping[str, Any], how: str
-) -> None:
-    """Raises PropertyViolated where outputs have other dtypes and shapes than a model says."""
-    for value in model.graph.output:
-        got = outputs[value.name]
-        if not value.type.HasField("tensor_type") or got is None:
-            continue
-        got = np.asarray(got)
-        if got.dtype != dtype_of(type_string(value.type)):
-            text = f"'{value.name}' is {got.dtype}, {how} {type_string(value.type)}"
-            raise PropertyViolated(case, text)
-        if value.type.tensor_type.HasField("shape"):
-            dims = value.type.tensor_type.shape.dim
-            shape = [d.dim_value if d.HasField("dim_value") else None for d in dims]
-            if len(shape) != got.ndim or any(
-                n is not None and n != m for n, m in zip(shape, got.shape, strict=True)
-            ):
-                text = f"'{value.name}' has shape {list(got.shape)}, {how} {shape}"
-                raise PropertyViolated(case, text)
-
-
-def converter_keeps_the_answer(case: Case, faults: Sequence[Fault] | None = None) -> bool:
-    """A model that onnx's version converter brings to the newest opset computes the same.
-
-    It says nothing about what the converter does not convert, or converts wrongly for a reason that
-    is on record.
-    """
-    if case.domain != "" or case.tolerance.random or fault_of(case, [CONVERTER], faults):
-        return False
-    newest = onnx.defs.onnx_opset_version()
-    try:
-        upgraded = onnx.version_converter.convert_version(case.proto, newest)
-        onnx.checker.check_model(upgraded, full_check=True)
-    except (
-        RuntimeError,
-        onnx.checker.ValidationError,
-        onnx.shape_inference.InferenceError,
-        onnx.version_converter.ConvertError,
-    ):
-        return False
-    if upgraded.graph.input != case.proto.graph.input:  # as of Scan, which had a batch once
-        return False
-    later = onnxla.load(upgraded.SerializeToString()).run(case.inputs).values()
-    expected = list(answer(case).values())
-    assert_same(case, list(later), expected, f"at opset {newest} the outputs differ")
-    return True
-
-
 def upgrade_keeps_the_answer(case: Case) -> bool:
     """A model that `Module.upgrade` brings to the newest opset computes the same."""
     module = onnxla.load(case.model)
@@ -369,33 +320,6 @@ def upgrade_keeps_the_answer(case: Case) -> bool:
     return True
 
 
-def batch_entries_are_independent(case: Case) -> bool:
-    """Where a first axis is a batch, doubling it doubles the outputs, entry by entry."""
-    if not case.batch:
-        return False
-    doubled = {
-        k: np.concatenate([v, np.flip(v, 0)]) if k in case.batch else v
-        for k, v in case.inputs.items()
-    }
-    twice = onnxla.load(model_of_any_batch(case)).run(doubled).values()
-    once = map(np.asarray, answer(case).values())
-    expected = [np.concatenate([y, np.flip(y, 0)]) for y in once]
-    assert_same(case, list(twice), expected, "a batch twice as large differs")
-    return True
-
-
-def model_of_any_batch(case: Case) -> bytes:
-    """The model without a statement about the size of the batch."""
-    proto = onnx.ModelProto()
-    proto.CopyFrom(case.proto)
-    for value in proto.graph.input:
-        if value.name in case.batch:
-            value.type.tensor_type.shape.dim[0].Clear()
-    for value in proto.graph.output:
-        value.type.tensor_type.ClearField("shape")
-    return proto.SerializeToString()
-
-
 PROPERTIES: tuple[Property, ...] = (
     jit_equals_eager,
     known_equals_traced,
@@ -405,16 +329,21 @@ PROPERTIES: tuple[Property, ...] = (
     gradient_is_finite,
     infinities_reach_what_depends_on_them,
     save_load_is_identity,
-    outputs_are_as_inferred,
-    converter_keeps_the_answer,
+    of_onnxla(outputs_are_as_inferred),
+    of_onnxla(converter_keeps_the_answer),
     upgrade_keeps_the_answer,
-    batch_entries_are_independent,
+    of_onnxla(batch_entries_are_independent),
 )
-"""What `--against properties` checks of each case: functions that raise `PropertyViolated`."""
+"""What `--against properties` checks of onnxla: functions that raise `PropertyViolated`."""
 
 
-def judge(case: Case) -> Outcome:
-    """What came of all properties of a case: `agreed`, or which one does not hold."""
+def judge(case: Case, runtime: Runtime | str = "onnxla") -> Outcome:
+    """What came of the properties of a case: `agreed`, or which one does not hold.
+
+    Those of onnxla are `PROPERTIES`; those of another runtime are `RUNTIME_PROPERTIES`.
+    """
+    if runtime_of(runtime).name != "onnxla":
+        return judge_by_itself(case, runtime)
     for holds in PROPERTIES:
         try:
             holds(case)

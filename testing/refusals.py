@@ -53,7 +53,7 @@ def refuses(runtime: Runtime | str, use: InvalidUse) -> Reaction:
         outputs = runtime_of(runtime).run(use.model, use.inputs)
     except RuntimeCrashed as error:
         return Reaction("crashed", one_line(error))
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         return Reaction("refused", one_line(error))
     return Reaction("accepted", ", ".join(map(described, outputs)))
 

@@ -13,6 +13,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from multiprocessing.context import SpawnContext
 from pathlib import Path
@@ -25,12 +26,11 @@ from onnxla.ops.table import full_name
 from onnxla.peers.command import CommandRuntime
 from onnxla.peers.protocol import Runtime
 from onnxla.peers.runtimes import find_runtime
-from onnxla.testing.fuzzing import INTERRUPTED, LATE, Fuzzed, fuzz, fuzz_cases
+from onnxla.testing.fuzzing import INTERRUPTED, LATE, WAYS, Fuzzed, fuzz, fuzz_cases
 from onnxla.testing.operator_cases import STRATEGIES, operators
 from onnxla.testing.outcomes import Outcome, judges_of
 from onnxla.testing.random_graphs import graphs
 
-WAYS = ("properties", "gradients", "refusals")  # in the place of judges
 GRAPHS = ("", "graphs")  # in the place of an operator
 
 
@@ -244,11 +244,15 @@ class FuzzRun:
 
         Returns:
             All results, those of the file too, in the order of the operators.
+
+        Raises:
+            ValueError: Another run writes the file now.
         """
-        for result in self.several(advance) if self.workers > 1 else self.one_by_one(advance):
-            if result.counts or not result.cut:  # else it was not reached
-                self.keep(result)
-                each(result)
+        with nullcontext() if self.results is None else held(self.results):
+            for result in self.several(advance) if self.workers > 1 else self.one_by_one(advance):
+                if result.counts or not result.cut:  # else it was not reached
+                    self.keep(result)
+                    each(result)
         names = (full_name(op_type, domain) for domain, op_type in self.chosen)
         return [self.done[name] for name in names if name in self.done]
 
@@ -285,6 +289,25 @@ class FuzzRun:
                 yield from (Fuzzed.of_record(task.result()) for task in done)
                 if common.ends.is_set():
                     tasks = {task for task in tasks if not task.cancel()}
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Keeps a file for this run, where the system has locks. Raises: ValueError if another has it.
+
+    The lock goes with the process, however that ends.
+    """
+    try:
+        import fcntl
+    except ImportError:  # on Windows
+        yield
+        return
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(f"{quoted(path)} is written by another run now") from None
+        yield
 
 
 def shard(chosen: Sequence[tuple[str, str]], text: str) -> list[tuple[str, str]]:

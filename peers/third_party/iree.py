@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 from typing import Any
 
 
@@ -19,6 +20,7 @@ class Iree:
 
         self.runtime, self.tools, self.onnx_importer = runtime, tools, onnx_importer
         self.name = "iree"
+        self.version = importlib.metadata.version("iree-base-compiler")
         self.target = target
         self.driver = "local-sync" if target == "llvm-cpu" else target
 

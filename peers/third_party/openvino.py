@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 
 class OpenVino:
     """OpenVINO, in the precision of the model.
@@ -25,8 +27,47 @@ class OpenVino:
         try:
             compiled = self.core.compile_model(self.core.read_model(model, b""), self.device)
         except RuntimeError as error:
-            if "No conversion rule found" in str(error):
+            if "No conversion rule found" in str(error) or "Unsupported data type" in str(error):
                 raise NotImplementedError(str(error)) from error
             raise
-        result = compiled(inputs)
-        return [result[output] for output in compiled.outputs]
+        result = compiled({name: self._tensor(value) for name, value in inputs.items()})
+        return [as_typed(result[output], output) for output in compiled.outputs]
+
+    def _tensor(self, value: Any) -> Any:
+        """An input as OpenVINO takes it.
+
+        Raises:
+            NotImplementedError: It is of texts, or of another narrow type.
+        """
+        import openvino
+
+        name = value.dtype.name
+        if value.dtype.type.__module__ == "numpy" and value.dtype.kind != "O":
+            return value
+        for kind, narrow in NARROW.items():
+            if narrow == name:
+                value = np.ascontiguousarray(value)
+                return openvino.Tensor(
+                    value.view(f"u{value.itemsize}"), value.shape, getattr(openvino.Type, kind)
+                )
+        raise NotImplementedError(f"inputs of type {name}")
+
+
+# Types that numpy lacks, which OpenVINO gives as others of their size.
+NARROW = {"bf16": "bfloat16", "f8e4m3": "float8_e4m3fn", "f8e5m2": "float8_e5m2"}
+
+
+def as_typed(value: Any, output: Any) -> Any:
+    """An array of the type that the output has.
+
+    Raises:
+        NotImplementedError: It is of 4 bits, of which OpenVINO packs two into a byte.
+    """
+    kind = output.get_element_type()
+    if kind.get_type_name() in NARROW:
+        import ml_dtypes
+
+        return value.view(getattr(ml_dtypes, NARROW[kind.get_type_name()]))
+    if kind.get_bitwidth() < 8 and kind.get_type_name() != "boolean":
+        raise NotImplementedError(f"packed values of type {kind.get_type_name()}")
+    return value

@@ -16,6 +16,7 @@ class Tvm:
         import tvm.relax.frontend.onnx
 
         self.name = "tvm"
+        self.version = tvm.__version__
         self.tvm = tvm
         self.target = target
 

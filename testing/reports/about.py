@@ -92,7 +92,8 @@ def name_of(runtime: Runtime | str) -> str:
 def version_of(runtime: Runtime | str) -> str | None:
     """The version that a runtime says it has, or that of its package; None if there is neither."""
     name = name_of(runtime)
-    said = getattr(getattr(runtime, "runtime", runtime), "version", None)  # of the isolated one
+    inner = getattr(runtime, "runtime", None)  # of the isolated one, which may not have started
+    said = getattr(runtime, "version", None) or getattr(inner, "version", None)
     name, version = apart(name)
     if isinstance(said, str) or version:
         return said or version

@@ -15,7 +15,7 @@ import pytest
 
 from onnxla.peers.isolation import Isolated, RuntimeCrashed, RuntimeNotStarted
 from onnxla.peers.preflight import preflight
-from onnxla.peers.protocol import NotSupported, Runtime
+from onnxla.peers.protocol import NotSupported, Runtime, RuntimeFailed
 from onnxla.peers.runtimes import find_runtime
 from onnxla.peers.worker import pack, unpack
 
@@ -140,22 +140,22 @@ def test_a_runtime_elsewhere_says_what_it_supports(bare: str) -> None:
 
 
 def test_an_error_without_a_text_is_no_crash(plain: Isolated) -> None:
-    with pytest.raises(RuntimeError, match="Mute, whose text cannot be made"):
+    with pytest.raises(RuntimeFailed, match="Mute, whose text cannot be made"):
         plain.run(b"fail_mutely", X)
 
 
 def test_an_error_has_what_was_written_in_its_case_alone(plain: Isolated) -> None:
-    with pytest.raises(RuntimeError) as caught:
+    with pytest.raises(RuntimeFailed) as caught:
         plain.run(b"fail", X)
     assert str(caught.value).startswith("ZeroDivisionError: oh; standard error: printed b'fail'")
     assert str(caught.value).endswith("a hint")
     assert 'raise ZeroDivisionError("oh")' in caught.value.__notes__[0]
-    with pytest.raises(RuntimeError) as caught:
+    with pytest.raises(RuntimeFailed) as caught:
         plain.run(b"odd", X)
     text = "failed: an output is none that a case can have: object is no array"
     assert str(caught.value).startswith(text.removeprefix("failed: "))
     assert "a hint" not in str(caught.value)
-    with pytest.raises(RuntimeError, match="`run` gives ndarray, not a list of outputs"):
+    with pytest.raises(RuntimeFailed, match="`run` gives ndarray, not a list of outputs"):
         plain.run(b"one", X)
 
 
@@ -191,7 +191,7 @@ def test_gradients_go_through_as_outputs_do(bare: str, plain: Isolated) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems do not limit addresses")
 def test_memory_is_limited(bare: str) -> None:
     runtime = Isolated(f"{PLAIN}:Plain", memory=4096, python=bare)
-    with pytest.raises(RuntimeError, match="MemoryError"):
+    with pytest.raises(RuntimeFailed, match="MemoryError"):
         runtime.run(b"grow", X)
     assert len(runtime.run(b"echo", X)) == 1
     runtime.close()
@@ -361,3 +361,16 @@ def test_limits_ask_for_a_process() -> None:
     provider = find_runtime("onnxruntime:CPUExecutionProvider")
     assert isinstance(provider, Isolated)
     assert provider.name == "onnxruntime"
+
+
+@pytest.mark.parametrize(("said", "version"), [("", np.__version__), ("    version = '7'\n", "7")])
+def test_the_version_is_that_of_the_other_environment(
+    said: str, version: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(f"class Mine:\n    name = 'numpy'\n{said}    def run(self, *of): return []\n")
+    isolated = Isolated(f"{file}:Mine")
+    assert isolated.version is None
+    isolated.start()
+    assert isolated.version == version
+    isolated.close()

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from onnxla.commands import main as cli
+from onnxla.commands.fuzz import of_graphs
+from onnxla.testing.fuzzing import Fuzzed
 from onnxla.testing.runs import FuzzPlan, FuzzRun, shard
 
 OPERATORS = [("", "Neg"), ("", "Abs"), ("", "Not")]
@@ -147,10 +149,44 @@ def test_a_baseline_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFi
     assert "is in no folder that there is" in capsys.readouterr().err
 
 
+def test_two_runs_do_not_write_one_file(tmp_path: Path) -> None:
+    plan, file = FuzzPlan(DOUBLING, ("reference",), examples=3), tmp_path / "results.jsonl"
+    first, second = (FuzzRun(plan, OPERATORS[:1], file) for _ in range(2))
+    refusals: list[str] = []
+
+    def meanwhile(result: Fuzzed) -> None:
+        with pytest.raises(ValueError, match=r"results\.jsonl' is written by another run now"):
+            second(lambda other: None)
+        refusals.append(result.name)
+
+    first(meanwhile)
+    assert refusals == ["Neg"]
+    assert second(lambda other: None)
+
+
 def test_graphs_on_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["fuzz", "--graphs", "--max-nodes", "3", "--opset", "20", "-n", "3"]
     assert cli.main([*words, "--against", "reference"]) == 0
     assert "3 cases" in capsys.readouterr().out
+
+
+def test_graphs_of_some_operators(capsys: pytest.CaptureFixture[str]) -> None:
+    assert not cli.main(
+        ["fuzz", "--graphs", "-n", "2", "Add", "Neg", "If", "--skip", "Neg", "--json"]
+    )
+    assert json.loads(capsys.readouterr().out)["operators"][0]["name"] == "graphs"
+    assert of_graphs(["Reduce*Su*", "Add", "If"], ["*Log*", "*Sq*"], None) == [
+        "Add",
+        "ReduceSum",
+        "If",
+    ]
+    for words, text in (
+        (["StringConcat"], "without random ones, and of these none is asked for: 'StringConcat'"),
+        (["--specials"], "--specials is of single operators, not of --graphs"),
+        (["--operands", "fed"], "--operands is of single operators, not of --graphs"),
+    ):
+        assert cli.main(["fuzz", "--graphs", "-n", "1", *words])
+        assert text in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.more)])

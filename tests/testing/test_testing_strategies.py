@@ -5,6 +5,7 @@ A few cases of each here. `benchmarks/strategies.py` measures many.
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,14 @@ from onnxla.ops import rows
 from onnxla.testing import Case, Fault, Onnxla, check, compare, faults, operators
 from onnxla.testing.fault_records import fault_of
 from onnxla.testing.outcomes import WRONG
-from onnxla.testing.properties import (
+from onnxla.testing.properties import PROPERTIES, of_onnxla
+from onnxla.testing.pytest import for_operators
+from onnxla.testing.runtime_properties import (
     CONVERTER,
     INFERENCE,
-    PROPERTIES,
     converter_keeps_the_answer,
     outputs_are_as_inferred,
 )
-from onnxla.testing.pytest import for_operators
 from onnxla.testing.traceable import PropertyViolated
 from support.mutants import MUTANTS, Mutant, caught_after
 
@@ -85,7 +86,7 @@ def assert_valid(case: Case) -> None:
 
 def assert_as_inferred(case: Case) -> None:
     assert_valid(case)
-    outputs_are_as_inferred(case, faults=[])
+    of_onnxla(functools.partial(outputs_are_as_inferred, faults=[]))(case)
 
 
 @pytest.mark.one_in(4)
@@ -134,7 +135,7 @@ def shows(case: Case, runtime: str) -> bool:
     """Whether a runtime, or onnxla against some runtime, is wrong of a case."""
     try:
         if runtime == CONVERTER:
-            converter_keeps_the_answer(case, faults=[])
+            of_onnxla(functools.partial(converter_keeps_the_answer, faults=[]))(case)
             return False
         if runtime == INFERENCE:
             assert_as_inferred(case)
