@@ -6,6 +6,15 @@ import os
 import tempfile
 from typing import Any
 
+# How it says that it does not implement something.
+REFUSALS = (
+    "Unimplemented",
+    "not implemented",
+    "Unknown DatumType",
+    "not supported",
+    "does not support",
+    "Unsupported",
+)
 DTYPES = {"float": "f", "int": "i", "uint": "u", "bool": "bool"}
 
 
@@ -20,6 +29,7 @@ class Tract:
 
     def run(self, model: bytes, inputs: dict[str, Any]) -> list[Any]:
         """The outputs in graph order."""
+        facts = {name: fact(array) for name, array in inputs.items()}
         with tempfile.TemporaryDirectory() as folder:
             path = os.path.join(folder, "model.onnx")
             with open(path, "wb") as file:
@@ -28,17 +38,20 @@ class Tract:
                 loaded = self.onnx.load(path)
                 names = [loaded.input_name(i) for i in range(loaded.input_count())]
                 for i, name in enumerate(names):
-                    loaded.set_input_fact(i, fact(inputs[name]))
+                    loaded.set_input_fact(i, facts[name])
                 runnable = loaded.into_model().into_runnable()
+                outputs = runnable.run([inputs[name] for name in names])
             except Exception as error:
-                if "Unimplemented" in str(error) or "not implemented" in str(error):
+                if any(words in str(error) for words in REFUSALS):
                     raise NotImplementedError(str(error)) from error
                 raise
-        return [output.to_numpy() for output in runnable.run([inputs[name] for name in names])]
+        return [output.to_numpy() for output in outputs]
 
 
 def fact(array: Any) -> str:
     """The shape and dtype of an array as tract writes them, such as `2,3,f32`."""
+    if not hasattr(array, "dtype"):
+        raise NotImplementedError(f"inputs of type {type(array).__name__}")
     kind, bits = array.dtype.name.rstrip("0123456789"), 8 * array.dtype.itemsize
     if kind not in DTYPES:
         raise NotImplementedError(f"inputs of dtype {array.dtype}")
