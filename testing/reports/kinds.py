@@ -28,6 +28,11 @@ def cases(count: int) -> str:
     return amount(count, "case")
 
 
+def how_often(count: int) -> str:
+    """How many of the cases that were drawn a finding explains."""
+    return f"{cases(count)} like it" if count else "met in the search for a simpler case"
+
+
 def amount(count: int, thing: str, things: str = "") -> str:
     """A number of things, such as `1 entry` or `2 entries`."""
     return f"{count} {thing if count == 1 else things or f'{thing}s'}"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from onnxla.testing.findings import Finding
 from onnxla.testing.reports.evidence import expected_values, said_by, script_of
-from onnxla.testing.reports.kinds import cases
+from onnxla.testing.reports.kinds import how_often
 from onnxla.testing.reports.printable import printable
 from onnxla.testing.reports.results import FuzzResults
 from onnxla.testing.script import as_arrays, literal
@@ -31,7 +31,7 @@ def issue(report: FuzzResults, finding: Finding) -> str:
         f"**Case.** {code(repr(finding.case))}\n",
         f"**Expected**{f', {source}' if source else ''}:\n",
         fenced(expected_text(finding)),
-        f"**What came** ({cases(finding.count)} like it):\n",
+        f"**What came** ({how_often(finding.count)}):\n",
         fenced(finding.detail),
         "**Script**, which needs onnx and numpy alone, with a place for the call of the runtime:\n",
         fenced(script_of(finding), "python"),

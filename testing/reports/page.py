@@ -8,7 +8,7 @@ from onnxla.testing.findings import Finding
 from onnxla.testing.fuzzing import Fuzzed
 from onnxla.testing.reports.document import document, facts, listing, said
 from onnxla.testing.reports.evidence import said_by, script_of
-from onnxla.testing.reports.kinds import KINDS, amount, cases, kinds_in
+from onnxla.testing.reports.kinds import KINDS, amount, cases, how_often, kinds_in
 from onnxla.testing.reports.remarks import remarks
 from onnxla.testing.reports.results import FuzzResults
 
@@ -106,7 +106,7 @@ def finding_parts(report: FuzzResults) -> Iterator[str]:
     for finding in report.findings:
         entry, source = report.known_failure(finding), said_by(finding)
         lines = {
-            "like it": cases(finding.count),
+            "how often": how_often(finding.count),
             "expected": source,
             "features": ", ".join(sorted(finding.signature.features)),
             "baseline": (entry.note or "known, without a note") if entry else "",

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from onnxla.tables import Table
 from onnxla.testing.findings import Finding
 from onnxla.testing.reports.evidence import said_by
-from onnxla.testing.reports.kinds import cases, kinds_in
+from onnxla.testing.reports.kinds import how_often, kinds_in
 from onnxla.testing.reports.printable import printable
 from onnxla.testing.reports.remarks import remarks
 from onnxla.testing.reports.results import FuzzResults
@@ -37,7 +37,7 @@ def blocks(report: FuzzResults) -> Iterator[str]:
 def finding_text(finding: Finding) -> str:
     """A finding: what it is, who says what is expected, and the case as a script."""
     source = said_by(finding)
-    lines = [f"{heading(finding)}: {finding.detail}", f"{cases(finding.count)} like it"]
+    lines = [f"{heading(finding)}: {finding.detail}", how_often(finding.count)]
     lines += [f"expected {source}"] if source else []
     return "\n".join([*lines, finding.reproducer.rstrip()])
 
