@@ -134,12 +134,17 @@ def of_modules(module: Module, other: Module, inputs: Mapping[str, Any]) -> tupl
 def of_runtime(
     module: Module, run: Callable[[bytes, Mapping[str, Any]], list[Any]], inputs: Mapping[str, Any]
 ) -> tuple[Any, Any, Any]:
-    """What makes each value of a module's graph; the values here, and in another runtime."""
+    """What makes each value of a module's graph; the values here, and in another runtime.
+
+    The graph is the one that is saved: adapters are merged, and trained integers are integers.
+    """
     model = expose_intermediates(module.to_ir())
     makers = {name: node for node in model.graph.nodes for name in node.outputs}
     names = [value.name for value in model.graph.outputs]
-    program = Program(model, module.program.fixed, limits=module.program.limits)
-    ours = dict(zip(names, program.call(module.params, inputs), strict=True))
+    limits = module.program.limits
+    program = Program(model, module.program.fixed, limits=limits)
+    params = load(model, limits=limits).params
+    ours = dict(zip(names, program.call(params, inputs), strict=True))
     fixed = {name: np.asarray(value) for name, value in module.program.fixed.items()}
     theirs = dict(zip(names, run(ir.write(model), {**inputs, **fixed}), strict=True))
     return makers, ours, theirs

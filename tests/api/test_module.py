@@ -334,6 +334,14 @@ def test_compare_names_the_first_node_that_differs(module: onnxla.Module) -> Non
     assert comparison.first.absolute == pytest.approx(1, rel=1e-4)
 
 
+def test_compare_of_adapters_is_of_what_is_saved(
+    module: onnxla.Module,
+) -> None:
+    adapted = module.lora("w", rank=1)
+    trained = {k: v + 0.5 if k.startswith("w.lora") else v for k, v in adapted.params.items()}
+    assert onnxla.compare(adapted.replace(trained), {"x": X}).ok
+
+
 def test_compare_with_another_module(module: onnxla.Module) -> None:
     same = onnxla.compare(module, {"x": X}, module.lora("w", rank=1))
     assert same.ok
