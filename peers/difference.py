@@ -85,6 +85,8 @@ def difference(got: Any, expected: Any, tolerance: Tolerance) -> Deviation:
             return unlike(f"{got}, not {expected}")
         # In which order the keys are means nothing.
         got, expected = (np.array([value[key] for key in expected]) for value in (got, expected))
+    if isinstance(got, np.ma.MaskedArray):
+        return unlike("a masked array, not one of numbers alone")
     return between_arrays(np.asarray(got), np.asarray(expected), tolerance)
 
 

@@ -294,7 +294,8 @@ class Search:
             self.result.cut = INTERRUPTED
         findings: list[Finding] = []
         while len(findings) < most and (left := self.unexplained(findings)):
-            findings.append(self.simplest(left[0], findings) or self.first[left[0]])
+            found = self.simplest(left[0], findings) or self.first[left[0]]
+            findings.append(self.told_if_it_changes(found))
         findings = without_explained(findings)
         for signature, count in self.failures.items():
             by = next((f for f in findings if f.signature.explains(signature)), None)
@@ -344,6 +345,13 @@ class Search:
     def over(self) -> bool:
         """Whether nobody waits for simpler cases."""
         return self.late or self.pressed() or self.result.cut == INTERRUPTED
+
+    def told_if_it_changes(self, finding: Finding) -> Finding:
+        """A finding, which says so where a second run of its case ends otherwise."""
+        if self.over or (again := self.outcome_of(finding.case)).kind == finding.signature.outcome:
+            return finding
+        text = f"{finding.detail} -- but not each time: a second run of it has '{again.kind}'"
+        return replace(finding, detail=text)
 
     def unexplained(self, findings: Sequence[Finding]) -> list[FailureSignature]:
         """Failures that findings do not explain, the most frequent first."""

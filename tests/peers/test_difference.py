@@ -77,6 +77,7 @@ def test_integers_may_differ_by_steps() -> None:
         (ONE, [ONE], "ndarray, not a sequence of 1"),
         (None, None, ""),
         (None, ONE, "NoneType, not ndarray"),
+        (np.ma.masked_greater(ONE, 0), ONE, "a masked array, not one of numbers alone"),
         ({1: 0.5, 2: 1.0}, {2: 1.0, 1: 0.5}, ""),
         ({1: 0.5}, {2: 0.5}, "{1: 0.5}, not {2: 0.5}"),
         ({"a": 1}, {"a": 2}, r"1 at \[0\], not 2"),
