@@ -179,6 +179,8 @@ def compare(
         OnnxlaError: The model cannot be read, or cannot run in onnxla.
     """
     module = source if isinstance(source, Module) else load(source)
+    if not isinstance(against, Module):
+        module = module.astype(None)
     given = suitable_inputs(module.program) if inputs is None else module.check_inputs(inputs)
     feeds = {name: np.asarray(value) for name, value in given.items()}
     if isinstance(against, Module):
@@ -187,7 +189,7 @@ def compare(
     else:
         label = against if isinstance(against, str) else getattr(against, "__name__", str(against))
         run = named(against).run if isinstance(against, str) else against
-        makers, ours, theirs = of_runtime(module.astype(None), run, feeds)
+        makers, ours, theirs = of_runtime(module, run, feeds)
     tolerance = Tolerance(relative=rtol, scaled=atol, absolute=atol * NEARLY_ZERO)
     found = {
         name: difference(ours[name], theirs[name], tolerance) for name in makers if name in ours

@@ -30,14 +30,14 @@ def test_the_operator_table_is_up_to_date() -> None:
 
 def test_the_findings_are_up_to_date() -> None:
     findings = tool("generate_findings")
-    others = tool("generate_other_runtimes").PAGE  # of results that are not here
+    others = tool("other_runtimes").PAGE  # of results that are not here
     pages = [path for path in findings.FINDINGS.iterdir() if path != others]
     written = {path.name: path.read_text() for path in pages}
     assert written == findings.generate(), "run tools/generate_findings.py"
 
 
 def test_scripts_of_issues_run(capsys: pytest.CaptureFixture[str]) -> None:
-    page = tool("generate_other_runtimes").PAGE.read_text()
+    page = tool("other_runtimes").PAGE.read_text()
     scripts = re.findall(r"```python\n(.*?)```", page, re.S)
     assert len(scripts) >= 10
     for script in scripts:

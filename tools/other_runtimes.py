@@ -1,6 +1,6 @@
-"""Generate docs/findings/other-runtimes.md: what `onnxla fuzz` found in runtimes of third parties.
+"""Writes docs/findings/other-runtimes.md: what `onnxla fuzz` found in runtimes of third parties.
 
-python tools/generate_other_runtimes.py RESULTS...
+python tools/other_runtimes.py RESULTS...
 
 A file of results is what `onnxla fuzz --runtime NAME --python PYTHON --results FILE` keeps; the
 environment of PYTHON is asked for the version. The issues are those of `ISSUES`.
