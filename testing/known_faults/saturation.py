@@ -93,6 +93,15 @@ FAULTS = [
         *(FACTORS.reshape(2, 2, 1, 1), ONE, np.int8(0), np.float32(1024), ZERO),
     ),
     saturation(
+        "QLinearConv",
+        SILENT,
+        exceeds(0, 3),
+        *(1, LARGE.reshape(1, 2, 2, 1), ONE, ZERO),
+        *(FACTORS.reshape(2, 2, 1, 1), ONE, np.int8(0), np.float32(1024), ZERO),
+        **MICROSOFT,
+        ranks={"y0": 4},
+    ),
+    saturation(
         "MatMulIntegerToFloat",
         SILENT,
         exceeds(0, 1),
