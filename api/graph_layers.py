@@ -45,7 +45,7 @@ class GraphLayer:
     def matches(self, pattern: str) -> bool:
         """Whether a pattern is that of its name, its operator, its value or a parameter."""
         names = (self.name, self.operator, self.value, *self.parameters)
-        return any(fnmatchcase(name, pattern) for name in names)
+        return any(name == pattern or fnmatchcase(name, pattern) for name in names)
 
 
 @dataclass(frozen=True)
@@ -152,11 +152,13 @@ class GraphLayers(Sequence[GraphLayer]):
         self.all = tuple(layer for row in self.rows for layer in row.layers())
 
     def __call__(self, *patterns: str) -> GraphLayers:
-        """Those that one of some shell-style patterns matches, one after the other.
+        """Those that one of some shell-style patterns matches, one after the other; else all.
 
         Raises:
             ValueError: A pattern matches none.
         """
+        if not patterns:
+            return self
         for pattern in patterns:
             if not any(layer.matches(pattern) for layer in self.all):
                 raise ValueError(no_such("layer", pattern, [layer.name for layer in self.all]))

@@ -55,16 +55,20 @@ class GraphValues(Mapping[str, GraphValue]):
     def __call__(self, *patterns: str) -> GraphValues:
         """Those whose names, makers or makers' operators one of some shell-style patterns matches.
 
+        Without a pattern it is all of them.
+
         Raises:
             ValueError: A pattern matches none.
         """
+        if not patterns:
+            return self
         kept: dict[str, GraphValue] = {}
         for pattern in patterns:
             these = {
                 name: value
                 for name, value in self.found.items()
                 if any(
-                    fnmatchcase(each, pattern)
+                    each == pattern or fnmatchcase(each, pattern)
                     for each in (name, value.made_by, value.made_by.partition(" ")[0])
                 )
             }

@@ -35,6 +35,7 @@ class Figures:
         adds: Whether a cluster's is the sum of those inside, or else the largest.
         texts: What is written instead of a number.
         full: The number that has the whole colour; by default the sum of all, or the largest.
+        shared: Of what a node's number is made, by name; several nodes may have the same.
     """
 
     caption: str
@@ -42,22 +43,32 @@ class Figures:
     adds: bool = True
     texts: Mapping[Leaf, str] | None = None
     full: float | None = None
+    shared: Mapping[Leaf, Mapping[str, int]] | None = None
 
     def of(self, member: Leaf | Cluster) -> float | None:
         """The number of a node or a cluster, if it has one."""
         leaves = (member,) if isinstance(member, Leaf) else member.leaves
         found = [self.numbers[leaf] for leaf in leaves if leaf in self.numbers]
-        return None if not found else math.fsum(found) if self.adds else max(found)
+        if not found or not self.adds:
+            return largest(found) if found else None
+        return math.fsum(found) if self.shared is None else self.once(leaves)
+
+    def once(self, leaves: Iterable[Leaf]) -> float:
+        """The sum of what nodes have, each once."""
+        parts = {k: n for leaf in leaves for k, n in (self.shared or {}).get(leaf, {}).items()}
+        return float(sum(parts.values()))
 
     @cached_property
     def most(self) -> float:
         """The number that has the whole colour."""
         if self.full is not None:
             return self.full
+        if self.shared is not None:
+            return self.once(self.shared)
         return (
             math.fsum(self.numbers.values())
             if self.adds
-            else max(self.numbers.values(), default=0.0)
+            else max((n for n in self.numbers.values() if not math.isnan(n)), default=0.0)
         )
 
     def text(self, member: Leaf | Cluster) -> str:
@@ -70,6 +81,8 @@ class Figures:
     def heat(self, member: Leaf | Cluster) -> float | None:
         """From 0 to 1, how large the number is beside the one that has the whole colour."""
         number, most = self.of(member), self.most
+        if number is not None and math.isnan(number):
+            return 1.0
         if number is None or not most > 0:
             return None if number is None else 0.0
         if self.adds:
@@ -102,8 +115,11 @@ def figures(overlay: Any, leaves: Sequence[Leaf], roles: Roles, params: Any) -> 
         raise ValueError(no_such("overlay", overlay, KINDS))
     if overlay == "sharding":
         return sharding(leaves, roles, params)
+    if overlay == "parameters":
+        parts = {leaf: elements(leaf, roles) for leaf in leaves}
+        sums = {leaf: float(sum(found.values())) for leaf, found in parts.items() if found}
+        return Figures("elements of parameters", sums, shared=parts)
     counts: dict[str, tuple[str, Callable[[Leaf], float]]] = {
-        "parameters": ("elements of parameters", lambda leaf: elements(leaf, roles)),
         "flops": ("operations in products", lambda leaf: roles.traced.flops.get(leaf.node, 0.0)),
         "bytes": ("bytes read and written", lambda leaf: traffic(leaf, roles.traced)),
     }
@@ -111,10 +127,10 @@ def figures(overlay: Any, leaves: Sequence[Leaf], roles: Roles, params: Any) -> 
     return Figures(caption, {leaf: n for leaf in leaves if (n := count(leaf))})
 
 
-def elements(leaf: Leaf, roles: Roles) -> int:
-    """The number of elements of a node's parameters."""
+def elements(leaf: Leaf, roles: Roles) -> dict[str, int]:
+    """The numbers of elements of a node's parameters."""
     tensors = roles.program.parameters.params
-    return sum(math.prod(tensors[name].shape) for name in roles.parameters(leaf))
+    return {name: math.prod(tensors[name].shape) for name in roles.parameters(leaf)}
 
 
 def traffic(leaf: Leaf, traced: Traced) -> float:
@@ -145,7 +161,7 @@ def named(
     found: dict[Leaf, float] = {}
     for name, value in numbers.items():
         for leaf in makers.get(name, ()):
-            found[leaf] = max(found.get(leaf, -math.inf), size_of(value))
+            found[leaf] = largest([found.get(leaf, -math.inf), size_of(value)])
     if not numbers:
         raise ValueError("the overlay has no numbers")
     if not found:
@@ -155,6 +171,11 @@ def named(
             f" {nearest(first, makers)}"
         )
     return Figures(caption or "overlay", found, adds=False)
+
+
+def largest(numbers: Sequence[float]) -> float:
+    """The largest number; NaN where one is that, which is what somebody looks for."""
+    return math.nan if any(map(math.isnan, numbers)) else max(numbers)
 
 
 def size_of(value: Any) -> float:

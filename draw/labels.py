@@ -142,6 +142,8 @@ def of_pin(pin: Pin, kind: str) -> Label:
 def rounded(number: float) -> str:
     """A number in a few characters, such as 25.6M."""
     size = abs(number)
+    if not math.isfinite(number):
+        return f"{number:g}"
     for limit, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if size >= limit:
             return f"{number / limit:.3g}{unit}"

@@ -146,7 +146,11 @@ def of_runtime(
     params = load(model, limits=limits).params
     ours = dict(zip(names, program.call(params, inputs), strict=True))
     fixed = {name: np.asarray(value) for name, value in module.program.fixed.items()}
-    theirs = dict(zip(names, run(ir.write(model), {**inputs, **fixed}), strict=True))
+    outputs = run(ir.write(model), {**inputs, **fixed})
+    if not isinstance(outputs, list | tuple) or len(outputs) != len(names):
+        got = len(outputs) if isinstance(outputs, list | tuple) else type(outputs).__name__
+        raise ValueError(f"a runtime returns a list of the graph's {len(names)} values, got {got}")
+    theirs = dict(zip(names, outputs, strict=True))
     return makers, ours, theirs
 
 
@@ -178,6 +182,14 @@ def compare(
         ValueError: `against` is no known runtime, or a module without a value of such a name.
         OnnxlaError: The model cannot be read, or cannot run in onnxla.
     """
+    if not (isinstance(against, str | Module) or callable(against)):
+        raise TypeError(
+            "against is the name of a runtime, a module, or a function of a model's bytes and "
+            f"inputs; got {type(against).__name__}"
+        )
+    for name, value in (("rtol", rtol), ("atol", atol)):
+        if not (isinstance(value, int | float) and value >= 0):
+            raise ValueError(f"{name} is a number of at least 0, got {value!r:.100}")
     module = source if isinstance(source, Module) else load(source)
     if not isinstance(against, Module):
         module = module.astype(None)

@@ -7,6 +7,7 @@ import pickle
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -340,6 +341,24 @@ def test_compare_of_adapters_is_of_what_is_saved(
     adapted = module.lora("w", rank=1)
     trained = {k: v + 0.5 if k.startswith("w.lora") else v for k, v in adapted.params.items()}
     assert onnxla.compare(adapted.replace(trained), {"x": X}).ok
+
+
+@pytest.mark.parametrize(
+    ("against", "options", "text"),
+    [
+        (3, {}, "against is the name of a runtime, a module, or a function .* got int"),
+        (lambda model, inputs: None, {}, "a list of the graph's 2 values, got NoneType"),
+        (lambda model, inputs: [1], {}, "a list of the graph's 2 values, got 1"),
+        ("reference", {"rtol": -1}, "rtol is a number of at least 0, got -1"),
+        ("reference", {"atol": "a"}, "atol is a number of at least 0, got 'a'"),
+    ],
+    ids=["number", "nothing", "few", "negative", "text"],
+)
+def test_compare_with_what_is_no_runtime(
+    module: onnxla.Module, against: Any, options: dict[str, Any], text: str
+) -> None:
+    with pytest.raises((TypeError, ValueError), match=text):
+        onnxla.compare(module, {"x": X}, against, **options)
 
 
 def test_compare_with_another_module(module: onnxla.Module) -> None:

@@ -26,6 +26,7 @@ MISTAKES = {
     # JAX's, of what an operator asks for.
     "import onnxla.ops.matmul as m\nm.matmul(x, x)": "TypeError: dot_general requires",
 }
+BEFORE = "try:\n    raise ValueError('mine')\nexcept ValueError:\n    onnxla.load('none.onnx')"
 OWN = (
     "def mine():\n    raise ValueError('own')\n\nmine()",
     "jnp.dot(jnp.ones(2), jnp.ones(3))",
@@ -42,7 +43,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     """What a notebook shows for each cell, every time that it is run."""
     folder: Path = tmp_path_factory.mktemp("notebook")
     (folder / "linear.onnx").write_bytes(linear())
-    cells = [START, *MISTAKES, *OWN, WITHOUT, *OWN]
+    cells = [START, *MISTAKES, BEFORE, *OWN, WITHOUT, *OWN]
     book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
     NotebookClient(
         book, timeout=120, allow_errors=True, resources={"metadata": {"path": str(folder)}}
@@ -76,3 +77,8 @@ def test_a_mistake_is_told_without_frames_of_onnxla(cell: str, shown: dict[str, 
 def test_other_errors_are_shown_as_ever(cell: str, shown: dict[str, list[str]]) -> None:
     with_onnxla, without = shown[cell]
     assert with_onnxla == without != ""
+
+
+def test_what_the_reader_caught_before_is_told_too(shown: dict[str, list[str]]) -> None:
+    (text,) = shown[BEFORE]
+    assert text.index("ValueError: mine") < text.index("and then:") < text.index("none.onnx'")

@@ -366,7 +366,9 @@ def test_a_cluster_has_the_sum_or_the_largest() -> None:
     drawing = module.draw(overlay="parameters")
     figures, box = drawing.content.figures, titles(drawing)["attention"]
     assert figures is not None
-    assert figures.of(box) == sum(filter(None, map(figures.of, box.leaves)))
+    assert figures.shared is not None
+    sizes = {k: n for leaf in box.leaves for k, n in figures.shared[leaf].items()}
+    assert figures.of(box) == sum(sizes.values())  # what two nodes read counts once
     boxes = [item for item in titles(drawing).values() if figures.of(item)]
     by_number = sorted(boxes, key=lambda item: (figures.of(item), figures.heat(item)))
     heat = [figures.heat(item) for item in by_number]
@@ -583,3 +585,27 @@ def test_idle_copies_in_subgraphs_and_functions_are_not_drawn() -> None:
     made = [name for leaf in root.leaves for name in leaf.makes]
     assert sorted(made) == ["a", "b", "u", "y"]
     assert {"idle", "none"}.isdisjoint(root.makes)
+
+
+def test_what_is_not_finite_is_seen() -> None:
+    """NaN is what somebody looks for: it has the whole colour, and is more than any number."""
+    module = onnxla.load(linear())
+    figures = module.draw(overlay={"h": np.array([1.0, np.nan]), "y": np.inf}).content.figures
+    assert figures is not None
+    texts = {leaf.node.outputs[0]: figures.text(leaf) for leaf in figures.numbers}
+    assert texts == {"h": "nan", "y": "inf"}
+    assert {figures.heat(leaf) for leaf in figures.numbers} == {1.0}
+
+
+def test_a_shared_weight_counts_once() -> None:
+    nodes = [
+        helper.make_node("MatMul", [f"h{k}", "w"], [f"h{k + 1}"], f"/e/{k}/M") for k in range(5)
+    ]
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [4, 4]) for name in ("h0", "h5")]
+    weight = onnx.numpy_helper.from_array(np.eye(4, dtype=np.float32), "w")
+    shared = helper.make_graph(nodes, "g", ends[:1], ends[1:], [weight])
+    opsets = [helper.make_opsetid("", 17)]
+    module = onnxla.load(helper.make_model(shared, opset_imports=opsets, ir_version=9))
+    content = module.draw(overlay="parameters").content
+    assert content.figures is not None
+    assert content.figures.of(content.root) == content.figures.most == 16

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper, load_from_string, numpy_helper
 
 import onnxla
 from support.browser import in_page, needs_browser
-from support.small_models import graph
+from support.small_models import graph, header, make
 
 FILES = Path(__file__).parents[1] / "exporters" / "files"
 
@@ -240,3 +240,15 @@ def test_values_are_without_constants_and_with_what_subgraphs_read() -> None:
     values = onnxla.load(graph(nodes, inputs, ["y"])).values
     assert [*values] == ["x", "c", "y"]
     assert values["x"].readers == values["c"].readers == ("If choice",)
+
+
+def test_names_that_are_patterns_too() -> None:
+    text = header() + " g (float[2] x) => (float[2] y) { a = Relu (x) y = Neg (a) }"
+    model = load_from_string(make(text))
+    model.graph.node[0].name, model.graph.node[0].output[0] = "n[1]", "a[0]"
+    model.graph.node[1].input[0] = "a[0]"
+    module = onnxla.load(model)
+    assert [*module.values("a[0]")] == ["a[0]"]
+    assert [layer.name for layer in module.layers("n[1]").all] == ["n[1]"]
+    assert module.layers() is module.layers
+    assert module.values() is module.values
