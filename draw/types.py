@@ -17,8 +17,8 @@ from onnxla.edit.heads import example_inputs, known_and_traced
 from onnxla.interpret.calls import Call, Results, Then
 from onnxla.interpret.eval import eval_at
 from onnxla.interpret.program import Program
-from onnxla.ir.traverse import all_nodes, subgraphs
-from onnxla.ops.values import Value
+from onnxla.ir.traverse import all_nodes, is_standard, subgraphs
+from onnxla.ops.values import Value, is_known
 from onnxla.summary import describe_type
 
 TRACED = 3_000  # nodes up to which types are looked for that the file does not state
@@ -160,6 +160,28 @@ def attempted(
     return found
 
 
+def trips(call: Call) -> int:
+    """How often a node runs its subgraph: once, if that is not known or a condition may end it."""
+    operands, attributes = call.operands, call.node.attributes
+    if call.node.op_type == "Scan" and "num_scan_inputs" in attributes:
+        axes = call.keywords.get("scan_input_axes") or (0,)
+        return int(np.shape(operands[-call.keywords["num_scan_inputs"]])[axes[0]])
+    if call.node.op_type == "Loop" and is_known(operands[0]) and goes_on(attributes["body"]):
+        going = operands[1] if len(operands) > 1 else None
+        if going is None or is_known(going):
+            return int(np.asarray(operands[0]).item()) if going is None or np.all(going) else 0
+    return 1
+
+
+def goes_on(body: Any) -> bool:
+    """Whether the body of a Loop gives its condition back as it was."""
+    copies = {n.outputs[0]: n.inputs[0] for n in body.nodes if is_standard(n, "Identity")}
+    name = body.outputs[0].name
+    while name in copies:
+        name = copies.pop(name)
+    return bool(name == body.inputs[1].name)
+
+
 def open_sizes(program: Program, given: Mapping[str, Value]) -> dict[str, int]:
     """The sizes by which the model has names, as they were in a trace."""
     sizes: dict[str, int] = {}
@@ -192,10 +214,17 @@ def follow(
     params = {key: jax.ShapeDtypeStruct(tensor.shape, tensor.dtype) for key, tensor in tensors}
     static, traced = known_and_traced(program, given)
 
+    times = 1
+
     def note(call: Call, then: Then) -> Results:
-        results = then(call)
+        nonlocal times
+        around, times = times, times * trips(call)
+        try:
+            results = then(call)
+        finally:
+            times = around
         if counts is not None:
-            found.flops[call.node] = found.flops.get(call.node, 0.0) + counts(call)
+            found.flops[call.node] = found.flops.get(call.node, 0.0) + times * counts(call)
         found.operands[call.node] = tuple(map(kind_of, call.operands))
         found.results[call.node] = tuple(map(kind_of, results))
         return results

@@ -609,3 +609,22 @@ def test_a_shared_weight_counts_once() -> None:
     content = module.draw(overlay="parameters").content
     assert content.figures is not None
     assert content.figures.of(content.root) == content.figures.most == 16
+
+
+@pytest.mark.parametrize("steps", [1, 5, 100])
+def test_operations_of_loops_count_as_often_as_they_run(steps: int) -> None:
+    scan = f"""
+        g (float[2,2] s, float[{steps},2] x) => (float[2,2] y, float[N,2] ys) {{
+            y, ys = Scan <num_scan_inputs = 1, body = b (float[2,2] a, float[2] e)
+                => (float[2,2] c, float[2] o) {{ c = MatMul (a, w) o = Identity (e) }}> (s, x)
+        }}"""
+    loop = f"""
+        g (float[2,2] s) => (float[2,2] y) <int64 n = {{{steps}}}> {{
+            y = Loop <body = b (int64 i, bool go, float[2,2] a) => (bool on, float[2,2] c)
+                {{ on = Identity (go) c = MatMul (a, w) }}> (n, , s)
+        }}"""
+    for text in (scan, loop):
+        module = onnxla.load(make(header() + text, w=np.eye(2, dtype=np.float32)))
+        content = module.draw(overlay="flops").content
+        assert content.figures is not None
+        assert content.figures.of(content.root) == 16 * steps
