@@ -25,12 +25,14 @@ class Reader:
 
     Attributes:
         names: By value of the drawing, what its scope calls it.
+        main: By name in the main graph, its value of the drawing or its constant.
     """
 
     def __init__(self, model: Model) -> None:
         self.model = model
         self.functions = {function.key: function for function in model.functions}
         self.names: dict[str, str] = {}
+        self.main: dict[str, Meaning] = {}
         self.counts: dict[str, int] = defaultdict(lambda: 1)
         self.left = MOST
 
@@ -56,6 +58,8 @@ class Reader:
     ) -> list[Member]:
         """The members of a graph within the scope of another."""
         own: dict[str, Meaning] = {tensor.name: tensor for tensor in graph.initializers}
+        if not inner:
+            self.main = own
         scope: MutableMapping[str, Meaning] = ChainMap(own, outer)
         found: list[Member] = []
         for info in graph.inputs:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from onnxla.draw.content import Content
-from onnxla.draw.grouping import read
 from onnxla.draw.kept import once_a_program
+from onnxla.draw.members import Cluster
+from onnxla.draw.reading import Reader
 from onnxla.draw.roles import Roles
 from onnxla.draw.types import trace
 from onnxla.graph_values import GraphValue, GraphValues
@@ -16,9 +17,9 @@ from onnxla.ir.traverse import is_standard, names_made, names_read
 @once_a_program
 def values(program: Program) -> GraphValues:
     """The values of a module's main graph; see `Module.values`."""
-    root, names = read(program.model)
-    content = Content(root, names, Roles(program, trace(program)))
-    graph = program.model.graph
+    graph, reader = program.model.graph, Reader(program.model)
+    root = Cluster(graph.name, "graph", reader.graph())
+    content = Content(root, reader.names, Roles(program, trace(program)))
     constants = {tensor.name for tensor in graph.initializers}
     makers = {value.name: "input" for value in graph.inputs if value.name not in constants}
     readers: dict[str, list[str]] = {}
@@ -30,8 +31,9 @@ def values(program: Program) -> GraphValues:
             readers.setdefault(name, []).append(title)
     for value in graph.outputs:
         readers.setdefault(value.name, []).append("output")
+    types = {name: content.types.get(str(value), "") for name, value in reader.main.items()}
     found = {
-        name: GraphValue(name, content.types.get(name, ""), by, tuple(readers.get(name, ())))
+        name: GraphValue(name, types.get(name, ""), by, tuple(readers.get(name, ())))
         for name, by in makers.items()
     }
     return GraphValues(f"values ({len(found):,})", found)

@@ -252,3 +252,17 @@ def test_names_that_are_patterns_too() -> None:
     assert [layer.name for layer in module.layers("n[1]").all] == ["n[1]"]
     assert module.layers() is module.layers
     assert module.values() is module.values
+
+
+def test_values_that_functions_make_have_types() -> None:
+    """A name within a function says nothing of the same name outside."""
+    text = """<ir_version: 9, opset_import: ["" : 20, "own" : 1]>
+        g (float[2] x) => (int64[1] r) {
+            h = own.f (x)
+            y = own.f (h)
+            r = Shape (y)
+        }
+        <domain: "own", opset_import: ["" : 20]> f (a) => (r) { r = Relu (a) }"""
+    found = onnxla.load(make(text)).values
+    types = {name: value.type for name, value in found.items()}
+    assert types == {"x": "float32 2", "h": "float32 2", "y": "float32 2", "r": "int64 1"}
