@@ -169,7 +169,9 @@ def trips(call: Call) -> int:
     if call.node.op_type == "Loop" and is_known(operands[0]) and goes_on(attributes["body"]):
         going = operands[1] if len(operands) > 1 else None
         if going is None or is_known(going):
-            return int(np.asarray(operands[0]).item()) if going is None or np.all(going) else 0
+            return (
+                max(int(np.asarray(operands[0]).item()), 0) if going is None or np.all(going) else 0
+            )
     return 1
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import jax.numpy as jnp
@@ -188,7 +189,7 @@ def compare(
             f"inputs; got {type(against).__name__}"
         )
     for name, value in (("rtol", rtol), ("atol", atol)):
-        if not (isinstance(value, int | float) and value >= 0):
+        if not (isinstance(value, Real) and value >= 0):
             raise ValueError(f"{name} is a number of at least 0, got {value!r:.100}")
     module = source if isinstance(source, Module) else load(source)
     if not isinstance(against, Module):

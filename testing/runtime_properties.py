@@ -171,6 +171,8 @@ def judge_by_itself(case: Case, runtime: Runtime | str) -> Outcome:
     what = "the case"
     try:
         outputs = run(case.model, case.inputs)
+        if len(outputs) != (due := len(case.proto.graph.output)):
+            raise PropertyViolated(case, f"{len(outputs)} outputs, not {due}")
         for holds in RUNTIME_PROPERTIES:
             what = holds.__name__
             try:

@@ -343,6 +343,10 @@ def test_compare_of_adapters_is_of_what_is_saved(
     assert onnxla.compare(adapted.replace(trained), {"x": X}).ok
 
 
+def test_tolerances_may_be_numbers_of_numpy(module: onnxla.Module) -> None:
+    assert onnxla.compare(module, {"x": X}, "reference", rtol=np.float32(1e-3), atol=0).ok
+
+
 @pytest.mark.parametrize(
     ("against", "options", "text"),
     [

@@ -90,6 +90,17 @@ def test_what_a_runtime_does_not_compute() -> None:
         assert outcome.crashed == (number == 1)
 
 
+def test_outputs_that_are_missing() -> None:
+    class Short(Reference):
+        def run(self, model: bytes, inputs: Any) -> list[Any]:
+            return super().run(model, inputs)[:1]
+
+    tested = Short()
+    tested.name = "short"
+    case = example("TopK", 11, np.ones(3, np.float32), np.array([2]), outputs=2, ranks={"y1": 1})
+    assert "1 outputs, not 2" in judge(case, tested).detail
+
+
 def test_a_fault_on_record_counts_for_nothing() -> None:
     """The reference takes the softmax over one axis where older opsets say several."""
     case = example("Softmax", 11, np.ones((2, 2, 2), np.float32), axis=1)
