@@ -17,7 +17,7 @@ from onnxla.edit.heads import example_inputs, known_and_traced
 from onnxla.interpret.calls import Call, Results, Then
 from onnxla.interpret.eval import eval_at
 from onnxla.interpret.program import Program
-from onnxla.ir.traverse import all_nodes, is_standard, subgraphs
+from onnxla.ir.traverse import all_nodes, is_standard, names_made, subgraphs
 from onnxla.ops.values import Value, is_known
 from onnxla.summary import describe_type
 
@@ -160,28 +160,35 @@ def attempted(
     return found
 
 
-def trips(call: Call) -> int:
-    """How often a node runs its subgraph: once, if that is not known or a condition may end it."""
+def trips(call: Call, constants: Mapping[str, ir.Tensor]) -> int:
+    """How often a node runs its subgraph: once, if that is not known or a condition may end it.
+
+    Args:
+        call: The node's.
+        constants: Those of the main graph, by name.
+    """
     operands, attributes = call.operands, call.node.attributes
     if call.node.op_type == "Scan" and "num_scan_inputs" in attributes:
         axes = call.keywords.get("scan_input_axes") or (0,)
         return int(np.shape(operands[-call.keywords["num_scan_inputs"]])[axes[0]])
-    if call.node.op_type == "Loop" and is_known(operands[0]) and goes_on(attributes["body"]):
-        going = operands[1] if len(operands) > 1 else None
-        if going is None or is_known(going):
-            return (
-                max(int(np.asarray(operands[0]).item()), 0) if going is None or np.all(going) else 0
-            )
-    return 1
+    if call.node.op_type != "Loop" or not is_known(operands[0]):
+        return 1
+    going = operands[1] if len(operands) > 1 else None
+    if not goes_on(attributes["body"], constants) or not (going is None or is_known(going)):
+        return 1
+    return max(int(np.asarray(operands[0]).item()), 0) if going is None or np.all(going) else 0
 
 
-def goes_on(body: Any) -> bool:
-    """Whether the body of a Loop gives its condition back as it was."""
+def goes_on(body: Any, constants: Mapping[str, ir.Tensor]) -> bool:
+    """Whether the body of a Loop gives its condition back as it was, or a constant that is true."""
     copies = {n.outputs[0]: n.inputs[0] for n in body.nodes if is_standard(n, "Identity")}
     name = body.outputs[0].name
     while name in copies:
         name = copies.pop(name)
-    return bool(name == body.inputs[1].name)
+    if name == body.inputs[1].name:
+        return True
+    known = {**constants, **{tensor.name: tensor for tensor in body.initializers}}
+    return name in known and name not in names_made(body.nodes) and bool(known[name].numpy().all())
 
 
 def open_sizes(program: Program, given: Mapping[str, Value]) -> dict[str, int]:
@@ -216,11 +223,13 @@ def follow(
     params = {key: jax.ShapeDtypeStruct(tensor.shape, tensor.dtype) for key, tensor in tensors}
     static, traced = known_and_traced(program, given)
 
+    initializers = program.model.graph.initializers
+    constants = {each.name: each for each in initializers if isinstance(each, ir.Tensor)}
     times = 1
 
     def note(call: Call, then: Then) -> Results:
         nonlocal times
-        around, times = times, times * trips(call)
+        around, times = times, times * trips(call, constants)
         try:
             results = then(call)
         finally:

@@ -623,7 +623,13 @@ def test_operations_of_loops_count_as_often_as_they_run(steps: int) -> None:
             y = Loop <body = b (int64 i, bool go, float[2,2] a) => (bool on, float[2,2] c)
                 {{ on = Identity (go) c = MatMul (a, w) }}> (n, , s)
         }}"""
-    for text in (scan, loop):
+    always = loop.replace("Identity (go)", "Identity (always)").replace(
+        "<int64 n", "<bool always = {1}, int64 n"
+    )
+    own = loop.replace("on = Identity (go)", "").replace(
+        "float[2,2] c)", "float[2,2] c) <bool on = {1}>"
+    )
+    for text in (scan, loop, always, own):
         module = onnxla.load(make(header() + text, w=np.eye(2, dtype=np.float32)))
         content = module.draw(overlay="flops").content
         assert content.figures is not None
