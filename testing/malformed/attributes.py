@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from onnx import AttributeProto, ModelProto, helper, numpy_helper
 
 from onnxla.ir.splice import encode_varint
-from onnxla.testing.malformed.parts import HUGE, any_node, new_array, new_node, pick
+from onnxla.testing.malformed.parts import HUGE, new_array, new_node, operator_node, pick
 from onnxla.testing.malformed.registry import breaks
 from onnxla.testing.malformed.wire_format import encode_tag
 
@@ -17,7 +17,7 @@ from onnxla.testing.malformed.wire_format import encode_tag
 @breaks("an unknown attribute")
 def unknown_attribute(draw: st.DrawFn, model: ModelProto) -> None:
     """Gives some node an attribute that its operator lacks."""
-    any_node(draw, model).attribute.append(helper.make_attribute("nothing", 1))
+    operator_node(draw, model).attribute.append(helper.make_attribute("nothing", 1))
 
 
 @breaks("an attribute twice")

@@ -112,6 +112,13 @@ def too_many_arguments(draw: st.DrawFn, model: ModelProto) -> None:
     new_node(model, "F", [new_array(model)] * 5, domain="f")
 
 
+@breaks("a function is called with an attribute that it does not have")
+def unknown_argument(draw: st.DrawFn, model: ModelProto) -> None:
+    """Calls a function with an attribute that it lacks."""
+    new_function(model, "F", [helper.make_node("Neg", ["a"], ["b"])])
+    new_node(model, "F", [new_array(model)], domain="f", nothing=1)
+
+
 @breaks("a function's node refers to an attribute that the function does not have")
 def unknown_reference(draw: st.DrawFn, model: ModelProto) -> None:
     """Adds a function whose node refers to an attribute that the function lacks."""

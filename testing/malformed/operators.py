@@ -6,14 +6,22 @@ import numpy as np
 from hypothesis import strategies as st
 from onnx import ModelProto, helper, numpy_helper
 
-from onnxla.testing.malformed.parts import HUGE, any_node, new_array, new_input, new_node, pick
+from onnxla.testing.malformed.parts import (
+    HUGE,
+    any_node,
+    new_array,
+    new_input,
+    new_node,
+    operator_node,
+    pick,
+)
 from onnxla.testing.malformed.registry import breaks
 
 
 @breaks("an unknown operator")
 def unknown_operator(draw: st.DrawFn, model: ModelProto) -> None:
-    """Gives some node an operator that does not exist."""
-    any_node(draw, model).op_type = pick(draw, ["Nothing", "add", "Add ", "é"])
+    """Gives some node an operator that the ONNX specification does not have."""
+    operator_node(draw, model).op_type = pick(draw, ["Nothing", "add", "Add ", "é"])
 
 
 @breaks("a domain that is not imported")

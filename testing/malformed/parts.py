@@ -46,6 +46,13 @@ def any_node(draw: st.DrawFn, model: ModelProto) -> NodeProto:
     return pick(draw, [node for graph in graphs_within(model.graph) for node in graph.node])
 
 
+def operator_node(draw: st.DrawFn, model: ModelProto) -> NodeProto:
+    """Some node that does not call a function, perhaps in a subgraph, or a new one."""
+    nodes = [node for graph in graphs_within(model.graph) for node in graph.node]
+    found = [node for node in nodes if not node.domain]
+    return pick(draw, found or [new_node(model, "Neg", [new_array(model)])])
+
+
 def main_node(draw: st.DrawFn, model: ModelProto) -> NodeProto:
     """Some node of the main graph."""
     return pick(draw, list(model.graph.node))
