@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import Any
 
+from onnxla.arguments import SEVERAL
 from onnxla.ir.names import no_such, plain
 from onnxla.tables import Table, page, remark
 
@@ -155,8 +156,10 @@ class GraphLayers(Sequence[GraphLayer]):
         """Those that one of some shell-style patterns matches, one after the other; else all.
 
         Raises:
+            TypeError: A pattern is no text.
             ValueError: A pattern matches none.
         """
+        SEVERAL.check("patterns", patterns)
         if not patterns:
             return self
         for pattern in patterns:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
+from onnxla.arguments import SEVERAL
 from onnxla.ir.names import no_such
 from onnxla.tables import PAGE, Table
 
@@ -58,8 +59,10 @@ class GraphValues(Mapping[str, GraphValue]):
         Without a pattern it is all of them.
 
         Raises:
+            TypeError: A pattern is no text.
             ValueError: A pattern matches none.
         """
+        SEVERAL.check("patterns", patterns)
         if not patterns:
             return self
         kept: dict[str, GraphValue] = {}

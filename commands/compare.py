@@ -1,4 +1,4 @@
-"""The command `onnxla compare`: a model's values beside another runtime's, node by node."""
+"""The command `onnxla compare`: a model's values beside another runtime's or model's, by node."""
 
 from __future__ import annotations
 
@@ -10,15 +10,18 @@ from onnxla.commands.arrays import add_input_options, read_inputs
 from onnxla.commands.json_values import printed
 from onnxla.commands.numbers import real
 from onnxla.commands.terminal import show
-from onnxla.module import load
+from onnxla.ir.names import no_such
+from onnxla.module import Module, load
 from onnxla.peers.node_by_node import compare
+
+RUNTIMES = ("onnxruntime", "reference")
 
 
 def add_compare(commands: Any) -> None:
     """Adds the command's grammar."""
     command = commands.add_parser(
         "compare",
-        help="compare a model's values with another runtime, node by node",
+        help="compare a model's values with another runtime or model, node by node",
         description="Names the first node whose value differs, and by how much. "
         "Without inputs, random ones are drawn.",
     )
@@ -26,9 +29,10 @@ def add_compare(commands: Any) -> None:
     add_input_options(command)
     command.add_argument(
         "--against",
-        choices=("onnxruntime", "reference"),
+        metavar="RUNTIME|FILE",
         default="onnxruntime",
-        help="the other runtime (default: %(default)s)",
+        help=f"the other runtime, {' or '.join(RUNTIMES)} (default: %(default)s); or the file of "
+        "another model, of which values of the same names are compared",
     )
     command.add_argument("--rtol", type=real, default=1e-3, help="default: %(default)s")
     command.add_argument(
@@ -38,13 +42,22 @@ def add_compare(commands: Any) -> None:
     command.set_defaults(command=run_compare)
 
 
+def other_side(against: str) -> str | Module:
+    """A runtime's name, or another file's model. Raises: ValueError if it is neither."""
+    if against in RUNTIMES:
+        return against
+    if not Path(against).exists():
+        raise ValueError(f"there is no file {against!r}; {no_such('runtime', against, RUNTIMES)}")
+    return load(against)
+
+
 def run_compare(arguments: argparse.Namespace) -> int:
     """`onnxla compare`."""
     module = load(arguments.file)
     comparison = compare(
         module,
         read_inputs(module, arguments, otherwise_random=True),
-        arguments.against,
+        other_side(arguments.against),
         rtol=arguments.rtol,
         atol=arguments.atol,
     )

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from onnxla.arguments import NOTHING, check_arguments, of_type
+from onnxla.arguments import NOTHING, PATH, POSITIVE, check_arguments, of_type
 from onnxla.arguments import whole as at_least
 from onnxla.draw.changes import compared
 from onnxla.draw.compose import Shown, shown
@@ -31,6 +31,7 @@ DRAW = {
     "depth": at_least(0) | NOTHING,
     "beside": of_type("another Module", Module) | NOTHING,
 }
+SAVE = {"path": PATH, "scale": POSITIVE}
 FORMS = (".html", ".svg", ".png")
 
 
@@ -70,9 +71,10 @@ class Drawing:
             scale: Pixels of a PNG for each of the drawing's, fewer if it is very large.
 
         Raises:
-            ValueError: Another ending.
+            ValueError: Another ending, or no such scale.
             ImportError: A PNG needs the extra `draw`.
         """
+        check_arguments(locals(), SAVE)
         target = Path(path)
         form = target.suffix.lower()
         if form not in FORMS:

@@ -16,7 +16,7 @@ from onnxla.draw.members import Cluster, Leaf
 from onnxla.draw.roles import Roles
 from onnxla.draw.types import ArrayKind, Traced
 from onnxla.interpret.calls import Call
-from onnxla.ir.names import listed, nearest, no_such
+from onnxla.ir.names import listed, nearest, no_such, quoted
 from onnxla.ops.values import is_known
 
 KINDS = ("parameters", "flops", "bytes", "sharding")
@@ -134,14 +134,16 @@ def elements(leaf: Leaf, roles: Roles) -> dict[str, int]:
 
 
 def traffic(leaf: Leaf, traced: Traced) -> float:
-    """The bytes of what a node reads and makes."""
-    kinds = (*traced.operands.get(leaf.node, ()), *traced.results.get(leaf.node, ()))
-    return float(sum(map(bytes_of, kinds)))
+    """The bytes of what a node reads and makes; none where that is known and computed once."""
+    results = traced.results.get(leaf.node, ())
+    if all(kind is None or kind.known for kind in results):
+        return 0.0
+    return float(sum(map(bytes_of, (*traced.operands.get(leaf.node, ()), *results))))
 
 
 def bytes_of(kind: ArrayKind | None) -> int:
-    """The bytes of an array that is not known."""
-    if kind is None or kind.known or kind.dtype == "object":
+    """The bytes of an array of numbers."""
+    if kind is None or kind.dtype == "object":
         return 0
     return math.prod(kind.shape) * np.dtype(kind.dtype).itemsize
 
@@ -161,7 +163,7 @@ def named(
     found: dict[Leaf, float] = {}
     for name, value in numbers.items():
         for leaf in makers.get(name, ()):
-            found[leaf] = largest([found.get(leaf, -math.inf), size_of(value)])
+            found[leaf] = largest([found.get(leaf, -math.inf), size_of(name, value)])
     if not numbers:
         raise ValueError("the overlay has no numbers")
     if not found:
@@ -178,9 +180,14 @@ def largest(numbers: Sequence[float]) -> float:
     return math.nan if any(map(math.isnan, numbers)) else max(numbers)
 
 
-def size_of(value: Any) -> float:
-    """A number; of an array, its norm."""
-    array = np.asarray(value, np.float64)
+def size_of(name: str, value: Any) -> float:
+    """A number; of an array, its norm. Raises: TypeError if it is neither."""
+    try:
+        array = np.asarray(value, np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise TypeError(
+            f"the overlay has numbers or arrays of them, got {value!r:.100} for {quoted(name)}"
+        ) from error
     return float(array) if array.ndim == 0 else float(np.linalg.norm(array))
 
 

@@ -30,9 +30,10 @@ def layers(program: Program) -> GraphLayers:
     shown = opened(root, ROWS, None)
     total = math.fsum(content.figures.numbers.values()) or 1.0
 
-    def rows(cluster: Cluster) -> tuple[LayerLine, ...]:
+    def rows(cluster: Cluster, outside: frozenset[str]) -> tuple[LayerLine, ...]:
+        read = outside.union(*(member.reads for member in cluster.members))
         members = (m for m in in_order(cluster.members) if isinstance(m, Leaf | Cluster))
-        return tuple(leaf_row(m) if isinstance(m, Leaf) else folded(m) for m in members)
+        return tuple(leaf_row(m) if isinstance(m, Leaf) else folded(m, read) for m in members)
 
     def leaf_row(leaf: Leaf) -> LayerLine:
         node = leaf.node
@@ -59,13 +60,13 @@ def layers(program: Program) -> GraphLayers:
         tensors = program.parameters.params
         return sum(math.prod(tensors[name].shape) for name in dict.fromkeys(parameters))
 
-    def folded(cluster: Cluster) -> LayerLine:
-        inside = rows(cluster)
+    def folded(cluster: Cluster, outside: frozenset[str]) -> LayerLine:
+        inside = rows(cluster, outside)
         parameters = [n for row in inside for layer in row.layers() for n in layer.parameters]
         share = math.fsum(row.share for row in inside)
         count = len(cluster.leaves)
-        # What is read outside is made last.
-        made = [content.types.get(name, "") for name in cluster.makes]
+        read = [name for name in cluster.makes if name in outside]
+        made = [content.types.get(name, "") for name in read or cluster.makes]
         return LayerLine(
             cluster.title,
             number_of(count, "node"),
@@ -76,4 +77,5 @@ def layers(program: Program) -> GraphLayers:
             open=cluster in shown and cluster.kind != "run",
         )
 
-    return GraphLayers(f"layers ({content.subtitle.partition(' · operations')[0]})", rows(root))
+    title = f"layers ({content.subtitle.partition(' · operations')[0]})"
+    return GraphLayers(title, rows(root, frozenset()))

@@ -138,7 +138,15 @@ def of_runtime(
     """What makes each value of a module's graph; the values here, and in another runtime.
 
     The graph is the one that is saved: adapters are merged, and trained integers are integers.
+
+    Raises:
+        ValueError: The module is `batched`.
     """
+    if module.program.batched:
+        raise ValueError(
+            "the module is mapped over a batch, which another runtime does not do with its graph;"
+            " compare it as it was before batched(), or with free_batch() in its place"
+        )
     model = expose_intermediates(module.to_ir())
     makers = {name: node for node in model.graph.nodes for name in node.outputs}
     names = [value.name for value in model.graph.outputs]
@@ -180,7 +188,8 @@ def compare(
         atol: Tolerated difference relative to the largest absolute value of the tensor.
 
     Raises:
-        ValueError: `against` is no known runtime, or a module without a value of such a name.
+        ValueError: `against` is no known runtime, or a module without a value of such a name. Or
+            the module is `batched`, and `against` is none.
         OnnxlaError: The model cannot be read, or cannot run in onnxla.
     """
     if not (isinstance(against, str | Module) or callable(against)):

@@ -382,6 +382,12 @@ def test_compare_with_another_module(module: onnxla.Module) -> None:
         onnxla.compare(module, {"x": X}, other)
 
 
+def test_compare_of_what_is_mapped_over_a_batch(module: onnxla.Module) -> None:
+    with pytest.raises(ValueError, match=r"before batched\(\), or with free_batch\(\)"):
+        onnxla.compare(module.batched(), {"x": X[None]})
+    assert onnxla.compare(module.batched(), {"x": X[None]}, module.batched()).ok
+
+
 def test_import_is_light() -> None:
     code = "import onnxla, sys; print({'onnx','onnxruntime','optax','matplotlib'} & {*sys.modules})"
     result = subprocess.run(

@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import pytest
 
+import onnxla
 from onnxla.commands.main import main
 from support.small_models import BIAS, WEIGHT, graph, linear, make
 
@@ -123,6 +124,12 @@ def test_compare(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["compare", file, "--input", str(folder / "x.npy"), "--against", "reference"]) == 0
     assert main(["compare", file, "--rtol", "-1"]) == 2
     assert "rtol is a number of at least 0, got -1.0" in capsys.readouterr().err
+    module = onnxla.load(file)
+    module.replace({"b": module.params["b"] + np.float32(1)}).save(folder / "trained.onnx")
+    assert main(["compare", file, "--against", str(folder / "trained.onnx")]) == 1
+    assert "the first is 'y', made by Add -> y" in capsys.readouterr().out
+    assert main(["compare", file, "--against", "onnxruntim"]) == 2
+    assert "there is no file 'onnxruntim'; no runtime is named" in capsys.readouterr().err
     # The reference takes the softmax over one axis where older opsets say several.
     several = folder / "several.onnx"
     text = "g (float[2,2,2] x) => (float[2,2,2] y) { h = Abs (x) y = Softmax <axis = 1> (h) }"

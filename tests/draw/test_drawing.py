@@ -329,6 +329,15 @@ def test_overlays() -> None:
     }
 
 
+def test_weights_of_integers_are_read_too() -> None:
+    node = helper.make_node("MatMulInteger", ["x", "w"], ["y"], name="product")
+    shape = helper.make_node("Shape", ["y"], ["s"], name="sizes")
+    tensors = {"w": np.ones((3, 5), np.int8)}
+    model = graph([node, shape], {"x": (TensorProto.INT8, [2, 3])}, ["y", "s"], tensors=tensors)
+    module = onnxla.load(model)
+    assert numbers(module.draw(overlay="bytes")) == {"y": 2 * 3 + 3 * 5 + 4 * 2 * 5}
+
+
 def test_operations_are_those_that_xla_counts() -> None:
     module = load_real("ddddocr/common_det")
     drawing = module.draw(overlay="flops")
@@ -442,7 +451,15 @@ def test_wrong_values_are_told(options: dict[str, Any], message: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"overlay": 3}, {"beside": "a.onnx"}], ids=["overlay", "beside"]
+    "options",
+    [
+        {"overlay": 3},
+        {"overlay": {"h": "a"}},
+        {"overlay": {"h": 10**400}},
+        {"overlay": {"h": [[1.0], [2.0, 3.0]]}},
+        {"beside": "a.onnx"},
+    ],
+    ids=["overlay", "text", "large", "ragged", "beside"],
 )
 def test_wrong_types_are_told(options: dict[str, Any]) -> None:
     with pytest.raises(TypeError, match=next(iter(options))):
@@ -460,6 +477,13 @@ def test_files(tmp_path: Path) -> None:
     assert repr(drawing) == (
         'Drawing of linear: 2 nodes, 4 boxes at first; save("graph.html") writes it'
     )
+
+
+@pytest.mark.parametrize("scale", [0, -1, np.nan, np.inf])
+def test_a_picture_of_no_size(scale: float, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="scale is a number above 0, got "):
+        onnxla.load(linear()).draw().save(tmp_path / "graph.png", scale=scale)
+    assert not [*tmp_path.iterdir()]
 
 
 def test_a_png_shows_text(tmp_path: Path) -> None:

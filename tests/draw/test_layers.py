@@ -266,3 +266,29 @@ def test_values_that_functions_make_have_types() -> None:
     found = onnxla.load(make(text)).values
     types = {name: value.type for name, value in found.items()}
     assert types == {"x": "float32 2", "h": "float32 2", "y": "float32 2", "r": "int64 1"}
+
+
+@pytest.mark.parametrize("pattern", [3, None, b"x"])
+def test_a_pattern_is_text(pattern: Any, deep: onnxla.Module) -> None:
+    for table in (deep.layers, deep.values):
+        with pytest.raises(TypeError, match="patterns is names, one after the other, got "):
+            table(pattern)
+
+
+def test_a_folded_line_has_the_type_of_what_is_read() -> None:
+    info = helper.make_tensor_value_info
+    body = helper.make_graph(
+        [
+            helper.make_node("Identity", ["go"], ["goes"]),
+            helper.make_node("Neg", ["v"], ["next"]),
+            helper.make_node("Cast", ["v"], ["each"], to=TensorProto.INT32),
+        ],
+        "body",
+        [info("i", 7, []), info("go", 9, []), info("v", 1, [2])],
+        [info("goes", 9, []), info("next", 1, [2]), info("each", 6, [2])],
+    )
+    loop = helper.make_node("Loop", ["n", "", "x"], ["last", "unread"], body=body, name="loop")
+    nodes = [loop, helper.make_node("Relu", ["last"], ["y"])]
+    module = onnxla.load(graph(nodes, {"x": (1, [2])}, ["y"], tensors={"n": np.array(3)}))
+    folded = next(row for row in module.layers.rows if row.rows)
+    assert folded.output == "float32 2"
