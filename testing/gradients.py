@@ -14,7 +14,7 @@ import numpy as np
 
 import onnxla
 from onnxla.ops.values import is_floating
-from onnxla.peers.difference import difference
+from onnxla.peers.difference import Tolerance, difference
 from onnxla.peers.isolation import RuntimeCrashed
 from onnxla.peers.protocol import NotSupported, Runtime
 from onnxla.peers.runtimes import safely_named
@@ -28,6 +28,8 @@ from onnxla.testing.types import dtype_of, type_string
 SCALED = 1e-4
 ROUNDINGS = 32
 OF_OUTPUTS = 4  # roundings of outputs, which are near 1, from which a gradient may be computed
+
+JUDGES = ("gradients",)  # who says what is expected: onnxla in double precision
 
 
 @runtime_checkable
@@ -66,6 +68,27 @@ class Gradients:
     inputs: dict[str, Any]
     cotangents: list[np.ndarray | None]
     expected: dict[str, np.ndarray]
+
+    @property
+    def names(self) -> list[str]:
+        """The floating inputs, in order; one that decides a shape has no expected gradient."""
+        return [name for name, value in self.inputs.items() if has_gradient(value)]
+
+    def rounded(self, name: str) -> np.ndarray:
+        """The expected gradient by an input, in its dtype."""
+        return self.expected[name].astype(self.inputs[name].dtype)
+
+    def tolerance(self, case: Case, name: str) -> Tolerance:
+        """What the gradient by an input may differ by."""
+        weight = max(np.abs(c).max(initial=0) for c in self.cotangents if c is not None)
+        return replace(
+            case.tolerance,
+            scaled=SCALED,
+            roundings=ROUNDINGS,
+            # As of 1 - y² near y = 1.
+            absolute=OF_OUTPUTS * float(ml_dtypes.finfo(self.inputs[name].dtype).eps) * weight,
+            random=False,
+        )
 
 
 def has_gradient(value: Any) -> bool:
@@ -150,25 +173,19 @@ def compare_gradients(case: Case, runtime: Runtime | str) -> Outcome:
         return Outcome("unsupported", f"{tested.name}: {one_line(error)}")
     except (Exception, SystemExit) as error:
         crashed = isinstance(error, RuntimeCrashed)
-        return Outcome("failed", f"{tested.name}: {one_line(error)}", crashed=crashed)
+        text = f"{tested.name}: {one_line(error)}"
+        return Outcome("failed", text, judges=JUDGES, crashed=crashed)
     if not isinstance(got, list | tuple):
         text = f"`vjp` gives {type(got).__name__}, not a list of gradients"
-        return Outcome("failed", f"{tested.name}: {text}")
-    names = [name for name, value in gradients.inputs.items() if has_gradient(value)]
+        return Outcome("failed", f"{tested.name}: {text}", judges=JUDGES)
+    names = gradients.names
     if len(got) != len(names):
-        return Outcome("disagreed", f"{len(got)} gradients for {len(names)} floating inputs")
-    weight = max(np.abs(c).max(initial=0) for c in gradients.cotangents if c is not None)
+        text = f"{len(got)} gradients for {len(names)} floating inputs"
+        return Outcome("disagreed", text, judges=JUDGES)
     for name, slope in zip(names, got, strict=True):
-        if name in gradients.expected:  # unless it decides a shape
-            expected = gradients.expected[name].astype(gradients.inputs[name].dtype)
-            tolerance = replace(
-                case.tolerance,
-                scaled=SCALED,
-                roundings=ROUNDINGS,
-                # As of 1 - y² near y = 1.
-                absolute=OF_OUTPUTS * float(ml_dtypes.finfo(expected.dtype).eps) * weight,
-                random=False,
-            )
-            if not (found := difference(slope, expected, tolerance)).ok:
-                return Outcome("disagreed", f"the gradient by '{name}': {found}")
-    return Outcome("agreed")
+        if name in gradients.expected:
+            tolerance = gradients.tolerance(case, name)
+            if not (found := difference(slope, gradients.rounded(name), tolerance)).ok:
+                text = f"the gradient by '{name}': {found}"
+                return Outcome("disagreed", text, judges=JUDGES)
+    return Outcome("agreed", judges=JUDGES)

@@ -23,12 +23,43 @@ NO_ARRAYS = """
     if want is None or got is None:
         return got is want
 """
-COMPARISON = """
+RUN = """
 
 def run(model, inputs):
     # >>> Put the call of your runtime here. The reference evaluator stands in for it.
     return ReferenceEvaluator(model).run(None, inputs)
+"""
+DIFFERENCES = """
 
+def run(model, inputs):
+    # >>> Put the gradients of your runtime here, and remove the next line. Central differences of
+    # the reference evaluator stand in for them: so rough are they, of the largest gradient.
+    global rough; rough = 4 * max(relative_step(inputs[name]) for name, _, _ in expected)
+    return [difference_by(name) for name, _, _ in expected]
+
+
+def relative_step(x):
+    return float(np.cbrt(np.spacing(np.ones((), x.dtype)).astype(float)))
+
+
+def difference_by(name):
+    x, slopes = inputs[name], np.zeros(inputs[name].shape)
+    for at in np.ndindex(x.shape):
+        ends = []
+        for sign in (1, -1):
+            moved = x.copy()
+            moved[at] += x.dtype.type(sign * relative_step(x) * max(1, abs(float(x[at]))))
+            outputs = ReferenceEvaluator(model).run(None, {**inputs, name: moved})
+            pairs = [(y, c) for y, c in zip(outputs, cotangents) if c is not None]
+            ends.append((sum(np.vdot(c.astype(float), y.astype(float)) for y, c in pairs), moved))
+        (after, high), (before, low) = ends
+        slopes[at] = (after - before) / (float(high[at]) - float(low[at]))
+    return slopes.astype(x.dtype)
+
+
+rough = 0
+"""
+COMPARISON = """
 
 def same(got, want, limit):
     got, want = np.asarray(got), np.asarray(want)
@@ -69,21 +100,55 @@ def script(
         tolerance: What they may differ by; by default nothing.
         source: Who says what is expected.
     """
+    if expected is None:
+        return written(model, inputs, [], "print(ReferenceEvaluator(model).run(None, inputs))\n")
+    names = [value.name for value in model.graph.output]
+    values = [as_arrays(value) for value in expected]
+    allowance = tolerance or Tolerance()
+    rows = [
+        (name, value, limit_of(value, allowance)) for name, value in zip(names, values, strict=True)
+    ]
+    last = RUN + COMPARISON
+    if any(value is None or isinstance(value, list | dict) for value in values):
+        last = last.replace(HEAD, HEAD + NO_ARRAYS.rstrip())
+    return written(model, inputs, expected_lines(rows, source), last)
+
+
+def gradient_script(
+    model: onnx.ModelProto,
+    inputs: Mapping[str, Any],
+    cotangents: Sequence[Any],
+    expected: Mapping[str, tuple[np.ndarray, Tolerance]],
+    source: str,
+) -> str:
+    """A script that builds the model, and compares gradients with those that are expected.
+
+    Args:
+        model: The model.
+        inputs: By name.
+        cotangents: An array for each output, None for one that does not float.
+        expected: The gradients, and what they may differ by, by input.
+        source: Who says so.
+    """
+    rows = [(name, x, limit_of(x, tolerance)) for name, (x, tolerance) in expected.items()]
+    lines = [f"cotangents = {literal([*cotangents])}", *expected_lines(rows, source)]
+    wider = "limit + rough * np.max(np.abs(want), initial=0)) else"
+    return written(model, inputs, lines, DIFFERENCES + COMPARISON.replace("limit) else", wider))
+
+
+def written(
+    model: onnx.ModelProto, inputs: Mapping[str, Any], further: Sequence[str], last: str
+) -> str:
+    """A script: imports, the model, its inputs, further lines, and what is done with them."""
     graph = model.graph
-    written = len(graph.node) == 1 and all(
+    readable = len(graph.node) == 1 and all(
         a.type not in (a.GRAPH, a.GRAPHS, a.SPARSE_TENSOR, a.TYPE_PROTO)
         for a in graph.node[0].attribute
     )
     lines = ["import numpy as np", "import onnx", "from numpy import inf, nan"]
-    body = model_lines(model) if written else bytes_lines(model)
+    body = model_lines(model) if readable else bytes_lines(model)
     body += [f"inputs = {{{', '.join(f'{k!r}: {literal(v)}' for k, v in inputs.items())}}}"]
-    last = "print(ReferenceEvaluator(model).run(None, inputs))\n"
-    if expected is not None:
-        names = [value.name for value in model.graph.output]
-        body += expected_lines(names, expected, tolerance or Tolerance(), source)
-        last = COMPARISON
-        if any(value is None or isinstance(value, list | tuple | dict) for value in expected):
-            last = last.replace(HEAD, HEAD + NO_ARRAYS.rstrip())
+    body += further
     if any("ml_dtypes." in line for line in body):
         lines.append("import ml_dtypes")
     return "\n".join(
@@ -98,20 +163,13 @@ def script(
     )
 
 
-def expected_lines(
-    names: Sequence[str], expected: Sequence[Any], tolerance: Tolerance, source: str
-) -> list[str]:
-    """Lines that list outputs: name, value, and what an element may differ by."""
-    values = [as_arrays(value) for value in expected]
-    rows = [
-        f"    ({name!r}, {literal(value)}, {literal(limit_of(value, tolerance))}),"
-        for name, value in zip(names, values, strict=True)
-    ]
+def expected_lines(rows: Sequence[tuple[str, Any, Any]], source: str) -> list[str]:
+    """Lines that list what is expected: name, value, and what an element may differ by."""
     why = f", {source}" if source else ""
     return [
         f"# Name, expected value{why}; and what an element may differ by.",
         "expected = [",
-        *rows,
+        *(f"    ({name!r}, {literal(value)}, {literal(limit)})," for name, value, limit in rows),
         "]",
     ]
 

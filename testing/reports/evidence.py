@@ -6,9 +6,11 @@ import functools
 from contextlib import suppress
 from typing import Any
 
+from onnxla.testing import gradients
 from onnxla.testing.case import Case
 from onnxla.testing.findings import Finding
 from onnxla.testing.outcomes import runtime_of
+from onnxla.testing.script import gradient_script
 
 
 @functools.lru_cache(maxsize=1024)
@@ -25,14 +27,26 @@ def expected_values(case: Case, judges: tuple[str, ...]) -> list[Any] | None:
     return None
 
 
+def expected_gradients(finding: Finding) -> gradients.Gradients | None:
+    """The gradients that are expected, if the finding is of these."""
+    return gradients.gradients_of(finding.case) if finding.judges == gradients.JUDGES else None
+
+
 def script_of(finding: Finding) -> str:
     """The finding's case as a script, with the values expected where they are known."""
     case, judges = finding.case, finding.judges
+    if (slopes := expected_gradients(finding)) is not None:
+        rows = {
+            name: (slopes.rounded(name), slopes.tolerance(case, name)) for name in slopes.expected
+        }
+        return gradient_script(case.proto, slopes.inputs, slopes.cotangents, rows, said_by(finding))
     return case.script(expected_values(case, judges), said_by(finding))
 
 
 def said_by(finding: Finding) -> str:
     """Who says what is expected, and who confirms it; empty for a property of onnxla itself."""
+    if finding.judges == gradients.JUDGES:
+        return "as onnxla differentiates in double precision"
     first, *others = finding.judges or ("",)
     if not others:
         return f"as {first} says" if first else ""

@@ -5,8 +5,14 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from onnxla.testing import gradients
 from onnxla.testing.findings import Finding
-from onnxla.testing.reports.evidence import expected_values, said_by, script_of
+from onnxla.testing.reports.evidence import (
+    expected_gradients,
+    expected_values,
+    said_by,
+    script_of,
+)
 from onnxla.testing.reports.kinds import how_often
 from onnxla.testing.reports.printable import printable
 from onnxla.testing.reports.results import FuzzResults
@@ -47,13 +53,19 @@ def title_of(finding: Finding) -> str:
     """What a finding is, in a few words."""
     signature = finding.signature
     what = "fails" if signature.outcome == "failed" else "is not as expected"
-    if finding.judges and signature.outcome == "disagreed":
+    if finding.judges == gradients.JUDGES:
+        what = "fails to differentiate" if what == "fails" else "has another gradient"
+    elif finding.judges and signature.outcome == "disagreed":
         what = f"disagrees with {' and '.join(finding.judges)}"
     return f"{signature.operator}-{signature.version} {what}"
 
 
 def expected_text(finding: Finding) -> str:
-    """The outputs expected, each in a line."""
+    """The outputs, or the gradients, expected, each in a line."""
+    if (slopes := expected_gradients(finding)) is not None:
+        return "\n".join(
+            f"gradient by {name} = {literal(slopes.rounded(name))}" for name in slopes.expected
+        )
     values = expected_values(finding.case, finding.judges)
     if values is None:
         return "no error" if finding.signature.outcome == "failed" else "see what came"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+from contextlib import redirect_stdout
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,6 +15,7 @@ from onnxla.commands import main as cli
 from onnxla.testing import NotSupported, Reference, RuntimeCrashed, cases, example, fuzz
 from onnxla.testing.fuzzing import draw_examples
 from onnxla.testing.gradients import compare_gradients, gradients_of
+from onnxla.testing.reports.evidence import script_of
 
 X = np.array([[1, -2, 0.5]], np.float32)
 Y = np.array([[2], [3]], np.float32)
@@ -30,7 +34,7 @@ class Multiplying:
     name = "multiplying"
 
     def __init__(self, factor: float = 1) -> None:
-        self.factor = np.float32(factor)
+        self.factor = factor
 
     def run(self, model: bytes, inputs: Any) -> list[Any]:
         return Reference().run(model, inputs)
@@ -132,6 +136,34 @@ def test_gradients_are_fuzzed() -> None:
     assert result.counts["disagreed"] > 3
     details = [finding.detail for finding in result.findings]
     assert any("the gradient by 'B': " in detail for detail in details)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_a_finding_has_a_script_that_compares_gradients(dtype: str) -> None:
+    result = fuzz("Mul", Multiplying(2), "gradients", opset=14, dtypes=[dtype], examples=10)
+    finding = next(each for each in result.findings if each.signature.outcome == "disagreed")
+    text = script_of(finding)
+    assert "as onnxla differentiates in double precision" in text
+    assert "onnxla." not in text
+    scope: dict[str, Any] = {"__name__": "script"}
+    for runtime, verdict in (
+        (None, {"as expected"}),  # central differences stand in
+        (Multiplying(), {"as expected"}),
+        (Multiplying(2), {"as expected", "WRONG"}),
+    ):
+        head, tail = text.split("\n\nfor name, want, _ in expected:")
+        exec(head, scope)
+        if runtime is not None:
+            scope["run"] = partial(vjp_of, runtime, scope["cotangents"])
+        lines = io.StringIO()
+        with redirect_stdout(lines):
+            exec("for name, want, _ in expected:" + tail, scope)
+        got = [line for line in lines.getvalue().splitlines() if " got " in line]
+        assert {("WRONG" if "WRONG" in line else "as expected") for line in got} == verdict
+
+
+def vjp_of(runtime: Multiplying, cotangents: Any, model: onnx.ModelProto, inputs: Any) -> list[Any]:
+    return runtime.vjp(model.SerializeToString(), inputs, cotangents)
 
 
 def test_gradients_on_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
