@@ -20,7 +20,7 @@ from onnxla.ops.index import argmax
 from onnxla.ops.random import random_key, uniform
 from onnxla.ops.sizes import is_symbolic
 from onnxla.ops.table import op
-from onnxla.ops.values import Value, is_floating
+from onnxla.ops.values import Value, at_least_float32, is_floating
 
 
 @op("Relu", since=(1, 6, 13, 14))
@@ -102,8 +102,8 @@ def gelu(X: Value, *, approximate: str = "none") -> Value:
 
 @op("Sigmoid", since=(1, 6, 13), probabilities="binary")
 def sigmoid(X: Value) -> Value:
-    """1 / (1 + exp(-X))."""
-    return jax.nn.sigmoid(X)
+    """1 / (1 + exp(-X)), not in half precision, in which exp(12) is infinite."""
+    return jax.nn.sigmoid(X.astype(at_least_float32(X.dtype))).astype(X.dtype)
 
 
 @op("HardSigmoid", since=(1, 6, 22), probabilities="other")
@@ -116,7 +116,8 @@ def hard_sigmoid(X: Value, *, alpha: float = 0.2, beta: float = 0.5) -> Value:
 @op("Swish", since=(24,))
 def swish(X: Value, *, alpha: float = 1.0) -> Value:
     """X * sigmoid(alpha * X)."""
-    return X * jax.nn.sigmoid(alpha * jnp.asarray(X))
+    wide = X.astype(at_least_float32(X.dtype))
+    return (wide * sigmoid(alpha * wide)).astype(X.dtype)
 
 
 @op("SwiGLU", since=(28,))

@@ -22,17 +22,12 @@ from onnxla.ops.checks import only
 from onnxla.ops.index import check_indices
 from onnxla.ops.sizes import as_number, numbered
 from onnxla.ops.table import op
-from onnxla.ops.values import Value, as_traced
+from onnxla.ops.values import Value, as_traced, at_least_float32
 
 # Operands that probabilities of what is masked, which are zero, are multiplied by.
 VALUES = ("V", "past_value")
 # Of a causal convolution, above which it is computed as a convolution is.
 MANY_TAPS = 32
-
-
-def at_least_float32(dtype: np.dtype) -> np.dtype:
-    """float64 for itself, and float32 for all smaller floats."""
-    return dtype if dtype == np.float64 else np.dtype(np.float32)
 
 
 def split_heads(x: Value, heads: int | None) -> Value:

@@ -13,7 +13,7 @@ from onnxla.ir.errors import ModelError
 from onnxla.ir.names import quoted
 from onnxla.ops.quantize import quantized
 from onnxla.ops.table import op
-from onnxla.ops.values import Value, alike, is_floating
+from onnxla.ops.values import Value, alike, at_least_float32, is_floating
 
 
 def callers_precision() -> str | None:
@@ -104,7 +104,7 @@ def einsum(*Inputs: Value, equation: str) -> Value:
 @op("Det", since=(11, 22))
 def det(X: Value) -> Value:
     """Determinants of the matrices in the last two axes; [..., M, M] to [...]."""
-    return jnp.linalg.det(X.astype(np.promote_types(X.dtype, np.float32))).astype(X.dtype)
+    return jnp.linalg.det(X.astype(at_least_float32(X.dtype))).astype(X.dtype)
 
 
 def per_row(x: Value) -> Value:

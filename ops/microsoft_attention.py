@@ -20,7 +20,7 @@ from onnxla.ops.microsoft_fused import DOMAIN
 from onnxla.ops.quantize import dequantize_linear
 from onnxla.ops.sizes import as_number, numbered
 from onnxla.ops.table import REQUIRED, op
-from onnxla.ops.values import Value, as_traced
+from onnxla.ops.values import Value, as_traced, at_least_float32
 
 QKV = {"weights": "weight", "bias": "bias"}
 
@@ -102,7 +102,7 @@ def attend(
     )
     Y, K, V, scores = attention(Q, K, V, bias, *past, lengths, how=how)
     # What is hidden has the lowest number of single precision, which half precision has not.
-    wide = scores.astype(np.promote_types(scores.dtype, np.float32))
+    wide = scores.astype(at_least_float32(scores.dtype))
     shown = jnp.maximum(wide, float(np.finfo(np.float32).min)).astype(scores.dtype)
     return join_heads(Y), K, V, shown
 

@@ -27,7 +27,7 @@ from onnxla.ops.rnn import ACTIVATIONS
 from onnxla.ops.shape import pad, range_, trilu, unsqueeze
 from onnxla.ops.standardize import mean
 from onnxla.ops.table import op
-from onnxla.ops.values import Value, as_traced, xp
+from onnxla.ops.values import Value, as_traced, at_least_float32, xp
 from onnxla.ops.window import WINDOW, WindowAttributes
 
 DOMAIN = "com.microsoft"
@@ -327,7 +327,7 @@ def expand_dims(X: Value, axis: np.ndarray) -> Value:
 @op("Inverse", domain=DOMAIN, since=(1,), times_zero=("X",))
 def inverse(X: Value) -> Value:
     """The inverses of the matrices in the last two axes."""
-    return jnp.linalg.inv(X.astype(np.promote_types(X.dtype, np.float32))).astype(X.dtype)
+    return jnp.linalg.inv(X.astype(at_least_float32(X.dtype))).astype(X.dtype)
 
 
 @op("CDist", domain=DOMAIN, since=(1,))

@@ -19,14 +19,13 @@ from jax import lax
 
 from onnxla.ir.errors import ModelError, UnsupportedError
 from onnxla.ops.activation import gelu
-from onnxla.ops.attention import at_least_float32
 from onnxla.ops.chain_rule import product
 from onnxla.ops.checks import only, refuse
 from onnxla.ops.microsoft_fused import DOMAIN
 from onnxla.ops.microsoft_packed import unpacked
 from onnxla.ops.microsoft_quantized import SCALE
 from onnxla.ops.table import op
-from onnxla.ops.values import Value, as_traced
+from onnxla.ops.values import Value, as_traced, at_least_float32
 
 ACTIVATIONS: dict[str, Callable[[Value], Value]] = {
     "relu": jax.nn.relu,

@@ -5,11 +5,11 @@ Letters: B sequences, N heads, S tokens, D features of a head.
 
 from __future__ import annotations
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from onnxla.ir.errors import ModelError
+from onnxla.ops.activation import sigmoid
 from onnxla.ops.attention import rotary_embedding, split_heads
 from onnxla.ops.checks import refuse
 from onnxla.ops.index import check_indices
@@ -117,5 +117,5 @@ def gated_relative_position_bias(
         query = padded.reshape(*token_offset.shape, query.shape[1])
     q = split_heads(query + query_bias, num_heads)
     gates = jnp.stack(jnp.split(q @ jnp.asarray(weight) + bias, 2, -1))
-    u, r = jax.nn.sigmoid(gates.sum(-1, keepdims=True))
+    u, r = sigmoid(gates.sum(-1, keepdims=True))
     return (u * (r * eco_a - 1) + 2) * rel_pos

@@ -24,7 +24,7 @@ from onnxla.ops.pool import average_pool, global_average_pool, max_pool
 from onnxla.ops.quantize import dequantize_linear, dynamic_quantize_linear, quantize_linear
 from onnxla.ops.rnn import LAYER, LSTM, Layer, lstm_step
 from onnxla.ops.table import op
-from onnxla.ops.values import Value, alike, is_floating
+from onnxla.ops.values import Value, alike, at_least_float32, is_floating
 from onnxla.ops.window import POOL, WINDOW, PoolAttributes, WindowAttributes
 
 SCALE = "quantization_scale"
@@ -342,7 +342,7 @@ def matmul_integer_to_float(
 
     A's parameters may be [K], and B's [N].
     """
-    dtype, wide = a_scale.dtype, np.promote_types(a_scale.dtype, np.float32)
+    dtype, wide = a_scale.dtype, at_least_float32(a_scale.dtype)
     # Sums of products may be out of range in half precision where they are not once scaled.
     a_scale, b_scale = (jnp.asarray(s, wide) for s in (a_scale, b_scale))
     if a_scale.size == 1 or A.shape[-1] == 1:

@@ -16,11 +16,11 @@ import numpy as np
 from jax import lax
 
 from onnxla.ir.errors import ModelError
-from onnxla.ops.attention import at_least_float32, causal_conv, linear_attention
+from onnxla.ops.attention import causal_conv, linear_attention
 from onnxla.ops.checks import only, refuse
 from onnxla.ops.microsoft_fused import DOMAIN
 from onnxla.ops.table import op
-from onnxla.ops.values import Value, as_traced, is_known, xp
+from onnxla.ops.values import Value, as_traced, at_least_float32, is_known, xp
 
 
 def latest(past_state: Value | None, state_window: int) -> Value | None:

@@ -94,6 +94,11 @@ def is_floating(value: Value) -> bool:
     return bool(jnp.issubdtype(value.dtype, jnp.floating))
 
 
+def at_least_float32(dtype: np.dtype) -> np.dtype:
+    """float64 for itself, and float32 for all smaller floats."""
+    return dtype if dtype == np.float64 else np.dtype(np.float32)
+
+
 def lower_exactly(function: Callable[..., Value]) -> Callable[..., Any]:
     """How a primitive is lowered: as the function says, with its dtypes.
 

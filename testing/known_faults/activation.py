@@ -41,7 +41,9 @@ def widened(case: Case) -> bool:
     if case.version < 12 or len(case.operands) < 3 or not case.operands[2]:
         return False
     data, ratio, _ = case.operands
-    return ratio is not None and (ratio.dtype != data.dtype or data.dtype.kind == "V")
+    return ratio is not None and (
+        ratio.dtype != data.dtype or data.dtype.type.__module__ != "numpy"
+    )
 
 
 @When

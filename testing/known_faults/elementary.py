@@ -48,6 +48,15 @@ FAULTS = [
         dtype(np.float16, ml_dtypes.bfloat16) & some(np.isnan),
         lambda: example("Sign", 13, np.array([np.nan], np.float16)),
     ),
+    Fault(
+        "reference",
+        "Erf",
+        "computes numbers of float64 in single precision",
+        "'Computes the error function of the given input tensor element-wise', and T has "
+        "tensor(double).",
+        dtype(np.float64),
+        lambda: example("Erf", 13, np.array([1e-300])),
+    ),
     underflows("Einsum", 12, 1.1754944e-38, 0.25, 1e38, equation=",,->"),
     underflows("SwiGLU", 28, [1.1754944e-38], [3.4028235e38]),
 ]

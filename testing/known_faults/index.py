@@ -46,6 +46,14 @@ def not_along_first(case: Case) -> bool:
 
 
 @When
+def nan_beside_numbers(case: Case) -> bool:
+    """Whether some of the numbers are NaN, and others are not."""
+    (x,) = case.operands
+    found = np.isnan(x) if x.dtype.kind == "f" else np.zeros(x.shape, bool)
+    return bool(found.any() and not found.all())
+
+
+@When
 def spreads(case: Case) -> bool:
     """Whether the difference of what is on and off is no finite number."""
     values = case.operands[2]
@@ -179,6 +187,15 @@ FAULTS = [
         "Nothing excludes it.",
         lambda case: 0 in case.operands[1].shape[: case.attributes.get("batch_dims", 0)],
         lambda: example("GatherND", 13, SINGLE[:0], i64([0])[:0, None], batch_dims=1),
+    ),
+    Fault(
+        "onnxruntime",
+        "Unique",
+        "takes NaN for equal to each other number",
+        "'This operator returns the unique values', of which NaN is no other. onnxla and the "
+        "reference have it once, after all numbers.",
+        nan_beside_numbers,
+        lambda: example("Unique", 11, np.array([0, np.nan], np.float32)),
     ),
     Fault(
         "reference",

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from onnxla.testing.case import Case
 from onnxla.testing.fault_records import Fault
-from onnxla.testing.known_faults.nonfinite import special
+from onnxla.testing.known_faults.nonfinite import floats_in, special
 from onnxla.testing.predicates import When, attribute, dtype, has, operand
 from onnxla.testing.use import example
 
@@ -56,6 +57,13 @@ def other_activations(case: Case) -> bool:
     return names is not None and any(n != defaults[i % len(defaults)] for i, n in enumerate(names))
 
 
+@When
+def only_weight_is_zero(case: Case) -> bool:
+    """Whether a matrix of weights is a single 0, and what is multiplied is not finite."""
+    single = [w for w in case.operands[1:3] if w.shape[1:] == (1, 1) and (w == 0).any()]
+    return bool(single) and any(not np.isfinite(x).all() for x in floats_in(case))
+
+
 def fault(
     runtime: str,
     op: str,
@@ -74,6 +82,13 @@ def with_nan(op: str) -> Case:
     x, w, bias = np.full((1, 1, 1), np.nan), np.ones((1, gates, 1)), np.zeros((1, 2 * gates))
     operands = (a.astype(np.float32) for a in (x, w, w, bias))
     return example(op, 22, *operands, ranks={"y0": 4}, hidden_size=1)
+
+
+def infinite_state() -> Case:
+    """An RNN with one unit, one step and two sequences that begin in an infinite state."""
+    x, w, r = np.ones((1, 2, 1)), np.ones((1, 1, 1)), np.zeros((1, 1, 1))
+    x, w, r, state = (a.astype(np.float32) for a in (x, w, r, np.full((1, 2, 1), np.inf)))
+    return example("RNN", 22, x, w, r, None, None, state, ranks={"y0": 4}, hidden_size=1)
 
 
 def with_cell(cell: float) -> Case:
@@ -139,6 +154,18 @@ FAULTS = [
         "function must be one of the activation functions specified above.'",
         other_activations,
         lambda: layer("RNN", activations=["Relu"]),
+    ),
+    replace(
+        fault(
+            "reference",
+            "RNN",
+            "multiplies infinities and NaN by a weight of 0 to 0, if it is the only one",
+            "'Ht = f(Xt*(Wi^T) + Ht-1*(Ri^T) + Wbi + Rbi)': such a product is NaN, as in matrices "
+            "of other sizes. numpy's `dot` leaves it out where there is one row and one column.",
+            only_weight_is_zero,
+            infinite_state,
+        ),
+        nonfinite=True,
     ),
     fault(
         "reference",

@@ -398,9 +398,11 @@ def cdist(draw: Draw) -> Use:
     a, b = draw.tensor("A", (draw.side(1, 4), k)), draw.tensor("B", (draw.side(1, 4), k))
     # The only metrics of those listed that ONNX Runtime has defined.
     metric = draw.choice((None, "sqeuclidean", "euclidean"))
-    # A short distance is the root of the small difference of large squares.
-    rtol = 1e-3 if metric == "euclidean" else 1e-5
-    return draw.use((a, b), {"metric": metric}, ranks=y0(2), rtol=rtol, batch=(0,))
+    # A short distance is what is left of the squares of long rows, or the root of that.
+    numbers = np.abs(np.concatenate([a, b]).astype(np.float64))
+    squares = k * numbers.max(initial=0.0, where=numbers < np.finfo(a.dtype).max / 2) ** 2
+    atol = 1e-3 * squares**0.5 if metric == "euclidean" else 1e-5 * squares
+    return draw.use((a, b), {"metric": metric}, ranks=y0(2), atol=atol, batch=(0,))
 
 
 @strategy("UnfoldTensor", domain=DOMAIN)
