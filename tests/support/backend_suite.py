@@ -26,6 +26,18 @@ class Case:
     rtol: float
     atol: float
 
+    @property
+    def nodes(self) -> int:
+        """How many nodes there are, in subgraphs and functions, too."""
+        import onnx
+
+        def count(nodes: Any) -> int:
+            graphs = [a.g for node in nodes for a in node.attribute if a.type == a.GRAPH]
+            return len(nodes) + sum(count(graph.node) for graph in graphs)
+
+        model = onnx.load_from_string(self.model)
+        return count(model.graph.node) + sum(count(f.node) for f in model.functions)
+
 
 @functools.cache
 def cases() -> dict[str, Case]:
