@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from onnxla.interpret.calls import Context, Rule
@@ -464,7 +465,8 @@ class Program:
         with jax.enable_x64(True):
             inputs = {name: as_traced(value) for name, value in inputs.items()}
             if key is not None:
-                key = jax.random.split(key, len(jax.tree.leaves(inputs)[0]))
+                size = jax.tree.leaves(inputs)[0].shape[0]  # a symbol in an export
+                key = jax.vmap(functools.partial(jax.random.fold_in, key))(jnp.arange(size))
             mapped = jax.vmap(evaluate, out_axes=(0, None), axis_name=MAPPED)
             values, found = mapped(key, inputs)
             if training is not None:

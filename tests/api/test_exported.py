@@ -260,6 +260,21 @@ def test_random_numbers_are_of_the_key_that_is_given(tmp_path: Path) -> None:
         free(x)
 
 
+def test_random_numbers_of_each_element_of_a_batch(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("RandomUniformLike", ["x"], ["r"]),
+        helper.make_node("Add", ["x", "r"], ["y"]),
+    ]
+    model = graph(nodes, {"x": (TensorProto.FLOAT, [1, 3])}, ["y"])
+    module, key = onnxla.load(model).batched(), jax.random.key(3)
+    free = exported(module, tmp_path, key="argument", platforms="cpu")
+    for size in (1, 4):
+        x = np.zeros((size, 1, 3), np.float32)
+        found = np.asarray(free(x, key=key))
+        np.testing.assert_array_equal(found, module(x, key=key))
+        assert len(np.unique(found)) == 3 * size
+
+
 def test_shapes_and_constraints(tmp_path: Path) -> None:
     module = two()
     fixed = exported(module, tmp_path, shapes={"batch": 2}, platforms="cpu")
