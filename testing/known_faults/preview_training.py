@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from onnxla.testing.case import Case
 from onnxla.testing.fault_records import Fault
+from onnxla.testing.known_faults.elementary import underflows
 from onnxla.testing.predicates import dtype, operands
 from onnxla.testing.strategies.preview_training import DOMAIN
 from onnxla.testing.use import example
@@ -21,9 +23,9 @@ single = dtype(np.float32, of=2)
 rate_is_double = single & dtype(np.float64)
 
 
-def step(op: str, groups: int, rate: Any, **attributes: Any) -> Case:
-    """A step for one tensor."""
-    tensors = [np.ones(2, np.float32)] * groups
+def step(op: str, groups: int, rate: Any, number: float = 1.0, **attributes: Any) -> Case:
+    """A step for one tensor, whose elements, gradients and states are a number."""
+    tensors = [np.full(2, number, np.float32)] * groups
     types = {f"y{i}": "tensor(float)" for i in range(groups - 1)}
     return example(
         op,
@@ -39,7 +41,15 @@ def step(op: str, groups: int, rate: Any, **attributes: Any) -> Case:
     )
 
 
+MOMENTUM = {"alpha": 0.5, "beta": 0.5, "mode": "standard", "norm_coefficient": 0.0}
+
+
 FAULTS = [
+    replace(
+        underflows("Momentum", 1),
+        example=lambda: step("Momentum", 3, np.float32, 1.1754944e-38, **MOMENTUM),
+        domain=DOMAIN,
+    ),
     Fault(
         "reference",
         "Adam",
@@ -74,9 +84,7 @@ FAULTS = [
         "gives float64 for tensors of float32, where the rate is float64",
         TEXT,
         rate_is_double,
-        lambda: step(
-            "Momentum", 3, np.float64, alpha=0.5, beta=0.5, mode="standard", norm_coefficient=0.0
-        ),
+        lambda: step("Momentum", 3, np.float64, **MOMENTUM),
         DOMAIN,
     ),
 ]
