@@ -198,4 +198,8 @@ def target_of(runtime: Runtime | str) -> dict[str, Any]:
         return {"module": module, "name": name, "option": option}
     main = spawn.get_preparation_data("runtime")
     main.pop("authkey", None)  # is not pickled, and nothing here needs it
-    return {"main": pickle.dumps(main), "pickled": pickle.dumps(runtime)}
+    pickled = pickle.dumps(runtime)
+    if b"__main__" not in pickled:  # the program need not be run once more, and may be no file
+        for key in ("init_main_from_path", "init_main_from_name"):
+            main.pop(key, None)
+    return {"main": pickle.dumps(main), "pickled": pickled}

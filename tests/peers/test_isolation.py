@@ -234,6 +234,20 @@ def test_an_interpreter_without_numpy(tmp_path: Path) -> None:
         Isolated(f"{PLAIN}:Plain", python=str(tmp_path / "nowhere")).run(b"echo", X)
 
 
+def test_a_program_that_is_no_file_is_not_looked_for() -> None:
+    program = """
+import numpy as np
+import onnxla.testing as testing
+print("once")
+case = testing.example("Neg", 13, np.ones(2, np.float32))
+print(testing.compare(case, "onnxla", testing.Isolated(testing.Reference())).kind)
+"""
+    run = subprocess.run(
+        [sys.executable, "-"], input=program, capture_output=True, text=True, check=True
+    )
+    assert run.stdout.split() == ["once", "agreed"], run.stderr
+
+
 def test_a_class_of_a_script_is_found(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text("""
