@@ -29,6 +29,7 @@ FRAGILE = frozenset({"onnxruntime"})
 # Classes in the files of these names. All of them take their process down at times.
 THIRD_PARTY = {
     "iree": "Iree",
+    "onnx2tf": "Onnx2Tf",
     "onnx2torch": "Onnx2Torch",
     "openvino": "OpenVino",
     "tinygrad": "Tinygrad",

@@ -17,6 +17,7 @@ from onnxla.peers.isolation import Isolated, RuntimeCrashed, RuntimeNotStarted
 from onnxla.peers.preflight import preflight
 from onnxla.peers.protocol import NotSupported, Runtime, RuntimeFailed
 from onnxla.peers.runtimes import find_runtime
+from onnxla.peers.third_party.onnx2tf import as_in_onnx
 from onnxla.peers.worker import pack, unpack
 
 PLAIN = Path(__file__).parents[1] / "support" / "plain_runtime.py"
@@ -316,6 +317,16 @@ def test_preflight_of_a_runtime_in_this_process() -> None:
     ):
         with pytest.raises(ValueError, match=message):
             preflight(Answering(answer))
+
+
+def test_axes_that_onnx2tf_moves_are_moved_back() -> None:
+    array = np.arange(24).reshape(2, 3, 4)
+    moved = array.transpose(0, 2, 1)
+    np.testing.assert_array_equal(as_in_onnx(moved, (2, 3, 4)), array)
+    np.testing.assert_array_equal(as_in_onnx(array, (2, 3, 4)), array)
+    np.testing.assert_array_equal(as_in_onnx(array[:, :1, :1], (2, 1, 1)), array[:, :1, :1])
+    with pytest.raises(NotImplementedError, match="the axes could be in either order"):
+        as_in_onnx(array[:, :, :3], (2, 3, 3))
 
 
 def test_a_shipped_adapter_in_another_interpreter() -> None:
