@@ -74,11 +74,12 @@ def summarize(
         if count:
             trained = describe_trained(parameters, role)
             roles.append((role, f"{count:,}", f"{elements:,}", trained))
+    by_role = Table("parameters", ("role", "tensors", "elements", ""), roles)
     parts: list[str | ReportPart] = [
         f"{plain(model.graph.name)}: IR version {model.ir_version}, opset {opsets}{producer}",
         Table("inputs", (), inputs),
         Table("outputs", (), outputs),
-        Table("parameters", ("role", "tensors", "elements", ""), roles),
+        by_role if roles else "no parameters",
         Table(
             f"operators ({number_of(sum(count for _, count in counts), 'node')})",
             (),

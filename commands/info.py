@@ -12,7 +12,7 @@ from onnxla import ir
 from onnxla.commands.json_values import printed
 from onnxla.commands.messages import printable
 from onnxla.commands.terminal import show
-from onnxla.draw.drawing import draw
+from onnxla.draw.drawing import draw, form_of
 from onnxla.findings import Findings, check
 from onnxla.module import Module, load
 from onnxla.ops.signatures import find_misfits
@@ -36,6 +36,8 @@ def add_info(commands: Any) -> None:
 
 def run_info(arguments: argparse.Namespace) -> int:
     """`onnxla info`."""
+    if arguments.graph is not None:
+        form_of(arguments.graph)  # told before a long drawing
     model = ir.read(arguments.file)
     ir.verify(model)
     find_misfits(model).raise_any()

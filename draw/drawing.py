@@ -75,14 +75,11 @@ class Drawing:
             ImportError: A PNG needs the extra `draw`.
         """
         check_arguments(locals(), SAVE)
-        target = Path(path)
-        form = target.suffix.lower()
-        if form not in FORMS:
-            raise ValueError(f"path ends with .html, .svg or .png, got {plain(target.name)!r}")
+        form = form_of(path)
         if form == ".png":
-            target.write_bytes(png(self.svg, scale))
+            Path(path).write_bytes(png(self.svg, scale))
         else:
-            target.write_text(self.html if form == ".html" else self.svg, "utf-8")
+            Path(path).write_text(self.html if form == ".html" else self.svg, "utf-8")
 
     def _repr_html_(self) -> str:
         return in_notebook(self.html, self.svg, self.height)
@@ -101,6 +98,14 @@ class Drawing:
             f"Drawing of {plain(self.content.title)}: {number_of(count, 'node')}, {boxes:,}"
             ' boxes at first; save("graph.html") writes it'
         )
+
+
+def form_of(path: str | os.PathLike[str]) -> str:
+    """The form of a drawing that the ending of its path says. Raises: ValueError."""
+    form = Path(path).suffix.lower()
+    if form not in FORMS:
+        raise ValueError(f"path ends with .html, .svg or .png, got {plain(Path(path).name)!r}")
+    return form
 
 
 def draw(
