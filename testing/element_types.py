@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-
 from onnxla.ir.dtypes import STRING
 from onnxla.ir.dtypes import dtype_of as dtype_of_number
 from onnxla.testing.case import Case
 from onnxla.testing.schemas import schema
 from onnxla.testing.types import dtype_of, type_string
+from onnxla.testing.use import is_use
 
 
 def element_type(case: Case) -> str:
@@ -23,8 +22,8 @@ def element_type(case: Case) -> str:
     names = [value.name for value in graph.output]
     if len(graph.node) == 1:
         names = [*case.node.input, *names]
-        with suppress(KeyError):  # of an opset between two schema versions
-            variables = schema(case.op_type, case.version, case.domain).inputs.values()
-            names = [*(n for n, v in zip(names, variables, strict=False) if v == "T"), *names]
+    if is_use(case):
+        variables = schema(case.op_type, case.version, case.domain).inputs.values()
+        names = [*(n for n, v in zip(names, variables, strict=False) if v == "T"), *names]
     found = next(dtypes[name] for name in names if name in dtypes)
     return "string" if found == STRING else found.name

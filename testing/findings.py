@@ -17,6 +17,7 @@ from onnxla.testing.draw import extremes, simplest_first
 from onnxla.testing.outcomes import Outcome
 from onnxla.testing.schemas import schema
 from onnxla.testing.types import dtype_of
+from onnxla.testing.use import is_use
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ def signature_of(case: Case, outcome: Outcome) -> FailureSignature:
     """What is remarkable about the failure of a case."""
     name = full_name(case.op_type, case.domain)
     version, features = case.version, frozenset(features_of(case))
-    if len(case.proto.graph.node) > 1:
+    if not is_use(case):
         name = "graph"
     return FailureSignature(name, version, outcome.kind, outcome.place, features)
 
@@ -105,7 +106,7 @@ def features_of(case: Case) -> Iterator[str]:
     that it needs to fail: dtypes that are not the schema's first, operands and attributes that are
     optional, values of these, empty axes, operands stored in the model, NaN and the like.
     """
-    if len(case.proto.graph.node) > 1:
+    if not is_use(case):
         yield from operators_of(case.proto.graph)
     else:
         yield from type_features(case)

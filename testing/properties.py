@@ -40,6 +40,7 @@ from onnxla.testing.traceable import (
     run_traced,
     traceable,
 )
+from onnxla.testing.use import is_use
 
 # A property of a case; false if it does not apply.
 Property = Callable[[Case], bool]
@@ -190,7 +191,7 @@ def model_in_double_precision(case: Case) -> bytes | None:
     None where an attribute states another type, or the schema has no such operands. (The type
     variables of com.microsoft have no double, but its functions take it.)
     """
-    if len(case.proto.graph.node) == 1:
+    if is_use(case):
         described = schema(case.op_type, case.version, case.domain)
         for formal, value in zip(described.inputs, case.operands, strict=False):
             variable = described.inputs[formal] in described.types

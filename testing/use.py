@@ -55,6 +55,20 @@ class Use:
     batch: Sequence[int] = ()
 
 
+def is_use(case: Case) -> bool:
+    """Whether a case is a use of one operator at a version of its schema.
+
+    A graph of one node may have any opset, and its node may call a function.
+    """
+    if len(case.proto.graph.node) > 1:
+        return False
+    try:
+        schema(case.op_type, case.version, case.domain)
+    except KeyError:
+        return False
+    return True
+
+
 def example(
     op_type: str,
     version: int,

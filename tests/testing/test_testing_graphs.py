@@ -2,13 +2,17 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 import onnx
 import pytest
 from hypothesis import HealthCheck, Phase, find, given, settings
+from onnx.reference import ReferenceEvaluator
 
 from onnxla.testing import check
 from onnxla.testing.case import Case
+from onnxla.testing.findings import operators_of
+from onnxla.testing.fuzzing import fuzz_cases
 from onnxla.testing.random_graphs import SUBGRAPHS, graph_operators, graphs
 
 SETTINGS = settings(
@@ -192,6 +196,28 @@ def test_operators_may_be_chosen() -> None:
         graphs(opset=(7, 13))
     with pytest.raises(KeyError, match=r"no strategy for the operator ai\.onnx\.Nothing"):
         graphs(ops=["Nothing"])
+
+
+class Leaking:
+    """The reference, but for the default of LeakyRelu."""
+
+    name = "leaking"
+
+    def run(self, model: bytes, inputs: Any) -> list[Any]:
+        proto = onnx.load_from_string(model)
+        for node in proto.graph.node:
+            if node.op_type == "LeakyRelu" and not node.attribute:
+                node.attribute.append(onnx.helper.make_attribute("alpha", 0.5))
+        return list(ReferenceEvaluator(proto).run(None, inputs))
+
+
+def test_a_fault_of_an_operator_is_found_in_graphs_of_a_later_opset() -> None:
+    strategy = graphs(ops=["LeakyRelu"], dtypes=["float32"], opset=17)
+    result = fuzz_cases(strategy, "graphs", Leaking(), "reference", examples=15)
+    finding = next(each for each in result.findings if each.signature.outcome == "disagreed")
+    assert finding.signature.operator == "graph"
+    assert "LeakyRelu" in finding.signature.features
+    assert sum(1 for _ in operators_of(finding.case.proto.graph)) <= 2
 
 
 def test_default_operators() -> None:
