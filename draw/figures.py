@@ -172,7 +172,10 @@ def named(
             f"the overlay names no node, value or parameter, such as {first!r:.100};"
             f" {nearest(first, makers)}"
         )
-    return Figures(caption or "overlay", found, adds=False)
+    if not caption:
+        left = [name for name in numbers if name not in makers]
+        caption = "overlay" + f", not in the model: {listed(left)}" * bool(left)
+    return Figures(caption, found, adds=False)
 
 
 def largest(numbers: Sequence[float]) -> float:
@@ -183,6 +186,8 @@ def largest(numbers: Sequence[float]) -> float:
 def size_of(name: str, value: Any) -> float:
     """A number; of an array, its norm. Raises: TypeError if it is neither."""
     try:
+        if value is None:
+            raise TypeError
         array = np.asarray(value, np.float64)
     except (TypeError, ValueError, OverflowError) as error:
         raise TypeError(

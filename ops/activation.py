@@ -109,8 +109,8 @@ def sigmoid(X: Value) -> Value:
 @op("HardSigmoid", since=(1, 6, 22), probabilities="other")
 def hard_sigmoid(X: Value, *, alpha: float = 0.2, beta: float = 0.5) -> Value:
     """Alpha * X + beta, limited to [0, 1]. Its derivative at both ends is 0."""
-    line = alpha * jnp.asarray(X) + beta
-    return jnp.where(line <= 0, 0, jnp.where(line >= 1, 1, line))
+    line = alpha * X.astype(at_least_float32(X.dtype)) + beta
+    return jnp.where(line <= 0, 0, jnp.where(line >= 1, 1, line)).astype(X.dtype)
 
 
 @op("Swish", since=(24,))
@@ -129,7 +129,8 @@ def swi_glu(A: Value, B: Value, *, alpha: float = 1.0) -> Value:
 @op("HardSwish", since=(14, 22))
 def hard_swish(X: Value) -> Value:
     """X * hard_sigmoid(X), with alpha = 1/6 and beta = 1/2."""
-    return X * hard_sigmoid(X, alpha=1 / 6)
+    wide = X.astype(at_least_float32(X.dtype))
+    return (wide * hard_sigmoid(wide, alpha=1 / 6)).astype(X.dtype)
 
 
 @op("Mish", since=(18, 22))

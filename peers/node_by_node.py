@@ -197,6 +197,11 @@ def compare(
             "against is the name of a runtime, a module, or a function of a model's bytes and "
             f"inputs; got {type(against).__name__}"
         )
+    if not (inputs is None or isinstance(inputs, Mapping)):
+        raise TypeError(
+            f"inputs is a dict of arrays by name, got {type(inputs).__name__}; another module or "
+            "runtime is given as `against`"
+        )
     for name, value in (("rtol", rtol), ("atol", atol)):
         if not (isinstance(value, Real) and value >= 0):
             raise ValueError(f"{name} is a number of at least 0, got {value!r:.100}")

@@ -166,10 +166,15 @@ def answer_of(runtime: Any, data: bytes) -> bytes:
             return pack(["not supported", reason])
         return outputs_of(getattr(runtime, method)(*arguments))
     except Exception as error:
-        kinds = {kind.__name__ for kind in type(error).__mro__}
-        if kinds & {"NotSupported", "NotImplementedError"}:
+        if is_refusal(error):
             return pack(["not supported", str(error) or type(error).__name__])
         return failure(error)
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Whether an error says that the runtime does not implement something, by its class's name."""
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    return bool(kinds & {"NotSupported", "NotImplementedError"})
 
 
 def refusal(runtime: Any, model: bytes, inputs: Any) -> str | None:

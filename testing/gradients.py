@@ -16,8 +16,9 @@ import onnxla
 from onnxla.ops.values import is_floating
 from onnxla.peers.difference import Tolerance, difference
 from onnxla.peers.isolation import RuntimeCrashed
-from onnxla.peers.protocol import NotSupported, Runtime
+from onnxla.peers.protocol import Runtime
 from onnxla.peers.runtimes import safely_named
+from onnxla.peers.worker import is_refusal
 from onnxla.testing.case import Case
 from onnxla.testing.outcomes import Outcome, one_line
 from onnxla.testing.properties import in_double, model_in_double_precision
@@ -166,12 +167,12 @@ def compare_gradients(case: Case, runtime: Runtime | str) -> Outcome:
     if not isinstance(tested, DifferentiableRuntime):
         return Outcome("unsupported", f"{tested.name} has no `vjp`")
     if (gradients := gradients_of(case)) is None:
-        return Outcome("not judged", "no input of the case has a finite gradient")
+        return Outcome("not judged", "no input that is fed has numbers with a finite gradient")
     try:
         got = tested.vjp(case.model, copy.deepcopy(gradients.inputs), gradients.cotangents)
-    except (NotSupported, NotImplementedError) as error:
-        return Outcome("unsupported", f"{tested.name}: {one_line(error)}")
     except (Exception, SystemExit) as error:
+        if is_refusal(error):
+            return Outcome("unsupported", f"{tested.name}: {one_line(error)}")
         crashed = isinstance(error, RuntimeCrashed)
         text = f"{tested.name}: {one_line(error)}"
         return Outcome("failed", text, judges=JUDGES, crashed=crashed)

@@ -7,6 +7,7 @@ import functools
 import importlib
 import pkgutil
 from collections.abc import Callable, Iterable
+from dataclasses import fields
 from typing import Any, TypeVar
 
 from hypothesis import HealthCheck, Phase, find, settings
@@ -136,6 +137,9 @@ def cases(
         KeyError: The operator has no strategy, or no schema version in the opsets.
         ValueError: No case of the operator is as the options want it.
     """
+    for name in options:
+        if name not in (known := [each.name for each in fields(Wanted)]):
+            raise TypeError(no_such("option", name, known))
     wanted = Wanted(opset, dtypes_of(dtypes), specials, **options)
     every = operators().get((domain, op_type))
     if every is None:

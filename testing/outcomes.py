@@ -12,9 +12,9 @@ from typing import Any, Literal
 
 from onnxla.peers.difference import Tolerance, difference
 from onnxla.peers.isolation import RuntimeCrashed
-from onnxla.peers.protocol import NotSupported, Runtime, RuntimeFailed
+from onnxla.peers.protocol import Runtime, RuntimeFailed
 from onnxla.peers.runtimes import safely_named
-from onnxla.peers.worker import error_text, refusal
+from onnxla.peers.worker import error_text, is_refusal, refusal
 from onnxla.testing.case import Case
 from onnxla.testing.fault_records import PACKAGES, Fault, faults_met
 
@@ -227,9 +227,9 @@ def compare(
         return outcome("not judged", "; ".join(bench.silent) or "there is no judge", *bench.met)
     try:
         got = outputs_of(tested, case)
-    except (NotSupported, NotImplementedError) as error:
-        return Outcome("unsupported", f"{tested.name}: {one_line(error)}")
     except (Exception, SystemExit) as error:
+        if is_refusal(error):
+            return Outcome("unsupported", f"{tested.name}: {one_line(error)}")
         detail, crashed = f"{tested.name}: {one_line(error)}", isinstance(error, RuntimeCrashed)
         return outcome("failed", detail, own, theirs, crashed=crashed)
     if not (detail := output_difference(case, got, expected)):

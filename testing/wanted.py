@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 import numpy as np
+import onnx
 
 from onnxla.testing.case import Case
 
@@ -44,6 +45,9 @@ class Wanted:
             raise ValueError(f"operands must be one of {', '.join(known)}, got {self.operands!r}")
         if isinstance(self.opset, tuple) and self.opset[0] > self.opset[1]:
             raise ValueError(f"opset must be a range such as (13, 21), got {self.opset}")
+        last = self.opset[1] if isinstance(self.opset, tuple) else self.opset
+        if last is not None and last > (newest := onnx.defs.onnx_opset_version()):
+            raise ValueError(f"opset must be at most {newest}, onnx's newest, got {self.opset}")
 
     def __str__(self) -> str:
         """What differs from the defaults."""

@@ -58,5 +58,9 @@ FAULTS = [
         lambda: example("Erf", 13, np.array([1e-300])),
     ),
     underflows("Einsum", 12, 1.1754944e-38, 0.25, 1e38, equation=",,->"),
+    underflows(
+        *("SimplifiedLayerNormalization", 1, [[1.1754944e-38, 4]], [3.4028235e38, 1]),
+        ranks={"y0": 2},
+    ),
     underflows("SwiGLU", 28, [1.1754944e-38], [3.4028235e38]),
 ]

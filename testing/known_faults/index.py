@@ -46,6 +46,12 @@ def not_along_first(case: Case) -> bool:
 
 
 @When
+def nans(case: Case) -> bool:
+    """Whether there is NaN more than once."""
+    return bool(np.isnan(case.operands[0]).sum() > 1)
+
+
+@When
 def nan_beside_numbers(case: Case) -> bool:
     """Whether some of the numbers are NaN, and others are not."""
     (x,) = case.operands
@@ -196,6 +202,23 @@ FAULTS = [
         "reference have it once, after all numbers.",
         nan_beside_numbers,
         lambda: example("Unique", 11, np.array([0, np.nan], np.float32)),
+    ),
+    Fault(
+        "onnxruntime",
+        "Unique",
+        "has each NaN on its own",
+        "'Finds all the unique values (deduped list) present in the given input tensor' does not "
+        "say whether NaN is one value. It is one in onnxla, as in ONNX's own Unique.",
+        nans,
+        lambda: example(
+            "Unique",
+            1,
+            np.array([np.nan, np.nan], np.float32),
+            domain="com.microsoft",
+            outputs=3,
+            ranks={"y0": 1, "y1": 1, "y2": 1},
+        ),
+        domain="com.microsoft",
     ),
     Fault(
         "reference",

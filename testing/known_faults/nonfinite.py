@@ -134,6 +134,29 @@ FAULTS = [
         hidden_size=1,
         ranks={"y0": 4},
     ),
+    left_open(
+        "sums products in an order of its own, and in double precision leaves padding out",
+        "The text is a formula of real numbers, and says neither in which order its sums are taken "
+        "nor that what is padded is multiplied by weights that are NaN or infinite.",
+        special,
+        *("Conv", 11, f64([[[1]]]), f64([[[np.nan, 0]]])),
+        pads=[1, 0],
+    ),
+    another_order(
+        "CausalConvWithState", 27, f32([[[-INF, MOST, MOST]]]), f32([[[1, 2, 2]]]), outputs=2
+    ),
+    another_order(
+        *("CausalConvWithState", 1, f32([[[-INF, MOST, MOST]]]), f32([[[1, 2, 2]]])),
+        **MICROSOFT,
+        outputs=2,
+        ranks={"y0": 3, "y1": 3},
+    ),
+    another_order(
+        *("LinearRegressor", 1, f32([[0, MOST, MOST]])),
+        domain="ai.onnx.ml",
+        coefficients=[1.0, 2.0, -2.0],
+        ranks={"y0": 2},
+    ),
     another_order("MatMul", 9, f32([-INF, MOST, MOST]), f32([1, 2, 2])),
     another_order(
         *("FusedConv", 1, f16([[[65504]]]), f16([[[-4]]]), f16([INF])),

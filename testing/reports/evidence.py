@@ -43,6 +43,13 @@ def script_of(finding: Finding) -> str:
     return case.script(expected_values(case, judges), said_by(finding))
 
 
+def reproducer(finding: Finding) -> str:
+    """The case in one line, and as a script: a short one, unless it is of gradients."""
+    if finding.judges != gradients.JUDGES:
+        return finding.reproducer
+    return f"{finding.case!r}\n\n{script_of(finding)}"
+
+
 def said_by(finding: Finding) -> str:
     """Who says what is expected, and who confirms it; empty for a property of onnxla itself."""
     if finding.judges == gradients.JUDGES:

@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 
 from onnxla.testing.findings import Finding
 from onnxla.testing.fuzzing import Fuzzed
-from onnxla.testing.reports.evidence import said_by
+from onnxla.testing.reports.evidence import reproducer, said_by
 from onnxla.testing.reports.kinds import cases
 from onnxla.testing.reports.printable import printable
 from onnxla.testing.reports.remarks import entry_text, remarks
@@ -86,7 +86,7 @@ def finding_text(finding: Finding) -> str:
     """Who says what is expected, and the case as a script."""
     source = said_by(finding)
     expected = f"expected {source}\n" if source else ""
-    return f"{finding.title}\n{expected}{finding.reproducer}"
+    return f"{finding.title}\n{expected}{reproducer(finding)}"
 
 
 def put(

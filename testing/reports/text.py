@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from onnxla.tables import Table
 from onnxla.testing.findings import Finding
-from onnxla.testing.reports.evidence import said_by
+from onnxla.testing.reports.evidence import reproducer, said_by
 from onnxla.testing.reports.kinds import how_often, kinds_in
 from onnxla.testing.reports.printable import printable
 from onnxla.testing.reports.remarks import remarks
@@ -39,7 +39,7 @@ def finding_text(finding: Finding) -> str:
     source = said_by(finding)
     lines = [f"{heading(finding)}: {finding.detail}", how_often(finding.count)]
     lines += [f"expected {source}"] if source else []
-    return "\n".join([*lines, finding.reproducer.rstrip()])
+    return "\n".join([*lines, reproducer(finding).rstrip()])
 
 
 def heading(finding: Finding) -> str:

@@ -77,7 +77,7 @@ class Answering:
 
 
 def test_what_is_not_compared() -> None:
-    none = "no input of the case has a finite gradient"
+    none = "no input that is fed has numbers with a finite gradient"
     for case, runtime, kind, text in (
         (example("Mul", 14, X, Y), Reference(), "unsupported", "reference has no `vjp`"),
         (example("Neg", 13, X), Multiplying(), "unsupported", "no gradient"),
