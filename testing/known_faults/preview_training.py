@@ -41,7 +41,7 @@ def step(op: str, groups: int, rate: Any, number: float = 1.0, **attributes: Any
     )
 
 
-MOMENTUM = {"alpha": 0.5, "beta": 0.5, "mode": "standard", "norm_coefficient": 0.0}
+MOMENTUM: dict[str, Any] = {"alpha": 0.5, "beta": 0.5, "mode": "standard", "norm_coefficient": 0.0}
 
 
 FAULTS = [

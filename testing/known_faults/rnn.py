@@ -86,8 +86,8 @@ def with_nan(op: str) -> Case:
 
 def infinite_state() -> Case:
     """An RNN with one unit, one step and two sequences that begin in an infinite state."""
-    x, w, r = np.ones((1, 2, 1)), np.ones((1, 1, 1)), np.zeros((1, 1, 1))
-    x, w, r, state = (a.astype(np.float32) for a in (x, w, r, np.full((1, 2, 1), np.inf)))
+    arrays = np.ones((1, 2, 1)), np.ones((1, 1, 1)), np.zeros((1, 1, 1)), np.full((1, 2, 1), np.inf)
+    x, w, r, state = (array.astype(np.float32) for array in arrays)
     return example("RNN", 22, x, w, r, None, None, state, ranks={"y0": 4}, hidden_size=1)
 
 
