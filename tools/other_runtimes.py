@@ -74,7 +74,7 @@ ISSUES = {
         "Celu does not scale what is below zero",
         "'max(0,x) + min(0,alpha*(exp(x/alpha)-1))'.",
     ),
-    ("tract", "LSTM-22-dd60918d"): (
+    ("tract", "LSTM-22-bc2bcd40"): (
         "LSTM of direction `reverse` runs forward",
         "'Specify if the RNN is forward, reverse, or bidirectional.' Here the last input alone is "
         "not 0, and the output at the first step must depend on it.",
