@@ -206,8 +206,6 @@ def run_fuzz(arguments: argparse.Namespace) -> int:
     # The runtime has said its name: a baseline of another one is refused before any case is run.
     FuzzReport(tested.name, plan.names, [], baseline=baseline)
     if arguments.replay is not None:
-        if arguments.operators:
-            raise ValueError("--replay runs all cases of its folder, so it takes no operators")
         return replay(arguments.replay, plan, arguments.json)
     start = time.monotonic()
     until = arguments.max_time and start + arguments.max_time

@@ -20,7 +20,7 @@ from onnxla.ops.index import argmax
 from onnxla.ops.random import random_key, uniform
 from onnxla.ops.sizes import is_symbolic
 from onnxla.ops.table import op
-from onnxla.ops.values import Value, at_least_float32, is_floating
+from onnxla.ops.values import Value, is_floating, wide
 
 
 @op("Relu", since=(1, 6, 13, 14))
@@ -103,21 +103,20 @@ def gelu(X: Value, *, approximate: str = "none") -> Value:
 @op("Sigmoid", since=(1, 6, 13), probabilities="binary")
 def sigmoid(X: Value) -> Value:
     """1 / (1 + exp(-X)), not in half precision, in which exp(12) is infinite."""
-    return jax.nn.sigmoid(X.astype(at_least_float32(X.dtype))).astype(X.dtype)
+    return jax.nn.sigmoid(wide(X)).astype(X.dtype)
 
 
 @op("HardSigmoid", since=(1, 6, 22), probabilities="other")
 def hard_sigmoid(X: Value, *, alpha: float = 0.2, beta: float = 0.5) -> Value:
     """Alpha * X + beta, limited to [0, 1]. Its derivative at both ends is 0."""
-    line = alpha * X.astype(at_least_float32(X.dtype)) + beta
+    line = alpha * wide(X) + beta
     return jnp.where(line <= 0, 0, jnp.where(line >= 1, 1, line)).astype(X.dtype)
 
 
 @op("Swish", since=(24,))
 def swish(X: Value, *, alpha: float = 1.0) -> Value:
     """X * sigmoid(alpha * X)."""
-    wide = X.astype(at_least_float32(X.dtype))
-    return (wide * sigmoid(alpha * wide)).astype(X.dtype)
+    return (wide(X) * sigmoid(alpha * wide(X))).astype(X.dtype)
 
 
 @op("SwiGLU", since=(28,))
@@ -129,8 +128,7 @@ def swi_glu(A: Value, B: Value, *, alpha: float = 1.0) -> Value:
 @op("HardSwish", since=(14, 22))
 def hard_swish(X: Value) -> Value:
     """X * hard_sigmoid(X), with alpha = 1/6 and beta = 1/2."""
-    wide = X.astype(at_least_float32(X.dtype))
-    return (wide * hard_sigmoid(wide, alpha=1 / 6)).astype(X.dtype)
+    return (wide(X) * hard_sigmoid(wide(X), alpha=1 / 6)).astype(X.dtype)
 
 
 @op("Mish", since=(18, 22))

@@ -25,8 +25,8 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
 from onnxla.ops.matmul import callers_precision
-from onnxla.ops.values import Value, lower_exactly
-from onnxla.ops.window import Window, wide
+from onnxla.ops.values import Value, lower_exactly, wide
+from onnxla.ops.window import Window
 
 
 def varying_together(*operands: Value) -> list[Value]:

@@ -13,8 +13,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from onnxla.ops.depthwise import depthwise
-from onnxla.ops.values import Value, is_floating
-from onnxla.ops.window import MOST_UNROLLED, Window, wide
+from onnxla.ops.values import Value, is_floating, wide
+from onnxla.ops.window import MOST_UNROLLED, Window
 
 LARGE = 28 * 28  # positions of an image
 

@@ -12,8 +12,8 @@ from onnxla.ops.elementary import abs_
 from onnxla.ops.index import check_indices
 from onnxla.ops.sliding import slide_max, slide_sum
 from onnxla.ops.table import op
-from onnxla.ops.values import Value, as_traced
-from onnxla.ops.window import POOL, PoolAttributes, WindowAttributes, check_taps, lowest, wide
+from onnxla.ops.values import Value, as_traced, wide
+from onnxla.ops.window import POOL, PoolAttributes, WindowAttributes, check_taps, lowest
 
 
 @op("MaxPool", since=(1, 8, 10, 11, 12, 22))

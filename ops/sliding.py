@@ -14,8 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from onnxla.ops.values import Value
-from onnxla.ops.window import MOST_UNROLLED, Window, check_taps, lowest, wide
+from onnxla.ops.values import Value, wide
+from onnxla.ops.window import MOST_UNROLLED, Window, check_taps, lowest
 
 
 def slide(

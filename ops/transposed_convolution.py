@@ -20,8 +20,8 @@ from jax import lax
 
 from onnxla.ops.fast_convolution import convolve
 from onnxla.ops.sizes import is_symbolic
-from onnxla.ops.values import Value
-from onnxla.ops.window import MOST_UNROLLED, Window, wide
+from onnxla.ops.values import Value, wide
+from onnxla.ops.window import MOST_UNROLLED, Window
 
 
 @dataclass(frozen=True)

@@ -99,6 +99,11 @@ def at_least_float32(dtype: np.dtype) -> np.dtype:
     return dtype if dtype == np.float64 else np.dtype(np.float32)
 
 
+def wide(x: Value) -> Value:
+    """`x` in a dtype in which sums are accurate: float32 for narrower floats."""
+    return x.astype(np.promote_types(x.dtype, np.float32))
+
+
 def lower_exactly(function: Callable[..., Value]) -> Callable[..., Any]:
     """How a primitive is lowered: as the function says, with its dtypes.
 

@@ -130,11 +130,6 @@ def check_taps(taps: int) -> None:
         )
 
 
-def wide(x: Value) -> Value:
-    """`x` in a dtype in which sums are accurate: float32 for narrower floats."""
-    return x.astype(np.promote_types(x.dtype, np.float32))
-
-
 def lowest(dtype: np.dtype) -> float:
     """The number below all others of a dtype: what is no maximum."""
     return -np.inf if jnp.issubdtype(dtype, jnp.floating) else int(jnp.iinfo(dtype).min)
