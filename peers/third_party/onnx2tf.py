@@ -94,7 +94,7 @@ def as_in_onnx(array: Any, shape: tuple[int, ...]) -> Any:
         return array
     back = array.transpose(0, array.ndim - 1, *range(1, array.ndim - 1))
     if array.shape != shape:
-        return back
+        return back if back.shape == shape else array
     if back.shape == shape and sum(n > 1 for n in shape[1:]) > 1:
         raise NotImplementedError(f"of the shape {list(shape)} the axes could be in either order")
     return array
